@@ -1,0 +1,100 @@
+"""What a hyper-parameter may be: one small function per rule, which returns the value or raises."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+Check = Callable[[str, Any], Any]
+
+# The keys that schedulers and users keep in a group beside the optimizer's own.
+BESIDE = {"params", "param_names", "name", "initial_lr", "max_lr", "min_lr", "swa_lr", "base_momentum", "max_momentum"}
+ALIASES = {"learning_rate": "lr", "learningrate": "lr", "alpha": "lr", "eta": "lr", "beta": "betas", "beta1": "betas",
+           "beta2": "betas", "beta_1": "betas", "beta_2": "betas", "epsilon": "eps", "wd": "weight_decay",
+           "l2": "weight_decay", "decay": "weight_decay", "mu": "momentum"}
+EXECUTION = ("foreach", "fused", "capturable", "differentiable")     # torch's; here kernels are always fused
+
+
+def number(name: str, value: Any) -> float | int:
+    """A finite Python number: NumPy scalars and arrays of one element are converted, so that nobody can alter them."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        if value.size != 1:
+            raise TypeError(f"`{name}` must be a single number, got an array of shape {value.shape}")
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"`{name}` must be a number, got {value!r}")
+    if not math.isfinite(value):
+        raise ValueError(f"`{name}` must be finite, got {value}")
+    return value
+
+
+def interval(low: float = -math.inf, high: float = math.inf, closed: str = "both") -> Check:
+    """A number from `low` to `high`; `closed` says which ends belong: "both", "left", "right" or "neither"."""
+    above = operator.ge if closed in ("both", "left") else operator.gt
+    below = operator.le if closed in ("both", "right") else operator.lt
+    words = [f"{'>=' if above is operator.ge else '>'} {low:g}"] if low > -math.inf else []
+    words += [f"{'<=' if below is operator.le else '<'} {high:g}"] if high < math.inf else []
+    rule = " and ".join(words)
+
+    def check(name: str, value: Any) -> float | int:
+        result = number(name, value)
+        if not (above(result, low) and below(result, high)):
+            raise ValueError(f"`{name}` must be {rule}, got {result}")
+        return result
+
+    return check
+
+
+nonnegative = interval(0)
+fraction = interval(0, 1, closed="left")
+
+
+def pair(each: Check) -> Check:
+    def check(name: str, value: Any) -> tuple[Any, ...]:
+        if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable) or len(items := list(value)) != 2:
+            raise TypeError(f"`{name}` must be a pair of numbers, got {value!r}")
+        return tuple(each(f"{name}[{index}]", item) for index, item in enumerate(items))
+
+    return check
+
+
+def flag(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"`{name}` must be True or False, got {value!r}")
+    return bool(value)
+
+
+def resembles(key: str, known: Iterable[str]) -> str | None:
+    """The hyper-parameter that a key looks like a slip of, if any."""
+    known = list(known)
+    if ALIASES.get(key.lower()) in known:
+        return ALIASES[key.lower()]
+    return next(iter(difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.75)), None)
+
+
+def group_keys(group: Mapping[str, Any], known: Iterable[str], optimizer: str) -> None:
+    """Refuses a key that resembles a hyper-parameter; others are the user's own and are kept."""
+    for key in group:
+        if key in known or key in BESIDE or not isinstance(key, str):
+            continue
+        if meant := resembles(key, known):
+            raise ValueError(f"a parameter group has the key `{key}`, which {optimizer} doesn't know; "
+                             f"did you mean `{meant}`?")
+
+
+def constructor(optimizer: str, given: Iterable[str], accepted: Iterable[str]) -> None:
+    """Refuses unknown arguments of a constructor, saying what may have been meant."""
+    accepted = [name for name in accepted if name not in ("self", "params")]
+    for key in given:
+        if key in accepted or key == "params":
+            continue
+        if key in EXECUTION:
+            raise TypeError(f"{optimizer} has no argument `{key}`: optimlite's kernels are always fused; leave it out")
+        meant = resembles(key, accepted)
+        cure = f"did you mean `{meant}`?" if meant else f"it has {', '.join(f'`{name}`' for name in accepted)}"
+        raise TypeError(f"{optimizer} has no argument `{key}`; {cure}")

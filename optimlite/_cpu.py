@@ -1,0 +1,55 @@
+"""Chooses the kernel modules: the best CPU level that this machine runs, once, at import."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from functools import cache
+
+import numpy as np
+
+from ._core import Rule, cpu_supports
+
+LEVELS = ("baseline", "v3", "v4")        # x86-64's micro-architecture levels; the baseline is every other CPU's too
+TYPES = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
+
+
+def built(level: str) -> bool:
+    return importlib.util.find_spec(f"{__package__}._kernels_f32_{level}") is not None
+
+
+def available() -> list[str]:
+    """The levels that were built and that this CPU supports, lowest first."""
+    return [level for level in LEVELS if cpu_supports(level) and built(level)]
+
+
+def choose(wanted: str | None) -> str:
+    """The level to use: the best one, or the one that OPTIMLITE_CPU asks for."""
+    if not wanted:
+        for level in reversed(LEVELS):
+            if cpu_supports(level) and built(level):
+                return level
+        raise ImportError("optimlite's compiled kernels are missing; install it with `pip install .`")
+    if wanted not in LEVELS:
+        raise ValueError(f"`OPTIMLITE_CPU` must be one of {', '.join(LEVELS)}, got '{wanted}'")
+    if wanted not in available():
+        reason = "was not built" if cpu_supports(wanted) else "is not supported by this CPU"
+        raise ValueError(f"`OPTIMLITE_CPU` must be one of {', '.join(available())} here, got '{wanted}', which {reason}")
+    return wanted
+
+
+level = choose(os.environ.get("OPTIMLITE_CPU"))
+
+
+@cache
+def rules(dtype: np.dtype, level: str) -> dict[str, Rule]:
+    """The compiled rules for a float type; no module is imported for a level that the CPU lacks."""
+    if not cpu_supports(level):
+        raise ValueError(f"this CPU does not support the level '{level}'")
+    module = importlib.import_module(f"{__package__}._kernels_{TYPES[dtype]}_{level}")
+    return {name: Rule(*entry) for name, entry in module.RULES.items()}
+
+
+def rule(name: str, dtype: np.dtype) -> Rule:
+    return rules(dtype, level)[name]

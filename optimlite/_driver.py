@@ -1,0 +1,114 @@
+"""Between a parameter group and its kernels: plans made once, and rechecked cheaply before every step."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _cpu
+from ._core import Memory, Plan, Rule
+from .parameter import Parameter, describe
+
+if TYPE_CHECKING:
+    from .optimizer import Optimizer
+
+Run = tuple[Plan, int, Rule, dict[str, float], dict[str, float | int]]
+
+
+class Driver:
+    """The plans of one group (one for each float type in it)."""
+
+    def __init__(self, optimizer: Optimizer, group: dict[str, Any]) -> None:
+        self.optimizer, self.group = optimizer, group
+        self.read = operator.itemgetter("params", *optimizer.defaults)
+        self.values: Any = None                  # the group's values that were checked last
+        self.version = -1                        # of the state mapping that the plans were made from
+        self.recipe: Any = None                  # the rule, and the names and initial values of its slots
+        self.plans: list[tuple[Plan, Rule]] = []
+        self.scalars = tuple(optimizer.scalars)
+
+    def refresh(self) -> None:
+        """Validates what changed in the group, and makes the plans anew where parameters, rule or state changed."""
+        try:
+            values = self.read(self.group)
+            if values == self.values and self.version == self.optimizer.state.version:
+                return
+        except KeyError as error:
+            raise KeyError(f"a parameter group lacks the hyper-parameter `{error.args[0]}`") from None
+        except ValueError:                       # an array among the values, which has no truth value
+            pass
+        params = self.values and self.values[0]
+        self.optimizer._check_group(self.group)
+        values = self.read(self.group)
+        recipe = self.optimizer.rule(self.group)
+        if recipe != self.recipe or values[0] is not params or self.version != self.optimizer.state.version:
+            self.plans = [self.plan(recipe, dtype) for dtype in
+                          dict.fromkeys(parameter.dtype for parameter in self.group["params"])]
+            self.recipe, self.version = recipe, self.optimizer.state.version
+        self.values = values
+
+    def plan(self, recipe: tuple[str, dict[str, float]], dtype: np.dtype) -> tuple[Plan, Rule]:
+        name, slots = recipe
+        leaves = [parameter for parameter in self.group["params"] if parameter.dtype == dtype]
+        plan = Plan(leaves, len(slots), len(self.scalars))
+        wanted = (*slots, *self.scalars)
+        for row, parameter in enumerate(leaves):
+            state = self.optimizer.state[parameter]
+            if all(key in state for key in wanted):
+                self.check(parameter, slots)
+                plan.attach(row, [state[key] for key in slots], [state[key] for key in self.scalars], True)
+        return plan, _cpu.rule(name, dtype)
+
+    def check(self, parameter: Parameter, slots: dict[str, float]) -> None:
+        """Raises if somebody replaced an entry of the state by something that a kernel can't update in place."""
+        state, data = self.optimizer.state[parameter], parameter.data
+        where = f"of {describe(self.optimizer.state.name_of(parameter), data.shape)}"
+        for key in slots:
+            array = state[key]
+            if array.shape != data.shape or array.dtype != data.dtype:
+                raise ValueError(f"state `{key}` {where} must be {data.dtype} of shape {data.shape}, "
+                                 f"got {array.dtype} of shape {array.shape}")
+            if not (array.flags.writeable and array.flags.aligned and array.flags.c_contiguous == data.flags.c_contiguous
+                    and array.flags.f_contiguous == data.flags.f_contiguous):
+                raise ValueError(f"state `{key}` {where} must be writeable and laid out as the parameter; "
+                                 f"assign into it: state['{key}'][...] = value")
+        for key, initial in self.optimizer.scalars.items():
+            scalar, dtype = state[key], np.asarray(initial).dtype
+            if scalar.shape != () or scalar.dtype != dtype or not scalar.flags.writeable:
+                raise ValueError(f"state `{key}` {where} must be a writeable 0-d array of {dtype}, "
+                                 f"got {scalar.dtype} of shape {scalar.shape}")
+
+    def start(self, plan: Plan) -> None:
+        """Creates the state of the parameters that have their first gradient now."""
+        _, slots = self.recipe
+        rows = plan.pending()
+        # scalars of a plan stand side by side in memory: reading and writing five hundred of them is then one cache line's work
+        blocks = [np.full(len(rows), initial) for initial in self.optimizer.scalars.values()]
+        for at, row in enumerate(rows):
+            parameter = plan.leaves[row]
+            state = self.optimizer.state[parameter]
+            started = not (slots or self.scalars) or any(key in state for key in (*slots, *self.scalars))
+            new = {key: np.full_like(parameter.data, initial, subok=False) for key, initial in slots.items()}
+            new |= {key: block[at:at + 1].reshape(()) for key, block in zip(self.scalars, blocks, strict=True)}
+            for key, array in new.items():
+                if key not in state:
+                    dict.__setitem__(state, key, array)      # unnoticed: this plan learns of it right here
+            self.check(parameter, slots)
+            plan.attach(row, [state[key] for key in slots], [state[key] for key in self.scalars], started)
+
+    def enter(self, memory: Memory, runs: list[Run], scale: float) -> None:
+        """Binds the gradients and adds what is to run for this group."""
+        group, coefficients = self.group, self.optimizer.coefficients
+        for plan, rule in self.plans:
+            classes = plan.prepare(memory)
+            if classes < 0:
+                self.start(plan)
+                self.optimizer._memory = None
+                classes = plan.prepare(memory)
+            for label in range(classes):
+                state = plan.values(label, self.scalars)
+                finished = coefficients(group, state, plan.first(label))
+                finished["grad_scale"] = scale
+                runs.append((plan, label, rule, finished, state))

@@ -1,0 +1,125 @@
+"""The state of an optimizer: for each parameter a mapping of arrays, which the kernels update in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from .parameter import Parameter
+
+
+class State(dict[str, np.ndarray]):
+    """One parameter's state. Arrays only: numbers become 0-d arrays. Every change of an entry is noticed."""
+
+    __slots__ = ("_changed",)
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"state `{key}` must be a numeric array or a number, got {type(value).__name__}")
+        if self.get(key) is not array:               # `state["step"] += 1` ends here: the same array
+            super().__setitem__(key, array)
+            self._changed()
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        for key, value in dict(*args, **kwargs).items():
+            self[key] = value
+
+    def __ior__(self, other: Any) -> State:          # type: ignore[override,misc]
+        self.update(other)
+        return self
+
+    def setdefault(self, key: str, default: Any = 0) -> np.ndarray:
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key)
+        self._changed()
+
+    def pop(self, *args: Any) -> Any:
+        self._changed()
+        return super().pop(*args)
+
+    def popitem(self) -> tuple[str, np.ndarray]:
+        self._changed()
+        return super().popitem()
+
+    def clear(self) -> None:
+        super().clear()
+        self._changed()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+
+class StateMap(Mapping[Any, State]):
+    """The states by parameter; a key is the Parameter, the array it wraps, or its name.
+
+    A parameter that has not stepped has an empty state, and is left out when iterating, as in torch.
+    """
+
+    def __init__(self) -> None:
+        self.version = 0                             # of the entries: drivers compare it before each step
+        self._states: dict[Parameter, State] = {}
+        self._called: dict[Parameter, str] = {}
+        self._names: dict[str, list[Parameter]] = {}
+        self._arrays: dict[int, Parameter] = {}
+
+    def _changed(self) -> None:
+        self.version += 1
+
+    def register(self, parameter: Parameter, name: str) -> None:
+        self._states[parameter] = State(self._changed)
+        self._called[parameter] = name
+        self._names.setdefault(name, []).append(parameter)
+        self._arrays[id(parameter.data)] = parameter
+        self.version += 1
+
+    def name_of(self, parameter: Parameter) -> str:
+        return self._called[parameter]
+
+    def unique_names(self) -> bool:
+        return all(len(parameters) == 1 for parameters in self._names.values())
+
+    def find(self, key: Any) -> Parameter:
+        if isinstance(key, Parameter) and key in self._states:
+            return key
+        if isinstance(key, np.ndarray) and id(key) in self._arrays:
+            return self._arrays[id(key)]
+        if isinstance(key, str) and key in self._names:
+            if len(self._names[key]) > 1:
+                raise KeyError(f"'{key}' names {len(self._names[key])} parameters; use the Parameter itself")
+            return self._names[key][0]
+        raise KeyError(f"the optimizer has no parameter {key!r}" if isinstance(key, str)
+                       else f"the optimizer has no such parameter (got {type(key).__name__})")
+
+    def __getitem__(self, key: Any) -> State:
+        state = self._states.get(key) if isinstance(key, Parameter) else None
+        return state if state is not None else self._states[self.find(key)]
+
+    def __contains__(self, key: object) -> bool:
+        try:
+            return bool(self[key])
+        except KeyError:
+            return False
+
+    def __iter__(self) -> Iterator[Parameter]:
+        return (parameter for parameter, state in self._states.items() if state)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return f"{{{', '.join(f'{self.name_of(p)!r}: {state!r}' for p, state in self.items())}}}"
+
+    def arrays(self) -> Iterator[np.ndarray]:
+        for parameter, state in self._states.items():
+            yield parameter.data
+            yield from state.values()

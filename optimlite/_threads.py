@@ -1,0 +1,43 @@
+"""The number of threads that steps may use."""
+
+from __future__ import annotations
+
+import os
+
+from . import _core
+
+
+def _quota() -> int:
+    """The CPUs that a container's quota leaves (cgroup v2), rounded up; a large number where there is none."""
+    try:
+        with open("/sys/fs/cgroup/cpu.max") as file:
+            quota, period = file.read().split()
+        return max(1, -(-int(quota) // int(period)))
+    except (OSError, ValueError):        # no cgroups, or "max"
+        return 1 << 30
+
+
+def default_num_threads() -> int:
+    """OPTIMLITE_NUM_THREADS, or the CPUs that this process may use."""
+    wanted = os.environ.get("OPTIMLITE_NUM_THREADS")
+    if wanted is not None:
+        if not wanted.isdecimal() or int(wanted) < 1:
+            raise ValueError(f"`OPTIMLITE_NUM_THREADS` must be an integer >= 1, got '{wanted}'")
+        return int(wanted)
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, _quota())
+
+
+def set_num_threads(threads: int) -> None:
+    """Sets how many threads a step may use, the calling one included. Results don't depend on it."""
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise ValueError(f"`threads` must be an integer >= 1, got {threads!r}")
+    _core.set_num_threads(min(threads, 256))
+
+
+def get_num_threads() -> int:
+    """How many threads a step may use; by default the CPUs that this process may use."""
+    return _core.get_num_threads()
+
+
+set_num_threads(default_num_threads())

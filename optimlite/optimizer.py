@@ -1,0 +1,324 @@
+"""The base of every optimizer: parameter groups, state, closures, state dicts. It owns everything but the formula."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from . import _check, _state_dict, _tree
+from ._core import Memory, assign_gradients, begin_step, end_step, execute, forget_gradients
+from ._driver import Driver, Run
+from ._state import StateMap
+from .parameter import Parameter
+
+Group = dict[str, Any]
+
+
+class Optimizer:
+    """The base class of all optimizers.
+
+    `params`: any nesting of dicts, lists, tuples and generators of Parameters or arrays, or a list of groups: dicts with
+    such a nesting under "params" and, beside it, the hyper-parameters that differ from `defaults`.  Bare arrays are
+    wrapped and share memory.
+
+    A user's own optimizer calls `super().__init__(params, defaults)` and overrides `step`: it loops over
+    `self.param_groups`, reads `p.grad`, keeps arrays in `self.state[p]` and updates `p.data` in place.  An optimizer with
+    a compiled rule overrides `rule` and `coefficients` instead.
+
+    Raises TypeError or ValueError, before anything is changed, for parameters that can't be updated in place, that
+    appear twice or overlap in memory, for an empty parameter list, and for hyper-parameters out of range.
+    """
+
+    checks: ClassVar[dict[str, _check.Check]] = {}       # hyper-parameter: what it may be
+    scalars: ClassVar[dict[str, float | int]] = {}       # scalar state: its value before the first step
+    state_names: ClassVar[tuple[str, ...] | None] = None     # every key of state there can be; None: anything
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Optimizer:
+        signature = inspect.signature(cls.__init__).parameters
+        if kwargs and not any(p.kind is p.VAR_KEYWORD for p in signature.values()):
+            _check.constructor(cls.__name__, kwargs, signature)
+        return super().__new__(cls)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "step" in cls.__dict__:
+            cls.step = _counted(cls.step)                # type: ignore[method-assign]
+
+    def __init__(self, params: Any, defaults: Mapping[str, Any]) -> None:
+        self.defaults = dict(defaults)
+        self.param_groups: list[Group] = []
+        self.state = StateMap()
+        self.steps_taken = 0                             # by this object; a loaded state dict doesn't count
+        self._prepare_to_step()
+        for name, check in self.checks.items():
+            self.defaults[name] = check(name, self.defaults[name])
+        params = _listed(params)
+        self._trees: list[Any] = []                      # of each group: gradients may come in the same nesting
+        self._grouped = _is_groups(params)
+        groups = params if self._grouped else [{"params": params}]
+        if isinstance(params, (list, Mapping)) and not len(params):
+            raise ValueError("an optimizer needs at least one parameter, got an empty list")
+        for group in groups:
+            self.add_param_group(group)
+
+    def _prepare_to_step(self) -> None:
+        self._drivers: list[Driver] = []
+        self._memory: Memory | None = None
+        self._version = -1
+        self._depth = 0
+        self._updating = False
+        self._warned = False
+
+    # Groups ----------------------------------------------------------------------------------------------------------
+
+    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
+        """Adds parameters with hyper-parameters of their own; what isn't given comes from the defaults.
+
+        Raises ValueError for a parameter that the optimizer has already, for overlapping memory, and for keys that look
+        like misspelt hyper-parameters; nothing is added then.
+        """
+        if not isinstance(param_group, Mapping) or "params" not in param_group:
+            raise TypeError(f"a parameter group must be a dict with a 'params' key, got {type(param_group).__name__}")
+        group = dict(param_group)
+        _check.group_keys(group, self.defaults, type(self).__name__)
+        given = group["params"]
+        if isinstance(given, (set, frozenset)):
+            raise TypeError("parameters must come in a fixed order, got a set; use a list")
+        tree = _tree.read(given)
+        parameters, names, chosen = _tree.as_parameters(tree)
+        if "param_names" in group:
+            names, chosen = list(group["param_names"]), True
+            if len(names) != len(parameters):
+                raise ValueError(f"`param_names` must have {len(parameters)} items, got {len(names)}")
+        elif chosen and parameters:
+            group["param_names"] = names
+        group["params"] = tuple(parameters)
+        for key, value in self.defaults.items():
+            group.setdefault(key, value)
+        self._check_group(group)
+        _check_distinct([*self._parameters(), *parameters],
+                        [*self._names(), *names])
+        self.param_groups.append(group)
+        self._trees.append(tree)
+        for parameter, name in zip(parameters, names, strict=True):
+            self.state.register(parameter, name)
+
+    def _check_group(self, group: Group) -> None:
+        """Validates a group's hyper-parameters and puts plain Python numbers in their place."""
+        checked = {name: check(name, group[name]) for name, check in self.checks.items()}
+        self.check_together(checked)
+        group.update(checked)
+
+    def check_together(self, group: Mapping[str, Any]) -> None:
+        """Raises ValueError for hyper-parameters that exclude each other."""
+
+    def _parameters(self) -> list[Parameter]:
+        return [parameter for group in self.param_groups for parameter in group["params"]]
+
+    def _names(self) -> list[str]:
+        return [self.state.name_of(parameter) for parameter in self._parameters()]
+
+    # Gradients -------------------------------------------------------------------------------------------------------
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drops all gradients, or fills them with zeros in place.
+
+        With `set_to_none=False`, raises ValueError for a gradient that is read-only, broadcast or shares memory with a
+        parameter or state; nothing is changed then.
+        """
+        if set_to_none:
+            for group in self.param_groups:
+                forget_gradients(group["params"])
+            return
+        parameters = [parameter for parameter in self._parameters() if parameter.grad is not None]
+        kept = list(self.state.arrays())
+        memory = Memory(kept)
+        for parameter in parameters:
+            gradient = parameter.grad
+            what = f"gradient of '{self.state.name_of(parameter)}'"
+            if not gradient.flags.writeable:
+                raise ValueError(f"{what} is read-only and can't be zeroed; use zero_grad() to drop it")
+            if any(stride == 0 < size - 1 for stride, size in zip(gradient.strides, gradient.shape, strict=True)):
+                raise ValueError(f"{what} is a broadcast array and can't be zeroed; use zero_grad() to drop it")
+            if memory.overlaps(gradient) if gradient.flags.forc else any(np.shares_memory(gradient, a) for a in kept):
+                raise ValueError(f"{what} shares memory with a parameter or state and can't be zeroed; "
+                                 f"use zero_grad() to drop it")
+        for parameter in parameters:
+            parameter.grad.fill(0)
+
+    def _assign(self, grads: Any) -> None:
+        """Replaces every `.grad`: by the nesting of the parameters, or by name."""
+        parameters = self._parameters()
+        if isinstance(grads, Mapping) and any(key in self.state._names for key in grads):
+            names = self._names()
+            if not self.state.unique_names():
+                raise ValueError("`grads` can't be given by name: several parameters have the same; use their nesting")
+            tree: Any = [_tree.Branch(name, True, p) for name, p in zip(names, parameters, strict=True)]
+        elif self._grouped or len(self._trees) > 1:
+            tree = [_tree.Branch(str(index), False, tree) for index, tree in enumerate(self._trees)]
+        else:
+            [tree] = self._trees
+        assign_gradients(parameters, list(_tree.gradients(grads, tree)))
+
+    # Stepping --------------------------------------------------------------------------------------------------------
+
+    def step(self, closure: Callable[[], Any] | None = None, *, grads: Any = None) -> Any:
+        """Updates every parameter that has a gradient, in place; returns the closure's loss, or None.
+
+        `closure`: clears the gradients, computes and returns the loss, or `(loss, grads)`.  `grads`: gradients in the
+        nesting of the parameters or as a dict by name; they replace every `.grad`, None skips.  Parameters whose gradient
+        is None are skipped and their state stands still.  Everything is checked before anything is changed.
+        """
+        loss = None
+        if closure is not None:
+            loss = closure()
+            if isinstance(loss, tuple):
+                loss, grads = loss
+        if grads is not None:
+            self._assign(grads)
+        self._update()
+        return loss
+
+    def _update(self) -> None:
+        if self._updating:
+            raise RuntimeError("this optimizer is already stepping in another thread; "
+                               "step it from one thread at a time, or use one optimizer per thread")
+        self._updating = True
+        begin_step()
+        try:
+            drivers = self._refreshed()
+            runs: list[Run] = []
+            memory = self._memory or self._survey()
+            for driver in drivers:
+                driver.enter(memory, runs, -1.0 if driver.group.get("maximize") else 1.0)
+            execute(runs)
+        finally:
+            end_step()
+            self._updating = False
+        if not runs and not self._warned:
+            self._warned = True
+            warnings.warn("step() changed nothing: no parameter has a gradient; assign p.grad, or pass grads=",
+                          stacklevel=4)
+
+    def _refreshed(self) -> list[Driver]:
+        drivers, groups = self._drivers, self.param_groups
+        if len(drivers) != len(groups):
+            drivers = self._drivers = [Driver(self, group) for group in groups]
+        for index, driver in enumerate(drivers):
+            if driver.group is not groups[index]:
+                driver = drivers[index] = Driver(self, groups[index])
+            driver.refresh()
+        if self._version != self.state.version:
+            self._version, self._memory = self.state.version, None
+        return drivers
+
+    def _survey(self) -> Memory:
+        self._memory = Memory(list(self.state.arrays()))
+        return self._memory
+
+    def rule(self, group: Group) -> tuple[str, dict[str, float]]:
+        """The name of the compiled rule for a group, and its state arrays: name and initial value, in slot order."""
+        raise NotImplementedError(f"{type(self).__name__} must override `step`, or `rule` and `coefficients`")
+
+    def coefficients(self, group: Group, state: dict[str, Any], first: bool) -> dict[str, float]:
+        """The finished coefficients of the rule, in float64.
+
+        `state` holds the scalar state of parameters that step together; the method advances it.  `first` says that they
+        step for the first time.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must override `coefficients`")
+
+    # State dicts -----------------------------------------------------------------------------------------------------
+
+    def state_dict(self, copy: bool = True) -> dict[str, Any]:
+        """State and hyper-parameters in torch's layout: {"state": {index: {name: array}}, "param_groups": [...]}.
+
+        A snapshot: later steps don't change it.  `copy=False` gives the live arrays, for writing to disk at once.
+        """
+        return _state_dict.save(self, copy)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> _state_dict.Mismatch:
+        """Loads a state dict of optimlite or torch: copies into the live arrays, and replaces the hyper-parameters.
+
+        Parameters are matched by name where both sides are fully and uniquely named, else by position.  Raises
+        ValueError, naming every key, if anything is missing, unexpected, misshapen or would lose values in the cast to
+        the parameter's dtype; nothing is changed then.  `strict=False` loads what fits.  Returns what didn't.
+        """
+        return _state_dict.load(self, state_dict, strict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = {key: value for key, value in self.__dict__.items() if key not in _OF_THIS_PROCESS}
+        return {**kept, "state": {parameter: dict(state) for parameter, state in self.state.items()},
+                "_names": self._names()}
+
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        names, states = saved.pop("_names"), saved.pop("state")
+        self.__dict__.update(saved)
+        self._prepare_to_step()
+        self.state = StateMap()
+        for parameter, name in zip(self._parameters(), names, strict=True):
+            self.state.register(parameter, name)
+            self.state[parameter].update(states.get(parameter, {}))
+
+    def __repr__(self) -> str:
+        lines = []
+        for index, group in enumerate(self.param_groups):
+            lines.append(f"Parameter Group {index}")
+            lines += [f"    {key}: {group[key]}" for key in sorted(group) if key not in ("params", "param_names")]
+        return f"{type(self).__name__} (\n" + "\n".join(lines) + "\n)"
+
+
+_OF_THIS_PROCESS = {"_drivers", "_memory", "_version", "_depth", "_updating", "_warned"}
+
+
+def _counted(step: Callable[..., Any]) -> Callable[..., Any]:
+    """Wraps every `step`, a user's own too, with what surrounds it: the count that schedulers ask for."""
+
+    @functools.wraps(step)
+    def wrapper(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        self._depth += 1
+        try:
+            result = step(self, *args, **kwargs)
+        finally:
+            self._depth -= 1
+        if not self._depth:                  # a step that calls its parent's counts once
+            self.steps_taken += 1
+        return result
+
+    return wrapper
+
+
+Optimizer.step = _counted(Optimizer.step)    # type: ignore[method-assign]
+
+
+def _listed(params: Any) -> Any:
+    if isinstance(params, (set, frozenset)):
+        raise TypeError("parameters must come in a fixed order, got a set; use a list")
+    container = isinstance(params, (Parameter, np.ndarray, Mapping, str, bytes, np.generic)) or _tree.is_pair(params)
+    return list(params) if not container and hasattr(params, "__iter__") else params
+
+
+def _is_groups(params: Any) -> bool:
+    return isinstance(params, list) and any(isinstance(item, Mapping) and "params" in item for item in params)
+
+
+def _check_distinct(parameters: list[Parameter], names: list[str]) -> None:
+    """Refuses parameters that appear twice or overlap in memory."""
+    seen: dict[Parameter, str] = {}
+    spans = []
+    for parameter, name in zip(parameters, names, strict=True):
+        if parameter in seen:
+            raise ValueError(f"parameter '{name}' appears more than once in the optimizer; list it once")
+        seen[parameter] = name
+        if parameter.size:
+            address = parameter.data.ctypes.data
+            spans.append((address, address + parameter.nbytes, name))
+    spans.sort()
+    for (_, end, one), (begin, _, other) in zip(spans, spans[1:], strict=False):
+        if begin < end:
+            raise ValueError(f"parameters '{one}' and '{other}' overlap in memory; give each its own array")

@@ -1,0 +1,179 @@
+"""A parameter is a float array that an optimizer updates in place, together with its gradient."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from ._core import Leaf
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def describe(name: str | None, shape: tuple[int, ...]) -> str:
+    return f"'{name}'" if name else f"an unnamed parameter of shape {shape}"
+
+
+def check_array(array: Any, name: str | None) -> np.ndarray:
+    """Returns `array` if kernels can update it in place; raises, with the cure, if they can't."""
+    if not isinstance(array, np.ndarray):
+        which = f"parameter '{name}'" if name else "a parameter"
+        raise TypeError(f"{which} must be a NumPy array, got {type(array).__name__}; "
+                        f"use np.asarray(value, dtype=np.float32)")
+    what = describe(name, array.shape)
+    if array.dtype.newbyteorder("=") in FLOATS and not array.dtype.isnative:
+        raise TypeError(f"parameter {what} must be in native byte order, got {array.dtype.str}; "
+                        f"use a.astype(np.{array.dtype.name})")
+    if array.dtype not in FLOATS:
+        raise TypeError(f"parameter {what} must be float32 or float64, got {array.dtype}; use a.astype(np.float32)")
+    if not (array.flags.c_contiguous or array.flags.f_contiguous):
+        raise ValueError(f"parameter {what} must be contiguous, got strides {array.strides}; "
+                         f"use np.ascontiguousarray(a)")
+    if not array.flags.aligned:
+        raise ValueError(f"parameter {what} must be aligned in memory, got address {array.ctypes.data:#x}; use a.copy()")
+    if not array.flags.writeable:
+        raise ValueError(f"parameter {what} must be writeable, got a read-only array; use a.copy()")
+    return array
+
+
+class Parameter(Leaf):
+    """A parameter of a model: shares the memory of `data`, and behaves as that array in expressions.
+
+    `data`: a float32 or float64 array, C- or F-contiguous, aligned, writeable and in native byte order; anything else
+    raises, since it would have to be copied.  `name` appears in messages, state dicts and `optimizer.state[name]`.
+
+    `p.data` is that very array; `p.data = a` copies values into it.  `p.grad` is None or an array of the parameter's
+    shape and dtype (checked when assigned; strided gradients count by their values; a scalar is a gradient of a 0-d
+    parameter).  Equality and hash are by identity, so that parameters can be keys.
+    """
+
+    __slots__ = ("_name",)
+    __array_priority__ = 1
+
+    def __init__(self, data: np.ndarray, name: str | None = None) -> None:
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"`name` must be a str, got {name!r}")
+        super().__init__(check_array(data, name))
+        self._name = name
+
+    @property
+    def name(self) -> str | None:
+        return self._name
+
+    @property
+    def data(self) -> np.ndarray:
+        """The array itself; assigning copies values into its memory."""
+        return self.array
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        if value is self.array:
+            return                       # p.data -= g ends here
+        value = np.asarray(value)
+        if value.shape != self.array.shape:
+            raise ValueError(f"parameter {describe(self._name, self.array.shape)} has shape {self.array.shape}, "
+                             f"got data of shape {value.shape}")
+        np.copyto(self.array, value)
+
+    def accepts(self, gradient: Any) -> np.ndarray:
+        """Turns a scalar into a gradient of a 0-d parameter; refuses everything else that doesn't fit."""
+        array, what = self.array, describe(self._name, self.array.shape)
+        if isinstance(gradient, (int, float, np.generic)) and array.ndim == 0:
+            scalar = np.asarray(gradient)
+            if scalar.dtype.kind in "fiu" and (not isinstance(gradient, np.generic) or scalar.dtype == array.dtype):
+                return scalar.astype(array.dtype)
+        if isinstance(gradient, Parameter):
+            raise TypeError(f"gradient of {what} must be an array, got a Parameter; use its .data or .grad")
+        if not isinstance(gradient, (np.ndarray, np.generic)):
+            raise TypeError(f"gradient of {what} must be a NumPy array, got {type(gradient).__name__}; "
+                            f"use np.asarray(grad, dtype=np.{array.dtype})")
+        if gradient.dtype != array.dtype:
+            raise TypeError(f"gradient of {what} is {gradient.dtype} but the parameter is {array.dtype}; "
+                            f"use grad.astype(np.{array.dtype})")
+        raise ValueError(f"gradient of {what} has shape {gradient.shape} but the parameter has {array.shape}; "
+                         f"reshape or sum the gradient over the broadcast axes")
+
+    # As an array -----------------------------------------------------------------------------------------------------
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.array, dtype=dtype, copy=copy)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"'Parameter' object has no attribute '{name}'")
+        try:
+            return getattr(self.array, name)     # .T, .shape, .sum(), … as on .data
+        except AttributeError:
+            raise AttributeError(f"'Parameter' object has no attribute '{name}'") from None
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.array[index]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.array[index] = value
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __iter__(self) -> Any:
+        return iter(self.array)
+
+    def __contains__(self, value: Any) -> bool:
+        return value in self.array
+
+    def __bool__(self) -> bool:
+        return bool(self.array)
+
+    def __float__(self) -> float:
+        return float(self.array)
+
+    def __int__(self) -> int:
+        return int(self.array)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        name = f", name={self._name!r}" if self._name else ""
+        return f"Parameter({np.array_repr(self.array)}{name})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.array, self._name, self.grad)
+
+
+def _rebuild(cls: type[Parameter], data: np.ndarray, name: str | None, grad: np.ndarray | None) -> Parameter:
+    parameter = cls(data, name)
+    parameter.grad = grad
+    return parameter
+
+
+def _forward(name: str) -> None:
+    plain = getattr(operator, f"__{name}__")
+
+    def binary(self: Parameter, other: Any) -> Any:
+        return plain(self.array, other.array if isinstance(other, Parameter) else other)
+
+    setattr(Parameter, f"__{name}__", binary)
+    if f"__i{name}__" in dir(operator):
+        def reflected(self: Parameter, other: Any) -> Any:
+            return plain(other, self.array)
+
+        in_place = getattr(operator, f"__i{name}__")
+
+        def augmented(self: Parameter, other: Any) -> Parameter:
+            self.data = in_place(self.array, other.array if isinstance(other, Parameter) else other)
+            return self
+
+        setattr(Parameter, f"__r{name}__", reflected)
+        setattr(Parameter, f"__i{name}__", augmented)
+
+
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "lt", "le", "gt", "ge"):
+    _forward(_name)
+for _name in ("neg", "pos", "abs"):
+    setattr(Parameter, f"__{_name}__", (lambda plain: lambda self: plain(self.array))(getattr(operator, _name)))

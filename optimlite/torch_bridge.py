@@ -1,0 +1,22 @@
+"""State dicts for PyTorch: what an optimizer here has learnt goes on there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def to_torch(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """A state dict that torch's optimizer of the same name loads with `load_state_dict` (L-BFGS excepted).
+
+    Arrays become tensors (copies), scalar state float32 tensors as torch keeps them, and step counters with it; so torch
+    counts exactly up to 2**24 steps.  Raises ImportError if torch isn't installed.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise ImportError("`to_torch` needs PyTorch; install it with `pip install torch`") from None
+    state = {index: {key: torch.tensor(array, dtype=torch.get_default_dtype() if array.ndim == 0 else None)
+                     for key, array in entries.items()}
+             for index, entries in state_dict["state"].items()}
+    return {"state": state, "param_groups": [dict(group) for group in state_dict["param_groups"]]}

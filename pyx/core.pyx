@@ -1,0 +1,22 @@
+# The driver, compiled once without CPU flags: a table of contents.
+#
+# It knows arrays, tables, spans and threads, and no update rule: see kernels.pyx for those.
+
+import numpy as np
+
+cimport numpy as cnp
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t
+from libc.string cimport memcmp, memcpy, memset
+
+cnp.import_array()
+
+include "table.pxi"
+include "cpu.pxi"
+include "pool.pxi"
+include "scalar.pxi"
+include "leaf.pxi"
+include "memory.pxi"
+include "plan.pxi"
+include "run.pxi"

@@ -1,0 +1,19 @@
+# The update rules, compiled once per CPU level and float type: a table of contents.
+#
+# Nothing here holds Python objects, checks arguments or knows threads: see core.pyx for the driver.
+
+from cpython.pycapsule cimport PyCapsule_New
+from libc.string cimport memset
+
+RULES = {}                       # name: (capsule of the sweep, number of state slots, names of coefficients, item size)
+
+include "table.pxi"
+include "types.pxi"
+include "sweep.pxi"
+
+cdef Common common_fields
+cdef dict COMMON = common_fields
+
+include "rules/sgd.pxi"
+include "rules/adam.pxi"
+include "rules/traffic.pxi"

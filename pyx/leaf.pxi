@@ -1,0 +1,98 @@
+# A leaf is the compiled half of a Parameter: its array, and the gradient that was assigned last.
+
+cdef inline bint fits(cnp.ndarray a, cnp.ndarray b) noexcept:
+    # same dtype, byte order and shape
+    cdef int d = cnp.PyArray_NDIM(a)
+    return (cnp.PyArray_TYPE(a) == cnp.PyArray_TYPE(b) and d == cnp.PyArray_NDIM(b)
+            and cnp.PyArray_ISNOTSWAPPED(a)
+            and memcmp(cnp.PyArray_DIMS(a), cnp.PyArray_DIMS(b), d * sizeof(cnp.npy_intp)) == 0)
+
+
+cdef inline bint same_layout(cnp.ndarray a, cnp.ndarray b) noexcept:
+    # b's elements stand in memory in the order of a's (a is contiguous one way or the other)
+    return (cnp.PyArray_ISALIGNED(b)
+            and (cnp.PyArray_IS_C_CONTIGUOUS(b) if cnp.PyArray_IS_C_CONTIGUOUS(a)
+                 else cnp.PyArray_IS_F_CONTIGUOUS(b)))
+
+
+cdef uint64_t assignments = 1    # counts every change of a gradient in the process: plans look for theirs when it moved
+cdef Py_ssize_t under_way = 0    # steps that have gradients' addresses in use
+cdef list retired = []           # gradients replaced while a step was under way, kept until it ends
+
+
+cdef class Leaf:
+    """A float array that is updated in place, and its gradient.
+
+    `accepts` of the subclass is asked about gradients that don't fit at first sight: it returns one that does or raises.
+    """
+    cdef readonly cnp.ndarray array
+    cdef object gradient
+    cdef object anchor           # the gradient once more: NumPy resizes no array with two references, so plans may
+    cdef uint64_t version        # keep its address for as long as the version stands
+    cdef object __weakref__
+
+    def __init__(self, cnp.ndarray array not None):
+        if self.array is not None:
+            raise RuntimeError("a Parameter keeps its array for life; assign to .data to copy values into it")
+        self.array = array
+        self.gradient = None
+
+    cdef void replace(self, gradient) noexcept:
+        global assignments
+        if under_way and self.gradient is not None:
+            retired.append(self.gradient)
+        self.gradient = self.anchor = gradient
+        self.version += 1
+        assignments += 1
+
+    @property
+    def grad(self):
+        """The gradient: None, or an array of the parameter's shape and dtype."""
+        return self.gradient
+
+    @grad.setter
+    def grad(self, value):
+        if value is self.gradient:
+            return
+        if value is not None and not (isinstance(value, cnp.ndarray) and fits(<cnp.ndarray> value, self.array)):
+            value = self.accepts(value)
+        self.replace(value)
+
+    @grad.deleter
+    def grad(self):
+        self.replace(None)
+
+
+def forget_gradients(leaves):
+    """Sets every gradient to None."""
+    cdef Leaf leaf
+    for leaf in leaves:
+        if leaf.gradient is not None:
+            leaf.replace(None)
+
+
+def begin_step() -> None:
+    """From here to `end_step` no gradient's memory goes away, whoever assigns another one meanwhile."""
+    global under_way
+    under_way += 1
+
+
+def end_step() -> None:
+    global under_way
+    under_way -= 1
+    if not under_way:
+        retired.clear()
+
+
+def assign_gradients(list leaves not None, list gradients not None):
+    """leaf.grad = gradient for each pair: all are checked before the first is assigned."""
+    cdef Leaf leaf
+    cdef Py_ssize_t i
+    for i in range(len(leaves)):
+        leaf = leaves[i]
+        value = gradients[i]
+        if value is not None and not (isinstance(value, cnp.ndarray) and fits(<cnp.ndarray> value, leaf.array)):
+            gradients[i] = leaf.accepts(value)
+    for i in range(len(leaves)):
+        leaf = leaves[i]
+        leaf.grad = gradients[i]

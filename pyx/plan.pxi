@@ -1,0 +1,246 @@
+# A plan is the pointer table of one parameter group (of one dtype): checked once, cut into spans for the threads.
+#
+# Parameters whose scalar state is equal form a class and run together; normally there is one class.
+
+cdef enum:
+    PART = 16384                 # elements a thread takes at a time; a span is at most this long
+    TENSOR = 64                  # what visiting a tensor costs, in elements
+    SKIPPED = -1
+
+
+cdef class Plan:
+    """Plan(leaves, slots, scalars): `slots` state arrays and `scalars` 0-d arrays (int64 or float64) per leaf."""
+    cdef readonly list leaves
+    cdef Py_ssize_t count, slots, scalars
+    cdef list kept               # keeps state arrays and scalars alive: the tables hold bare pointers
+    cdef list copies             # row: an owned copy of a gradient that can't be used where it lies
+    cdef Py_ssize_t n_copies
+    cdef Row* rows
+    cdef int64_t** words         # row x scalar: where the scalar lies
+    cdef uint8_t* is_float       # scalar: float64, else int64
+    cdef uint8_t* attached       # row: has state
+    cdef uint8_t* started        # row: has stepped with this state before
+    cdef uint64_t* seen          # row: version of the gradient in the table
+    cdef uint64_t assignments    # the process's count when the versions were looked at
+    cdef bint unattached         # some row has a gradient and no state
+    cdef int32_t* label          # row: its class
+    # the cut, made again when labels change
+    cdef bint stale
+    cdef Span* spans
+    cdef Py_ssize_t* part        # first span of each part
+    cdef Py_ssize_t* first_part  # class: its first part
+    cdef Py_ssize_t* member      # class: one of its rows
+    cdef Py_ssize_t classes
+
+    def __cinit__(self, list leaves not None, Py_ssize_t slots, Py_ssize_t scalars):
+        cdef Py_ssize_t n = len(leaves), i
+        cdef Leaf leaf
+        if slots > SLOTS:
+            raise ValueError(f"a rule has at most {SLOTS} state slots, got {slots}")
+        self.leaves, self.count, self.slots, self.scalars = leaves, n, slots, scalars
+        self.kept, self.copies = [None] * n, [None] * n
+        self.rows = <Row*> PyMem_Calloc(n + 1, sizeof(Row))
+        self.words = <int64_t**> PyMem_Calloc(n * scalars + 1, sizeof(int64_t*))
+        self.is_float = <uint8_t*> PyMem_Calloc(scalars + 1, 1)
+        self.attached = <uint8_t*> PyMem_Calloc(n + 1, 1)
+        self.started = <uint8_t*> PyMem_Calloc(n + 1, 1)
+        self.seen = <uint64_t*> PyMem_Calloc(n + 1, sizeof(uint64_t))
+        self.label = <int32_t*> PyMem_Calloc(n + 1, sizeof(int32_t))
+        self.member = <Py_ssize_t*> PyMem_Calloc(n + 1, sizeof(Py_ssize_t))
+        self.first_part = <Py_ssize_t*> PyMem_Calloc(n + 2, sizeof(Py_ssize_t))
+        if not (self.rows and self.words and self.is_float and self.attached and self.started and self.seen
+                and self.label and self.member and self.first_part):
+            raise MemoryError
+        self.stale = True
+        for i in range(n):
+            leaf = leaves[i]
+            self.rows[i].param = cnp.PyArray_DATA(leaf.array)
+            self.rows[i].size = cnp.PyArray_SIZE(leaf.array)
+            self.seen[i] = leaf.version - 1
+            self.label[i] = SKIPPED
+
+    def __dealloc__(self):
+        PyMem_Free(self.rows)
+        PyMem_Free(self.words)
+        PyMem_Free(self.is_float)
+        PyMem_Free(self.attached)
+        PyMem_Free(self.started)
+        PyMem_Free(self.seen)
+        PyMem_Free(self.label)
+        PyMem_Free(self.member)
+        PyMem_Free(self.first_part)
+        PyMem_Free(self.spans)
+        PyMem_Free(self.part)
+
+    def attach(self, Py_ssize_t i, list arrays not None, list scalars not None, bint started):
+        """Enters row i's state into the table; the caller has checked dtype, shape and layout."""
+        cdef cnp.ndarray array
+        cdef Py_ssize_t k
+        for k, array in enumerate(arrays):
+            self.rows[i].state[k] = cnp.PyArray_DATA(array)
+        for k, array in enumerate(scalars):
+            self.words[i * self.scalars + k] = <int64_t*> cnp.PyArray_DATA(array)
+            self.is_float[k] = cnp.PyArray_ISFLOAT(array)
+        self.kept[i] = (arrays, scalars)
+        self.attached[i] = True
+        self.started[i] = started
+
+    def pending(self):
+        """The rows that have a gradient and no state yet."""
+        return [i for i in range(self.count) if self.rows[i].grad and not self.attached[i]]
+
+    def prepare(self, Memory memory not None):
+        """Binds the gradients as they are now and returns the number of classes; -1 where rows still need state.
+
+        Between `begin_step` and `end_step`, which keep the gradients' memory in place.
+        """
+        cdef Py_ssize_t i
+        cdef Leaf leaf
+        if self.assignments != assignments or self.unattached:
+            self.unattached = False
+            for i in range(self.count):
+                leaf = <Leaf> (<list> self.leaves)[i]
+                if leaf.version != self.seen[i]:
+                    self.rebind(i, leaf, memory)
+                if self.rows[i].grad and not self.attached[i]:
+                    self.unattached = True
+            self.assignments = assignments
+        if self.unattached:
+            return -1
+        if self.n_copies:
+            for i in range(self.count):
+                if self.copies[i] is not None:
+                    np.copyto(self.copies[i], (<Leaf> self.leaves[i]).gradient)
+        self.classify()
+        if self.stale:
+            self.cut()
+        return self.classes
+
+    cdef int rebind(self, Py_ssize_t i, Leaf leaf, Memory memory) except -1:
+        cdef cnp.ndarray gradient, copy
+        if self.copies[i] is not None:
+            self.copies[i] = None
+            self.n_copies -= 1
+        if leaf.gradient is None:
+            self.rows[i].grad = NULL
+        else:
+            gradient = leaf.gradient
+            if same_layout(leaf.array, gradient) and not memory.overlaps(gradient):
+                self.rows[i].grad = cnp.PyArray_DATA(gradient)
+            else:                                # strided, misaligned, or overlapping a parameter or state
+                copy = np.empty_like(leaf.array, subok=False)
+                self.copies[i] = copy
+                self.n_copies += 1
+                self.rows[i].grad = cnp.PyArray_DATA(copy)
+        self.seen[i] = leaf.version
+        return 0
+
+    cdef inline bint alike(self, Py_ssize_t i, Py_ssize_t j) noexcept:
+        cdef Py_ssize_t k
+        if self.started[i] != self.started[j]:
+            return False
+        for k in range(self.scalars):
+            if self.words[i * self.scalars + k][0] != self.words[j * self.scalars + k][0]:
+                return False
+        return True
+
+    cdef void classify(self) noexcept:
+        # labels each row with its class; the cut is stale if any label changed
+        cdef Py_ssize_t i, tried
+        cdef int32_t label = 0, count = 0
+        for i in range(self.count):
+            if not self.rows[i].grad:
+                label = SKIPPED
+            else:
+                if label < 0:
+                    label = 0
+                for tried in range(count):       # starts with the class of the row before: normally the only one
+                    if self.alike(i, self.member[label]):
+                        break
+                    label = label + 1 if label + 1 < count else 0
+                else:
+                    label = count
+                    self.member[label] = i
+                    count += 1
+            if self.label[i] != label:
+                self.label[i] = label
+                self.stale = True
+        if count != self.classes:
+            self.classes = count
+            self.stale = True
+
+    cdef int cut(self) except -1:
+        # spans, class by class, gathered into parts of about PART elements
+        cdef Py_ssize_t i, n_spans = 0, n_parts = 0, begin, weight
+        cdef int32_t c
+        for i in range(self.count):
+            n_spans += self.rows[i].size // PART + 1
+        PyMem_Free(self.spans)
+        PyMem_Free(self.part)
+        self.spans = <Span*> PyMem_Malloc((n_spans + 1) * sizeof(Span))
+        self.part = <Py_ssize_t*> PyMem_Malloc((n_spans + 2) * sizeof(Py_ssize_t))
+        if not (self.spans and self.part):
+            raise MemoryError
+        n_spans = 0
+        for c in range(self.classes):
+            self.first_part[c] = n_parts
+            weight = PART
+            for i in range(self.count):
+                if self.label[i] != c:
+                    continue
+                begin = 0
+                while begin < self.rows[i].size:
+                    if weight >= PART:
+                        self.part[n_parts] = n_spans
+                        n_parts += 1
+                        weight = 0
+                    self.spans[n_spans].row = i
+                    self.spans[n_spans].begin = begin
+                    begin = min(begin + PART, self.rows[i].size)
+                    self.spans[n_spans].end = begin
+                    weight += begin - self.spans[n_spans].begin + TENSOR
+                    n_spans += 1
+        self.first_part[self.classes] = n_parts
+        self.part[n_parts] = n_spans
+        self.stale = False
+        return 0
+
+    def first(self, Py_ssize_t c):
+        """Whether class c has never stepped before."""
+        return not self.started[self.member[c]]
+
+    def values(self, Py_ssize_t c, tuple names not None):
+        """The scalar state of class c: name and int or float."""
+        cdef int64_t* word
+        cdef Py_ssize_t k
+        cdef dict result = {}
+        for k in range(self.scalars):
+            word = self.words[self.member[c] * self.scalars + k]
+            if self.is_float[k]:
+                result[names[k]] = (<double*> word)[0]
+            else:
+                result[names[k]] = word[0]
+        return result
+
+    cdef int store(self, Py_ssize_t c, dict scalars) except -1:
+        # writes the scalar state of every row of class c
+        cdef list values = list(scalars.values())
+        cdef int64_t word
+        cdef double number
+        cdef Py_ssize_t i, k
+        for k in range(self.scalars):
+            if self.is_float[k]:
+                number = values[k]
+                memcpy(&word, &number, sizeof(word))
+            else:
+                word = values[k]
+            for i in range(self.count):
+                if self.label[i] == c:
+                    self.words[i * self.scalars + k][0] = word
+        return 0
+
+    cdef void finish(self, Py_ssize_t c) noexcept:
+        cdef Py_ssize_t i
+        for i in range(self.count):
+            if self.label[i] == c:
+                self.started[i] = True

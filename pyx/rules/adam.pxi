@@ -1,0 +1,34 @@
+# Adam and AdamW.  Kingma & Ba 2015; Loshchilov & Hutter 2019; AMSGrad: Reddi et al. 2018.
+
+cdef struct Adam:
+    real beta1
+    real fresh1                  # 1 - beta1
+    real beta2
+    real fresh2
+    real keep                    # 1 - lr * weight_decay where the decay is decoupled, else 1
+    real step_size               # lr / (1 - beta1^t)
+    real inv_root_bias2          # 1 / sqrt(1 - beta2^t)
+    real eps
+
+
+cdef inline void adam(const void* hyper, real* p, real g, real* s) noexcept nogil:
+    cdef const Adam* h = <const Adam*> hyper
+    s[0] = h.beta1 * s[0] + h.fresh1 * g
+    s[1] = h.beta2 * s[1] + h.fresh2 * (g * g)
+    p[0] = h.keep * p[0] - h.step_size * s[0] / (sqrt(s[1]) * h.inv_root_bias2 + h.eps)
+
+
+cdef inline void amsgrad(const void* hyper, real* p, real g, real* s) noexcept nogil:
+    cdef const Adam* h = <const Adam*> hyper
+    s[0] = h.beta1 * s[0] + h.fresh1 * g
+    s[1] = h.beta2 * s[1] + h.fresh2 * (g * g)
+    s[2] = maximum(s[2], s[1])
+    p[0] = h.keep * p[0] - h.step_size * s[0] / (sqrt(s[2]) * h.inv_root_bias2 + h.eps)
+
+
+cdef void run_adam(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(adam, 2, w, i, j)
+cdef void run_amsgrad(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(amsgrad, 3, w, i, j)
+
+cdef Adam adam_fields
+bind("adam", run_adam, 2, adam_fields)
+bind("amsgrad", run_amsgrad, 3, adam_fields)

@@ -1,0 +1,29 @@
+# Not an update: the cheapest loops that move an optimizer's bytes, by which benchmarks know the limit of bandwidth.
+
+cdef struct Traffic:
+    real weight
+
+
+cdef inline void traffic0(const void* hyper, real* p, real g, real* s) noexcept nogil:
+    p[0] = p[0] + g
+
+
+cdef inline void traffic1(const void* hyper, real* p, real g, real* s) noexcept nogil:
+    s[0] = s[0] + g
+    p[0] = p[0] + g
+
+
+cdef inline void traffic2(const void* hyper, real* p, real g, real* s) noexcept nogil:
+    s[0] = s[0] + g
+    s[1] = s[1] + g
+    p[0] = p[0] + g
+
+
+cdef void run_traffic0(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(traffic0, 0, w, i, j)
+cdef void run_traffic1(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(traffic1, 1, w, i, j)
+cdef void run_traffic2(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(traffic2, 2, w, i, j)
+
+cdef Traffic traffic_fields
+bind("traffic0", run_traffic0, 0, traffic_fields)
+bind("traffic1", run_traffic1, 1, traffic_fields)
+bind("traffic2", run_traffic2, 2, traffic_fields)

@@ -1,0 +1,36 @@
+# The float type of this module, and the signature of a rule.
+#
+# kernels.pyx is compiled once per float type: setup.py defines OPTIMLITE_DOUBLE for the second one.
+
+cdef extern from *:
+    """
+    #ifdef OPTIMLITE_DOUBLE
+      typedef double real;
+      #define REAL(name) name
+    #else
+      typedef float real;
+      #define REAL(name) name##f
+    #endif
+    #if defined(_MSC_VER)
+      #define OPTIMLITE_RESTRICT __restrict
+    #else
+      #define OPTIMLITE_RESTRICT restrict
+    #endif
+    typedef real *OPTIMLITE_RESTRICT real_array;
+    typedef const real *OPTIMLITE_RESTRICT const_real_array;
+    #define real_sqrt(x) REAL(sqrt)(x)
+    #define real_fabs(x) REAL(fabs)(x)
+    """
+    ctypedef float real
+    ctypedef real* real_array              # `restrict`: no alias checks before the vector loop
+    ctypedef const real* const_real_array
+    real sqrt "real_sqrt" (real x) noexcept nogil
+    real fabs "real_fabs" (real x) noexcept nogil
+
+# One element: p points to the parameter, s to its state, g is the finished gradient.
+ctypedef void (*Rule)(const void* hyper, real* p, real g, real* s) noexcept nogil
+
+
+cdef inline real maximum(real a, real b) noexcept nogil:
+    # numpy's maximum: NaN wins
+    return a if a > b or a != a else b
