@@ -5,12 +5,12 @@
 import os
 import platform
 import sys
+from glob import glob
 
+import numpy as np
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
-
-import numpy as np
 
 SANITIZE = os.environ.get("OPTIMLITE_SANITIZE", "")
 X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -34,6 +34,7 @@ def extension(name, source, macros=(), flags=()):
     # After cythonize, which keeps the settings of the first extension made from a source for all of them.
     result.define_macros = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
                             ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"), *macros]
+    result.depends = [*result.depends, "pyx/pool.h", *glob("pyx/**/*.pxi", recursive=True)]
     result.level_flags = list(flags)
     return result
 

@@ -56,7 +56,8 @@ fraction = interval(0, 1, closed="left")
 
 def pair(each: Check) -> Check:
     def check(name: str, value: Any) -> tuple[Any, ...]:
-        if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable) or len(items := list(value)) != 2:
+        items = list(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping)) else []
+        if len(items) != 2:
             raise TypeError(f"`{name}` must be a pair of numbers, got {value!r}")
         return tuple(each(f"{name}[{index}]", item) for index, item in enumerate(items))
 

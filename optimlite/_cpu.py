@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from ._core import Rule, cpu_supports
+from ._core import Reduction, Rule, cpu_supports
 
 LEVELS = ("baseline", "v3", "v4")        # x86-64's micro-architecture levels; the baseline is every other CPU's too
 TYPES = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
@@ -35,7 +35,8 @@ def choose(wanted: str | None) -> str:
         raise ValueError(f"`OPTIMLITE_CPU` must be one of {', '.join(LEVELS)}, got '{wanted}'")
     if wanted not in available():
         reason = "was not built" if cpu_supports(wanted) else "is not supported by this CPU"
-        raise ValueError(f"`OPTIMLITE_CPU` must be one of {', '.join(available())} here, got '{wanted}', which {reason}")
+        raise ValueError(f"`OPTIMLITE_CPU` must be one of {', '.join(available())} here, got '{wanted}', "
+                         f"which {reason}")
     return wanted
 
 
@@ -51,5 +52,16 @@ def rules(dtype: np.dtype, level: str) -> dict[str, Rule]:
     return {name: Rule(*entry) for name, entry in module.RULES.items()}
 
 
+@cache
+def reductions(dtype: np.dtype, level: str) -> dict[str, Reduction]:
+    """The compiled reductions for a float type."""
+    module = importlib.import_module(f"{__package__}._kernels_{TYPES[dtype]}_{level}")
+    return {name: Reduction(*entry) for name, entry in module.REDUCTIONS.items()}
+
+
 def rule(name: str, dtype: np.dtype) -> Rule:
     return rules(dtype, level)[name]
+
+
+def reduction(name: str, dtype: np.dtype) -> Reduction:
+    return reductions(dtype, level)[name]

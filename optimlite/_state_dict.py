@@ -56,7 +56,8 @@ def load(optimizer: Optimizer, state_dict: Mapping[str, Any], strict: bool) -> M
                                     problems)) for parameter, index in pairs]
     if strict and any(problems):
         lines = [f"  {kind}: {', '.join(found)}" for kind, found in problems._asdict().items() if found]
-        raise ValueError("the state dict doesn't fit the optimizer (strict=False loads what fits):\n" + "\n".join(lines))
+        raise ValueError("the state dict doesn't fit the optimizer (strict=False loads what fits):\n"
+                         + "\n".join(lines))
     for parameter, entries in states:
         commit(optimizer, parameter, entries)
     for group, new in zip(optimizer.param_groups, groups, strict=True):
@@ -143,7 +144,7 @@ def new_state(optimizer: Optimizer, parameter: Parameter, saved: Mapping[str, An
         entries[key] = array.copy() if not contiguous or live.overlaps(array) else array
     if entries and names is not None:
         needed = [*optimizer.rule(group)[1], *optimizer.scalars]
-        problems.missing.extend(f"state['{name}']['{key}']" for key in needed if key not in entries and key not in saved)
+        problems.missing.extend(f"state['{name}']['{key}']" for key in needed if key not in saved)
     return entries
 
 

@@ -56,7 +56,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019): p shrinks by lr * weight_decay, the moments don't see it.
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019): p shrinks by lr * weight_decay beside the moments.
 
     Adam with `decoupled_weight_decay=True` and `weight_decay=1e-2` by default; everything else as there.
     """

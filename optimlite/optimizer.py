@@ -6,6 +6,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,13 +23,13 @@ Group = dict[str, Any]
 class Optimizer:
     """The base class of all optimizers.
 
-    `params`: any nesting of dicts, lists, tuples and generators of Parameters or arrays, or a list of groups: dicts with
-    such a nesting under "params" and, beside it, the hyper-parameters that differ from `defaults`.  Bare arrays are
-    wrapped and share memory.
+    `params`: any nesting of dicts, lists, tuples and generators of Parameters or arrays, or a list of groups: dicts
+    with such a nesting under "params" and, beside it, the hyper-parameters that differ from `defaults`.  Bare arrays
+    are wrapped and share memory.
 
     A user's own optimizer calls `super().__init__(params, defaults)` and overrides `step`: it loops over
-    `self.param_groups`, reads `p.grad`, keeps arrays in `self.state[p]` and updates `p.data` in place.  An optimizer with
-    a compiled rule overrides `rule` and `coefficients` instead.
+    `self.param_groups`, reads `p.grad`, keeps arrays in `self.state[p]` and updates `p.data` in place.  An optimizer
+    with a compiled rule overrides `rule` and `coefficients` instead.
 
     Raises TypeError or ValueError, before anything is changed, for parameters that can't be updated in place, that
     appear twice or overlap in memory, for an empty parameter list, and for hyper-parameters out of range.
@@ -135,11 +136,10 @@ class Optimizer:
             for group in self.param_groups:
                 forget_gradients(group["params"])
             return
-        parameters = [parameter for parameter in self._parameters() if parameter.grad is not None]
+        given = [(parameter, parameter.grad) for parameter in self._parameters() if parameter.grad is not None]
         kept = list(self.state.arrays())
         memory = Memory(kept)
-        for parameter in parameters:
-            gradient = parameter.grad
+        for parameter, gradient in given:
             what = f"gradient of '{self.state.name_of(parameter)}'"
             if not gradient.flags.writeable:
                 raise ValueError(f"{what} is read-only and can't be zeroed; use zero_grad() to drop it")
@@ -148,8 +148,8 @@ class Optimizer:
             if memory.overlaps(gradient) if gradient.flags.forc else any(np.shares_memory(gradient, a) for a in kept):
                 raise ValueError(f"{what} shares memory with a parameter or state and can't be zeroed; "
                                  f"use zero_grad() to drop it")
-        for parameter in parameters:
-            parameter.grad.fill(0)
+        for _, gradient in given:
+            gradient.fill(0)
 
     def _assign(self, grads: Any) -> None:
         """Replaces every `.grad`: by the nesting of the parameters, or by name."""
@@ -171,8 +171,8 @@ class Optimizer:
         """Updates every parameter that has a gradient, in place; returns the closure's loss, or None.
 
         `closure`: clears the gradients, computes and returns the loss, or `(loss, grads)`.  `grads`: gradients in the
-        nesting of the parameters or as a dict by name; they replace every `.grad`, None skips.  Parameters whose gradient
-        is None are skipped and their state stands still.  Everything is checked before anything is changed.
+        nesting of the parameters or as a dict by name; they replace every `.grad`, None skips.  Parameters whose
+        gradient is None are skipped and their state stands still.  Everything is checked before anything is changed.
         """
         loss = None
         if closure is not None:
@@ -319,6 +319,6 @@ def _check_distinct(parameters: list[Parameter], names: list[str]) -> None:
             address = parameter.data.ctypes.data
             spans.append((address, address + parameter.nbytes, name))
     spans.sort()
-    for (_, end, one), (begin, _, other) in zip(spans, spans[1:], strict=False):
+    for (_, end, one), (begin, _, other) in pairwise(spans):
         if begin < end:
             raise ValueError(f"parameters '{one}' and '{other}' overlap in memory; give each its own array")

@@ -32,7 +32,7 @@ def check_array(array: Any, name: str | None) -> np.ndarray:
         raise ValueError(f"parameter {what} must be contiguous, got strides {array.strides}; "
                          f"use np.ascontiguousarray(a)")
     if not array.flags.aligned:
-        raise ValueError(f"parameter {what} must be aligned in memory, got address {array.ctypes.data:#x}; use a.copy()")
+        raise ValueError(f"parameter {what} must be aligned in memory, got {array.ctypes.data:#x}; use a.copy()")
     if not array.flags.writeable:
         raise ValueError(f"parameter {what} must be writeable, got a read-only array; use a.copy()")
     return array

@@ -1,8 +1,8 @@
-"""Every rule again in plain NumPy: the specification that anybody can read, the tests' oracle and the baseline of speed.
+"""Every rule again in plain NumPy: the specification that anybody can read, the tests' oracle, the baseline of speed.
 
 `step(optimizer)` does what `optimizer.step()` does, bit for bit, without a compiled kernel.  A rule below takes the
-finished coefficients `h` (each cast once to the arrays' type), the parameter, the finished gradient and the state arrays,
-in the order in which the optimizer's `rule` names them.
+finished coefficients `h` (each cast once to the arrays' type), the parameter, the finished gradient and the state
+arrays, in the order in which the optimizer's `rule` names them.
 """
 
 from __future__ import annotations

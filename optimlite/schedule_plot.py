@@ -19,7 +19,7 @@ def plot_schedule(scheduler: LRScheduler, steps: int, ax: Axes | None = None) ->
     values = [scheduler.at(t) for t in range(steps)]
     if ax is None:
         ax = plt.subplots()[1]
-    for i, line in enumerate(zip(*values)):
+    for i, line in enumerate(zip(*values, strict=True)):
         ax.plot(range(steps), line, label=f"group {i}")
     ax.set(title=type(scheduler).__name__, xlabel="count", ylabel=scheduler.key)
     if len(values[0]) > 1:

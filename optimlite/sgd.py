@@ -19,8 +19,8 @@ class SGD(Optimizer):
     Without momentum, p = p - lr * g and there is no state.  `maximize` ascends: grad is negated first.
 
     State: `momentum_buffer` (momentum only).  As in torch, dampening doesn't touch the first step.
-    Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for `nesterov` without momentum or with
-    dampening; TypeError for what isn't a number.
+    Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for `nesterov` without momentum or
+    with dampening; TypeError for what isn't a number.
     """
 
     checks = {"lr": nonnegative, "momentum": nonnegative, "dampening": number, "weight_decay": nonnegative,

@@ -9,8 +9,8 @@ from typing import Any
 def to_torch(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """A state dict that torch's optimizer of the same name loads with `load_state_dict` (L-BFGS excepted).
 
-    Arrays become tensors (copies), scalar state float32 tensors as torch keeps them, and step counters with it; so torch
-    counts exactly up to 2**24 steps.  Raises ImportError if torch isn't installed.
+    Arrays become tensors (copies); scalar state, step counters with it, becomes float32 as torch keeps it, which counts
+    exactly up to 2**24 steps.  Raises ImportError if torch isn't installed.
     """
     try:
         import torch

@@ -8,7 +8,7 @@ cimport numpy as cnp
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy
 
 cnp.import_array()
 
@@ -20,3 +20,4 @@ include "leaf.pxi"
 include "memory.pxi"
 include "plan.pxi"
 include "run.pxi"
+include "reduce.pxi"

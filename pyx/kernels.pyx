@@ -6,6 +6,7 @@ from cpython.pycapsule cimport PyCapsule_New
 from libc.string cimport memset
 
 RULES = {}                       # name: (capsule of the sweep, number of state slots, names of coefficients, item size)
+REDUCTIONS = {}                  # name: (capsule, item size)
 
 include "table.pxi"
 include "types.pxi"
@@ -14,6 +15,7 @@ include "sweep.pxi"
 cdef Common common_fields
 cdef dict COMMON = common_fields
 
+include "vector.pxi"
 include "rules/sgd.pxi"
 include "rules/adam.pxi"
 include "rules/traffic.pxi"

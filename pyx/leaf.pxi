@@ -15,7 +15,7 @@ cdef inline bint same_layout(cnp.ndarray a, cnp.ndarray b) noexcept:
                  else cnp.PyArray_IS_F_CONTIGUOUS(b)))
 
 
-cdef uint64_t assignments = 1    # counts every change of a gradient in the process: plans look for theirs when it moved
+cdef uint64_t assignments = 1    # counts changes of gradients in this process: plans look again when it moved
 cdef Py_ssize_t under_way = 0    # steps that have gradients' addresses in use
 cdef list retired = []           # gradients replaced while a step was under way, kept until it ends
 

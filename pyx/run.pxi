@@ -54,7 +54,7 @@ cdef void run_part(void* context, Py_ssize_t k) noexcept nogil:
 def execute(list runs not None, bint zero_grad=False) -> None:
     """Runs a whole step: [(plan, class, rule, coefficients, new scalar state), …], after `prepare` of each plan.
 
-    Everything that can fail comes first. No Python code runs in between, so that an interrupt leaves all or nothing done.
+    Everything that can fail comes first.  No Python code runs in between: an interrupt leaves all or nothing done.
     """
     cdef Py_ssize_t n = len(runs), k, c, j, n_parts = 0
     cdef Plan plan

@@ -1,0 +1,60 @@
+# One verb per chore. Each makes .venv if needed and installs what its job needs; a second call is quick.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+SOURCES := setup.py pyproject.toml $(wildcard pyx/*) $(wildcard pyx/rules/*)
+TORCH := torch==2.13.0
+ARGS ?=
+
+.PHONY: demo test bench lint parity package clean
+
+demo: .venv/for-demo            ## train on handwritten digits; ARGS=--quick for a short run
+	$(BIN)/python examples/digits.py $(ARGS)
+
+test: .venv/for-test            ## the test suite; ARGS="-k name" for a part of it
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: .venv/for-bench          ## the benchmark table; ARGS=--quick, --json FILE, --plot FILE.png
+	$(BIN)/python -m benchmarks $(ARGS)
+
+lint: .venv/for-lint            ## ruff, mypy, cython-lint
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/cython-lint pyx
+
+parity: .venv/for-parity        ## against PyTorch 2.13.0, live
+	$(BIN)/python -m pytest tests/parity $(ARGS)
+
+package: .venv/for-package      ## the sdist, the wheel built from it, its size, and a first step from a clean install
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	test $$(stat -c %s dist/*.whl) -lt 1000000
+	rm -rf build/clean && $(PYTHON) -m venv build/clean
+	build/clean/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	cd build && clean/bin/python -c "import numpy as np, optimlite as ol; a = np.ones(3); \
+	ol.Adam([a]).step(grads=[np.ones(3)]); assert a[0] < 1; print('wheel works:', ol.__file__)"
+
+clean:
+	rm -rf .venv build dist *.egg-info optimlite/*.so examples/output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/for-demo: .venv/bin/python $(SOURCES)
+	$(PIP) --editable '.[demo]' && touch $@
+
+.venv/for-test: .venv/bin/python $(SOURCES)
+	$(PIP) --editable '.[test,demo]' && touch $@
+
+.venv/for-bench: .venv/bin/python $(SOURCES)
+	$(PIP) --editable '.[plot]' && touch $@
+
+.venv/for-lint: .venv/bin/python $(SOURCES)
+	$(PIP) --editable '.[lint,test]' && touch $@
+
+.venv/for-parity: .venv/for-test
+	$(PIP) $(TORCH) && touch $@
+
+.venv/for-package: .venv/bin/python
+	$(PIP) build && touch $@

@@ -1,0 +1,164 @@
+"""Compositions: a composition of schedules is again a function of the count, so it nests in every way.
+
+The schedulers that are composed become formulas: only the composition counts, writes and is stepped.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..optimizer import Optimizer
+from ._arguments import Hyperparameter, count
+from .base import LRScheduler, Walk
+
+
+class _Composition(LRScheduler):
+    _schedulers: list[LRScheduler]
+
+    def _compose(self, optimizer: Optimizer | None, schedulers: Sequence[LRScheduler], key: str | None) -> str:
+        """Check that the schedulers go together; returns the key that they share."""
+        name = type(self).__name__
+        if not schedulers:
+            raise ValueError("`schedulers` must have at least one scheduler, got none")
+        for k, each in enumerate(schedulers):
+            if not isinstance(each, LRScheduler):
+                raise TypeError(f"`schedulers[{k}]` must be a scheduler, got {type(each).__name__}")
+            if not each.counts:
+                raise ValueError(f"`schedulers[{k}]` must be a function of the count, got {type(each).__name__}, "
+                                 f"which needs a metric in every step; step it beside the {name}")
+            if each.optimizer is not (optimizer or schedulers[0].optimizer):
+                raise ValueError(f"`schedulers[{k}]` must belong to the {name}'s optimizer, got one of another")
+            if each.key != (key or schedulers[0].key):
+                raise ValueError(f"`schedulers[{k}]` must have the key {key or schedulers[0].key!r}, got {each.key!r}; "
+                                 "step schedulers of different keys side by side")
+        self._schedulers = list(schedulers)
+        self.fixed = any(each.fixed for each in schedulers)
+        self.cycles_momentum = any(each.cycles_momentum for each in schedulers)
+        return schedulers[0].key
+
+    def _slots(self) -> list[Hyperparameter]:
+        return list({slot.key: slot for each in self._schedulers for slot in each._slots()}.values())
+
+    def _extra_state(self) -> dict[str, Any]:
+        return {"schedulers": [{"type": type(s).__name__, **s._extra_state()} for s in self._schedulers]}
+
+    def _check_extra(self, state: Mapping[str, Any]) -> None:
+        mine, theirs = ([each["type"] for each in s["schedulers"]] for s in (self._extra_state(), state))
+        if mine != theirs:
+            raise ValueError(f"`state_dict` must come from the schedulers {', '.join(mine)}, got {', '.join(theirs)}")
+        for each, saved in zip(self._schedulers, state["schedulers"], strict=True):
+            each._check_extra(saved)
+
+    def _load_extra(self, state: Mapping[str, Any]) -> None:
+        for each, saved in zip(self._schedulers, state["schedulers"], strict=True):
+            each._load_extra(saved)
+
+
+class SequentialLR(_Composition):
+    """One schedule after another: each starts over, at count 0 and from the initial values, at its milestone.
+
+        value(t) = schedulers[k].at(t - m),   m the last milestone <= t,   k the number of milestones <= t
+
+    `milestones` has one entry less than `schedulers`, in rising order. The key is that of the schedulers.
+    `ReduceLROnPlateau` is refused. Source: torch.optim.lr_scheduler.
+    """
+
+    def __init__(self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int],
+                 last_epoch: int = -1, *, key: str | None = None) -> None:
+        key = self._compose(optimizer, schedulers, key)
+        self._milestones = [count(0)("milestones", m) for m in milestones]
+        if len(self._milestones) != len(self._schedulers) - 1:
+            raise ValueError(f"`milestones` must have one entry less than `schedulers`: {len(self._schedulers) - 1}, "
+                             f"got {len(self._milestones)}")
+        if self._milestones != sorted(self._milestones):
+            raise ValueError(f"`milestones` must rise, got {self._milestones}")
+        super().__init__(optimizer, last_epoch, key=key)
+
+    def _active(self, t: int) -> tuple[LRScheduler, int, bool]:
+        """The schedule of count `t`, its own count, and whether it has just taken over."""
+        k = bisect_right(self._milestones, t)
+        own = t - self._milestones[k - 1] if k else t
+        return self._schedulers[k], own, own == 0
+
+    def closed_form(self, base: float, t: int, i: int) -> float:
+        schedule, own, _ = self._active(t)
+        return schedule.closed_form(base, own, i)
+
+    def recurrence(self, value: float, base: float, t: int, i: int) -> float:
+        schedule, own, starts = self._active(t)
+        return schedule.closed_form(base, own, i) if starts else schedule.recurrence(value, base, own, i)
+
+    def _first_value(self, found: float, i: int, resumed: bool) -> float:
+        return self._path[i]  # what the group holds now was left by the schedulers' own constructors
+
+    def _momenta(self, t: int, i: int) -> list[tuple[Hyperparameter, float]]:
+        schedule, own, _ = self._active(t)
+        return schedule._momenta(own, i)
+
+
+class ChainedScheduler(_Composition):
+    """Several schedules at once: their factors multiply.
+
+    Schedules with a recurrence of their own (`carries`) take turns in every step, in their order, each from the value
+    that the one before it left, as in torch. The others (LambdaLR, CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR,
+    SequentialLR, the warm-up schedules) would overwrite what they find, so they multiply it by their factor:
+
+        value(t) = recurrences(t) * product of (schedule.at(t) / initial)
+
+    All schedulers must stand at the same count. Of CyclicLR and OneCycleLR, whose values don't come from the initial
+    ones, there may be one. `ReduceLROnPlateau` is refused. Source: torch.optim.lr_scheduler.
+    """
+
+    def __init__(self, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None = None, *,
+                 key: str | None = None) -> None:
+        key = self._compose(optimizer, schedulers, key)
+        counts = sorted({each.last_epoch for each in schedulers})
+        if len(counts) > 1:
+            raise ValueError(f"`schedulers` must stand at the same count, got {', '.join(map(str, counts))}")
+        # A chain in the chain is the same as its schedulers.
+        self._schedulers = [part for each in self._schedulers
+                            for part in (each._schedulers if isinstance(each, ChainedScheduler) else [each])]
+        if sum(part.fixed for part in self._schedulers) > 1:
+            raise ValueError("`schedulers` may have one with values of its own (CyclicLR, OneCycleLR), got several")
+        self._carried = [part for part in self._schedulers if part.carries]
+        self._scaling = [part for part in self._schedulers if not part.carries]
+        self._scaling.sort(key=lambda part: not part.fixed)
+        self.walked = not self._scaling
+        self._walk = Walk()
+        super().__init__(schedulers[0].optimizer, counts[0] - 1, key=key)
+
+    def closed_form(self, base: float, t: int, i: int) -> float:
+        if not self._scaling:
+            return self._walk(self._carry, base, t, i)
+        unit = base or 1.0
+        return self._scale(base, t, i) * (self._walk(self._carry, unit, t, i) / unit)
+
+    def recurrence(self, value: float, base: float, t: int, i: int) -> float:
+        value = self._carry(value, base, t, i)
+        if not self._scaling:
+            return value
+        before = self._scale(base, t - 1, i) if t else 0.0
+        return value * (self._scale(base, t, i) / before) if before else self.closed_form(base, t, i)
+
+    def _carry(self, value: float, base: float, t: int, i: int) -> float:
+        """The recurrences, one after another."""
+        for each in self._carried:
+            value = each.recurrence(value, base, t, i)
+        return value
+
+    def _scale(self, base: float, t: int, i: int) -> float:
+        """The first scaling schedule, times the factors of the others; found on 1 if the initial value is 0."""
+        unit = base or 1.0
+        value = self._scaling[0].closed_form(base, t, i)
+        for each in self._scaling[1:]:
+            value *= each.closed_form(unit, t, i) / unit
+        return value
+
+    def _first_value(self, found: float, i: int, resumed: bool) -> float:
+        # Recurrences have found each other's values already; scaling schedules have overwritten them.
+        return self._path[i] if self._scaling else found
+
+    def _momenta(self, t: int, i: int) -> list[tuple[Hyperparameter, float]]:
+        return [momentum for each in self._schedulers for momentum in each._momenta(t, i)]

@@ -1,0 +1,88 @@
+"""The schedules of large models in one object: warm-up and cosine, warm-up and plateau and decay."""
+
+from __future__ import annotations
+
+import math
+
+from .._check import interval
+from ..optimizer import Optimizer
+from ._arguments import choice, count
+from .base import LRScheduler
+from .cosine import cosine
+
+
+class _WarmupLR(LRScheduler):
+    """A factor that rises linearly for `warmup_steps` counts and then follows the subclass."""
+
+    def __init__(self, optimizer: Optimizer, warmup_steps: int, min_factor: float, start_factor: float,
+                 last_epoch: int, key: str) -> None:
+        self.warmup_steps: int = count(0)("warmup_steps", warmup_steps)
+        self.min_factor: float = interval(0, 1)("min_factor", min_factor)
+        self.start_factor: float = interval(0, 1)("start_factor", start_factor)
+        super().__init__(optimizer, last_epoch, key=key)
+
+    def _after(self, t: int) -> float:
+        """The factor `t` counts after the warm-up."""
+        raise NotImplementedError
+
+    def _factor(self, t: int) -> float:
+        if t >= self.warmup_steps:
+            return self._after(t - self.warmup_steps)
+        return self.start_factor + (1 - self.start_factor) * t / self.warmup_steps
+
+    def closed_form(self, base: float, t: int, i: int) -> float:
+        return base * self._factor(t)
+
+    def recurrence(self, value: float, base: float, t: int, i: int) -> float:
+        before = self._factor(t - 1) if t else 1.0
+        return value * (self._factor(t) / before) if before else self.closed_form(base, t, i)
+
+
+class WarmupCosineLR(_WarmupLR):
+    """A linear warm-up to the initial value, then half a cosine down to `min_factor` of it at `total_steps`.
+
+        value(t) = initial * (start_factor + (1 - start_factor) * t / warmup_steps)                  t < warmup_steps
+        value(t) = initial * (min_factor + (1 - min_factor) * (1 + cos(pi * p)) / 2)                 after it,
+        p = min(1, (t - warmup_steps) / (total_steps - warmup_steps))
+
+    With `start_factor=0`, as usual, the very first step does nothing. From `total_steps` on the value stays exactly
+    at `min_factor`. The cosine is the C library's: the same bits on one machine only.
+    """
+
+    def __init__(self, optimizer: Optimizer, warmup_steps: int, total_steps: int, min_factor: float = 0.0,
+                 start_factor: float = 0.0, last_epoch: int = -1, *, key: str = "lr") -> None:
+        self.total_steps: int = count(1)("total_steps", total_steps)
+        if count(0)("warmup_steps", warmup_steps) >= self.total_steps:
+            raise ValueError(f"`warmup_steps` must be < total_steps = {self.total_steps}, got {warmup_steps}")
+        super().__init__(optimizer, warmup_steps, min_factor, start_factor, last_epoch, key)
+
+    def _after(self, t: int) -> float:
+        return cosine(1.0, self.min_factor, math.pi * min(1.0, t / (self.total_steps - self.warmup_steps)))
+
+
+class WarmupStableDecayLR(_WarmupLR):
+    """A linear warm-up, a long plateau at the initial value, and a short decay to `min_factor` of it.
+
+        value(t) = initial * (start_factor + (1 - start_factor) * t / warmup_steps)      t < warmup_steps
+        value(t) = initial                                                               the next `stable_steps` counts
+        value(t) = initial * (min_factor + (1 - min_factor) * d(p))                      p from 0 to 1 in `decay_steps`
+
+    d(p) is 1 - p for `decay="linear"`, (1 + cos(pi * p)) / 2 for "cosine", 1 - sqrt(p) for "sqrt". With
+    `start_factor=0`, as usual, the very first step does nothing. Source: Hu et al. 2024 (MiniCPM), for "sqrt" Hägele
+    et al. 2024.
+    """
+
+    def __init__(self, optimizer: Optimizer, warmup_steps: int, stable_steps: int, decay_steps: int,
+                 decay: str = "linear", min_factor: float = 0.0, start_factor: float = 0.0, last_epoch: int = -1, *,
+                 key: str = "lr") -> None:
+        self.stable_steps: int = count(0)("stable_steps", stable_steps)
+        self.decay_steps: int = count(1)("decay_steps", decay_steps)
+        self.decay: str = choice("linear", "cosine", "sqrt")("decay", decay)
+        super().__init__(optimizer, warmup_steps, min_factor, start_factor, last_epoch, key)
+
+    def _after(self, t: int) -> float:
+        progress = min(1.0, max(0, t - self.stable_steps) / self.decay_steps)
+        if self.decay == "cosine":
+            return cosine(1.0, self.min_factor, math.pi * progress)
+        left = 1 - (progress if self.decay == "linear" else math.sqrt(progress))
+        return left + self.min_factor * (1 - left)

@@ -1,0 +1,35 @@
+"""Every optimizer with every option set, a row each: tests are products of this table."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import optimlite as ol
+
+
+class Case(NamedTuple):
+    optimizer: type[ol.Optimizer]
+    options: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        options = ",".join(f"{key}={value}".replace(" ", "") for key, value in self.options.items())
+        return f"{self.optimizer.__name__}({options})"
+
+
+CASES = [
+    Case(ol.SGD, {"lr": 0.1}),
+    Case(ol.SGD, {"lr": 0.1, "weight_decay": 0.1, "maximize": True}),
+    Case(ol.SGD, {"lr": 0.1, "momentum": 0.9}),
+    Case(ol.SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1}),
+    Case(ol.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1, "maximize": True}),
+    Case(ol.Adam, {"lr": 0.01}),
+    Case(ol.Adam, {"lr": 0.01, "weight_decay": 0.1, "maximize": True}),
+    Case(ol.Adam, {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-3, "amsgrad": True, "weight_decay": 0.1}),
+    Case(ol.Adam, {"lr": 0.01, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+    Case(ol.AdamW, {"lr": 0.01}),
+    Case(ol.AdamW, {"lr": 0.01, "weight_decay": 0.1, "amsgrad": True, "maximize": True}),
+]
+
+# Around every boundary: of vectors (4 to 16 elements), cache lines, unrolled loops, spans and parts.
+SIZES = [0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 255, 256, 257, 1023, 1025, 5_000, 16_384, 16_385, 100_003]

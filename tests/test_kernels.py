@@ -1,0 +1,181 @@
+"""The same bits: every case on every CPU level, thread count, size, type and alignment equals the plain-NumPy twin."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cases import CASES, SIZES, Case
+
+import optimlite as ol
+from optimlite import reference
+
+THREADS = [1, 2, 3, 8]
+TYPES = [np.float32, np.float64]
+GUARD = 64       # bytes on both sides of an array that nobody may touch
+STEPS = 3
+
+
+class Guarded:
+    """An array at an odd multiple of its element size, between guard bytes."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        offset = GUARD + values.itemsize
+        self.memory = np.full(offset + values.nbytes + GUARD, 0xA5, np.uint8)
+        start = offset + (-self.memory.ctypes.data) % 64
+        if start + values.nbytes + GUARD > self.memory.size:
+            self.memory = np.full(self.memory.size + 64, 0xA5, np.uint8)
+            start = offset + (-self.memory.ctypes.data) % 64
+        self.inside = slice(start, start + values.nbytes)
+        self.array = self.memory[self.inside].view(values.dtype)
+        self.array[...] = values
+        assert self.array.ctypes.data % 64 == values.itemsize or not values.size
+
+    def intact(self) -> bool:
+        return bool((self.memory[:self.inside.start] == 0xA5).all() and (self.memory[self.inside.stop:] == 0xA5).all())
+
+
+def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    """Equal as integers, NaNs in the same places (their payload is free)."""
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    if a.dtype.kind != "f":
+        return bool((a == b).all())
+    integers = np.uint32 if a.dtype == np.float32 else np.uint64
+    a, b = np.ravel(a), np.ravel(b)
+    return bool(((a.view(integers) == b.view(integers)) | (np.isnan(a) & np.isnan(b))).all())
+
+
+def assert_same(one: ol.Optimizer, other: ol.Optimizer) -> None:
+    for p, q in zip(one._parameters(), other._parameters(), strict=True):
+        assert same_bits(p.data, q.data), f"parameter of {p.shape}"
+        assert list(one.state[p]) == list(other.state[q])
+        for key, array in one.state[p].items():
+            assert same_bits(array, other.state[q][key]), f"{key} of {p.shape}"
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_bits_equal_the_twin(case: Case, level: str, dtype: type, threads: None) -> None:
+    rng = np.random.default_rng(0)
+    values = [rng.standard_normal(size).astype(dtype) for size in SIZES]
+    gradients = [[rng.standard_normal(size).astype(dtype) for size in SIZES] for _ in range(STEPS)]
+    twin = case.optimizer([value.copy() for value in values], **case.options)
+    for step in gradients:
+        for p, g in zip(twin._parameters(), step, strict=True):
+            p.grad = g
+        reference.step(twin)
+    for count in THREADS:
+        ol.set_num_threads(count)
+        guarded = [Guarded(value) for value in values]
+        optimizer = case.optimizer([item.array for item in guarded], **case.options)
+        for step in gradients:
+            given = [Guarded(g) for g in step]
+            optimizer.step(grads=[item.array for item in given])
+            assert all(item.intact() and same_bits(item.array, g) for item, g in zip(given, step, strict=True))
+        assert all(item.intact() for item in guarded)
+        assert_same(optimizer, twin)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_each_size_alone_and_both_types_in_one_optimizer(case: Case, level: str) -> None:
+    rng = np.random.default_rng(1)
+    for size in SIZES:
+        values = [rng.standard_normal(size).astype(dtype) for dtype in TYPES]
+        pair = [case.optimizer([value.copy() for value in values], **case.options) for _ in range(2)]
+        for _ in range(STEPS):
+            grads = [rng.standard_normal(size).astype(dtype) for dtype in TYPES]
+            for optimizer in pair:
+                for p, g in zip(optimizer._parameters(), grads, strict=True):
+                    p.grad = g
+            pair[0].step()
+            reference.step(pair[1])
+        assert_same(*pair)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_special_values_stay_in_their_element(case: Case, level: str, dtype: type) -> None:
+    """NaN, infinities, zeros of both signs and subnormals: as in the twin, and neighbours don't notice."""
+    info = np.finfo(dtype)
+    special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, info.tiny, info.smallest_subnormal, info.max,
+                        -info.max], dtype)
+    value, grad = (np.ravel(a).astype(dtype) for a in np.meshgrid(special, special))
+    pair = [case.optimizer([value.copy()], **case.options) for _ in range(2)]
+    for _ in range(STEPS):
+        for optimizer in pair:
+            optimizer._parameters()[0].grad = grad
+        pair[0].step()
+        reference.step(pair[1])
+    assert_same(*pair)
+    healthy = np.isfinite(value) & (abs(value) < info.max) & np.isfinite(grad) & (abs(grad) < info.max)
+    assert np.isfinite(pair[0]._parameters()[0].data[healthy]).all()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_skipped_parameters_keep_their_own_count(case: Case, level: str) -> None:
+    """Some gradients None in some steps: classes of different counts, each as the twin has it (DeepSpeed#8471)."""
+    rng = np.random.default_rng(2)
+    shapes = [(3,), (40, 50), (1,), (20_000,), (7, 2)]
+    values = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+    pair = [case.optimizer([value.copy() for value in values], **case.options) for _ in range(2)]
+    for step in range(8):
+        grads = [rng.standard_normal(shape).astype(np.float32) if k == step % 5 or (step + k) % (k + 2) else None
+                 for k, shape in enumerate(shapes)]
+        for optimizer in pair:
+            for p, g in zip(optimizer._parameters(), grads, strict=True):
+                p.grad = g
+        pair[0].step()
+        reference.step(pair[1])
+        assert_same(*pair)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_layouts(case: Case, level: str) -> None:
+    """Fortran order, and gradients that are transposed, reversed, broadcast or misaligned, count by their values."""
+    rng = np.random.default_rng(3)
+    value = rng.standard_normal((33, 17)).astype(np.float32)
+    base = rng.standard_normal((33, 17)).astype(np.float32)
+    row = np.frombuffer(b"x" + base[0].tobytes(), np.float32, offset=1)
+    forms = [base, np.asfortranarray(base), np.ascontiguousarray(base.T).T, base[::-1][:, ::-1],
+             np.broadcast_to(row, base.shape), np.broadcast_to(np.float32(0.5), base.shape)]
+    for form in forms:
+        for order in "CF":
+            pair = [case.optimizer([value.copy(order=order)], **case.options) for _ in range(2)]
+            for optimizer, g in zip(pair, (form, np.ascontiguousarray(form)), strict=True):
+                optimizer._parameters()[0].grad = g
+            for _ in range(STEPS):
+                pair[0].step()
+                reference.step(pair[1])
+            assert_same(*pair)
+            assert all(a.flags.f_contiguous == (order == "F") for a in pair[0].state["0"].values() if a.ndim)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_every_hyper_parameter_matters(case: Case) -> None:
+    """kozistr#516: changing a hyper-parameter changes the result."""
+    rng = np.random.default_rng(4)
+    value = rng.standard_normal(50).astype(np.float32)
+    grads = [rng.standard_normal(50).astype(np.float32) for _ in range(5)]
+
+    def run(**changed: object) -> bytes:
+        optimizer = case.optimizer({"p": value.copy()}, **{**case.options, **changed})
+        for g in grads:
+            optimizer.step(grads={"p": g})
+        return optimizer._parameters()[0].data.tobytes()
+
+    plain = run()
+    for name, setting in case.optimizer([value]).defaults.items():
+        if name == "decoupled_weight_decay" and (case.optimizer is ol.AdamW or not case.options.get("weight_decay")):
+            continue
+        setting = case.options.get(name, setting)
+        if name in ("dampening", "nesterov") and (not case.options.get("momentum") or case.options.get("nesterov")):
+            continue     # they act on momentum, and exclude each other
+        if name == "nesterov" and case.options.get("dampening"):
+            continue
+        if isinstance(setting, bool):
+            changed: object = not setting
+        elif isinstance(setting, tuple):
+            changed = tuple(x * 0.9 for x in setting)
+        else:
+            changed = setting * 1.5 + (0.1 if name != "eps" else 1e-3)
+        assert run(**{name: changed}) != plain, f"`{name}` has no effect"
