@@ -2,6 +2,8 @@
 #
 # It knows arrays, tables, spans and threads, and no update rule: see kernels.pyx for those.
 
+import os
+
 import numpy as np
 
 cimport numpy as cnp

@@ -15,7 +15,7 @@ cdef inline bint same_layout(cnp.ndarray a, cnp.ndarray b) noexcept:
                  else cnp.PyArray_IS_F_CONTIGUOUS(b)))
 
 
-cdef uint64_t assignments = 1    # counts changes of gradients in this process: plans look again when it moved
+cdef uint64_t assignments = 1    # counts changes of gradients in the process: plans look again when it moved
 cdef Py_ssize_t under_way = 0    # steps that have gradients' addresses in use
 cdef list retired = []           # gradients replaced while a step was under way, kept until it ends
 
@@ -23,7 +23,7 @@ cdef list retired = []           # gradients replaced while a step was under way
 cdef class Leaf:
     """A float array that is updated in place, and its gradient.
 
-    `accepts` of the subclass is asked about gradients that don't fit at first sight: it returns one that does or raises.
+    The subclass's `accepts` is asked about gradients that don't fit at first sight: it returns one that does, or raises.
     """
     cdef readonly cnp.ndarray array
     cdef object gradient
@@ -82,6 +82,17 @@ def end_step() -> None:
     under_way -= 1
     if not under_way:
         retired.clear()
+
+
+def forget_steps() -> None:
+    """In a child after fork: the steps of the parent's other threads don't go on here."""
+    global under_way
+    under_way = 0
+    retired.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=forget_steps)
 
 
 def assign_gradients(list leaves not None, list gradients not None):
