@@ -142,7 +142,7 @@ def new_state(optimizer: Optimizer, parameter: Parameter, saved: Mapping[str, An
             array = cast
         contiguous = array.flags.forc
         entries[key] = array.copy() if not contiguous or live.overlaps(array) else array
-    if entries and names is not None:
+    if names is not None and any(value is not None for value in saved.values()):
         needed = [*optimizer.rule(group)[1], *optimizer.scalars]
         problems.missing.extend(f"state['{name}']['{key}']" for key in needed if key not in saved)
     return entries

@@ -23,7 +23,7 @@ cdef list retired = []           # gradients replaced while a step was under way
 cdef class Leaf:
     """A float array that is updated in place, and its gradient.
 
-    The subclass's `accepts` is asked about gradients that don't fit at first sight: it returns one that does, or raises.
+    The subclass's `accepts` is asked about gradients that don't fit at first sight: it returns one that does or raises.
     """
     cdef readonly cnp.ndarray array
     cdef object gradient
