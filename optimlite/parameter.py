@@ -22,19 +22,19 @@ def check_array(array: Any, name: str | None) -> np.ndarray:
         which = f"parameter '{name}'" if name else "a parameter"
         raise TypeError(f"{which} must be a NumPy array, got {type(array).__name__}; "
                         f"use np.asarray(value, dtype=np.float32)")
-    what = describe(name, array.shape)
+    what = f"parameter {describe(name, array.shape)}" if name else describe(name, array.shape)
     if array.dtype.newbyteorder("=") in FLOATS and not array.dtype.isnative:
-        raise TypeError(f"parameter {what} must be in native byte order, got {array.dtype.str}; "
+        raise TypeError(f"{what} must be in native byte order, got {array.dtype.str}; "
                         f"use a.astype(np.{array.dtype.name})")
     if array.dtype not in FLOATS:
-        raise TypeError(f"parameter {what} must be float32 or float64, got {array.dtype}; use a.astype(np.float32)")
+        raise TypeError(f"{what} must be float32 or float64, got {array.dtype}; use a.astype(np.float32)")
     if not (array.flags.c_contiguous or array.flags.f_contiguous):
-        raise ValueError(f"parameter {what} must be contiguous, got strides {array.strides}; "
+        raise ValueError(f"{what} must be contiguous, got strides {array.strides}; "
                          f"use np.ascontiguousarray(a)")
     if not array.flags.aligned:
-        raise ValueError(f"parameter {what} must be aligned in memory, got {array.ctypes.data:#x}; use a.copy()")
+        raise ValueError(f"{what} must be aligned in memory, got {array.ctypes.data:#x}; use a.copy()")
     if not array.flags.writeable:
-        raise ValueError(f"parameter {what} must be writeable, got a read-only array; use a.copy()")
+        raise ValueError(f"{what} must be writeable, got a read-only array; use a.copy()")
     return array
 
 
@@ -73,8 +73,8 @@ class Parameter(Leaf):
             return                       # p.data -= g ends here
         value = np.asarray(value)
         if value.shape != self.array.shape:
-            raise ValueError(f"parameter {describe(self._name, self.array.shape)} has shape {self.array.shape}, "
-                             f"got data of shape {value.shape}")
+            raise ValueError(f"data of {describe(self._name, self.array.shape)} must keep its shape "
+                             f"{self.array.shape}, got {value.shape}")
         np.copyto(self.array, value)
 
     def accepts(self, gradient: Any) -> np.ndarray:
