@@ -56,8 +56,8 @@ class Driver:
         wanted = (*slots, *self.scalars)
         for row, parameter in enumerate(leaves):
             state = self.optimizer.state[parameter]
+            self.check(parameter, slots)
             if all(key in state for key in wanted):
-                self.check(parameter, slots)
                 plan.attach(row, [state[key] for key in slots], [state[key] for key in self.scalars], True)
         return plan, _cpu.rule(name, dtype)
 
@@ -66,7 +66,7 @@ class Driver:
         state, data = self.optimizer.state[parameter], parameter.data
         where = f"of {describe(self.optimizer.state.name_of(parameter), data.shape)}"
         for key in slots:
-            array = state[key]
+            array = state.get(key, data)
             if array.shape != data.shape or array.dtype != data.dtype:
                 raise ValueError(f"state `{key}` {where} must be {data.dtype} of shape {data.shape}, "
                                  f"got {array.dtype} of shape {array.shape}")
@@ -76,8 +76,8 @@ class Driver:
                 raise ValueError(f"state `{key}` {where} must be writeable and laid out as the parameter; "
                                  f"assign into it: state['{key}'][...] = value")
         for key, initial in self.optimizer.scalars.items():
-            scalar, dtype = state[key], np.asarray(initial).dtype
-            if scalar.shape != () or scalar.dtype != dtype or not scalar.flags.writeable:
+            scalar, dtype = state.get(key), np.asarray(initial).dtype
+            if scalar is not None and (scalar.shape != () or scalar.dtype != dtype or not scalar.flags.writeable):
                 raise ValueError(f"state `{key}` {where} must be a writeable 0-d array of {dtype}, "
                                  f"got {scalar.dtype} of shape {scalar.shape}")
 
@@ -91,12 +91,11 @@ class Driver:
             parameter = plan.leaves[row]
             state = self.optimizer.state[parameter]
             started = not (slots or self.scalars) or any(key in state for key in (*slots, *self.scalars))
-            new = {key: np.full_like(parameter.data, initial, subok=False) for key, initial in slots.items()}
-            new |= {key: block[at:at + 1].reshape(()) for key, block in zip(self.scalars, blocks, strict=True)}
-            for key, array in new.items():
-                if key not in state:
-                    dict.__setitem__(state, key, array)      # unnoticed: this plan learns of it right here
-            self.check(parameter, slots)
+            new = {key: np.full_like(parameter.data, initial, subok=False)
+                   for key, initial in slots.items() if key not in state}
+            new |= {key: block[at:at + 1].reshape(())
+                    for key, block in zip(self.scalars, blocks, strict=True) if key not in state}
+            dict.update(state, new)              # unnoticed: this plan learns of it right here
             plan.attach(row, [state[key] for key in slots], [state[key] for key in self.scalars], started)
 
     def enter(self, memory: Memory, runs: list[Run], scale: float) -> None:

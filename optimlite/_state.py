@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -120,6 +121,22 @@ class StateMap(Mapping[Any, State]):
         return f"{{{', '.join(f'{self.name_of(p)!r}: {state!r}' for p, state in self.items())}}}"
 
     def arrays(self) -> Iterator[np.ndarray]:
+        """All the memory that steps write to: of the parameters and of their state."""
         for parameter, state in self._states.items():
             yield parameter.data
             yield from state.values()
+
+    def labels(self) -> Iterator[str]:
+        """What to call each of `arrays()` in a message."""
+        for parameter, state in self._states.items():
+            yield f"parameter '{self.name_of(parameter)}'"
+            yield from (f"state `{key}` of '{self.name_of(parameter)}'" for key in state)
+
+
+def check_distinct(labels: Iterable[str], arrays: Iterable[np.ndarray]) -> None:
+    """Raises ValueError for contiguous arrays that overlap in memory."""
+    ranges = sorted((array.ctypes.data, array.ctypes.data + array.nbytes, label)
+                    for label, array in zip(labels, arrays, strict=True) if array.size)
+    for (_, end, one), (begin, _, other) in pairwise(ranges):
+        if begin < end:
+            raise ValueError(f"{one} and {other} overlap in memory; give each its own array")

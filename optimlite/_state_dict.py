@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -27,9 +28,7 @@ def save(optimizer: Optimizer, copy: bool) -> dict[str, Any]:
     state, groups, index = {}, [], 0
     for group in optimizer.param_groups:
         count = len(group["params"])
-        groups.append({key: value for key, value in group.items() if key != "params"})
-        if "param_names" in group:
-            groups[-1]["param_names"] = list(group["param_names"])
+        groups.append({key: deepcopy(value) for key, value in group.items() if key != "params"})
         groups[-1]["params"] = list(range(index, index + count))
         for parameter in group["params"]:
             if entries := optimizer.state[parameter]:
@@ -39,9 +38,7 @@ def save(optimizer: Optimizer, copy: bool) -> dict[str, Any]:
 
 
 def load(optimizer: Optimizer, state_dict: Mapping[str, Any], strict: bool) -> Mismatch:
-    if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
-        raise ValueError(f"a state dict must be a dict with the keys 'state' and 'param_groups', got "
-                         f"{list(state_dict) if isinstance(state_dict, Mapping) else type(state_dict).__name__}")
+    check_layout(state_dict)
     problems = Mismatch([], [], [])
     saved_groups = [dict(group) for group in state_dict["param_groups"]]
     pairs, sources = match(optimizer, saved_groups, problems)
@@ -59,10 +56,28 @@ def load(optimizer: Optimizer, state_dict: Mapping[str, Any], strict: bool) -> M
         raise ValueError("the state dict doesn't fit the optimizer (strict=False loads what fits):\n"
                          + "\n".join(lines))
     for parameter, entries in states:
-        commit(optimizer, parameter, entries)
+        if entries is not None:
+            commit(optimizer, parameter, entries)
     for group, new in zip(optimizer.param_groups, groups, strict=True):
         group.update(new)
     return problems
+
+
+def check_layout(state_dict: Any) -> None:
+    if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
+        raise ValueError(f"a state dict must be a dict with the keys 'state' and 'param_groups', got "
+                         f"{list(state_dict) if isinstance(state_dict, Mapping) else type(state_dict).__name__}")
+    state, groups = state_dict["state"], state_dict["param_groups"]
+    if not isinstance(state, Mapping):
+        raise TypeError(f"a state dict's 'state' must be a dict, got {type(state).__name__}")
+    for index, entries in state.items():
+        if not isinstance(entries, Mapping):
+            raise TypeError(f"a state dict's state[{index!r}] must be a dict, got {type(entries).__name__}")
+    if not isinstance(groups, (list, tuple)) or not all(isinstance(group, Mapping) for group in groups):
+        raise TypeError(f"a state dict's 'param_groups' must be a list of dicts, got {type(groups).__name__}")
+    for index, group in enumerate(groups):
+        if not isinstance(group.get("params"), (list, tuple)):
+            raise TypeError(f"group {index} of a state dict must have a list 'params', got {group.get('params')!r}")
 
 
 def match(optimizer: Optimizer, saved: list[dict[str, Any]], problems: Mismatch,
@@ -105,7 +120,7 @@ def match(optimizer: Optimizer, saved: list[dict[str, Any]], problems: Mismatch,
 def new_group(optimizer: Optimizer, group: dict[str, Any], source: dict[str, Any], index: int,
               problems: Mismatch) -> dict[str, Any]:
     """What a live group becomes: the saved hyper-parameters, validated, and its own keys beyond them."""
-    new = {key: value for key, value in source.items() if key not in ("params", "param_names", *EXECUTION)}
+    new = {key: deepcopy(value) for key, value in source.items() if key not in ("params", "param_names", *EXECUTION)}
     for key in optimizer.defaults:
         if key not in new:
             if key in group:
@@ -117,45 +132,55 @@ def new_group(optimizer: Optimizer, group: dict[str, Any], source: dict[str, Any
 
 
 def new_state(optimizer: Optimizer, parameter: Parameter, saved: Mapping[str, Any], group: dict[str, Any],
-              live: Memory, problems: Mismatch) -> dict[str, np.ndarray]:
-    """The saved entries as arrays that fit the parameter; whatever doesn't is noted."""
+              live: Memory, problems: Mismatch) -> dict[str, np.ndarray] | None:
+    """The saved entries as arrays that fit the parameter, all or None; whatever doesn't fit is noted."""
     entries: dict[str, np.ndarray] = {}
     name, names = optimizer.state.name_of(parameter), optimizer.state_names
-    for key, value in saved.items():
+    given = {key: value for key, value in saved.items() if value is not None}    # torch's SGD before its first momentum
+    whole = True
+    for key, value in given.items():
         where = f"state['{name}']['{key}']"
-        if value is None:                        # torch's SGD before its first step with momentum
-            continue
         array = as_array(value)
         if names is not None and key not in names:
             problems.unexpected.append(where)
             continue
-        if names is not None or key in optimizer.state[parameter]:
-            shape, dtype = target(optimizer, parameter, key)
-            if array.shape != shape:
-                problems.misshapen.append(f"{where} has shape {array.shape}, not {shape}")
-                continue
-            with np.errstate(all="ignore"):
-                cast = array.astype(dtype)
-                if not np.array_equal(cast.astype(array.dtype), array, equal_nan=array.dtype.kind == "f"):
-                    problems.misshapen.append(f"{where} is {array.dtype} and would lose values as {dtype}")
-                    continue
-            array = cast
-        contiguous = array.flags.forc
-        entries[key] = array.copy() if not contiguous or live.overlaps(array) else array
-    if names is not None and any(value is not None for value in saved.values()):
-        needed = [*optimizer.rule(group)[1], *optimizer.scalars]
-        problems.missing.extend(f"state['{name}']['{key}']" for key in needed if key not in saved)
-    return entries
+        like = target(optimizer, parameter, key)
+        if reason := misfit(array, like):
+            problems.misshapen.append(f"{where} {reason}")
+            whole = False
+            continue
+        if like is not None:
+            array = array.astype(like.dtype, copy=False)
+        entries[key] = array.copy() if not array.flags.forc or live.overlaps(array) else array
+    if given and names is not None:
+        missing = [key for key in (*optimizer.rule(group)[1], *optimizer.scalars) if key not in given]
+        problems.missing.extend(f"state['{name}']['{key}']" for key in missing)
+        whole = whole and not missing
+    return entries if whole else None
 
 
-def target(optimizer: Optimizer, parameter: Parameter, key: str) -> tuple[tuple[int, ...], np.dtype]:
-    """The shape and dtype that an entry of the state has."""
+def misfit(array: np.ndarray, like: np.ndarray | None) -> str:
+    """Why an array can't be loaded where `like` stands; empty if it can."""
+    if array.dtype.kind not in "biuf":
+        return f"is {array.dtype}, not a numeric array"
+    if like is None:
+        return ""
+    if array.shape != like.shape:
+        return f"has shape {array.shape}, not {like.shape}"
+    with np.errstate(all="ignore"):
+        back = array.astype(like.dtype).astype(array.dtype)
+    if not np.array_equal(back, array, equal_nan=array.dtype.kind == "f"):
+        return f"is {array.dtype} and would lose values as {like.dtype}"
+    return ""
+
+
+def target(optimizer: Optimizer, parameter: Parameter, key: str) -> np.ndarray | None:
+    """An array of the shape and dtype that an entry of the state has; None where the optimizer doesn't say."""
     if key in optimizer.state[parameter]:
-        array = optimizer.state[parameter][key]
-        return array.shape, array.dtype
-    if key in optimizer.scalars:
-        return (), np.asarray(optimizer.scalars[key]).dtype
-    return parameter.shape, parameter.dtype
+        return optimizer.state[parameter][key]
+    if optimizer.state_names is None:
+        return None
+    return np.asarray(optimizer.scalars[key]) if key in optimizer.scalars else parameter.data
 
 
 def as_array(value: Any) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 
 from . import _core
@@ -20,7 +21,7 @@ def _quota() -> int:
 def default_num_threads() -> int:
     """OPTIMLITE_NUM_THREADS, or the CPUs that this process may use."""
     wanted = os.environ.get("OPTIMLITE_NUM_THREADS")
-    if wanted is not None:
+    if wanted:
         if not wanted.isdecimal() or int(wanted) < 1:
             raise ValueError(f"`OPTIMLITE_NUM_THREADS` must be an integer >= 1, got '{wanted}'")
         return int(wanted)
@@ -30,9 +31,9 @@ def default_num_threads() -> int:
 
 def set_num_threads(threads: int) -> None:
     """Sets how many threads a step may use, the calling one included. Results don't depend on it."""
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+    if isinstance(threads, bool) or not hasattr(threads, "__index__") or threads < 1:
         raise ValueError(f"`threads` must be an integer >= 1, got {threads!r}")
-    _core.set_num_threads(min(threads, 256))
+    _core.set_num_threads(min(operator.index(threads), 256))
 
 
 def get_num_threads() -> int:

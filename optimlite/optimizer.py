@@ -6,7 +6,6 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from . import _check, _state_dict, _tree
 from ._core import Memory, assign_gradients, begin_step, end_step, execute, forget_gradients
 from ._driver import Driver, Run
-from ._state import StateMap
+from ._state import StateMap, check_distinct
 from .parameter import Parameter
 
 Group = dict[str, Any]
@@ -102,8 +101,11 @@ class Optimizer:
         for key, value in self.defaults.items():
             group.setdefault(key, value)
         self._check_group(group)
-        _check_distinct([*self._parameters(), *parameters],
-                        [*self._names(), *names])
+        everything, called = [*self._parameters(), *parameters], [*self._names(), *names]
+        for parameter, name in zip(parameters, names, strict=True):
+            if everything.count(parameter) > 1:
+                raise ValueError(f"parameter '{name}' appears more than once in the optimizer; list it once")
+        check_distinct((f"parameter '{name}'" for name in called), (parameter.data for parameter in everything))
         self.param_groups.append(group)
         self._trees.append(tree)
         for parameter, name in zip(parameters, names, strict=True):
@@ -176,12 +178,25 @@ class Optimizer:
         """
         loss = None
         if closure is not None:
-            loss = closure()
-            if isinstance(loss, tuple):
-                loss, grads = loss
+            loss, grads = self._evaluate(closure, grads)
         if grads is not None:
             self._assign(grads)
         self._update()
+        return loss
+
+    @staticmethod
+    def _evaluate(closure: Callable[[], Any], grads: Any) -> tuple[Any, Any]:
+        """The closure's loss, and its gradients or those that were given."""
+        if not callable(closure):
+            raise TypeError(f"`closure` must be a function that returns the loss, got {type(closure).__name__}; "
+                            f"gradients are given as step(grads=...)")
+        loss = closure()
+        if not isinstance(loss, tuple):
+            return loss, grads
+        if len(loss) != 2:
+            raise ValueError(f"`closure` must return the loss or (loss, grads), got a tuple of {len(loss)}")
+        if grads is not None:
+            raise ValueError("gradients came from the closure and as `grads`; give them once")
         return loss
 
     def _update(self) -> None:
@@ -189,7 +204,7 @@ class Optimizer:
             raise RuntimeError("this optimizer is already stepping in another thread; "
                                "step it from one thread at a time, or use one optimizer per thread")
         self._updating = True
-        begin_step()
+        ticket = begin_step()
         try:
             drivers = self._refreshed()
             runs: list[Run] = []
@@ -198,7 +213,7 @@ class Optimizer:
                 driver.enter(memory, runs, -1.0 if driver.group.get("maximize") else 1.0)
             execute(runs)
         finally:
-            end_step()
+            end_step(ticket)
             self._updating = False
         if not runs and not self._warned:
             self._warned = True
@@ -218,8 +233,11 @@ class Optimizer:
         return drivers
 
     def _survey(self) -> Memory:
-        self._memory = Memory(list(self.state.arrays()))
-        return self._memory
+        memory = Memory(self.state.arrays())
+        if memory.overlapping:
+            check_distinct(self.state.labels(), self.state.arrays())
+        self._memory = memory
+        return memory
 
     def rule(self, group: Group) -> tuple[str, dict[str, float]]:
         """The name of the compiled rule for a group, and its state arrays: name and initial value, in slot order."""
@@ -305,20 +323,3 @@ def _listed(params: Any) -> Any:
 
 def _is_groups(params: Any) -> bool:
     return isinstance(params, list) and any(isinstance(item, Mapping) and "params" in item for item in params)
-
-
-def _check_distinct(parameters: list[Parameter], names: list[str]) -> None:
-    """Refuses parameters that appear twice or overlap in memory."""
-    seen: dict[Parameter, str] = {}
-    spans = []
-    for parameter, name in zip(parameters, names, strict=True):
-        if parameter in seen:
-            raise ValueError(f"parameter '{name}' appears more than once in the optimizer; list it once")
-        seen[parameter] = name
-        if parameter.size:
-            address = parameter.data.ctypes.data
-            spans.append((address, address + parameter.nbytes, name))
-    spans.sort()
-    for (_, end, one), (begin, _, other) in pairwise(spans):
-        if begin < end:
-            raise ValueError(f"parameters '{one}' and '{other}' overlap in memory; give each its own array")

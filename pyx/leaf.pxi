@@ -16,8 +16,9 @@ cdef inline bint same_layout(cnp.ndarray a, cnp.ndarray b) noexcept:
 
 
 cdef uint64_t assignments = 1    # counts changes of gradients in the process: plans look again when it moved
-cdef Py_ssize_t under_way = 0    # steps that have gradients' addresses in use
-cdef list retired = []           # gradients replaced while a step was under way, kept until it ends
+cdef int64_t steps_begun = 0     # each step has a ticket: the count when it began
+cdef list under_way = []         # tickets of the steps that have gradients' addresses in use, oldest first
+cdef list retired = []           # (last ticket then, gradient): replaced while steps were under way, kept until those end
 
 
 cdef class Leaf:
@@ -27,20 +28,21 @@ cdef class Leaf:
     """
     cdef readonly cnp.ndarray array
     cdef object gradient
-    cdef object anchor           # the gradient once more: NumPy resizes no array with two references, so plans may
-    cdef uint64_t version        # keep its address for as long as the version stands
+    cdef object anchor           # the gradient once more, and the array: NumPy resizes no array with two references,
+    cdef object array_anchor     # so plans may keep their addresses
+    cdef uint64_t version        # of the gradient
     cdef object __weakref__
 
     def __init__(self, cnp.ndarray array not None):
         if self.array is not None:
             raise RuntimeError("a Parameter keeps its array for life; assign to .data to copy values into it")
-        self.array = array
+        self.array = self.array_anchor = array
         self.gradient = None
 
     cdef void replace(self, gradient) noexcept:
         global assignments
         if under_way and self.gradient is not None:
-            retired.append(self.gradient)
+            retired.append((steps_begun, self.gradient))
         self.gradient = self.anchor = gradient
         self.version += 1
         assignments += 1
@@ -71,23 +73,23 @@ def forget_gradients(leaves):
             leaf.replace(None)
 
 
-def begin_step() -> None:
+def begin_step() -> int:
     """From here to `end_step` no gradient's memory goes away, whoever assigns another one meanwhile."""
-    global under_way
-    under_way += 1
+    global steps_begun
+    steps_begun += 1
+    under_way.append(steps_begun)
+    return steps_begun
 
 
-def end_step() -> None:
-    global under_way
-    under_way -= 1
-    if not under_way:
-        retired.clear()
+def end_step(int64_t ticket) -> None:
+    under_way.remove(ticket)
+    while retired and (not under_way or retired[0][0] < under_way[0]):
+        del retired[0]
 
 
 def forget_steps() -> None:
     """In a child after fork: the steps of the parent's other threads don't go on here."""
-    global under_way
-    under_way = 0
+    under_way.clear()
     retired.clear()
 
 

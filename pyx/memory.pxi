@@ -5,18 +5,21 @@ cdef class Memory:
     cdef uintptr_t* begin
     cdef uintptr_t* end
     cdef Py_ssize_t count
+    cdef readonly bint overlapping       # two of the arrays share memory
 
     def __cinit__(self, arrays):
         cdef cnp.ndarray array
         cdef uintptr_t a, b
-        ranges = sorted({(<uintptr_t> cnp.PyArray_DATA(array),
+        ranges = sorted([(<uintptr_t> cnp.PyArray_DATA(array),
                           <uintptr_t> cnp.PyArray_DATA(array) + <uintptr_t> cnp.PyArray_NBYTES(array))
-                         for array in arrays if cnp.PyArray_NBYTES(array)})
+                         for array in arrays if cnp.PyArray_NBYTES(array)])
         self.begin = <uintptr_t*> PyMem_Malloc((len(ranges) + 1) * sizeof(uintptr_t))
         self.end = <uintptr_t*> PyMem_Malloc((len(ranges) + 1) * sizeof(uintptr_t))
         if not self.begin or not self.end:
             raise MemoryError
         for a, b in ranges:
+            if self.count and a < self.end[self.count - 1]:
+                self.overlapping = True
             if self.count and a <= self.end[self.count - 1]:
                 self.end[self.count - 1] = max(b, self.end[self.count - 1])
                 continue

@@ -81,20 +81,19 @@ class Hyperparameter:
         self.index = None if match[2] is None else int(match[2])
         for i, group in enumerate(optimizer.param_groups):
             try:
-                number(key, self.get(group))
+                value = group[self.name]
+                number(key, value if self.index is None else value[self.index])
             except (KeyError, IndexError, TypeError):
                 known = ", ".join(sorted(optimizer.defaults))
                 raise ValueError(f"`key` must name a number in every group, got {key!r}, which group {i} doesn't have; "
                                  f"its hyper-parameters are {known}") from None
 
     def get(self, group: Mapping[str, Any]) -> float:
-        value = group[self.name]
-        return float(value if self.index is None else value[self.index])
+        return float(group[self.name] if self.index is None else group[self.name][self.index])
 
     def set(self, group: dict[str, Any], value: float) -> None:
-        if self.index is not None:
-            parts = list(group[self.name])
-            parts[self.index] = value
-            group[self.name] = tuple(parts)
-        else:
+        if self.index is None:
             group[self.name] = value
+        else:
+            old = group[self.name]
+            group[self.name] = (*old[:self.index], value, *old[self.index + 1:])

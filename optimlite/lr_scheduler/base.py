@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from .._check import number
 from ..optimizer import Optimizer
 from ._arguments import Hyperparameter, an_optimizer, count
 
@@ -45,7 +46,7 @@ class LRScheduler:
     counts = True  # False where something else than the count makes the values
     fixed = False  # True where the values come from the arguments and not from the initial value
     carries = False  # True where the recurrence alone makes the whole schedule; ChainedScheduler asks
-    cycles_momentum = False  # True where `_momenta` has something to write
+    cycles_momentum = False  # True where `_write_momentum` does something
     walked = False  # True where the closed form is a `Walk`, which only `at` should take
     _group_state: tuple[str, ...] = ("base_lrs", "_path", "_last_lr")
 
@@ -115,18 +116,17 @@ class LRScheduler:
         groups = self.optimizer.param_groups
         if len(groups) != len(self.base_lrs):
             self._adopt_new_groups()
-        paths, values = [], []
-        for i, (group, base) in enumerate(zip(groups, self.base_lrs, strict=True)):
-            found = self._slot.get(group)
+        path, values = [], []
+        for i, base in enumerate(self.base_lrs):
             if self.walked:
-                path = value = self.recurrence(found, base, t, i)
+                on = value = self.recurrence(self._slot.get(groups[i]), base, t, i)
             else:
-                path = value = self.closed_form(base, t, i)
-                if found != self._path[i] and not self._absolute:
+                on = value = self.closed_form(base, t, i)
+                if not self._absolute and (found := self._slot.get(groups[i])) != self._path[i]:
                     value = self.recurrence(found, base, t, i)
-            paths.append(path)
+            path.append(on)
             values.append(value)
-        self._path = paths
+        self._path = path
         self.last_epoch = t
         self._write(values)
 
@@ -140,17 +140,15 @@ class LRScheduler:
 
     def _write(self, values: list[float]) -> None:
         groups = self.optimizer.param_groups
-        for group, value in zip(groups, values, strict=True):
-            self._slot.set(group, value)
+        for i, group in enumerate(groups):
+            self._slot.set(group, values[i])
         self._last_lr = values
         if self.cycles_momentum:
             for i, group in enumerate(groups):
-                for slot, value in self._momenta(self.last_epoch, i):
-                    slot.set(group, value)
+                self._write_momentum(group, self.last_epoch, i)
 
-    def _momenta(self, t: int, i: int) -> list[tuple[Hyperparameter, float]]:
-        """The momentum of group `i` at count `t`, and where it goes."""
-        return []
+    def _write_momentum(self, group: dict[str, Any], t: int, i: int) -> None:
+        """Write the momentum of count `t`, in schedules that cycle it."""
 
     def _slots(self) -> list[Hyperparameter]:
         """Every number that this scheduler writes."""
@@ -206,7 +204,7 @@ class LRScheduler:
         mine = self.state_dict()
         self._check_state(mine, state_dict)
         self._load_extra(state_dict)
-        self.last_epoch = state_dict["last_epoch"]
+        self.last_epoch = int(state_dict["last_epoch"])
         for name in self._group_state:
             setattr(self, name, list(state_dict[name]))
         for slot in self._slots():
@@ -235,6 +233,8 @@ class LRScheduler:
         for name, values in [*((name, state[name]) for name in self._group_state), *state["values"].items()]:
             if len(values) != groups:
                 raise ValueError(f"`state_dict` must have one entry per group in {name!r}: {groups}, got {len(values)}")
+            for value in values:
+                number(name, value)
         self._check_extra(state)
 
     def _extra_state(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ The schedulers that are composed become formulas: only the composition counts, w
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..optimizer import Optimizer
@@ -17,9 +17,10 @@ from .base import LRScheduler, Walk
 class _Composition(LRScheduler):
     _schedulers: list[LRScheduler]
 
-    def _compose(self, optimizer: Optimizer | None, schedulers: Sequence[LRScheduler], key: str | None) -> str:
+    def _compose(self, optimizer: Optimizer | None, schedulers: Iterable[LRScheduler], key: str | None) -> str:
         """Check that the schedulers go together; returns the key that they share."""
         name = type(self).__name__
+        self._schedulers = schedulers = list(schedulers)
         if not schedulers:
             raise ValueError("`schedulers` must have at least one scheduler, got none")
         for k, each in enumerate(schedulers):
@@ -33,7 +34,6 @@ class _Composition(LRScheduler):
             if each.key != (key or schedulers[0].key):
                 raise ValueError(f"`schedulers[{k}]` must have the key {key or schedulers[0].key!r}, got {each.key!r}; "
                                  "step schedulers of different keys side by side")
-        self._schedulers = list(schedulers)
         self.fixed = any(each.fixed for each in schedulers)
         self.cycles_momentum = any(each.cycles_momentum for each in schedulers)
         return schedulers[0].key
@@ -65,7 +65,7 @@ class SequentialLR(_Composition):
     `ReduceLROnPlateau` is refused. Source: torch.optim.lr_scheduler.
     """
 
-    def __init__(self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int],
+    def __init__(self, optimizer: Optimizer, schedulers: Iterable[LRScheduler], milestones: Iterable[int],
                  last_epoch: int = -1, *, key: str | None = None) -> None:
         key = self._compose(optimizer, schedulers, key)
         self._milestones = [count(0)("milestones", m) for m in milestones]
@@ -93,9 +93,9 @@ class SequentialLR(_Composition):
     def _first_value(self, found: float, i: int, resumed: bool) -> float:
         return self._path[i]  # what the group holds now was left by the schedulers' own constructors
 
-    def _momenta(self, t: int, i: int) -> list[tuple[Hyperparameter, float]]:
+    def _write_momentum(self, group: dict[str, Any], t: int, i: int) -> None:
         schedule, own, _ = self._active(t)
-        return schedule._momenta(own, i)
+        schedule._write_momentum(group, own, i)
 
 
 class ChainedScheduler(_Composition):
@@ -111,10 +111,10 @@ class ChainedScheduler(_Composition):
     ones, there may be one. `ReduceLROnPlateau` is refused. Source: torch.optim.lr_scheduler.
     """
 
-    def __init__(self, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None = None, *,
+    def __init__(self, schedulers: Iterable[LRScheduler], optimizer: Optimizer | None = None, *,
                  key: str | None = None) -> None:
         key = self._compose(optimizer, schedulers, key)
-        counts = sorted({each.last_epoch for each in schedulers})
+        counts = sorted({each.last_epoch for each in self._schedulers})
         if len(counts) > 1:
             raise ValueError(f"`schedulers` must stand at the same count, got {', '.join(map(str, counts))}")
         # A chain in the chain is the same as its schedulers.
@@ -127,7 +127,7 @@ class ChainedScheduler(_Composition):
         self._scaling.sort(key=lambda part: not part.fixed)
         self.walked = not self._scaling
         self._walk = Walk()
-        super().__init__(schedulers[0].optimizer, counts[0] - 1, key=key)
+        super().__init__(self._schedulers[0].optimizer, counts[0] - 1, key=key)
 
     def closed_form(self, base: float, t: int, i: int) -> float:
         if not self._scaling:
@@ -160,5 +160,6 @@ class ChainedScheduler(_Composition):
         # Recurrences have found each other's values already; scaling schedules have overwritten them.
         return self._path[i] if self._scaling else found
 
-    def _momenta(self, t: int, i: int) -> list[tuple[Hyperparameter, float]]:
-        return [momentum for each in self._schedulers for momentum in each._momenta(t, i)]
+    def _write_momentum(self, group: dict[str, Any], t: int, i: int) -> None:
+        for each in self._schedulers:
+            each._write_momentum(group, t, i)

@@ -52,8 +52,9 @@ class _CycledLR(LRScheduler):
     def _momentum_at(self, t: int, i: int) -> float:
         raise NotImplementedError
 
-    def _momenta(self, t: int, i: int) -> list[tuple[Hyperparameter, float]]:
-        return [(self._momentum, self._momentum_at(t, i))]
+    def _write_momentum(self, group: dict[str, Any], t: int, i: int) -> None:
+        if self.cycles_momentum:
+            self._momentum.set(group, self._momentum_at(t, i))
 
     def _slots(self) -> list[Hyperparameter]:
         return [self._slot, self._momentum] if self.cycles_momentum else [self._slot]
