@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import operator
 from collections.abc import Callable, Iterable, Mapping
@@ -13,7 +12,7 @@ import numpy as np
 Check = Callable[[str, Any], Any]
 
 # The keys that schedulers and users keep in a group beside the optimizer's own.
-BESIDE = {"params", "param_names", "name", "initial_lr", "max_lr", "min_lr", "swa_lr", "base_momentum", "max_momentum"}
+BESIDE = {"params", "param_names", "name", "max_lr", "min_lr", "swa_lr", "base_momentum", "max_momentum"}
 ALIASES = {"learning_rate": "lr", "learningrate": "lr", "alpha": "lr", "eta": "lr", "beta": "betas", "beta1": "betas",
            "beta2": "betas", "beta_1": "betas", "beta_2": "betas", "epsilon": "eps", "wd": "weight_decay",
            "l2": "weight_decay", "decay": "weight_decay", "mu": "momentum"}
@@ -28,7 +27,11 @@ def number(name: str, value: Any) -> float | int:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"`{name}` must be a number, got {value!r}")
-    if not math.isfinite(value):
+    try:
+        finite = math.isfinite(value)
+    except OverflowError:                        # an int beyond float64
+        finite = False
+    if not finite:
         raise ValueError(f"`{name}` must be finite, got {value}")
     return value
 
@@ -72,6 +75,8 @@ def flag(name: str, value: Any) -> bool:
 
 def resembles(key: str, known: Iterable[str]) -> str | None:
     """The hyper-parameter that a key looks like a slip of, if any."""
+    import difflib  # here, where something is wrong: it costs a tenth of `import optimlite`
+
     known = list(known)
     if ALIASES.get(key.lower()) in known:
         return ALIASES[key.lower()]
@@ -81,7 +86,7 @@ def resembles(key: str, known: Iterable[str]) -> str | None:
 def group_keys(group: Mapping[str, Any], known: Iterable[str], optimizer: str) -> None:
     """Refuses a key that resembles a hyper-parameter; others are the user's own and are kept."""
     for key in group:
-        if key in known or key in BESIDE or not isinstance(key, str):
+        if key in known or key in BESIDE or not isinstance(key, str) or key.startswith("initial_"):
             continue
         if meant := resembles(key, known):
             raise ValueError(f"a parameter group has the key `{key}`, which {optimizer} doesn't know; "

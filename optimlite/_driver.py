@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .optimizer import Optimizer
 
 Run = tuple[Plan, int, Rule, dict[str, float], dict[str, float | int]]
+Made = tuple[dict[str, np.ndarray], str]         # an entry of the state that begins with this step
 
 
 class Driver:
@@ -40,7 +41,10 @@ class Driver:
         except ValueError:                       # an array among the values, which has no truth value
             pass
         params = self.values and self.values[0]
+        self.group["params"] = tuple(self.group["params"])       # a list could grow unnoticed
         self.optimizer._check_group(self.group)
+        if self.group["params"] != params:
+            self.optimizer._check_parameters()
         values = self.read(self.group)
         recipe = self.optimizer.rule(self.group)
         if recipe != self.recipe or values[0] is not params or self.version != self.optimizer.state.version:
@@ -81,8 +85,8 @@ class Driver:
                 raise ValueError(f"state `{key}` {where} must be a writeable 0-d array of {dtype}, "
                                  f"got {scalar.dtype} of shape {scalar.shape}")
 
-    def start(self, plan: Plan) -> None:
-        """Creates the state of the parameters that have their first gradient now."""
+    def start(self, plan: Plan, made: list[Made]) -> None:
+        """Creates the state of the parameters that have their first gradient now, and notes it in `made`."""
         _, slots = self.recipe
         rows = plan.pending()
         # Scalars that step together stand side by side in memory: five hundred counters are 63 cache lines, not 500.
@@ -96,15 +100,16 @@ class Driver:
             new |= {key: block[at:at + 1].reshape(())
                     for key, block in zip(self.scalars, blocks, strict=True) if key not in state}
             dict.update(state, new)              # unnoticed: this plan learns of it right here
+            made += [(state, key) for key in new]
             plan.attach(row, [state[key] for key in slots], [state[key] for key in self.scalars], started)
 
-    def enter(self, memory: Memory, runs: list[Run], scale: float) -> None:
+    def enter(self, memory: Memory, runs: list[Run], made: list[Made], scale: float) -> None:
         """Binds the gradients and adds what is to run for this group."""
         group, coefficients = self.group, self.optimizer.coefficients
         for plan, rule in self.plans:
             classes = plan.prepare(memory)
             if classes < 0:
-                self.start(plan)
+                self.start(plan, made)
                 self.optimizer._memory = None
                 classes = plan.prepare(memory)
             for label in range(classes):

@@ -25,6 +25,8 @@ def read(node: Any, path: str = "") -> Any:
     """The tree of a nesting: a leaf, or a list of branches. Generators are consumed, once."""
     if isinstance(node, (Parameter, np.ndarray)):
         return node
+    if isinstance(node, (set, frozenset)):
+        raise TypeError("parameters must come in a fixed order, got a set; use a list")
     if is_pair(node):
         node = [node]
     below = f"{path}." if path else ""
@@ -73,8 +75,10 @@ def gradients(grads: Any, tree: Any, path: str = "") -> Iterator[Any]:
         return
     where = f" at '{path}'" if path else ""
     keys = [branch.key for branch in tree]
+    if is_pair(grads):
+        grads = [grads]
     if isinstance(grads, Mapping):
-        given = {str(key): value for key, value in grads.items()}
+        items = [(str(key), value) for key, value in grads.items()]
     elif isinstance(grads, (np.ndarray, str, bytes)) or not isinstance(grads, Iterable):
         raise ValueError(f"`grads`{where} must be nested as the parameters are, got {type(grads).__name__} "
                          f"for {len(keys)} parameters or branches")
@@ -82,10 +86,16 @@ def gradients(grads: Any, tree: Any, path: str = "") -> Iterator[Any]:
         items = list(grads)
         if len(items) != len(keys):
             raise ValueError(f"`grads`{where} must have {len(keys)} items as the parameters do, got {len(items)}")
-        given = dict(items) if all(map(is_pair, items)) else dict(zip(keys, items, strict=True))
+        items = items if all(map(is_pair, items)) else list(zip(keys, items, strict=True))
+    given = [key for key, _ in items]
     if unknown := [key for key in given if key not in keys]:
         raise ValueError(f"`grads`{where} has unknown names {unknown}; the parameters are {keys}")
     if missing := [key for key in keys if key not in given]:
         raise ValueError(f"`grads`{where} lacks {missing}; give None to skip a parameter")
-    for branch in tree:
-        yield from gradients(given[branch.key], branch.tree, f"{path}.{branch.key}" if path else branch.key)
+    if given != keys:                # in the same order even equal names are told apart
+        if len(set(given)) < len(keys):
+            raise ValueError(f"`grads`{where} has names that stand twice: {given}; give them in the order {keys}")
+        values = dict(items)
+        items = [(key, values[key]) for key in keys]
+    for (key, value), branch in zip(items, tree, strict=True):
+        yield from gradients(value, branch.tree, f"{path}.{key}" if path else key)

@@ -12,9 +12,9 @@ import numpy as np
 
 from . import _check, _state_dict, _tree
 from ._core import Memory, assign_gradients, begin_step, end_step, execute, forget_gradients
-from ._driver import Driver, Run
+from ._driver import Driver, Made, Run
 from ._state import StateMap, check_distinct
-from .parameter import Parameter
+from .parameter import Parameter, describe
 
 Group = dict[str, Any]
 
@@ -58,13 +58,15 @@ class Optimizer:
         for name, check in self.checks.items():
             self.defaults[name] = check(name, self.defaults[name])
         params = _listed(params)
-        self._trees: list[Any] = []                      # of each group: gradients may come in the same nesting
+        self._trees: list[tuple[Any, list[Parameter]]] = []      # of each group: gradients may come so nested
         self._grouped = _is_groups(params)
         groups = params if self._grouped else [{"params": params}]
         if isinstance(params, (list, Mapping)) and not len(params):
             raise ValueError("an optimizer needs at least one parameter, got an empty list")
         for group in groups:
             self.add_param_group(group)
+        if not (self._grouped or self._parameters()):
+            raise ValueError("an optimizer needs at least one parameter, got an empty nesting")
 
     def _prepare_to_step(self) -> None:
         self._drivers: list[Driver] = []
@@ -86,13 +88,13 @@ class Optimizer:
             raise TypeError(f"a parameter group must be a dict with a 'params' key, got {type(param_group).__name__}")
         group = dict(param_group)
         _check.group_keys(group, self.defaults, type(self).__name__)
-        given = group["params"]
-        if isinstance(given, (set, frozenset)):
-            raise TypeError("parameters must come in a fixed order, got a set; use a list")
-        tree = _tree.read(given)
+        tree = _tree.read(group["params"])
         parameters, names, chosen = _tree.as_parameters(tree)
         if "param_names" in group:
-            names, chosen = list(group["param_names"]), True
+            names = group["param_names"]
+            if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+                raise TypeError(f"`param_names` must be a list of str, got {names!r}")
+            names = group["param_names"] = list(names)
             if len(names) != len(parameters):
                 raise ValueError(f"`param_names` must have {len(parameters)} items, got {len(names)}")
         elif chosen and parameters:
@@ -101,13 +103,9 @@ class Optimizer:
         for key, value in self.defaults.items():
             group.setdefault(key, value)
         self._check_group(group)
-        everything, called = [*self._parameters(), *parameters], [*self._names(), *names]
-        for parameter, name in zip(parameters, names, strict=True):
-            if everything.count(parameter) > 1:
-                raise ValueError(f"parameter '{name}' appears more than once in the optimizer; list it once")
-        check_distinct((f"parameter '{name}'" for name in called), (parameter.data for parameter in everything))
+        _check_distinct([*self._parameters(), *parameters], [*self._names(), *names])
         self.param_groups.append(group)
-        self._trees.append(tree)
+        self._trees.append((tree, parameters))
         for parameter, name in zip(parameters, names, strict=True):
             self.state.register(parameter, name)
 
@@ -119,6 +117,14 @@ class Optimizer:
 
     def check_together(self, group: Mapping[str, Any]) -> None:
         """Raises ValueError for hyper-parameters that exclude each other."""
+
+    def _check_parameters(self) -> None:
+        """Raises for parameters that came into a group, or into two, by assignment to group["params"]."""
+        for parameter in self._parameters():
+            if not isinstance(parameter, Parameter) or parameter not in self.state._states:
+                what = describe(getattr(parameter, "name", None), np.shape(parameter))
+                raise ValueError(f"group['params'] holds a stranger, {what}; add it with add_param_group")
+        _check_distinct(self._parameters(), self._names())
 
     def _parameters(self) -> list[Parameter]:
         return [parameter for group in self.param_groups for parameter in group["params"]]
@@ -156,15 +162,19 @@ class Optimizer:
     def _assign(self, grads: Any) -> None:
         """Replaces every `.grad`: by the nesting of the parameters, or by name."""
         parameters = self._parameters()
-        if isinstance(grads, Mapping) and any(key in self.state._names for key in grads):
+        if self._grouped or len(self._trees) > 1:
+            tree: Any = [_tree.Branch(str(index), False, tree) for index, (tree, _) in enumerate(self._trees)]
+        else:
+            [(tree, _)] = self._trees
+        nested = isinstance(tree, list) and isinstance(grads, Mapping) and set(map(str, grads)) == {b.key for b in tree}
+        if isinstance(grads, Mapping) and not nested and any(key in self.state._names for key in grads):
             names = self._names()
             if not self.state.unique_names():
                 raise ValueError("`grads` can't be given by name: several parameters have the same; use their nesting")
-            tree: Any = [_tree.Branch(name, True, p) for name, p in zip(names, parameters, strict=True)]
-        elif self._grouped or len(self._trees) > 1:
-            tree = [_tree.Branch(str(index), False, tree) for index, tree in enumerate(self._trees)]
-        else:
-            [tree] = self._trees
+            tree = [_tree.Branch(name, True, p) for name, p in zip(names, parameters, strict=True)]
+        elif parameters != [parameter for _, given in self._trees for parameter in given]:
+            raise ValueError("`grads` can't follow the nesting of the parameters, since the groups were rearranged; "
+                             "give them as a dict by name, or assign each p.grad")
         assign_gradients(parameters, list(_tree.gradients(grads, tree)))
 
     # Stepping --------------------------------------------------------------------------------------------------------
@@ -209,8 +219,14 @@ class Optimizer:
             drivers = self._refreshed()
             runs: list[Run] = []
             memory = self._memory or self._survey()
-            for driver in drivers:
-                driver.enter(memory, runs, -1.0 if driver.group.get("maximize") else 1.0)
+            made: list[Made] = []
+            try:
+                for driver in drivers:
+                    driver.enter(memory, runs, made, -1.0 if driver.group.get("maximize") else 1.0)
+            except BaseException:                # the step comes to nothing, and so does the state made for it
+                for state, key in made:
+                    del state[key]
+                raise
             execute(runs)
         finally:
             end_step(ticket)
@@ -315,11 +331,19 @@ Optimizer.step = _counted(Optimizer.step)    # type: ignore[method-assign]
 
 
 def _listed(params: Any) -> Any:
-    if isinstance(params, (set, frozenset)):
-        raise TypeError("parameters must come in a fixed order, got a set; use a list")
-    container = isinstance(params, (Parameter, np.ndarray, Mapping, str, bytes, np.generic)) or _tree.is_pair(params)
-    return list(params) if not container and hasattr(params, "__iter__") else params
+    whole = isinstance(params, (Parameter, np.ndarray, Mapping, str, bytes, np.generic, set, frozenset))
+    return params if whole or _tree.is_pair(params) or not hasattr(params, "__iter__") else list(params)
 
 
 def _is_groups(params: Any) -> bool:
     return isinstance(params, list) and any(isinstance(item, Mapping) and "params" in item for item in params)
+
+
+def _check_distinct(parameters: list[Parameter], names: list[str]) -> None:
+    """Refuses parameters that appear twice or overlap in memory."""
+    seen = set()
+    for parameter, name in zip(parameters, names, strict=True):
+        if parameter in seen:
+            raise ValueError(f"parameter '{name}' appears more than once in the optimizer; list it once")
+        seen.add(parameter)
+    check_distinct((f"parameter '{name}'" for name in names), (parameter.data for parameter in parameters))

@@ -23,7 +23,7 @@ def check_array(array: Any, name: str | None) -> np.ndarray:
         raise TypeError(f"{which} must be a NumPy array, got {type(array).__name__}; "
                         f"use np.asarray(value, dtype=np.float32)")
     what = f"parameter {describe(name, array.shape)}" if name else describe(name, array.shape)
-    if array.dtype.newbyteorder("=") in FLOATS and not array.dtype.isnative:
+    if array.dtype.kind == "f" and not array.dtype.isnative and array.dtype.newbyteorder("=") in FLOATS:
         raise TypeError(f"{what} must be in native byte order, got {array.dtype.str}; "
                         f"use a.astype(np.{array.dtype.name})")
     if array.dtype not in FLOATS:
@@ -131,6 +131,15 @@ class Parameter(Leaf):
 
     def __int__(self) -> int:
         return int(self.array)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.array, spec) if spec else str(self)
+
+    def __divmod__(self, other: Any) -> Any:
+        return divmod(self.array, other)
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return divmod(other, self.array)
 
     def __eq__(self, other: object) -> bool:
         return self is other

@@ -82,7 +82,8 @@ def begin_step() -> int:
 
 
 def end_step(int64_t ticket) -> None:
-    under_way.remove(ticket)
+    if ticket in under_way:              # not in a child that was forked in between
+        under_way.remove(ticket)
     while retired and (not under_way or retired[0][0] < under_way[0]):
         del retired[0]
 

@@ -1,0 +1,119 @@
+"""What the tests of behaviour share: a small model, gradients from a seeded stream, snapshots of all bytes, scripts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+import optimlite as ol
+
+SHAPES = {"W": (3, 4), "b": (5,), "t": ()}
+
+
+def model(dtype: Any = np.float32, order: Any = "C") -> dict[str, np.ndarray]:
+    """Named arrays of every kind that matters: two axes, one, none."""
+    rng = np.random.default_rng(0)
+    return {name: np.array(rng.standard_normal(shape), dtype, order=order) for name, shape in SHAPES.items()}
+
+
+def parameters(optimizer: ol.Optimizer) -> list[ol.Parameter]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def gradient(step: int, index: int, like: Any) -> np.ndarray:
+    return np.array(np.random.default_rng([step, index]).standard_normal(like.shape), like.dtype)
+
+
+def train(optimizer: ol.Optimizer, steps: Iterable[int]) -> ol.Optimizer:
+    """Steps with gradients that depend on the number of the step alone; each parameter sits out every fourth step."""
+    for step in steps:
+        for index, parameter in enumerate(parameters(optimizer)):
+            parameter.grad = gradient(step, index, parameter) if (step + index) % 4 else None
+        optimizer.step()
+    return optimizer
+
+
+def content(array: np.ndarray | None) -> Any:
+    return None if array is None else (array.dtype.str, array.shape, array.tobytes())
+
+
+def values(optimizer: ol.Optimizer) -> list[Any]:
+    """What training changes: the bits of every parameter and of its state."""
+    return [(content(p.data), {key: content(array) for key, array in optimizer.state[p].items()})
+            for p in parameters(optimizer)]
+
+
+def snapshot(optimizer: ol.Optimizer) -> Any:
+    """Everything that a refusal must leave as it was."""
+    groups = [{key: repr(value) for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    return (values(optimizer), [(id(p), id(p.grad), content(p.grad)) for p in parameters(optimizer)], groups,
+            dict(optimizer.defaults), optimizer.steps_taken)
+
+
+def run_python(code: str, timeout: float = 60, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a script in a fresh interpreter."""
+    return subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(code)], text=True, capture_output=True,
+                          timeout=timeout, env={**os.environ, **environment})
+
+
+def output_of(code: str, timeout: float = 60, **environment: str) -> str:
+    done = run_python(code, timeout, **environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+class PlainMomentum(ol.Optimizer):
+    """An optimizer as a user writes one: a NumPy rule, one array and one counter of state."""
+
+    def __init__(self, params: Any, lr: float = 0.1, momentum: float = 0.5) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum})
+
+    def step(self, closure: Any = None) -> Any:
+        loss = closure() if closure else None
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                if not state:
+                    state["step"] = 0
+                    state["average"] = np.zeros_like(p.data)
+                state["step"] += 1
+                state["average"] *= group["momentum"]
+                state["average"] += p.grad
+                p.data -= group["lr"] * state["average"]
+        return loss
+
+
+class Halting(ol.SGD):
+    """SGD whose steps halt after binding the gradients, until they are let go: concurrency without chance."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.bound, self.go = threading.Event(), threading.Event()
+        super().__init__(*args, **kwargs)
+
+    def coefficients(self, *args: Any) -> dict[str, float]:
+        self.bound.set()
+        assert self.go.wait(20)
+        return super().coefficients(*args)
+
+    def begin(self) -> threading.Thread:
+        """A thread that is in the middle of a step."""
+        self.bound.clear()
+        self.go.clear()
+        thread = threading.Thread(target=self.step)
+        thread.start()
+        assert self.bound.wait(20)
+        return thread
+
+    def finish(self, thread: threading.Thread) -> None:
+        self.go.set()
+        thread.join(20)
+        assert not thread.is_alive()

@@ -1,0 +1,182 @@
+"""Importing is cheap and has no side effects; it chooses the kernels, once, and never any that the CPU lacks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from statistics import median
+
+import pytest
+from helpers import output_of, run_python
+
+import optimlite as ol
+from optimlite import _cpu
+
+FLOATING_POINT = """
+    import ctypes, ctypes.util, sys
+    import numpy as np
+
+    def mode():
+        libm = ctypes.CDLL(ctypes.util.find_library("m"))
+        return libm.fegetround(), libm.fetestexcept(0x3f) & 0, environment(libm)
+
+    def environment(libm):
+        # the control words of x87 and MXCSR: without the exception flags, which any sum may raise
+        block = (ctypes.c_uint32 * 64)()
+        assert libm.fegetenv(block) == 0
+        return block[0] & 0xffff, block[7] & ~0x3f
+
+    def subnormals():
+        tiny32, tiny64 = np.float32(np.finfo(np.float32).tiny), sys.float_info.min
+        single = np.full(64, tiny32) * np.float32(0.5)
+        double = np.full(64, tiny64) * 0.5
+        return bool((single != 0).all() and (double != 0).all() and tiny64 / 2 != 0)
+"""
+
+
+def test_importing_and_stepping_leave_the_floating_point_mode() -> None:
+    """llvm-project#57589: libraries built with -ffast-math flush subnormal numbers in the whole process."""
+    assert output_of(FLOATING_POINT + """
+    before = mode()
+    assert subnormals()
+    import optimlite as ol
+    assert mode() == before and subnormals()
+    tiny = np.full(200_000, np.finfo(np.float32).tiny, np.float32)
+    ol.SGD([tiny], lr=0.5).step(grads=[tiny.copy()])
+    assert (tiny == np.finfo(np.float32).tiny / 2).all() and tiny[0] != 0
+    assert mode() == before and subnormals()
+    print("ok")
+    """, OPTIMLITE_NUM_THREADS="3") == "ok"
+
+
+def test_importing_starts_no_thread() -> None:
+    assert output_of("""
+        import os, threading, numpy
+        before = len(os.listdir("/proc/self/task")), threading.active_count()
+        import optimlite
+        print(before == (len(os.listdir("/proc/self/task")), threading.active_count()))
+    """) == "True"
+
+
+def test_importing_needs_numpy_alone() -> None:
+    """Whatever else there is, torch and matplotlib say, is imported where it is used."""
+    loaded = output_of("""
+        import sys, numpy
+        before = set(sys.modules)
+        import optimlite
+        print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
+    """).split()
+    strangers = set(loaded) - {"optimlite", "numpy"} - set(sys.stdlib_module_names)
+    assert not [name for name in strangers if "cython" not in name]          # its runtime names two modules of its own
+
+
+def test_importing_changes_no_global_setting() -> None:
+    assert output_of("""
+        import signal, sys, warnings, locale, numpy as np
+        def settings():
+            return (np.geterr(), np.get_printoptions(), list(warnings.filters), locale.setlocale(locale.LC_ALL),
+                    sys.getswitchinterval(), sys.getrecursionlimit(), signal.getsignal(signal.SIGINT),
+                    np.random.get_state()[1].tolist())
+        np.random.seed(0)
+        before = repr(settings())
+        import optimlite
+        print(before == repr(settings()))
+    """) == "True"
+
+
+def test_importing_is_cheap(tmp_path: Path) -> None:
+    """15 ms beyond NumPy, or 15 % of what NumPy itself takes where machines are slow or busy: medians of CPU times."""
+    code = """
+        from time import process_time as now
+        times = [now()]
+        import numpy
+        times.append(now())
+        import optimlite
+        times.append(now())
+        print(times[1] - times[0], times[2] - times[1])
+    """
+    compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    output_of(code, **compiled)                              # the first import compiles the modules
+    runs = [[float(time) for time in output_of(code, **compiled).split()] for _ in range(7)]
+    numpys, ours = (median(times) for times in zip(*runs, strict=True))
+    assert ours < max(0.015, 0.15 * numpys), runs
+
+
+# Levels --------------------------------------------------------------------------------------------------------------
+
+LEVEL = """
+    import sys, numpy as np, optimlite as ol
+    from optimlite import _cpu
+    for dtype in (np.float32, np.float64):
+        array = np.ones(9, dtype)
+        ol.Adam([array], lr=0.5).step(grads=[np.ones(9, dtype)])
+    levels = {name.rpartition("_")[2] for name in sys.modules if "._kernels_" in name}
+    print(_cpu.level, *levels)
+"""
+
+
+@pytest.mark.parametrize("level", _cpu.available())
+def test_the_environment_chooses_the_level(level: str) -> None:
+    """pytorch and DeepSpeed#1886, SIGILL: only the modules of the chosen level are ever imported."""
+    assert output_of(LEVEL, OPTIMLITE_CPU=level) == f"{level} {level}"
+
+
+def test_the_best_level_is_the_default() -> None:
+    best = _cpu.available()[-1]
+    assert output_of(LEVEL, OPTIMLITE_CPU="") == f"{best} {best}"
+
+
+@pytest.mark.parametrize("value", ["v5", "avx2", "Baseline", "0"])
+def test_an_unknown_level_is_refused(value: str) -> None:
+    done = run_python("import optimlite", OPTIMLITE_CPU=value)
+    assert done.returncode
+    assert f"`OPTIMLITE_CPU` must be one of baseline, v3, v4, got '{value}'" in done.stderr
+
+
+def test_a_level_that_the_cpu_lacks_is_refused_and_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DeepSpeed#1886, numcodecs#252: an AVX-512 build run where there is none."""
+    monkeypatch.setattr(_cpu, "cpu_supports", lambda level: level == "baseline")
+    assert _cpu.choose(None) == "baseline"
+    assert _cpu.available() == ["baseline"]
+    for level in ("v3", "v4"):
+        with pytest.raises(ValueError, match=f"must be one of baseline here, got '{level}', which is not supported"):
+            _cpu.choose(level)
+        with pytest.raises(ValueError, match=f"does not support the level '{level}'"):
+            _cpu.rules(float, level)
+
+
+def test_a_level_that_was_not_built_is_refused_and_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_cpu, "cpu_supports", lambda level: True)
+    monkeypatch.setattr(_cpu, "built", lambda level: level == "baseline")
+    assert _cpu.choose(None) == "baseline"
+    with pytest.raises(ValueError, match="got 'v3', which was not built"):
+        _cpu.choose("v3")
+    monkeypatch.setattr(_cpu, "built", lambda level: False)
+    with pytest.raises(ImportError, match="kernels are missing; install it with"):
+        _cpu.choose(None)
+
+
+# The package ---------------------------------------------------------------------------------------------------------
+
+def test_public_names_are_there() -> None:
+    for name in ol.__all__:
+        assert getattr(ol, name) is not None
+    for name in ol.lr_scheduler.__all__:
+        assert issubclass(getattr(ol.lr_scheduler, name), object)
+    public = {name for name, value in vars(ol).items() if not name.startswith("_")
+              and getattr(value, "__module__", "").startswith("optimlite")}
+    assert public <= set(ol.__all__)
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    project = Path(__file__).parent.parent / "pyproject.toml"
+    assert ol.__version__ == tomllib.loads(project.read_text())["project"]["version"]
+
+
+def test_python_with_optimizations_works() -> None:
+    """-OO strips docstrings and asserts: neither may carry meaning."""
+    code = "import numpy as np, optimlite as ol; a = np.ones(2); ol.Adam([a]).step(grads=[np.ones(2)]); print(a[0] < 1)"
+    done = subprocess.run([sys.executable, "-OO", "-c", code], text=True, capture_output=True, timeout=60)
+    assert (done.stdout.strip(), done.stderr) == ("True", "")
