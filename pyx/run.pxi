@@ -2,7 +2,7 @@
 
 cdef enum:
     HYPER = 32                   # coefficients that a rule can have, the common ones included
-    PAY = 3                      # parts from which on a second thread pays
+    PAY = 6                      # parts from which on a second thread pays, on a busy machine too
 
 
 cdef dict NEUTRAL = {"grad_scale": 1.0, "limit": float("inf"), "l2": 0.0}
