@@ -1,0 +1,91 @@
+"""A row is a named benchmark: who takes part, and what the result is called. Every kind of row is built here.
+
+A new kind (a checkpoint, an iteration of L-BFGS, a clipped step) is one more function that yields Rows: `build` makes
+the contenders, any callables, just before they are measured, and their memory is freed right after.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from .cases import CASES, WORKS, Case, Work
+from .contenders import Optimlite, contenders
+from .measure import AT_LEAST, Contender, measure, medians
+from .problem import Problem
+
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    kind: str                            # "step", or "overhead": what the result's other keys are
+    case: str
+    about: Mapping[str, Any]             # goes into the result as it is
+    rounds: int
+    build: Callable[[], Mapping[str, Contender]]
+    at_least: float = AT_LEAST
+
+    def run(self) -> Result:
+        samples = measure(self.build(), self.rounds, self.at_least)
+        seconds = medians(samples)
+        result = {"kind": self.kind, "case": self.case, **self.about, "rounds": self.rounds, "seconds": seconds,
+                  "samples": samples}
+        if "optimlite" in seconds:
+            result["ratio"] = {name: value / seconds["optimlite"] for name, value in seconds.items()}
+        if "bytes" in self.about:
+            result["gb_per_s"] = {name: self.about["bytes"] / value / 1e9 for name, value in seconds.items()}
+        return result
+
+
+def steps() -> Iterator[Row]:
+    """One step of an optimizer, for every case and kind of gradients."""
+    for work in WORKS:
+        for gradients in ("persistent", "fresh"):
+            for case in CASES:
+                if gradients in case.gradients:
+                    about = {"optimizer": work.name, "gradients": gradients, "tensors": len(case.shapes),
+                             "elements": case.elements, "bytes": case.elements * work.bytes_per_element}
+                    yield Row("step", case.name, about, case.rounds, partial(step_contenders, case, work, gradients))
+
+
+def step_contenders(case: Case, work: Work, gradients: str) -> Mapping[str, Contender]:
+    return contenders(Problem(case, work, gradients))
+
+
+def overheads() -> Iterator[Row]:
+    """What optimlite costs beside the arithmetic."""
+    yield Row("overhead", "overhead", {"optimizer": "Adam"}, 31, tensors)
+    yield Row("overhead", "import", {}, 15, imports, at_least=0.0)
+
+
+def tensors() -> Mapping[str, Contender]:
+    """As many elements in 500 tensors and in one: the difference is 499 tensors' cost."""
+    adam = next(work for work in WORKS if work.name == "Adam")
+    many, one, tiny = Case("", ((32,),) * 500), Case("", ((16_000,),)), Case("", ((1,),))
+    return {f"{name}, {gradients} gradients": Optimlite(Problem(case, adam, gradients))
+            for name, case in (("500 tensors of 32", many), ("1 tensor of 16,000", one), ("1 tensor of 1", tiny))
+            for gradients in ("persistent", "fresh")}
+
+
+def imports() -> Mapping[str, Contender]:
+    return {code: partial(subprocess.run, [sys.executable, "-c", code], check=True)
+            for code in ("import numpy", "import numpy, optimlite")}
+
+
+def figures(results: list[Result]) -> dict[str, float]:
+    """The costs in seconds that follow from the rows of overhead."""
+    found = {}
+    for seconds in (result["seconds"] for result in results if result["kind"] == "overhead"):
+        for gradients in ("persistent gradients", "fresh gradients"):
+            if (many := seconds.get(f"500 tensors of 32, {gradients}")) is not None:
+                found[f"one more tensor, {gradients}"] = (many - seconds[f"1 tensor of 16,000, {gradients}"]) / 499
+        if "1 tensor of 1, persistent gradients" in seconds:
+            found["a step on one tiny tensor"] = seconds["1 tensor of 1, persistent gradients"]
+        if "import numpy" in seconds:
+            found["import beyond numpy"] = seconds["import numpy, optimlite"] - seconds["import numpy"]
+    return found

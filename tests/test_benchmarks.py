@@ -1,0 +1,91 @@
+"""The benchmarks run, their contenders do the same work, and their reports say what was measured."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import pytest
+
+from benchmarks import measure, report, rows
+from benchmarks.cases import CASES, WORKS, Case
+from benchmarks.contenders import Optimlite, check, contenders
+from benchmarks.peers import InPlace, Naive
+from benchmarks.problem import Problem
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = Case("small", ((1,), (3,), (5, 7), (100_003,)))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The JSON file of a quick run."""
+    path = tmp_path_factory.mktemp("benchmarks") / "results.json"
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--rounds", "2", "--optimizer", "Adam", "--case", "MLP",
+               "--case", "overhead", "--case", "import", "--markdown", "--json", str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "| MLP, fresh gradients | **" in done.stdout
+    return json.loads(path.read_text())
+
+
+def test_json_has_the_promised_keys(written):
+    assert set(written) == {"machine", "rows", "figures", "targets"}
+    steps = [row for row in written["rows"] if row["kind"] == "step"]
+    assert [(row["case"], row["optimizer"], row["gradients"]) for row in steps] == [
+        ("MLP", "Adam", "persistent"), ("MLP", "Adam", "fresh")]
+    for row in steps:
+        assert {"tensors", "elements", "bytes", "rounds", "seconds", "samples", "ratio", "gb_per_s"} <= set(row)
+        assert {"NumPy naive", "NumPy in-place", "optimlite 1 thread", "optimlite", "limit"} <= set(row["seconds"])
+        for name, seconds in row["seconds"].items():
+            assert len(row["samples"][name]) == 2
+            assert seconds == median(row["samples"][name]) > 0
+            assert row["ratio"][name] == seconds / row["seconds"]["optimlite"]
+            assert row["gb_per_s"][name] == 28 * 109_386 / seconds / 1e9
+    assert set(written["figures"]) == {"one more tensor, persistent gradients", "one more tensor, fresh gradients",
+                                       "a step on one tiny tensor", "import beyond numpy"}
+
+
+def test_plot(written, tmp_path):
+    pytest.importorskip("matplotlib")
+    report.plot(written["rows"], str(tmp_path / "steps.png"))
+    assert (tmp_path / "steps.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("gradients", ["persistent", "fresh"])
+@pytest.mark.parametrize("work", WORKS, ids=lambda work: work.name)
+def test_contenders_agree(work, gradients):
+    assert "optimlite" in contenders(Problem(SMALL, work, gradients))
+
+
+@pytest.mark.parametrize(("other", "key"), [(InPlace, "beta2"), (Naive, "weight_decay")])
+def test_other_work_is_refused(other, key):
+    problem = Problem(SMALL, WORKS[-1], "fresh")       # constant gradients would hide a wrong beta
+    present = {"other": other(problem), "optimlite": Optimlite(problem)}
+    present["other"].h[key] *= 0.5
+    with pytest.raises(RuntimeError, match="'other' doesn't do the work of 'optimlite'"):
+        check(present)
+
+
+def test_every_contender_is_measured_in_every_round():
+    calls = []
+    samples = measure.measure({name: lambda name=name: calls.append(name) for name in "abc"}, rounds=4, at_least=0)
+    assert {name: len(values) for name, values in samples.items()} == {"a": 4, "b": 4, "c": 4}
+    assert {calls.count(name) for name in "abc"} == {len(calls) / 3}
+
+
+def test_targets_are_compared_with_what_was_measured():
+    row = {"kind": "step", "case": "MLP", "gradients": "persistent", "optimizer": "Adam",
+           "ratio": {"torch fused": 2.0, "NumPy in-place": 3.99}}
+    overhead = {"kind": "overhead", "seconds": {"import numpy": 0.1, "import numpy, optimlite": 0.1161}}
+    checked = report.targets([row, {**row, "optimizer": "SGD"}, overhead])
+    assert [(entry["target"], entry["met"]) for entry in checked] == [
+        (">= 2", True), (">= 4", False), ("<= 15 ms", False)]
+    assert np.isclose(rows.figures([overhead])["import beyond numpy"], 0.0161)
+
+
+def test_bytes_of_a_step():
+    assert [work.bytes_per_element for work in WORKS] == [12, 20, 28, 28]
+    assert {case.name: case.elements for case in CASES}["GPT-2"] == 124_439_808
