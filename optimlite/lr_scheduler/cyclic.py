@@ -12,7 +12,6 @@ from .._check import fraction, interval, nonnegative
 from ..optimizer import Optimizer
 from ._arguments import Hyperparameter, PerGroup, choice, count, function
 from .base import LRScheduler
-from .cosine import cosine
 from .factors import callable_state, load_callable_state
 
 Values = float | Sequence[float]
@@ -174,25 +173,29 @@ class OneCycleLR(_CycledLR):
         group[self._initial] = base
 
     def _cycle(self, t: int) -> tuple[Level, Level, float]:
-        """The levels that the phase of count `t` runs between, and how far it has come."""
+        """The levels that the phase of count `t` runs between; how far a line has come, or what a cosine has left."""
         if t > self.total_steps:
             raise ValueError(f"`total_steps` is {self.total_steps}; there is no step {t}")
         t = min(t, self.total_steps - 1)
         phase = bisect_left(self._ends, t)
         begin, end = self._ends[phase - 1] if phase else 0.0, self._ends[phase]
-        return self._levels[phase], self._levels[phase + 1], (t - begin) / (end - begin) if end > begin else 0.0
+        share = (t - begin) / (end - begin) if end > begin else 0.0
+        if self.anneal_strategy == "cos":
+            share = (1 + math.cos(math.pi * share)) / 2
+        return self._levels[phase], self._levels[phase + 1], share
 
     def closed_form(self, base: float, t: int, i: int) -> float:
-        (start, _), (end, _), progress = self._place(t)
+        (start, _), (end, _), share = self._place(t)
         highest = self.max_lr[i]
-        return self._anneal(highest / start, highest / end, progress)
+        return self._between(highest / start, highest / end, share)
 
     def _momentum_at(self, t: int, i: int) -> float:
-        (_, from_top), (_, to_top), progress = self._place(t)
+        (_, from_top), (_, to_top), share = self._place(t)
         low, high = self.base_momentum[i], self.max_momentum[i]
-        return self._anneal(low if from_top else high, low if to_top else high, progress)
+        return self._between(low if from_top else high, low if to_top else high, share)
 
-    def _anneal(self, start: float, end: float, progress: float) -> float:
+    def _between(self, start: float, end: float, share: float) -> float:
         if self.anneal_strategy == "linear":
-            return start + (end - start) * progress
-        return cosine(start, end, math.pi * progress)
+            return start + (end - start) * share
+        # By what is left of `start`, not by what is reached: that keeps the digits of an end near zero.
+        return start * share + end * (1 - share)

@@ -32,8 +32,8 @@ def torch_optimizer(case: Case, groups: int = 2) -> Any:
 
 def closed_form(case: Case) -> list[list[float]] | None:
     """What torch's closed form says at every count, where it has one."""
-    scheduler = case.schedulers(torch_schedulers(), torch_optimizer(case))[0]
-    if not hasattr(scheduler, "_get_closed_form_lr"):
+    scheduler, *others = case.schedulers(torch_schedulers(), torch_optimizer(case))
+    if others or not hasattr(scheduler, "_get_closed_form_lr"):
         return None
     rows = []
     for t in range(case.steps + 1):

@@ -1,0 +1,539 @@
+"""What users reported of other schedulers, by the number of the report, and how it is here."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import pathlib
+import re
+
+import numpy as np
+import pytest
+from scheduler_cases import FUNCTIONS, optimizer
+
+import optimlite as ol
+from optimlite import lr_scheduler as ls
+
+
+def sgd(*rates, **options):
+    parameters = [ol.Parameter(np.ones(2)) for _ in rates]
+    for parameter in parameters:
+        parameter.grad = np.ones(2)
+    return ol.SGD([{"params": [p], "lr": lr} for p, lr in zip(parameters, rates, strict=True)], **options)
+
+
+def rates(opt):
+    return [group["lr"] for group in opt.param_groups]
+
+
+def values(scheduler, n):
+    """Counts 0 to n of group 0, by stepping."""
+    seen = [rates(scheduler.optimizer)[0]]
+    for _ in range(n):
+        scheduler.optimizer.step()
+        scheduler.step()
+        seen.append(rates(scheduler.optimizer)[0])
+    return seen
+
+
+# A run resumed with `last_epoch`
+
+WHOLE = [case for case in FUNCTIONS if "fraction" not in case.name]
+RESUMABLE = [case for case in WHOLE if not case.name.startswith("chained") and "_in_" not in case.name]
+
+
+@pytest.mark.parametrize("case", RESUMABLE, ids=lambda case: case.name)
+@pytest.mark.parametrize("where", ["saved after the step", "saved before the step", "at the initial values"])
+def test_pytorch_60265_102261_52236_49630_162591_resuming_from_last_epoch_has_no_jump(case, where):
+    opt = optimizer(case)
+    [scheduler] = case.schedulers(ls, opt)
+
+    class Resumed:
+        """The module of schedulers, where the outermost scheduler gets `last_epoch`."""
+
+        def __init__(self, k):
+            self.k = k
+
+        def __getattr__(self, name):
+            made = getattr(ls, name)
+            return functools.partial(made, last_epoch=self.k) if name == type(scheduler).__name__ else made
+
+    whole = [scheduler.at(t) for t in range(case.steps + 1)]
+    for k in range(case.steps - 1):
+        held = {"saved after the step": whole[k + 1], "saved before the step": whole[k],
+                "at the initial values": scheduler.base_lrs}[where]
+        fresh = optimizer(case)
+        for group, lr, base in zip(fresh.param_groups, held, scheduler.base_lrs, strict=True):
+            group.update(lr=lr, initial_lr=base)
+        [again] = case.schedulers(Resumed(k), fresh)
+        assert again.last_epoch == k + 1
+        assert rates(fresh) == again.get_last_lr() == whole[k + 1]
+        fresh.step()
+        again.step()
+        assert rates(fresh) == whole[k + 2]
+
+
+def test_last_epoch_keeps_a_rate_that_something_else_set():
+    opt = sgd(0.0123)
+    opt.param_groups[0]["initial_lr"] = 0.1
+    scheduler = ls.ExponentialLR(opt, 0.5, last_epoch=4)
+    assert values(scheduler, 2) == [0.0123, 0.0123 * 0.5, 0.0123 * 0.5 * 0.5]
+
+
+def test_last_epoch_needs_the_initial_values():
+    with pytest.raises(KeyError, match="needs 'initial_lr' in every group; group 0 has none"):
+        ls.StepLR(sgd(0.1), 3, last_epoch=2)
+
+
+def test_pytorch_88791_warm_restarts_resumed_in_a_longer_cycle():
+    whole = ls.CosineAnnealingWarmRestarts(sgd(0.1), 6, 2)
+    for k in range(60):
+        opt = sgd(0.1)
+        opt.param_groups[0]["initial_lr"] = 0.1
+        scheduler = ls.CosineAnnealingWarmRestarts(opt, 6, 2, last_epoch=k)
+        assert values(scheduler, 5) == [whole.at(t)[0] for t in range(k + 1, k + 7)]
+
+
+@pytest.mark.parametrize("saved_at", ["before the scheduler's step", "after it"])
+def test_lightning_1772_4655_the_resumed_scheduler_is_not_one_off(saved_at):
+    def train(opt, scheduler, epochs, save=None):
+        seen = {}
+        for epoch in epochs:
+            seen[epoch] = rates(opt)[0]
+            opt.step()
+            if save == (epoch, "before the scheduler's step"):
+                seen["state"] = opt.state_dict(), scheduler.state_dict()
+            scheduler.step()
+            if save == (epoch, "after it"):
+                seen["state"] = opt.state_dict(), scheduler.state_dict()
+        return seen
+
+    opt = sgd(100.0)
+    whole = train(opt, ls.MultiStepLR(opt, [4]), range(8))
+    for last in range(7):
+        opt = sgd(100.0)
+        seen = train(opt, ls.MultiStepLR(opt, [4]), range(last + 1), (last, saved_at))
+        optimizer_state, scheduler_state = seen["state"]
+        fresh = sgd(100.0)
+        scheduler = ls.MultiStepLR(fresh, [4])
+        scheduler.load_state_dict(scheduler_state)
+        fresh.load_state_dict(optimizer_state)
+        if saved_at != "after it":
+            scheduler.step()
+        rest = train(fresh, scheduler, range(last + 1, 8))
+        assert rest == {epoch: whole[epoch] for epoch in range(last + 1, 8)}
+
+
+# A run resumed from a state dict
+
+
+def test_pytorch_65342_making_a_scheduler_after_loading_the_optimizer():
+    opt = sgd(0.1, momentum=0.9)
+    scheduler = ls.CosineAnnealingLR(opt, 100)
+    values(scheduler, 30)
+    fresh = sgd(0.1, momentum=0.9)
+    fresh.load_state_dict(opt.state_dict())
+    again = ls.CosineAnnealingLR(fresh, 100)
+    again.load_state_dict(scheduler.state_dict())
+    assert values(again, 20) == values(scheduler, 20)
+
+
+def test_pytorch_119168_restoring_sequential_leaves_the_optimizer_alone():
+    def make(opt):
+        return ls.SequentialLR(opt, [ls.LinearLR(opt, 0.1, total_iters=4), ls.CosineAnnealingLR(opt, 8, 3e-5)], [4])
+
+    opt = sgd(0.1, 0.2, momentum=0.9, weight_decay=0.01)
+    scheduler = make(opt)
+    values(scheduler, 7)
+    saved, state = copy.deepcopy(opt.param_groups), scheduler.state_dict()
+    fresh = sgd(0.1, 0.2, momentum=0.9, weight_decay=0.01)
+    fresh.load_state_dict(opt.state_dict())
+    again = make(fresh)
+    again.load_state_dict(state)
+    for group, old in zip(fresh.param_groups, saved, strict=True):
+        assert {k: v for k, v in group.items() if k != "params"} == {k: v for k, v in old.items() if k != "params"}
+
+
+def test_pytorch_162359_a_rate_is_no_alias_of_the_initial_rate():
+    opt = sgd(0.1)
+    opt.param_groups[0]["lr"] = np.float64(0.1)
+    scheduler = ls.SequentialLR(opt, [ls.LinearLR(opt, 0.1), ls.CosineAnnealingLR(opt, 8)], [5])
+    values(scheduler, 5)
+    assert type(opt.param_groups[0]["lr"]) is type(opt.param_groups[0]["initial_lr"]) is float
+    assert (rates(opt), opt.param_groups[0]["initial_lr"], scheduler.base_lrs) == ([0.1], 0.1, [0.1])
+
+
+@pytest.mark.parametrize("k", range(12))
+def test_pytorch_171515_162591_sequential_goes_on_with_the_right_scheduler(k):
+    def make(opt, last_epoch=-1):
+        children = [ls.ConstantLR(opt, 0.1, 20), ls.ExponentialLR(opt, 0.9)]
+        return ls.SequentialLR(opt, children, [3], last_epoch=last_epoch)
+
+    whole = values(make(sgd(1.0)), 20)
+    scheduler = make(sgd(1.0))
+    values(scheduler, k)
+    loaded = make(sgd(1.0))
+    loaded.load_state_dict(scheduler.state_dict())
+    assert values(loaded, 5) == whole[k : k + 6]
+    counted = make(sgd(1.0), last_epoch=k)
+    assert values(counted, 5) == whole[k + 1 : k + 7]
+
+
+def test_pytorch_29697_multistep_without_the_optimizers_state():
+    scheduler = ls.MultiStepLR(sgd(0.1), [2, 4], 0.1)
+    values(scheduler, 9)
+    fresh = sgd(0.1)
+    again = ls.MultiStepLR(fresh, [2, 4], 0.1)
+    again.load_state_dict(scheduler.state_dict())
+    assert rates(fresh) == again.get_last_lr() == [pytest.approx(0.001)]
+    assert values(again, 1)[1] == again.at(10)[0]
+
+
+@pytest.mark.parametrize("milestones", [[20, 60], [45, 60], [41], [40, 41], []])
+def test_pytorch_29697_a_changed_milestone_list_is_respected(milestones):
+    opt = sgd(0.1)
+    scheduler = ls.MultiStepLR(opt, [30, 60], 0.5)
+    values(scheduler, 40)
+    fresh = sgd(0.1)
+    again = ls.MultiStepLR(fresh, milestones, 0.5)
+    fresh.load_state_dict(opt.state_dict())
+    again.load_state_dict(scheduler.state_dict())
+    assert again.milestones == milestones
+    assert rates(fresh) == rates(opt)
+    assert values(again, 30)[1:] == [again.at(t)[0] for t in range(41, 71)]
+
+
+def test_pytorch_52911_the_arguments_are_the_constructors():
+    first = ls.CyclicLR(sgd(0.1), 0.01, 0.1, 5, mode="exp_range", gamma=0.9, cycle_momentum=False)
+    again = ls.CyclicLR(sgd(0.1), 0.01, 0.1, 5, mode="exp_range", gamma=1.0, cycle_momentum=False)
+    values(first, 5)
+    again.load_state_dict(first.state_dict())
+    assert again.gamma == 1.0
+    assert values(again, 5)[1:] == [again.at(t)[0] for t in range(6, 11)]
+
+
+class Decay:
+    def __init__(self, rate):
+        self.rates = [rate]
+
+    def __call__(self, t):
+        return self.rates[0] ** t
+
+
+@pytest.mark.parametrize("name", ["LambdaLR", "MultiplicativeLR"])
+def test_pytorch_32756_loading_leaves_the_state_dict_alone(name):
+    scheduler = getattr(ls, name)(sgd(0.1, 0.2), [Decay(0.5), lambda t: 0.5])
+    values(scheduler, 3)
+    state = scheduler.state_dict()
+    assert state["lr_lambda"] == [{"rates": [0.5]}, None]
+    kept = copy.deepcopy(state)
+    again = getattr(ls, name)(sgd(0.1, 0.2), [Decay(0.7), lambda t: 0.5])
+    for _ in range(2):
+        again.load_state_dict(state)
+        assert state == kept
+    expected = values(scheduler, 4)
+    assert values(again, 4) == expected
+    again.lr_lambda[0].rates[0] = 0.9
+    assert state == kept
+
+
+def test_a_scale_function_is_saved_like_a_lambda():
+    def make(scale_fn):
+        return ls.CyclicLR(sgd(0.1), 0.01, 0.1, 5, scale_fn=scale_fn, cycle_momentum=False)
+
+    scheduler = make(Decay(0.5))
+    values(scheduler, 12)
+    again = make(Decay(0.9))
+    again.load_state_dict(json.loads(json.dumps(scheduler.state_dict())))
+    assert values(again, 12) == values(scheduler, 12)
+    with pytest.raises(ValueError, match="must have None as 'scale_fn'"):
+        make(None).load_state_dict(scheduler.state_dict())
+
+
+# Groups added later
+
+
+@pytest.mark.parametrize("case", [case for case in FUNCTIONS if "restarts" in case.name], ids=lambda case: case.name)
+def test_pytorch_79888_53712_a_group_added_later_is_updated(case):
+    opt = optimizer(case)
+    [scheduler] = case.schedulers(ls, opt)
+    opt.step()
+    case.step([scheduler], 0)
+    opt.add_param_group({"params": [ol.Parameter(np.ones(1))], "lr": 0.5})
+    seen = []
+    for k in range(1, case.steps):
+        opt.step()
+        case.step([scheduler], k)
+        assert len(scheduler.get_last_lr()) == 3
+        seen.append(rates(opt)[2])
+    assert len(set(seen)) > 2
+
+
+def test_pytorch_104361_62475_20997_plateau_with_a_group_added_later():
+    opt = sgd(0.8)
+    scheduler = ls.ReduceLROnPlateau(opt, factor=0.5, patience=0, min_lr=0.1)
+    scheduler.step(1.0)
+    opt.add_param_group({"params": [ol.Parameter(np.ones(1))], "lr": 0.15})
+    assert len(scheduler.state_dict()["_last_lr"]) == 2
+    scheduler.step(1.0)
+    assert rates(opt) == scheduler.get_last_lr() == [0.4, 0.1]
+    listed = ls.ReduceLROnPlateau(sgd(0.8), factor=0.5, min_lr=[0.1])
+    listed.optimizer.add_param_group({"params": [ol.Parameter(np.ones(1))]})
+    with pytest.raises(ValueError, match=r"`min_lr` lists 1 groups.*scheduler\.min_lr\.append"):
+        listed.step(1.0)
+    assert (listed.last_epoch, listed.best) == (0, None)
+
+
+# One schedule's own faults
+
+
+@pytest.mark.parametrize("options", [{"total_steps": 10}, {"epochs": 2, "steps_per_epoch": 5}])
+@pytest.mark.parametrize("anneal_strategy", ["cos", "linear"])
+def test_flair_2954_pytorch_38170_onecycle_has_no_extra_step(options, anneal_strategy):
+    opt = sgd(0.1, momentum=0.9)
+    scheduler = ls.OneCycleLR(opt, 1.0, **options, anneal_strategy=anneal_strategy)
+    seen = values(scheduler, 10)  # a loop of ten epochs, each with a step at its end
+    assert seen[10] == seen[9] == pytest.approx(1 / 25 / 1e4, rel=1e-10)
+    assert opt.param_groups[0]["momentum"] == 0.95
+    before = scheduler.state_dict()
+    for call in (scheduler.step, lambda: scheduler.at(11)):
+        with pytest.raises(ValueError, match="`total_steps` is 10; there is no step 11"):
+            call()
+    assert scheduler.state_dict() == before
+
+
+@pytest.mark.parametrize(("total_steps", "pct_start"), [(10, 0.1), (4, 0.25), (2, 0.5), (1, 1.0), (1, 0.0), (3, 1.0)])
+@pytest.mark.parametrize("three_phase", [False, True])
+def test_pytorch_180187_onecycle_with_a_phase_of_no_length(total_steps, pct_start, three_phase):
+    pct_start = min(pct_start, 0.5) if three_phase else pct_start
+    scheduler = ls.OneCycleLR(sgd(0.1), 1.0, total_steps, pct_start=pct_start, three_phase=three_phase,
+                              cycle_momentum=False)
+    seen = values(scheduler, total_steps - 1)
+    assert all(1 / 25 / 1e4 * (1 - 1e-9) <= lr <= 1 for lr in seen)
+    if pct_start * total_steps == 1:
+        assert seen[0] == 1 / 25
+
+
+@pytest.mark.parametrize("argument", ["div_factor", "final_div_factor"])
+def test_pytorch_183386_onecycle_does_not_divide_by_zero(argument):
+    with pytest.raises(ValueError, match=f"`{argument}` must be > 0, got 0"):
+        ls.OneCycleLR(sgd(0.1), 1.0, 10, cycle_momentum=False, **{argument: 0})
+
+
+@pytest.mark.parametrize("T_max", [1, 2, 3, 10])
+def test_pytorch_17913_19180_185007_cosine_has_no_division_by_zero(T_max):
+    scheduler = ls.CosineAnnealingLR(sgd(0.1), T_max, 0.01)
+    assert values(scheduler, 6 * T_max)[::T_max] == [0.1, 0.01] * 3 + [0.1]
+    opt = sgd(0.1)
+    ls.ExponentialLR(opt, 0.9)
+    opt.param_groups[0]["lr"] = 0.05  # off the closed form, where the recurrence divides
+    assert np.isfinite(values(ls.CosineAnnealingLR(opt, T_max), 6 * T_max)).all()
+    with pytest.raises(ValueError, match="`T_max` must be a whole number >= 1, got 0"):
+        ls.CosineAnnealingLR(sgd(0.1), 0)
+
+
+@pytest.mark.parametrize("T_mult", [1, 2])
+def test_pytorch_47560_warm_restarts_come_down_to_eta_min(T_mult):
+    """With fractions, as in the paper; whole counts restart one count before, as in torch."""
+    scheduler = ls.CosineAnnealingWarmRestarts(sgd(0.1), 10, T_mult, 3.2e-6)
+    ends = [10, 20, 30] if T_mult == 1 else [10, 30, 70]
+    for end in ends:
+        assert scheduler.at(end - 1e-6) == [pytest.approx(3.2e-6, rel=1e-6)]
+        assert scheduler.at(end) == [0.1]
+    batches, seen = 1000, []
+    for batch in range(10 * batches):
+        scheduler.optimizer.step()
+        scheduler.step(batch / batches)
+        seen += rates(scheduler.optimizer)
+    assert min(seen) == seen[-1] == pytest.approx(3.2e-6, rel=1e-1)
+
+
+@pytest.mark.parametrize(("T_0", "T_mult"), [(1, 2), (1, 5), (1, 10), (3, 3), (7, 6)])
+def test_warm_restarts_find_their_cycle_without_logarithms(T_0, T_mult):
+    """torch finds the cycle of a given epoch by a logarithm, which rounds: log(1000, 10) is below 3."""
+    scheduler = ls.CosineAnnealingWarmRestarts(sgd(0.1), T_0, T_mult)
+    length, start = T_0, 0
+    for _ in range(6):
+        scheduler.optimizer.step()
+        scheduler.step(start)
+        assert rates(scheduler.optimizer) == scheduler.at(start) == [0.1]
+        start, length = start + length, length * T_mult
+
+
+@pytest.mark.parametrize(("scheduler", "expected"), [
+    (lambda opt: ls.LinearLR(opt, total_iters=0), [0.1] * 4),
+    (lambda opt: ls.LinearLR(opt, 0.5, 0.3, total_iters=0), [0.03] * 4),
+    (lambda opt: ls.ConstantLR(opt, 0.1, total_iters=0), [0.1] * 4),
+])
+def test_pytorch_193682_192655_a_warm_up_of_no_length_is_over(scheduler, expected):
+    assert values(scheduler(sgd(0.1)), 3) == expected
+    opt = sgd(0.1)
+    ls.ConstantLR(opt, 0.5, 99)
+    assert values(scheduler(opt), 3) == pytest.approx([value / 2 for value in expected])
+
+
+def test_pytorch_185006_194712_a_constant_factor_of_zero_ends():
+    assert values(ls.ConstantLR(sgd(0.1), 0.0, 3), 5) == [0, 0, 0, 0.1, 0.1, 0.1]
+    opt = sgd(0.1)
+    chained = ls.ChainedScheduler([ls.ConstantLR(opt, 0.0, 2), ls.ExponentialLR(opt, 0.5)])
+    assert values(chained, 4) == pytest.approx([0, 0, 0.025, 0.0125, 0.00625])
+
+
+@pytest.mark.parametrize(("mode", "sign"), [("min", 1), ("max", -1)])
+def test_pytorch_47513_38622_a_relative_threshold_works_for_negative_metrics(mode, sign):
+    opt = sgd(0.1)
+    scheduler = ls.ReduceLROnPlateau(opt, mode, threshold=0.1, patience=0)
+    scheduler.step(-1.0 * sign)
+    scheduler.step(-0.95 * sign)  # worse
+    assert rates(opt) == [pytest.approx(0.01)]
+    scheduler.step(-1.05 * sign)  # better, but by less than the threshold
+    assert rates(opt) == [pytest.approx(0.001)]
+    scheduler.step(-1.15 * sign)
+    assert (rates(opt), scheduler.best) == ([pytest.approx(0.001)], -1.15 * sign)
+
+
+def test_pytorch_2545_119763_patience_and_cooldown_are_what_their_description_says():
+    opt = sgd(0.1)
+    scheduler = ls.ReduceLROnPlateau(opt, patience=2, cooldown=1)
+    seen = []
+    for _ in range(11):
+        scheduler.step(0)
+        seen += rates(opt)
+    # One best epoch, two that are ignored, a reduction after the third; then one of rest before it starts over.
+    assert seen == pytest.approx([0.1] * 3 + [0.01] * 4 + [0.001] * 4)
+
+
+@pytest.mark.parametrize("make", [
+    lambda opt: ls.CyclicLR(opt, 0.01, 0.1),
+    lambda opt: ls.OneCycleLR(opt, 0.1, 10),
+], ids=["CyclicLR", "OneCycleLR"])
+def test_turning_a_momentum_on_is_not_silent(make):
+    with pytest.warns(UserWarning, match="turns on the momentum of SGD, which was 0; pass cycle_mom") as caught:
+        make(sgd(0.1))
+    assert caught[0].filename == __file__
+
+
+def test_a_halving_cycle_ends_at_its_base():
+    """torch computes 2 ** (cycle - 1), which overflows after 1,025 cycles."""
+    scheduler = ls.CyclicLR(sgd(0.1), 0.01, 0.1, 5, mode="triangular2", cycle_momentum=False)
+    assert scheduler.at(10 * 1000 + 5) == scheduler.at(10 * 10**6 + 5) == [0.01]
+
+
+# Compositions
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_pytorch_129565_a_chain_multiplies_warm_restarts_and_milestones(swap):
+    opt = sgd(0.1)
+    parts = [ls.CosineAnnealingWarmRestarts(opt, 5, eta_min=1e-12), ls.MultiStepLR(opt, [1, 2, 3], 0.1)]
+    chained = ls.ChainedScheduler(parts[::-1] if swap else parts)
+    alone = ls.CosineAnnealingWarmRestarts(sgd(0.1), 5, eta_min=1e-12)
+    assert values(chained, 12) == pytest.approx([alone.at(t)[0] * 0.1 ** min(t, 3) for t in range(13)], rel=1e-12)
+
+
+@pytest.mark.parametrize("absolute", [
+    lambda opt: ls.LambdaLR(opt, lambda t: min(1.0, t / 4)),
+    lambda opt: ls.CosineAnnealingWarmRestarts(opt, 4, 2),
+    lambda opt: ls.CyclicLR(opt, 0.02, 0.3, 4, cycle_momentum=False),
+    lambda opt: ls.CyclicLR(opt, 0.0, 0.3, 4, cycle_momentum=False),
+    lambda opt: ls.OneCycleLR(opt, 0.3, 40, cycle_momentum=False),
+    lambda opt: ls.SequentialLR(opt, [ls.LinearLR(opt), ls.ExponentialLR(opt, 0.9)], [5]),
+    lambda opt: ls.WarmupCosineLR(opt, 4, 16),
+    lambda opt: ls.WarmupStableDecayLR(opt, 4, 4, 4),
+], ids=["lambda", "restarts", "cyclic", "cyclic from 0", "onecycle", "sequential", "warmup cosine", "warmup stable"])
+@pytest.mark.parametrize("first", [True, False])
+def test_pytorch_129565_a_chain_multiplies_whatever_overwrites(absolute, first):
+    opt = sgd(0.1)
+    if first:
+        parts = [absolute(opt), ls.StepLR(opt, 3, 0.5), ls.LambdaLR(opt, lambda t: 1 / (1 + t))]
+    else:
+        parts = [ls.StepLR(opt, 3, 0.5), ls.LambdaLR(opt, lambda t: 1 / (1 + t)), absolute(opt)]
+    alone = absolute(sgd(0.1))
+    expected = [alone.at(t)[0] * 0.5 ** (t // 3) / (1 + t) for t in range(17)]
+    assert values(ls.ChainedScheduler(parts), 16) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_chain_goes_on_from_a_hand_set_rate():
+    opt = sgd(0.1)
+    chained = ls.ChainedScheduler([ls.LambdaLR(opt, lambda t: 1 / (1 + t)), ls.ExponentialLR(opt, 0.9)])
+    values(chained, 3)
+    opt.param_groups[0]["lr"] = 5.0
+    assert values(chained, 2)[1:] == pytest.approx([5 * 0.9 * 4 / 5, 5 * 0.81 * 4 / 6])
+
+
+def composites():
+    def two(opt):
+        return ls.SequentialLR(opt, [ls.ConstantLR(opt, 0.5, 2), ls.ConstantLR(opt, 0.2, 10)], [2])
+
+    def product(opt):
+        return ls.ChainedScheduler([ls.ConstantLR(opt, 0.5, 4), ls.ExponentialLR(opt, 0.9)])
+
+    def mixed(opt):
+        return ls.ChainedScheduler([ls.CosineAnnealingWarmRestarts(opt, 3), ls.ExponentialLR(opt, 0.9)])
+
+    return [two, product, mixed]
+
+
+@pytest.mark.parametrize("inner", composites())
+def test_pytorch_196243_a_composition_in_a_composition_keeps_its_schedule(inner):
+    alone = [inner(sgd(0.1)).at(t) for t in range(12)]
+    for wrap in (lambda opt: ls.SequentialLR(opt, [inner(opt)], []),
+                 lambda opt: ls.ChainedScheduler([inner(opt)]),
+                 lambda opt: ls.SequentialLR(opt, [ls.SequentialLR(opt, [inner(opt)], [])], []),
+                 lambda opt: ls.ChainedScheduler([ls.SequentialLR(opt, [inner(opt)], [])])):
+        assert values(wrap(sgd(0.1)), 11) == [value for value, in alone]
+
+
+@pytest.mark.parametrize("later", composites())
+def test_pytorch_132745_67957_a_composition_as_a_later_scheduler(later):
+    opt = sgd(0.1)
+    scheduler = ls.SequentialLR(opt, [ls.ConstantLR(opt, 0.3, 99), later(opt)], [5])
+    assert values(scheduler, 14) == [0.1 * 0.3] * 5 + [later(sgd(0.1)).at(t)[0] for t in range(10)]
+
+
+def test_pytorch_168044_a_multiplicative_schedule_restarts_from_the_initial_value():
+    opt = sgd(0.1)
+    scheduler = ls.SequentialLR(opt, [ls.ConstantLR(opt, 0.3, 99), ls.MultiplicativeLR(opt, lambda t: 0.5)], [2])
+    assert values(scheduler, 4) == pytest.approx([0.03, 0.03, 0.1, 0.05, 0.025])
+
+
+# Schedules elsewhere
+
+
+@pytest.mark.parametrize("case", WHOLE, ids=lambda case: case.name)
+def test_optax_415_the_first_step_uses_count_zero(case):
+    opt = optimizer(case)
+    used = []
+    [scheduler] = case.schedulers(ls, opt)
+    for _ in range(3):
+        used.append(rates(opt))
+        opt.step()
+        scheduler.step()
+    assert used == [scheduler.at(0), scheduler.at(1), scheduler.at(2)]
+
+
+def test_keras_13027_the_count_is_saved():
+    scheduler = ls.ExponentialLR(sgd(0.1), 0.5)
+    values(scheduler, 7)
+    state = json.loads(json.dumps(scheduler.state_dict()))
+    again = ls.ExponentialLR(sgd(0.1), 0.5)
+    again.load_state_dict(state)
+    assert (again.last_epoch, values(again, 3)) == (7, values(scheduler, 3))
+
+
+# The documentation
+
+
+def test_the_documentation_shows_every_schedule_and_every_report_has_a_test():
+    root = pathlib.Path(__file__).parents[1]
+    text = (root / "docs" / "schedulers.md").read_text()
+    for name in ls.__all__:
+        if name != "LRScheduler":
+            assert f"### {name}\n" in text
+            assert (root / "docs" / "schedules" / f"{name}.png").is_file()
+    tests = "".join((root / "tests" / f"test_lr_scheduler{part}.py").read_text() for part in ("", "_faults"))
+    reports = re.findall(r"\d{4,6}", text[text.index("## Corrected"):])
+    named = re.findall(r"\d{4,6}", " ".join(re.findall(r"def (test_\w+)", tests)))
+    assert set(reports) - {"2018", "2017"} <= set(named)
+    assert len(set(reports)) > 30
