@@ -54,7 +54,9 @@ class Training:
             lr=0.1,
             momentum=0.9,
         )
-        self.scheduler = ol.lr_scheduler.StepLR(self.optimizer, step_size=max(1, epochs // 3), gamma=0.3)
+        self.scheduler = ol.lr_scheduler.WarmupCosineLR(
+            self.optimizer, warmup_steps=2, total_steps=epochs, start_factor=0.1
+        )
         self.epoch = 0
 
     def gradients(self, images: Array, labels: Labels) -> float:

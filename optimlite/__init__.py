@@ -3,6 +3,7 @@
 from . import lr_scheduler
 from ._threads import get_num_threads, set_num_threads
 from .adam import Adam, AdamW
+from .average import Average
 from .optimizer import Optimizer
 from .parameter import Parameter
 from .sgd import SGD
@@ -14,6 +15,7 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "Average",
     "Optimizer",
     "Parameter",
     "get_num_threads",

@@ -48,6 +48,12 @@ def amsgrad(h: Any, p: Array, g: Array, m: Array, v: Array, largest: Array) -> N
     p[...] = h.keep * p - h.step_size * m / (np.sqrt(largest) * h.inv_root_bias2 + h.eps)
 
 
+# The running mean of parameters: Polyak & Juditsky 1992; Izmailov et al. 2018.
+
+def mean(h: Any, a: Array, p: Array) -> None:
+    a[...] = a + h.weight * (p - a)
+
+
 def gradient(h: Any, p: Array, g: Array) -> Array:
     """What every rule shares: scale, clip by value, coupled weight decay."""
     g = h.grad_scale * g

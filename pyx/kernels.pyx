@@ -18,4 +18,5 @@ cdef dict COMMON = common_fields
 include "vector.pxi"
 include "rules/sgd.pxi"
 include "rules/adam.pxi"
+include "rules/average.pxi"
 include "rules/traffic.pxi"

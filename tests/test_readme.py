@@ -26,7 +26,8 @@ def test_code_runs_as_it_stands(number: int, tmp_path: Path) -> None:
                           timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     loss = re.search(r"loss ([-+.\de]+)", done.stdout)
-    assert loss and float(loss[1]) < 0.05, done.stdout
+    assert loss is not None, done.stdout
+    assert float(loss[1]) < 0.05, done.stdout
 
 
 def test_there_are_examples() -> None:

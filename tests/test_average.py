@@ -1,0 +1,169 @@
+"""Averages of parameters: the closed forms, the twin's bits, swapping in and out, and state."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from test_kernels import same_bits
+
+import optimlite as ol
+from optimlite import reference
+
+SHAPES = [(3,), (40, 50), (), (0, 2), (100_003,)]
+FORMS: dict[str, dict[str, Any]] = {
+    "mean": {}, "ema": {"decay": 0.9}, "corrected": {"decay": 0.9, "bias_correction": True}, "last": {"decay": 0.0},
+}
+
+
+def weights(form: str, steps: int) -> np.ndarray:
+    """The weight of each of the values in the average, by its definition."""
+    if form == "mean":
+        return np.full(steps, 1 / steps)
+    decay = FORMS[form]["decay"]
+    w = (1 - decay) * decay ** np.arange(steps - 1, -1.0, -1)
+    if form != "corrected":
+        w[0] /= 1 - decay
+    return w / w.sum()
+
+
+def values(dtype: type, seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal(shape).astype(dtype) for shape in SHAPES]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_closed_form(form: str) -> None:
+    params = values(np.float64)
+    average = ol.Average(params, **FORMS[form])
+    history = []
+    for step in range(7):
+        for p, new in zip(params, values(np.float64, step), strict=True):
+            p[...] = new
+        history.append([p.copy() for p in params])
+        average.update()
+    for i, a in enumerate(average.averages):
+        expected = sum(w * step[i] for w, step in zip(weights(form, 7), history, strict=True))
+        np.testing.assert_allclose(a, expected, rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("threads_used", [1, 2, 3])
+def test_the_bits_are_the_twins(dtype: type, threads_used: int, level: str, threads: None) -> None:
+    ol.set_num_threads(threads_used)
+    params, twins = values(dtype), [np.zeros(shape, dtype) for shape in SHAPES]
+    average = ol.Average(params)
+    for t in range(1, 6):
+        for p, new in zip(params, values(dtype, t), strict=True):
+            p[...] = new
+        average.update()
+        for a, p in zip(twins, params, strict=True):
+            reference.mean(SimpleNamespace(weight=dtype(1 / t)), a, p)
+    assert all(map(same_bits, average.averages, twins))
+
+
+def test_the_first_update_copies() -> None:
+    for options in FORMS.values():
+        params = values(np.float32)
+        average = ol.Average(params, **options)
+        average.update()
+        assert all(map(same_bits, average.averages, params))
+
+
+def test_swapping_in_and_out_keeps_every_bit() -> None:
+    p = ol.Parameter(np.array([1.0, np.nan, -0.0], np.float32), "p")
+    opt = ol.SGD([p], lr=1)
+    average = ol.Average([p])
+    average.update()
+    opt.step(grads=[np.full(3, 2, np.float32)])
+    average.update()
+    own, averaged = p.data.copy(), average.averages[0].copy()
+
+    def evaluate() -> None:
+        with average.swapped():
+            assert same_bits(p.data, averaged)
+            with pytest.raises(RuntimeError, match="swapped in"):
+                average.update()
+            with pytest.raises(RuntimeError, match="already"), average.swapped():
+                pass
+            raise KeyError("inside")
+
+    with pytest.raises(KeyError, match="inside"):
+        evaluate()
+    assert same_bits(p.data, own)
+    assert same_bits(average.averages[0], averaged)
+    assert p.data[0] == -1
+    assert averaged[0] == 0
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("travel", ["state_dict", "pickle", "deepcopy"])
+def test_resume_is_exact(form: str, travel: str) -> None:
+    params = values(np.float32)
+    average = ol.Average(params, **FORMS[form])
+    for _ in range(3):
+        average.update()
+    if travel == "state_dict":
+        other_params = [p.copy() for p in params]
+        other = ol.Average(other_params)
+        other.load_state_dict(average.state_dict())
+    else:
+        other = copy.deepcopy(average) if travel == "deepcopy" else pickle.loads(pickle.dumps(average))
+        other_params = [p.data for p in other._parameters]
+    for p, q in zip(params, other_params, strict=True):
+        p += 1
+        q += 1
+    average.update()
+    other.update()
+    assert other.n_averaged == 4
+    assert all(map(same_bits, average.averages, other.averages))
+
+
+def test_a_state_dict_is_a_snapshot() -> None:
+    p = np.ones(3)
+    average = ol.Average({"W": p})
+    average.update()
+    saved, live = average.state_dict(), average.state_dict(copy=False)
+    p += 1
+    average.update()
+    assert saved["averages"][0].tolist() == [1, 1, 1]
+    assert live["averages"][0].tolist() == [1.5, 1.5, 1.5]
+    assert saved["param_names"] == ["W"]
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"averages": [np.zeros(3)]}, "has 1 averages, the model has 2"),
+    ({"averages": [np.zeros(3), np.zeros(2)]}, "average of 'b' must be float64 of shape \\(\\)"),
+    ({"averages": [np.zeros(3, np.float32), np.zeros(())]}, "average of 'W' must be float64"),
+    ({"decay": 1.0}, "`decay` must be >= 0 and < 1, got 1.0"),
+])
+def test_what_does_not_fit_is_refused(change: dict[str, Any], message: str) -> None:
+    average = ol.Average({"W": np.ones(3), "b": np.ones(())})
+    average.update()
+    before = average.state_dict()
+    with pytest.raises(ValueError, match=message):
+        average.load_state_dict({**before, **change})
+    assert [a.tolist() for a in average.averages] == [[1, 1, 1], 1]
+    with pytest.raises(ValueError, match=r"lacks \['averages'\]"):
+        average.load_state_dict({key: before[key] for key in before if key != "averages"})
+
+
+def test_arguments_are_checked() -> None:
+    p = np.ones(3)
+    for decay in (-0.1, 1.0, float("nan")):
+        with pytest.raises(ValueError, match="`decay`"):
+            ol.Average([p], decay)
+    with pytest.raises(ValueError, match="needs a `decay`"):
+        ol.Average([p], bias_correction=True)
+    with pytest.raises(ValueError, match="at least one"):
+        ol.Average([])
+    with pytest.raises(TypeError, match="float32 or float64"):
+        ol.Average([np.ones(3, int)])
+    with pytest.raises(ValueError, match="overlap"):
+        ol.Average([p, p[1:]])
+    with pytest.raises(RuntimeError, match="no average yet"), ol.Average([p]).swapped():
+        pass
