@@ -2,20 +2,36 @@
 
 from . import lr_scheduler
 from ._threads import get_num_threads, set_num_threads
+from .adadelta import Adadelta
+from .adagrad import Adagrad
 from .adam import Adam, AdamW
+from .adamax import Adamax
+from .asgd import ASGD
 from .average import Average
+from .nadam import NAdam
 from .optimizer import Optimizer
 from .parameter import Parameter
+from .radam import RAdam
+from .rmsprop import RMSprop
+from .rprop import Rprop
 from .sgd import SGD
 from .torch_bridge import to_torch
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "SGD",
+    "ASGD",
+    "Adadelta",
+    "Adagrad",
     "Adam",
     "AdamW",
     "Average",
+    "Adamax",
+    "NAdam",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+    "SGD",
     "Optimizer",
     "Parameter",
     "get_num_threads",

@@ -54,8 +54,99 @@ def mean(h: Any, a: Array, p: Array) -> None:
     a[...] = a + h.weight * (p - a)
 
 
+# Adagrad: Duchi, Hazan & Singer 2011.
+
+def adagrad(h: Any, p: Array, g: Array, s: Array) -> None:
+    s[...] = s + g * g
+    p[...] = p - h.step_size * g / (np.sqrt(s) + h.eps)
+
+
+# Adadelta: Zeiler 2012.
+
+def adadelta(h: Any, p: Array, g: Array, v: Array, u: Array) -> None:
+    v[...] = h.rho * v + h.fresh * (g * g)
+    delta = np.sqrt(u + h.eps) / np.sqrt(v + h.eps) * g
+    u[...] = h.rho * u + h.fresh * (delta * delta)
+    p[...] = p - h.lr * delta
+
+
+# Adamax: Kingma & Ba 2015.
+
+def adamax(h: Any, p: Array, g: Array, m: Array, u: Array) -> None:
+    m[...] = h.beta1 * m + h.fresh1 * g
+    u[...] = np.maximum(h.beta2 * u, abs(g) + h.eps)
+    p[...] = p - h.step_size * m / u
+
+
+# NAdam: Dozat 2016.
+
+def nadam(h: Any, p: Array, g: Array, m: Array, v: Array) -> None:
+    m[...] = h.beta1 * m + h.fresh1 * g
+    v[...] = h.beta2 * v + h.fresh2 * (g * g)
+    p[...] = h.keep * p - (h.step_grad * g + h.step_mean * m) / (np.sqrt(v) * h.inv_root_bias2 + h.eps)
+
+
+# RAdam: Liu et al. 2020.
+
+def radam(h: Any, p: Array, g: Array, m: Array, v: Array) -> None:
+    m[...] = h.beta1 * m + h.fresh1 * g
+    v[...] = h.beta2 * v + h.fresh2 * (g * g)
+    p[...] = h.keep * p - h.step_size * m / (np.sqrt(v) + h.eps if h.rectified else 1)
+
+
+# RMSprop, centered and with momentum: Tieleman & Hinton 2012; Graves 2013.
+
+def rmsprop(h: Any, p: Array, g: Array, v: Array) -> None:
+    v[...] = h.alpha * v + h.fresh * (g * g)
+    p[...] = p - h.lr * g / (np.sqrt(v) + h.eps)
+
+
+def rmsprop_momentum(h: Any, p: Array, g: Array, v: Array, b: Array) -> None:
+    v[...] = h.alpha * v + h.fresh * (g * g)
+    b[...] = h.momentum * b + g / (np.sqrt(v) + h.eps)
+    p[...] = p - h.lr * b
+
+
+def rmsprop_centered(h: Any, p: Array, g: Array, v: Array, a: Array) -> None:
+    v[...] = h.alpha * v + h.fresh * (g * g)
+    a[...] = h.alpha * a + h.fresh * g
+    p[...] = p - h.lr * g / (np.sqrt(np.maximum(v - a * a, 0)) + h.eps)
+
+
+def rmsprop_centered_momentum(h: Any, p: Array, g: Array, v: Array, a: Array, b: Array) -> None:
+    v[...] = h.alpha * v + h.fresh * (g * g)
+    a[...] = h.alpha * a + h.fresh * g
+    b[...] = h.momentum * b + g / (np.sqrt(np.maximum(v - a * a, 0)) + h.eps)
+    p[...] = p - h.lr * b
+
+
+# Rprop: Riedmiller & Braun 1993; Igel & Hüsken 2000.
+
+def sign(x: Array) -> Any:
+    """torch's sign: 0 for NaN."""
+    return np.subtract(x > 0, x < 0, dtype=x.dtype)
+
+
+def rprop(h: Any, p: Array, g: Array, prev: Array, size: Array) -> None:
+    agreement = g * prev
+    grown = np.where(agreement > 0, h.grow, np.where(agreement < 0, h.shrink, g.dtype.type(1))) * size
+    grown = np.where(grown > h.least, grown, h.least)
+    size[...] = np.where(grown < h.most, grown, h.most)
+    prev[...] = np.where(agreement < 0, 0, g)
+    p[...] = p - sign(prev) * size
+
+
+# ASGD: Polyak & Juditsky 1992; Bottou 2010.
+
+def asgd(h: Any, p: Array, g: Array, ax: Array) -> None:
+    p[...] = h.keep * p - h.eta * g
+    ax[...] = p if h.mu == 1 else ax + h.mu * (p - ax)
+
+
+# What every rule shares.
+
 def gradient(h: Any, p: Array, g: Array) -> Array:
-    """What every rule shares: scale, clip by value, coupled weight decay."""
+    """The finished gradient: scaled, clipped by value, with coupled weight decay."""
     g = h.grad_scale * g
     if h.limit < np.inf:
         g = np.where(g > h.limit, h.limit, g)

@@ -32,5 +32,11 @@ ctypedef void (*Rule)(const void* hyper, real* p, real g, real* s) noexcept nogi
 
 
 cdef inline real maximum(real a, real b) noexcept nogil:
-    # numpy's maximum: NaN wins
-    return a if a > b or a != a else b
+    # numpy's maximum: NaN wins; two choices, since gcc doesn't vectorise an `or`
+    cdef real larger = a if a > b else b
+    return a if a != a else larger
+
+
+cdef inline real sign(real x) noexcept nogil:
+    # torch's sign: 0 for NaN
+    return <real> (x > <real> 0) - <real> (x < <real> 0)
