@@ -8,6 +8,8 @@ from .adam import Adam, AdamW
 from .adamax import Adamax
 from .asgd import ASGD
 from .average import Average
+from .groups import group_by_name
+from .hooks import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from .nadam import NAdam
 from .optimizer import Optimizer
 from .parameter import Parameter
@@ -35,7 +37,10 @@ __all__ = [
     "Optimizer",
     "Parameter",
     "get_num_threads",
+    "group_by_name",
     "lr_scheduler",
+    "register_optimizer_step_post_hook",
+    "register_optimizer_step_pre_hook",
     "set_num_threads",
     "to_torch",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
@@ -14,12 +13,13 @@ from . import _check, _state_dict, _tree
 from ._core import Memory, assign_gradients, begin_step, end_step, execute, forget_gradients
 from ._driver import Driver, Made, Run
 from ._state import StateMap, check_distinct
+from .hooks import Hooked, call, passed, surrounded
 from .parameter import Parameter, describe
 
 Group = dict[str, Any]
 
 
-class Optimizer:
+class Optimizer(Hooked):
     """The base class of all optimizers.
 
     `params`: any nesting of dicts, lists, tuples and generators of Parameters or arrays, or a list of groups: dicts
@@ -47,7 +47,7 @@ class Optimizer:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "step" in cls.__dict__:
-            cls.step = _counted(cls.step)                # type: ignore[method-assign]
+            cls.step = surrounded(cls.step)              # type: ignore[method-assign]
 
     def __init__(self, params: Any, defaults: Mapping[str, Any]) -> None:
         self.defaults = dict(defaults)
@@ -72,9 +72,10 @@ class Optimizer:
         self._drivers: list[Driver] = []
         self._memory: Memory | None = None
         self._version = -1
-        self._depth = 0
+        self._in_step = False
         self._updating = False
         self._warned = False
+        self._forget_hooks()
 
     # Groups ----------------------------------------------------------------------------------------------------------
 
@@ -274,7 +275,9 @@ class Optimizer:
 
         A snapshot: later steps don't change it.  `copy=False` gives the live arrays, for writing to disk at once.
         """
-        return _state_dict.save(self, copy)
+        call(self._before_save, self)
+        state_dict: dict[str, Any] = passed(self._after_save, self, _state_dict.save(self, copy))
+        return state_dict
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> _state_dict.Mismatch:
         """Loads a state dict of optimlite or torch: copies into the live arrays, and replaces the hyper-parameters.
@@ -283,10 +286,12 @@ class Optimizer:
         ValueError, naming every key, if anything is missing, unexpected, misshapen or would lose values in the cast to
         the parameter's dtype; nothing is changed then.  `strict=False` loads what fits.  Returns what didn't.
         """
-        return _state_dict.load(self, state_dict, strict)
+        mismatch = _state_dict.load(self, passed(self._before_load, self, state_dict), strict)
+        call(self._after_load, self)
+        return mismatch
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = {key: value for key, value in self.__dict__.items() if key not in _OF_THIS_PROCESS}
+        kept = {key: value for key, value in self.__dict__.items() if key not in _OF_THIS_OBJECT}
         return {**kept, "state": {parameter: dict(state) for parameter, state in self.state.items()},
                 "_names": self._names()}
 
@@ -307,27 +312,11 @@ class Optimizer:
         return f"{type(self).__name__} (\n" + "\n".join(lines) + "\n)"
 
 
-_OF_THIS_PROCESS = {"_drivers", "_memory", "_version", "_depth", "_updating", "_warned"}
+_OF_THIS_OBJECT = {"_drivers", "_memory", "_version", "_in_step", "_updating", "_warned", "_before_step", "_after_step",
+                   "_before_save", "_after_save", "_before_load", "_after_load"}      # not of its copies
 
 
-def _counted(step: Callable[..., Any]) -> Callable[..., Any]:
-    """Wraps every `step`, a user's own too, with what surrounds it: the count that schedulers ask for."""
-
-    @functools.wraps(step)
-    def wrapper(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
-        self._depth += 1
-        try:
-            result = step(self, *args, **kwargs)
-        finally:
-            self._depth -= 1
-        if not self._depth:                  # a step that calls its parent's counts once
-            self.steps_taken += 1
-        return result
-
-    return wrapper
-
-
-Optimizer.step = _counted(Optimizer.step)    # type: ignore[method-assign]
+Optimizer.step = surrounded(Optimizer.step)  # type: ignore[method-assign]
 
 
 def _listed(params: Any) -> Any:

@@ -9,14 +9,14 @@ from typing import Any
 def to_torch(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """A state dict that torch's optimizer of the same name loads with `load_state_dict` (L-BFGS excepted).
 
-    Arrays become tensors (copies); scalar state, step counters with it, becomes float32 as torch keeps it, which counts
-    exactly up to 2**24 steps.  Raises ImportError if torch isn't installed.
+    Arrays become tensors (copies); step counters become float32 as torch keeps them, which counts exactly up to 2**24
+    steps.  Raises ImportError if torch isn't installed.
     """
     try:
         import torch
     except ImportError:
         raise ImportError("`to_torch` needs PyTorch; install it with `pip install torch`") from None
-    state = {index: {key: torch.tensor(array, dtype=torch.get_default_dtype() if array.ndim == 0 else None)
+    state = {index: {key: torch.tensor(array, dtype=torch.get_default_dtype() if array.dtype.kind == "i" else None)
                      for key, array in entries.items()}
              for index, entries in state_dict["state"].items()}
     return {"state": state, "param_groups": [dict(group) for group in state_dict["param_groups"]]}

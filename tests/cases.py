@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, NamedTuple
 
 import optimlite as ol
@@ -55,5 +56,24 @@ CASES = [
     Case(ol.ASGD, {"lr": 0.1, "lambd": 0.1, "alpha": 0.6, "t0": 1, "weight_decay": 0.1, "maximize": True}),
 ]
 
+OPTIMIZERS = list(dict.fromkeys(case.optimizer for case in CASES))
+
 # Around every boundary: of vectors (4 to 16 elements), cache lines, unrolled loops, spans and parts.
 SIZES = [0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 255, 256, 257, 1023, 1025, 5_000, 16_384, 16_385, 100_003]
+
+
+def hyper_parameters() -> list[tuple[type[ol.Optimizer], str, int | None]]:
+    """(optimizer, name of a hyper-parameter, which part of it if it is a pair), from the constructors."""
+    rows: list[tuple[type[ol.Optimizer], str, int | None]] = []
+    for optimizer in OPTIMIZERS:
+        for name, parameter in inspect.signature(optimizer).parameters.items():
+            parts = range(len(parameter.default)) if isinstance(parameter.default, tuple) else [None]
+            rows += [(optimizer, name, part) for part in parts if name != "params"]
+    return rows
+
+
+def altered(setting: Any, part: int | None = None) -> Any:
+    """Another value of the same kind."""
+    if part is not None:
+        return tuple(altered(item) if index == part else item for index, item in enumerate(setting))
+    return not setting if isinstance(setting, bool) else 0.9 * setting if setting else 0.1

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import CASES, SIZES, Case
+from cases import CASES, SIZES, Case, altered, hyper_parameters
 
 import optimlite as ol
 from optimlite import reference
@@ -152,23 +152,6 @@ def test_layouts(case: Case, level: str) -> None:
                 reference.step(pair[1])
             assert_same(*pair)
             assert all(a.flags.f_contiguous == (order == "F") for a in pair[0].state["0"].values() if a.ndim)
-
-
-def hyper_parameters() -> list[tuple[type[ol.Optimizer], str, int | None]]:
-    """(optimizer, name of a hyper-parameter, which part of it if it is a pair), from the constructors."""
-    rows: list[tuple[type[ol.Optimizer], str, int | None]] = []
-    for optimizer in dict.fromkeys(case.optimizer for case in CASES):
-        for name, parameter in inspect.signature(optimizer).parameters.items():
-            parts = range(len(parameter.default)) if isinstance(parameter.default, tuple) else [None]
-            rows += [(optimizer, name, part) for part in parts if name != "params"]
-    return rows
-
-
-def altered(setting: Any, part: int | None = None) -> Any:
-    """Another value of the same kind."""
-    if part is not None:
-        return tuple(altered(item) if index == part else item for index, item in enumerate(setting))
-    return not setting if isinstance(setting, bool) else 0.9 * setting if setting else 0.1
 
 
 @pytest.mark.parametrize(("optimizer", "name", "part"), hyper_parameters())

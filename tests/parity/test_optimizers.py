@@ -66,3 +66,39 @@ def test_groups_arrive_in_torch_with_their_hyper_parameters() -> None:
     theirs.load_state_dict(ol.to_torch(ours.state_dict()))
     for mine, other in zip(ours.param_groups, theirs.param_groups, strict=True):
         assert {key: other[key] for key in mine if key != "params"} == {k: v for k, v in mine.items() if k != "params"}
+
+
+@pytest.mark.parametrize("optimizer", dict.fromkeys(CASES[name].optimizer for name in ON))
+def test_what_torch_refuses_is_refused_here(optimizer: str) -> None:
+    """And what is refused beyond that is torch's oversight: NaN and infinity, and values without a meaning."""
+    stricter = set()
+    for name, option in inspect.signature(getattr(ol, optimizer)).parameters.items():
+        if name == "params" or isinstance(option.default, bool):
+            continue
+        for bad in (-1.0, -1e-9, 1.0, 1.5, float("nan"), float("inf")):
+            both = [bad]
+            if isinstance(option.default, tuple):
+                both = [(bad, option.default[1]), (option.default[0], bad)]
+            for value in both:
+                answers = []
+                for make, array in ((getattr(ol, optimizer), np.ones(2)), (getattr(torch.optim, optimizer),
+                                                                           torch.ones(2))):
+                    try:
+                        make([array], **{name: value})
+                        answers.append(True)
+                    except ValueError:
+                        answers.append(False)
+                ours, theirs = answers
+                assert theirs or not ours, f"torch refuses {name}={value}"
+                if theirs and not ours and np.isfinite(value).all():
+                    stricter.add(name)
+    assert stricter == {"RMSprop": {"alpha"}, "Rprop": {"step_sizes"}, "ASGD": {"lambd"}}.get(optimizer, set())
+
+
+def test_0d_state_arrives_in_torch_in_full_precision() -> None:
+    ours = ol.NAdam([np.ones(())])
+    ours.step(grads=[np.asarray(1 / 3)])
+    there = torch.optim.NAdam([torch.nn.Parameter(torch.ones((), dtype=torch.float64))])
+    there.load_state_dict(ol.to_torch(ours.state_dict()))
+    for key, array in ours.state["0"].items():
+        assert there.state_dict()["state"][0][key].item() == array.item()
