@@ -1,0 +1,51 @@
+"""The worked example of CONTRIBUTING.md: its class and its twin do what its formula says, and fit together."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from optimlite import reference
+
+TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+RULE, = re.findall(r"```cython\n(.*?)```", TEXT, re.DOTALL)
+CLASS, TWIN, _ = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+
+
+@pytest.fixture
+def lion(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The example's class; its twin is in place."""
+    names: dict[str, Any] = {"__name__": "lion"}
+    exec(CLASS, names)
+    twin: dict[str, Any] = dict(vars(reference))
+    exec(TWIN, twin)
+    monkeypatch.setattr(reference, "lion", twin["lion"], raising=False)
+    return names["Lion"]
+
+
+def test_the_example_does_what_its_formula_says(lion: Any) -> None:
+    lr, (beta1, beta2), decay = 0.01, (0.6, 0.8), 0.1
+    rng = np.random.default_rng(0)
+    start = rng.standard_normal(100)
+    optimizer = lion({"p": start.copy()}, lr=lr, betas=(beta1, beta2), weight_decay=decay)
+    p, m = start, np.zeros(100)
+    for _ in range(5):
+        g = rng.standard_normal(100)
+        optimizer._parameters()[0].grad = g
+        reference.step(optimizer)
+        p = (1 - lr * decay) * p - lr * np.sign(beta1 * m + (1 - beta1) * g)
+        m = beta2 * m + (1 - beta2) * g
+    np.testing.assert_allclose(optimizer._parameters()[0].data, p, rtol=1e-14)
+    np.testing.assert_allclose(optimizer.state["p"]["exp_avg"], m, rtol=1e-14)
+
+
+def test_the_coefficients_fit_the_rules_struct(lion: Any) -> None:
+    fields = re.findall(r"^    real (\w+)", RULE.split("cdef inline")[0], re.MULTILINE)
+    optimizer = lion([np.ones(3)])
+    name, slots = optimizer.rule(optimizer.param_groups[0])
+    assert sorted(optimizer.coefficients(optimizer.param_groups[0], {}, True)) == sorted(fields)
+    assert f'bind("{name}", run_{name}, {len(slots)}, {name}_fields)' in RULE
