@@ -45,7 +45,8 @@ class NAdam(Optimizer):
         t = state["step"] = state["step"] + 1
         lr, (beta1, beta2), decay = group["lr"], group["betas"], group["weight_decay"]
         decoupled = group["decoupled_weight_decay"]
-        mu, mu_next = (beta1 * (1.0 - 0.5 * real_power(0.96, n * group["momentum_decay"])) for n in (t, t + 1))
+        mu = beta1 * (1.0 - 0.5 * real_power(0.96, t * group["momentum_decay"]))
+        mu_next = beta1 * (1.0 - 0.5 * real_power(0.96, (t + 1) * group["momentum_decay"]))
         product = state["mu_product"] = state["mu_product"] * mu
         return {
             "l2": 0.0 if decoupled else decay,
