@@ -10,8 +10,7 @@ def to_torch(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """A state dict that torch's optimizer of the same name loads with `load_state_dict` (L-BFGS excepted).
 
     Arrays become tensors (copies); step counters become float32 as torch keeps them, which counts exactly up to 2**24
-    steps.  Raises ImportError if torch isn't installed.  torch's Adagrad, which makes its state when it is constructed, then
-    raises KeyError when it steps a parameter that has not stepped here.
+    steps.  Raises ImportError if torch isn't installed.
     """
     try:
         import torch
