@@ -11,6 +11,8 @@ from .average import Average
 from .groups import group_by_name
 from .hooks import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from .nadam import NAdam
+from .denormals import get_flush_denormal, set_flush_denormal
+from .gradients import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
 from .optimizer import Optimizer
 from .parameter import Parameter
 from .radam import RAdam
@@ -36,11 +38,18 @@ __all__ = [
     "SGD",
     "Optimizer",
     "Parameter",
+    "clip_grad_norm_",
+    "clip_grad_value_",
+    "clip_grads_with_norm_",
+    "get_flush_denormal",
     "get_num_threads",
     "group_by_name",
     "lr_scheduler",
     "register_optimizer_step_post_hook",
     "register_optimizer_step_pre_hook",
+    "get_total_norm",
+    "lr_scheduler",
+    "set_flush_denormal",
     "set_num_threads",
     "to_torch",
 ]

@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from ._core import Reduction, Rule, cpu_supports
+from ._core import Map, Reduction, Rule, cpu_supports
 
 LEVELS = ("baseline", "v3", "v4")        # x86-64's micro-architecture levels; the baseline is every other CPU's too
 TYPES = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
@@ -59,9 +59,20 @@ def reductions(dtype: np.dtype, level: str) -> dict[str, Reduction]:
     return {name: Reduction(*entry) for name, entry in module.REDUCTIONS.items()}
 
 
+@cache
+def maps(dtype: np.dtype, level: str) -> dict[str, Map]:
+    """The compiled maps in place for a float type."""
+    module = importlib.import_module(f"{__package__}._kernels_{TYPES[dtype]}_{level}")
+    return {name: Map(*entry) for name, entry in module.MAPS.items()}
+
+
 def rule(name: str, dtype: np.dtype) -> Rule:
     return rules(dtype, level)[name]
 
 
 def reduction(name: str, dtype: np.dtype) -> Reduction:
     return reductions(dtype, level)[name]
+
+
+def map_of(name: str, dtype: np.dtype) -> Map:
+    return maps(dtype, level)[name]

@@ -103,17 +103,23 @@ class Driver:
             made += [(state, key) for key in new]
             plan.attach(row, [state[key] for key in slots], [state[key] for key in self.scalars], started)
 
-    def enter(self, memory: Memory, runs: list[Run], made: list[Made], scale: float) -> None:
-        """Binds the gradients and adds what is to run for this group."""
+    def bind(self, memory: Memory) -> None:
+        """Enters the gradients as they are now into the plans."""
+        for plan, _ in self.plans:
+            plan.bind(memory)
+
+    def enter(self, runs: list[Run], made: list[Made], factor: float, limit: float) -> None:
+        """Adds what is to run for this group: gradients times `factor`, then clipped to ±`limit`."""
         group, coefficients = self.group, self.optimizer.coefficients
+        factor = -factor if group.get("maximize") else factor
         for plan, rule in self.plans:
-            classes = plan.prepare(memory)
+            classes = plan.prepare()
             if classes < 0:
                 self.start(plan, made)
                 self.optimizer._memory = None
-                classes = plan.prepare(memory)
+                classes = plan.prepare()
             for label in range(classes):
                 state = plan.values(label, self.scalars)
                 finished = coefficients(group, state, plan.first(label))
-                finished["grad_scale"] = scale
+                finished["grad_scale"], finished["limit"] = factor, limit
                 runs.append((plan, label, rule, finished, state))

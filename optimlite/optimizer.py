@@ -5,13 +5,15 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any, ClassVar
 
 import numpy as np
 
 from . import _check, _state_dict, _tree
-from ._core import Memory, assign_gradients, begin_step, end_step, execute, forget_gradients
+from ._core import Apart, Memory, assign_gradients, begin_step, end_step, execute, forget_gradients
 from ._driver import Driver, Made, Run
+from ._handling import PLAIN, Gradients, Handling, check_writable, handling, zero_gradients
 from ._state import StateMap, check_distinct
 from .hooks import Hooked, call, passed, surrounded
 from .parameter import Parameter, describe
@@ -54,6 +56,8 @@ class Optimizer(Hooked):
         self.param_groups: list[Group] = []
         self.state = StateMap()
         self.steps_taken = 0                             # by this object; a loaded state dict doesn't count
+        self.skipped_steps = 0                           # by `skip_nonfinite`
+        self.last_grad_norm: float | None = None         # before clipping; None where the last step didn't measure it
         self._prepare_to_step()
         for name, check in self.checks.items():
             self.defaults[name] = check(name, self.defaults[name])
@@ -71,6 +75,7 @@ class Optimizer(Hooked):
     def _prepare_to_step(self) -> None:
         self._drivers: list[Driver] = []
         self._memory: Memory | None = None
+        self._apart = Apart()
         self._version = -1
         self._in_step = False
         self._updating = False
@@ -145,20 +150,21 @@ class Optimizer(Hooked):
             for group in self.param_groups:
                 forget_gradients(group["params"])
             return
-        given = [(parameter, parameter.grad) for parameter in self._parameters() if parameter.grad is not None]
+        given = self._parameters()
+        self._check_zeroing(given)
+        zero_gradients(given)
+
+    def _check_zeroing(self, parameters: list[Parameter]) -> None:
+        """Raises ValueError if a gradient can't be zeroed in place."""
+        if not parameters:
+            return
         kept = list(self.state.arrays())
         memory = Memory(kept)
-        for parameter, gradient in given:
-            what = f"gradient of '{self.state.name_of(parameter)}'"
-            if not gradient.flags.writeable:
-                raise ValueError(f"{what} is read-only and can't be zeroed; use zero_grad() to drop it")
-            if any(stride == 0 < size - 1 for stride, size in zip(gradient.strides, gradient.shape, strict=True)):
-                raise ValueError(f"{what} is a broadcast array and can't be zeroed; use zero_grad() to drop it")
-            if memory.overlaps(gradient) if gradient.flags.forc else any(np.shares_memory(gradient, a) for a in kept):
-                raise ValueError(f"{what} shares memory with a parameter or state and can't be zeroed; "
-                                 f"use zero_grad() to drop it")
-        for _, gradient in given:
-            gradient.fill(0)
+        for parameter in parameters:
+            gradient = parameter.grad
+            if gradient is not None:
+                check_writable(gradient, f"gradient of '{self.state.name_of(parameter)}'", "zeroed",
+                               "use zero_grad() to drop it", memory, kept)
 
     def _assign(self, grads: Any) -> None:
         """Replaces every `.grad`: by the nesting of the parameters, or by name."""
@@ -180,19 +186,34 @@ class Optimizer(Hooked):
 
     # Stepping --------------------------------------------------------------------------------------------------------
 
-    def step(self, closure: Callable[[], Any] | None = None, *, grads: Any = None) -> Any:
+    def step(self, closure: Callable[[], Any] | None = None, *, grads: Any = None, grad_scale: float = 1.0,
+             max_grad_norm: float | None = None, max_grad_value: float | None = None, skip_nonfinite: bool = False,
+             zero_grad: bool = False) -> Any:
         """Updates every parameter that has a gradient, in place; returns the closure's loss, or None.
+
+            g = grad_scale * grad
+            g = g * min(1, max_grad_norm / (norm + 1e-6))       norm: of all groups' g together, 2-norm
+            g = clip(g, -max_grad_value, max_grad_value)
 
         `closure`: clears the gradients, computes and returns the loss, or `(loss, grads)`.  `grads`: gradients in the
         nesting of the parameters or as a dict by name; they replace every `.grad`, None skips.  Parameters whose
         gradient is None are skipped and their state stands still.  Everything is checked before anything is changed.
+
+        `grad_scale` (> 0): 1 / loss scale, or 1 / number of accumulated micro-batches.  `skip_nonfinite`: a step whose
+        norm is infinite or NaN changes no parameter and no state, and adds 1 to `skipped_steps`; without it such a norm
+        spoils the parameters, as in torch.  `zero_grad`: leaves zeros in the gradients, after a skipped step too;
+        raises ValueError where `zero_grad(set_to_none=False)` does.  Nothing else modifies gradients.
+        `last_grad_norm` is the norm before clipping, of the unscaled gradients; None if neither `max_grad_norm` nor
+        `skip_nonfinite` asked for it.
         """
+        given = grad_scale, max_grad_norm, max_grad_value, skip_nonfinite, zero_grad
+        wanted = PLAIN if given == PLAIN else handling(given)
         loss = None
         if closure is not None:
             loss, grads = self._evaluate(closure, grads)
         if grads is not None:
             self._assign(grads)
-        self._update()
+        self._update(wanted)
         return loss
 
     @staticmethod
@@ -210,7 +231,7 @@ class Optimizer(Hooked):
             raise ValueError("gradients came from the closure and as `grads`; give them once")
         return loss
 
-    def _update(self) -> None:
+    def _update(self, wanted: Handling = PLAIN) -> None:
         if self._updating:
             raise RuntimeError("this optimizer is already stepping in another thread; "
                                "step it from one thread at a time, or use one optimizer per thread")
@@ -220,19 +241,29 @@ class Optimizer(Hooked):
             drivers = self._refreshed()
             runs: list[Run] = []
             memory = self._memory or self._survey()
-            made: list[Made] = []
-            try:
-                for driver in drivers:
-                    driver.enter(memory, runs, made, -1.0 if driver.group.get("maximize") else 1.0)
-            except BaseException:                # the step comes to nothing, and so does the state made for it
-                for state, key in made:
-                    del state[key]
-                raise
-            execute(runs)
+            for driver in drivers:
+                driver.bind(memory)
+            self.last_grad_norm = None
+            gradients = Gradients(self, wanted, [pair for driver in drivers for pair in driver.plans])
+            factor = gradients.factor()
+            if factor is None:
+                self.skipped_steps += 1
+            else:
+                limit = inf if wanted.max_grad_value is None else wanted.max_grad_value
+                made: list[Made] = []
+                try:
+                    for driver in drivers:
+                        driver.enter(runs, made, factor, limit)
+                except BaseException:            # the step comes to nothing, and so does the state made for it
+                    for state, key in made:
+                        del state[key]
+                    raise
+                execute(runs, gradients.within)
+            gradients.zero(stepped=factor is not None)
         finally:
             end_step(ticket)
             self._updating = False
-        if not runs and not self._warned:
+        if not runs and factor is not None and not self._warned:
             self._warned = True
             warnings.warn("step() changed nothing: no parameter has a gradient; assign p.grad, or pass grads=",
                           stacklevel=4)
@@ -312,8 +343,8 @@ class Optimizer(Hooked):
         return f"{type(self).__name__} (\n" + "\n".join(lines) + "\n)"
 
 
-_OF_THIS_OBJECT = {"_drivers", "_memory", "_version", "_in_step", "_updating", "_warned", "_before_step", "_after_step",
-                   "_before_save", "_after_save", "_before_load", "_after_load"}      # not of its copies
+_OF_THIS_OBJECT = {"_drivers", "_memory", "_apart", "_version", "_in_step", "_updating", "_warned", "_before_step",
+                   "_after_step", "_before_save", "_after_save", "_before_load", "_after_load"}      # not of its copies
 
 
 Optimizer.step = surrounded(Optimizer.step)  # type: ignore[method-assign]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import operator
+import sys
 from typing import Any
 
 import numpy as np
 
-from ._core import Leaf
+from . import _cpu
+from ._core import Leaf, apply
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -49,7 +51,7 @@ class Parameter(Leaf):
     parameter).  Equality and hash are by identity, so that parameters can be keys.
     """
 
-    __slots__ = ("_name",)
+    __slots__ = ("_buffer", "_name")
     __array_priority__ = 1
 
     def __init__(self, data: np.ndarray, name: str | None = None) -> None:
@@ -57,6 +59,7 @@ class Parameter(Leaf):
             raise TypeError(f"`name` must be a str, got {name!r}")
         super().__init__(check_array(data, name))
         self._name = name
+        self._buffer: np.ndarray | None = None           # the memory of accumulated gradients, kept between steps
 
     @property
     def name(self) -> str | None:
@@ -76,6 +79,30 @@ class Parameter(Leaf):
             raise ValueError(f"data of {describe(self._name, self.array.shape)} must keep its shape "
                              f"{self.array.shape}, got {value.shape}")
         np.copyto(self.array, value)
+
+    def accumulate_grad(self, gradient: np.ndarray | float) -> None:
+        """Adds to `.grad`, in place, in a buffer that the parameter owns: micro-batches add up without temporaries.
+
+        The first gradient after `zero_grad()` is copied into the buffer of the last step, unless somebody still holds
+        that one.  Arrays that come in are never written to.  Raises as assigning to `.grad` does.
+        """
+        array = self.array
+        if not (isinstance(gradient, np.ndarray) and gradient.dtype == array.dtype and gradient.shape == array.shape):
+            gradient = self.accepts(gradient)
+        before = self.grad
+        if before is None or before is not self._buffer:
+            if self._buffer is None or sys.getrefcount(self._buffer) > 2:
+                self._buffer = np.empty_like(array, subok=False)
+            buffer = self._buffer
+            np.copyto(buffer, gradient if before is None else before)
+            self.grad = buffer
+            if before is None:
+                return
+        same = gradient.flags.aligned and gradient.strides == array.strides
+        if same and not np.may_share_memory(gradient, self._buffer):
+            apply([(_cpu.map_of("add", array.dtype), gradient, self._buffer)], 0.0)
+        else:
+            np.add(self._buffer, gradient, out=self._buffer)
 
     def accepts(self, gradient: Any) -> np.ndarray:
         """Turns a scalar into a gradient of a 0-d parameter; refuses everything else that doesn't fit."""

@@ -11,6 +11,7 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport floor, frexp, ldexp
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t
+from libc.stdlib cimport qsort
 from libc.string cimport memcmp, memcpy
 
 cnp.import_array()
@@ -18,9 +19,12 @@ cnp.import_array()
 include "table.pxi"
 include "cpu.pxi"
 include "pool.pxi"
+include "flush.pxi"
 include "scalar.pxi"
 include "leaf.pxi"
 include "memory.pxi"
 include "plan.pxi"
 include "run.pxi"
 include "reduce.pxi"
+include "maps.pxi"
+include "zeroing.pxi"

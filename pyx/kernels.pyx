@@ -7,6 +7,7 @@ from libc.string cimport memset
 
 RULES = {}                       # name: (capsule of the sweep, number of state slots, names of coefficients, item size)
 REDUCTIONS = {}                  # name: (capsule, item size)
+MAPS = {}                        # name: (capsule, item size)
 
 include "table.pxi"
 include "types.pxi"
@@ -16,6 +17,7 @@ cdef Common common_fields
 cdef dict COMMON = common_fields
 
 include "vector.pxi"
+include "inplace.pxi"
 include "rules/sgd.pxi"
 include "rules/adam.pxi"
 include "rules/average.pxi"

@@ -22,7 +22,7 @@ cdef class Plan:
     cdef uint8_t* started        # row: has stepped with this state before
     cdef uint64_t* seen          # row: version of the gradient in the table
     cdef uint64_t assignments    # the process's count when the versions were looked at
-    cdef bint unattached         # some row has a gradient and no state
+    cdef bint unattached         # some row may have a gradient and no state
     cdef int32_t* label          # row: its class
     # the cut, made again when labels change
     cdef bint stale
@@ -89,28 +89,33 @@ cdef class Plan:
         """The rows that have a gradient and no state yet."""
         return [i for i in range(self.count) if self.rows[i].grad and not self.attached[i]]
 
-    def prepare(self, Memory memory not None):
-        """Binds the gradients as they are now and returns the number of classes; -1 where rows still need state.
+    def bind(self, Memory memory not None):
+        """Enters the gradients as they are now into the table.
 
         Between `begin_step` and `end_step`, which keep the gradients' memory in place.
         """
         cdef Py_ssize_t i
         cdef Leaf leaf
-        if self.assignments != assignments or self.unattached:
-            self.unattached = False
+        if self.assignments != assignments:
+            self.unattached = True
             for i in range(self.count):
                 leaf = <Leaf> (<list> self.leaves)[i]
                 if leaf.version != self.seen[i]:
                     self.rebind(i, leaf, memory)
-                if self.rows[i].grad and not self.attached[i]:
-                    self.unattached = True
             self.assignments = assignments
-        if self.unattached:
-            return -1
         if self.n_copies:
             for i in range(self.count):
                 if self.copies[i] is not None:
                     np.copyto(self.copies[i], (<Leaf> self.leaves[i]).gradient)
+
+    def prepare(self):
+        """Returns the number of classes of the rows that `bind` gave a gradient; -1 where rows still need state."""
+        cdef Py_ssize_t i
+        if self.unattached:
+            for i in range(self.count):
+                if self.rows[i].grad and not self.attached[i]:
+                    return -1
+            self.unattached = False
         self.classify()
         if self.stale:
             self.cut()

@@ -1,8 +1,8 @@
-# Reductions of whole arrays over the pool: fixed blocks, combined in order, whatever the number of threads.
+# Reductions over the pool: fixed blocks of each array, combined in order, whatever the number of threads.
 
 cdef enum:
     BLOCK = 16384                # elements; part of the definition of a result's bits
-    BLOCKS_TO_SHARE = 4          # from which on a second thread pays
+    PARTS_TO_SHARE = 4           # from which on a second thread pays
 
 ctypedef double (*ReduceBlock)(const void* a, const void* b, Py_ssize_t n) noexcept nogil
 
@@ -13,27 +13,10 @@ cdef struct Block:
     Py_ssize_t n
     double result
 
-
-cdef void run_block(void* context, Py_ssize_t k) noexcept nogil:
-    cdef Block* block = (<Block*> context) + k
-    block.result = block.reduce(block.a, block.b, block.n)
-
-
-cdef double combine(Block* blocks, Py_ssize_t n, bint largest) noexcept nogil:
-    # the sum of all results in order, or the largest (NaN if any is)
-    cdef double result = 0.0
-    cdef Py_ssize_t k
-    for k in range(n):
-        if not largest:
-            result = result + blocks[k].result
-        elif blocks[k].result > result or blocks[k].result != blocks[k].result:
-            result = blocks[k].result
-    return result
-
-
-cdef double run_blocks(Block* blocks, Py_ssize_t n, bint largest) noexcept nogil:
-    pool_run(run_block, blocks, n, max_threads if n >= BLOCKS_TO_SHARE else 1)
-    return combine(blocks, n, largest)
+cdef struct Blocks:              # gathered into parts of about BLOCK elements: many small arrays are one part
+    Block* block
+    Py_ssize_t* part             # the first block of each part
+    Py_ssize_t n, parts, weight
 
 
 cdef class Reduction:
@@ -46,31 +29,97 @@ cdef class Reduction:
         self.itemsize = itemsize
 
 
+cdef inline Py_ssize_t blocks_of(Py_ssize_t size) noexcept:
+    return (size + BLOCK - 1) // BLOCK
+
+
+cdef int new_blocks(Blocks* blocks, Py_ssize_t n) except -1:
+    blocks.block = <Block*> PyMem_Malloc(n * sizeof(Block) + (n + 1) * sizeof(Py_ssize_t))
+    if not blocks.block:
+        raise MemoryError
+    blocks.part = <Py_ssize_t*> (blocks.block + n)
+    blocks.n = blocks.parts = 0
+    blocks.weight = BLOCK
+    return 0
+
+
+cdef void add_blocks(Blocks* blocks, Reduction reduction, const char* a, const char* b, Py_ssize_t size) noexcept:
+    cdef Py_ssize_t at = 0, n
+    cdef Block* block
+    while at < size:
+        n = min(<Py_ssize_t> BLOCK, size - at)
+        if blocks.weight >= BLOCK:
+            blocks.part[blocks.parts] = blocks.n
+            blocks.parts += 1
+            blocks.weight = 0
+        block = blocks.block + blocks.n
+        block.reduce, block.n = reduction.reduce, n
+        block.a, block.b = a + at * reduction.itemsize, b + at * reduction.itemsize
+        blocks.n += 1
+        blocks.weight += n + TENSOR
+        at += BLOCK
+
+
+cdef void run_blocks(void* context, Py_ssize_t k) noexcept nogil:
+    # last part first: a step that follows finds the arrays that it begins with in the cache
+    cdef Blocks* blocks = <Blocks*> context
+    cdef Py_ssize_t part = blocks.parts - 1 - k, i
+    cdef uint64_t mode = flush_begin()
+    for i in range(blocks.part[part], blocks.part[part + 1]):
+        blocks.block[i].result = blocks.block[i].reduce(blocks.block[i].a, blocks.block[i].b, blocks.block[i].n)
+    flush_end(mode)
+
+
+cdef double finish_blocks(Blocks* blocks, bint largest) noexcept:
+    # the sum of all results in order, or the largest (NaN if any is)
+    cdef double result = 0.0, value
+    cdef Py_ssize_t k
+    blocks.part[blocks.parts] = blocks.n
+    if blocks.parts < PARTS_TO_SHARE:            # not worth giving up the GIL
+        for k in range(blocks.parts):
+            run_blocks(blocks, k)
+    else:
+        with nogil:
+            pool_run(run_blocks, blocks, blocks.parts, max_threads)
+    for k in range(blocks.n):
+        value = blocks.block[k].result
+        if not largest:
+            result = result + value
+        elif value > result or value != value:
+            result = value
+    PyMem_Free(blocks.block)
+    return result
+
+
 def reduce(list terms not None, bint largest=False) -> float:
     """Combines [(reduction, a, b), …] over contiguous arrays into one sum, or into the largest value.
 
     The caller has checked that a and b have the reduction's type, one shape and one layout.
     """
-    cdef Py_ssize_t n = 0, k = 0, at
+    cdef Py_ssize_t n = 0
     cdef Reduction reduction
     cdef cnp.ndarray a, b
-    cdef double result
-    cdef Block* blocks
+    cdef Blocks blocks
     for reduction, a, b in terms:
-        n += (cnp.PyArray_SIZE(a) + BLOCK - 1) // BLOCK
-    blocks = <Block*> PyMem_Malloc((n + 1) * sizeof(Block))
-    if not blocks:
-        raise MemoryError
+        n += blocks_of(cnp.PyArray_SIZE(a))
+    new_blocks(&blocks, n)
     for reduction, a, b in terms:
-        at = 0
-        while at < cnp.PyArray_SIZE(a):
-            blocks[k].reduce = reduction.reduce
-            blocks[k].a = cnp.PyArray_BYTES(a) + at * reduction.itemsize
-            blocks[k].b = cnp.PyArray_BYTES(b) + at * reduction.itemsize
-            blocks[k].n = min(<Py_ssize_t> BLOCK, cnp.PyArray_SIZE(a) - at)
-            at += BLOCK
-            k += 1
-    with nogil:
-        result = run_blocks(blocks, n, largest)
-    PyMem_Free(blocks)
-    return result
+        add_blocks(&blocks, reduction, cnp.PyArray_BYTES(a), cnp.PyArray_BYTES(b), cnp.PyArray_SIZE(a))
+    return finish_blocks(&blocks, largest)
+
+
+def reduce_gradients(list terms not None, bint largest=False) -> float:
+    """As `reduce`, over the gradients that are bound in plans: [(reduction, plan), …]."""
+    cdef Py_ssize_t n = 0, i
+    cdef Reduction reduction
+    cdef Plan plan
+    cdef Blocks blocks
+    for _, plan in terms:
+        for i in range(plan.count):
+            n += blocks_of(plan.rows[i].size)
+    new_blocks(&blocks, n)
+    for reduction, plan in terms:
+        for i in range(plan.count):
+            if plan.rows[i].grad:
+                add_blocks(&blocks, reduction, <char*> plan.rows[i].grad, <char*> plan.rows[i].grad, plan.rows[i].size)
+    return finish_blocks(&blocks, largest)

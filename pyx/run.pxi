@@ -48,7 +48,9 @@ cdef class Rule:
 
 cdef void run_part(void* context, Py_ssize_t k) noexcept nogil:
     cdef Part* part = (<Part*> context) + k
+    cdef uint64_t mode = flush_begin()
     part.sweep(part.work, part.first, part.last)
+    flush_end(mode)
 
 
 def execute(list runs not None, bint zero_grad=False) -> None:

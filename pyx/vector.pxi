@@ -1,5 +1,21 @@
 # Reductions over one block of elements: fixed lanes in double, combined in order: the same bits on every level.
 
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <string.h>
+    #ifdef OPTIMLITE_DOUBLE
+      typedef int64_t real_bits;
+    #else
+      typedef int32_t real_bits;
+    #endif
+    static inline real_bits bits_of(real x) { real_bits bits; memcpy(&bits, &x, sizeof bits); return bits; }
+    static inline real real_of(real_bits bits) { real x; memcpy(&x, &bits, sizeof x); return x; }
+    """
+    ctypedef long real_bits
+    real_bits bits_of(real x) noexcept nogil
+    real real_of(real_bits bits) noexcept nogil
+
 cdef enum:
     LANES = 16
 
@@ -10,6 +26,10 @@ cdef inline double product(real a, real b) noexcept nogil:
     return (<double> a) * (<double> b)
 
 
+cdef inline double square(real a, real b) noexcept nogil:
+    return (<double> a) * (<double> a)
+
+
 cdef inline double magnitude(real a, real b) noexcept nogil:
     return <double> fabs(a)
 
@@ -17,24 +37,32 @@ cdef inline double magnitude(real a, real b) noexcept nogil:
 cdef inline double total(Term term, const real* a, const real* b, Py_ssize_t n) noexcept nogil:
     cdef double lane[LANES]
     cdef Py_ssize_t i, whole = n - n % LANES
-    cdef int j, width
-    for j in range(LANES):
-        lane[j] = 0.0
-    for i in range(n // LANES):
+    cdef int j
+    if n < LANES:
+        for j in range(LANES):
+            lane[j] = 0.0
+    else:                        # not zeros first: for a short array, clearing the lanes is a third of the time
+        for j in range(LANES):
+            lane[j] = 0.0 + term(a[j], b[j])
+    for i in range(1, n // LANES):
         for j in range(LANES):
             lane[j] = lane[j] + term(a[i * LANES + j], b[i * LANES + j])
     for i in range(whole, n):
         lane[i - whole] = lane[i - whole] + term(a[i], b[i])
-    width = LANES // 2
-    while width > 0:
-        for j in range(width):
-            lane[j] = lane[j] + lane[j + width]
-        width = width // 2
-    return lane[0]
+    for j in range(8):           # constant bounds: the lanes stay in registers
+        lane[j] = lane[j] + lane[j + 8]
+    for j in range(4):
+        lane[j] = lane[j] + lane[j + 4]
+    return (lane[0] + lane[2]) + (lane[1] + lane[3])
 
 
 cdef double dot(const void* a, const void* b, Py_ssize_t n) noexcept nogil:
     return total(product, <const real*> a, <const real*> b, n)
+
+
+cdef double sum_squares(const void* a, const void* b, Py_ssize_t n) noexcept nogil:
+    # as dot(a, a): one load and one conversion less
+    return total(square, <const real*> a, <const real*> b, n)
 
 
 cdef double sum_abs(const void* a, const void* b, Py_ssize_t n) noexcept nogil:
@@ -42,22 +70,14 @@ cdef double sum_abs(const void* a, const void* b, Py_ssize_t n) noexcept nogil:
 
 
 cdef double max_abs(const void* a, const void* b, Py_ssize_t n) noexcept nogil:
-    # NaN if any element is
-    cdef real lane[LANES]
-    cdef real largest = <real> 0
+    # NaN if any element is: without the sign, floats are in the order of their bits, and NaN comes above infinity
     cdef const real* x = <const real*> a
-    cdef Py_ssize_t i, whole = n - n % LANES
-    cdef int j
-    for j in range(LANES):
-        lane[j] = <real> 0
-    for i in range(n // LANES):
-        for j in range(LANES):
-            lane[j] = maximum(lane[j], fabs(x[i * LANES + j]))
-    for i in range(whole, n):
-        lane[i - whole] = maximum(lane[i - whole], fabs(x[i]))
-    for j in range(LANES):
-        largest = maximum(largest, lane[j])
-    return <double> largest
+    cdef real_bits largest = 0, bits
+    cdef Py_ssize_t i
+    for i in range(n):
+        bits = bits_of(fabs(x[i]))
+        largest = bits if bits > largest else largest
+    return <double> real_of(largest)
 
 
 ctypedef double (*Reduction)(const void* a, const void* b, Py_ssize_t n) noexcept nogil
@@ -68,5 +88,6 @@ cdef void bind_reduction(str name, Reduction run):
 
 
 bind_reduction("dot", dot)
+bind_reduction("sum_squares", sum_squares)
 bind_reduction("sum_abs", sum_abs)
 bind_reduction("max_abs", max_abs)
