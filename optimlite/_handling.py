@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -36,10 +37,18 @@ def most(name: str, value: Any) -> float | None:
     return None if value is None else math.inf if value == math.inf else float(_check.nonnegative(name, value))
 
 
-def handling(given: tuple[Any, Any, Any, Any, Any]) -> Handling:
-    scale, norm, value, skip, zero = given
+@lru_cache(64, typed=True)
+def checked(scale: Any, norm: Any, value: Any, skip: Any, zero: Any) -> Handling:
     return Handling(float(positive("grad_scale", scale)), most("max_grad_norm", norm), most("max_grad_value", value),
                     _check.flag("skip_nonfinite", skip), _check.flag("zero_grad", zero))
+
+
+def handling(given: tuple[Any, ...]) -> Handling:
+    """The arguments of `step` checked, or remembered: a training loop gives the same ones every time."""
+    try:
+        return checked(*given)
+    except TypeError:                            # or an array of one number, which can't be remembered
+        return checked.__wrapped__(*given)
 
 
 def coefficient(max_norm: float, norm: float) -> float:

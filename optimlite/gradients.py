@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from . import _check, _cpu
-from ._core import Memory, apply, reduce
+from ._core import Memory, apply, laid_out, plain_gradients, reduce
 from ._handling import check_writable, coefficient
-from .parameter import Parameter, describe
+from .parameter import FLOATS, Parameter, describe
 
 # Order of a norm: the kernel, and whether its results combine to the largest instead of the sum.
 FAST = {1.0: ("sum_abs", False), 2.0: ("sum_squares", False), math.inf: ("max_abs", True)}
@@ -35,7 +35,7 @@ def clip_grad_norm_(parameters: Parameter | Iterable[Parameter], max_norm: float
     listed = listed_parameters(parameters)
     max_norm = bound("max_norm", max_norm)
     gradients = writable_gradients(listed, "clipped")
-    norm = total_norm(in_order(listed), norm_type, error_if_nonfinite)
+    norm = total_norm(laid_out(listed), norm_type, error_if_nonfinite)
     scale(gradients, coefficient(max_norm, norm))
     return norm
 
@@ -115,22 +115,17 @@ def flat(array: Any) -> np.ndarray:
     return np.require(np.ravel(array, order="K" if array.flags.forc else "C"), dtype, "A")
 
 
-def in_order(parameters: list[Parameter]) -> list[np.ndarray]:
-    """The gradients in one dimension each, in the order in which the parameters lie in memory."""
-    return [np.require(np.ravel(p.grad, order="C" if p.data.flags.c_contiguous else "F"), requirements="A")
-            for p in parameters if p.grad is not None]
-
-
 def total_norm(arrays: list[np.ndarray], norm_type: float, error_if_nonfinite: bool) -> float:
     p = order(norm_type)
     arrays = sorted((array for array in arrays if array.size), key=lambda array: array.itemsize)     # as a step does
     if p in FAST:
         name, largest = FAST[p]
-        result = reduce([(_cpu.reduction(name, array.dtype), array, array) for array in arrays], largest)
+        kernels = {dtype: _cpu.reduction(name, dtype) for dtype in FLOATS}
+        result = reduce([(kernels[array.dtype], array, array) for array in arrays], largest)
         result = math.sqrt(result) if p == 2 else result
     else:
         with np.errstate(all="ignore"):
-            norms = [np.linalg.norm(array.astype(np.float64), p) for array in arrays]
+            norms = [np.linalg.norm(array.ravel().astype(np.float64), p) for array in arrays]
             result = float(np.linalg.norm(np.array(norms), p)) if norms else 0.0
     if error_if_nonfinite and not math.isfinite(result):
         raise RuntimeError(f"the total norm of the gradients must be finite, got {result}; skip this step, "
@@ -142,6 +137,8 @@ def writable_gradients(parameters: list[Parameter], done: str) -> list[np.ndarra
     """The gradients, each once; raises ValueError if one can't be changed in place by itself."""
     kept = [parameter.data for parameter in parameters]
     memory = Memory(kept)
+    if (plain := plain_gradients(parameters, memory)) is not None:
+        return plain
     own: dict[Any, np.ndarray] = {}
     for parameter in parameters:
         gradient = parameter.grad
@@ -162,9 +159,15 @@ def writable_gradients(parameters: list[Parameter], done: str) -> list[np.ndarra
 
 def in_place(name: str, gradients: list[np.ndarray], a: float) -> list[np.ndarray]:
     """Runs a compiled map over the contiguous gradients and returns the others."""
-    compiled = [gradient for gradient in gradients if gradient.flags.forc and gradient.flags.aligned]
-    apply([(_cpu.map_of(name, gradient.dtype), gradient, gradient) for gradient in compiled], a)
-    return [gradient for gradient in gradients if not (gradient.flags.forc and gradient.flags.aligned)]
+    kernels = {dtype: _cpu.map_of(name, dtype) for dtype in FLOATS}
+    compiled, others = [], []
+    for gradient in gradients:
+        if (flags := gradient.flags).forc and flags.aligned:
+            compiled.append((kernels[gradient.dtype], gradient, gradient))
+        else:
+            others.append(gradient)
+    apply(compiled, a)
+    return others
 
 
 def scale(gradients: list[np.ndarray], factor: float) -> None:

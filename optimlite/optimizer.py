@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from . import _check, _state_dict, _tree
-from ._core import Apart, Memory, assign_gradients, begin_step, end_step, execute, forget_gradients
+from ._core import Apart, Memory, assign_gradients, begin_step, end_step, execute, forget_gradients, plain_gradients
 from ._driver import Driver, Made, Run
 from ._handling import PLAIN, Gradients, Handling, check_writable, handling, zero_gradients
 from ._state import StateMap, check_distinct
@@ -156,10 +156,10 @@ class Optimizer(Hooked):
 
     def _check_zeroing(self, parameters: list[Parameter]) -> None:
         """Raises ValueError if a gradient can't be zeroed in place."""
-        if not parameters:
+        known = self._memory if self._version == self.state.version else None
+        if not parameters or plain_gradients(parameters, memory := known or Memory(self.state.arrays())) is not None:
             return
         kept = list(self.state.arrays())
-        memory = Memory(kept)
         for parameter in parameters:
             gradient = parameter.grad
             if gradient is not None:
@@ -244,8 +244,10 @@ class Optimizer(Hooked):
             for driver in drivers:
                 driver.bind(memory)
             self.last_grad_norm = None
-            gradients = Gradients(self, wanted, [pair for driver in drivers for pair in driver.plans])
-            factor = gradients.factor()
+            gradients = None
+            if wanted is not PLAIN:
+                gradients = Gradients(self, wanted, [pair for driver in drivers for pair in driver.plans])
+            factor = 1.0 if gradients is None else gradients.factor()
             if factor is None:
                 self.skipped_steps += 1
             else:
@@ -258,8 +260,9 @@ class Optimizer(Hooked):
                     for state, key in made:
                         del state[key]
                     raise
-                execute(runs, gradients.within)
-            gradients.zero(stepped=factor is not None)
+                execute(runs, gradients is not None and gradients.within)
+            if gradients is not None:
+                gradients.zero(stepped=factor is not None)
         finally:
             end_step(ticket)
             self._updating = False

@@ -1,4 +1,4 @@
-# Which gradients a step may zero while it runs.
+# Which gradients can be changed where they lie: zeroed while a step runs, or clipped.
 
 cdef struct Range:
     uintptr_t begin
@@ -39,7 +39,7 @@ cdef bint disjoint(list plans) except -1:
     cdef Plan plan
     cdef Py_ssize_t n = 0, i
     cdef Range* ranges
-    cdef bint result = True
+    cdef bint result
     for plan in plans:
         n += plan.count
     ranges = <Range*> PyMem_Malloc((n + 1) * sizeof(Range))
@@ -52,9 +52,61 @@ cdef bint disjoint(list plans) except -1:
                 ranges[n].begin = <uintptr_t> plan.rows[i].grad
                 ranges[n].end = ranges[n].begin + <uintptr_t> cnp.PyArray_NBYTES((<Leaf> plan.leaves[i]).array)
                 n += 1
+    result = lie_apart(ranges, n)
+    PyMem_Free(ranges)
+    return result
+
+
+cdef bint lie_apart(Range* ranges, Py_ssize_t n) noexcept:
+    cdef Py_ssize_t i
     qsort(ranges, n, sizeof(Range), by_begin)
     for i in range(1, n):
         if ranges[i].begin < ranges[i - 1].end:
-            result = False
+            return False
+    return True
+
+
+def plain_gradients(leaves, Memory memory not None):
+    """The gradients, if all are contiguous, aligned, writeable and share no memory, with `memory` or among each other.
+
+    Otherwise None: some need a closer look.
+    """
+    cdef Leaf leaf
+    cdef cnp.ndarray gradient
+    cdef list found = []
+    cdef Range* ranges
+    cdef Py_ssize_t i
+    cdef bint apart
+    for leaf in leaves:
+        if leaf.gradient is None or not cnp.PyArray_SIZE(leaf.array):
+            continue
+        gradient = leaf.gradient
+        if not (cnp.PyArray_ISWRITEABLE(gradient) and cnp.PyArray_ISALIGNED(gradient)
+                and (cnp.PyArray_IS_C_CONTIGUOUS(gradient) or cnp.PyArray_IS_F_CONTIGUOUS(gradient))
+                and not memory.overlaps(gradient)):
+            return None
+        found.append(gradient)
+    ranges = <Range*> PyMem_Malloc((len(found) + 1) * sizeof(Range))
+    if not ranges:
+        raise MemoryError
+    for i in range(len(found)):
+        gradient = found[i]
+        ranges[i].begin = <uintptr_t> cnp.PyArray_DATA(gradient)
+        ranges[i].end = ranges[i].begin + <uintptr_t> cnp.PyArray_NBYTES(gradient)
+    apart = lie_apart(ranges, len(found))
     PyMem_Free(ranges)
-    return result
+    return found if apart else None
+
+
+def laid_out(leaves):
+    """The gradients with their elements in the order of the parameters' memory; copies where they lie otherwise."""
+    cdef Leaf leaf
+    cdef list found = []
+    for leaf in leaves:
+        if leaf.gradient is None:
+            continue
+        if same_layout(leaf.array, leaf.gradient):
+            found.append(leaf.gradient)
+        else:
+            found.append(np.array(leaf.gradient, order="C" if cnp.PyArray_IS_C_CONTIGUOUS(leaf.array) else "F"))
+    return found

@@ -153,6 +153,16 @@ def test_the_norm_is_reported_before_clipping_of_unscaled_gradients() -> None:
     assert optimizer.last_grad_norm == 10.0
 
 
+def test_arguments_may_be_numpy_numbers() -> None:
+    results = []
+    for kind in (float, np.float64, np.float32, np.array):
+        p = ol.Parameter(np.ones(3))
+        p.grad = np.full(3, 8.0)
+        ol.SGD([p], lr=0.5).step(grad_scale=kind(0.25), max_grad_norm=kind(1.5), max_grad_value=kind(0.75))
+        results.append(p.data.tobytes())
+    assert len(set(results)) == 1
+
+
 def test_averaging_accumulated_micro_batches() -> None:
     rng = np.random.default_rng(3)
     parts = [random(rng, 50, np.float64) for _ in range(4)]
