@@ -13,6 +13,7 @@ import optimlite
 from optimlite import _cpu
 
 from .cases import CEILINGS, TARGETS
+from .gradients import targets as gradient_targets
 from .problem import ALL
 from .rows import Result, figures
 
@@ -48,7 +49,8 @@ def title(result: Result) -> str:
     """What results of one table have in common."""
     if result["kind"] == "step":
         return f"{result['optimizer']}, {result['gradients']} gradients: time of a step, and in times of optimlite's"
-    return "Overhead of optimlite"
+    return {"gradients": "AdamW, clip + step + zero (limit: the step's bytes alone), in times of optimlite's",
+            "subnormal": "AdamW with moments that decayed"}.get(result["kind"], "Overhead of optimlite")
 
 
 def header(result: Result) -> str:
@@ -61,6 +63,9 @@ def header(result: Result) -> str:
 
 def line(result: Result) -> str:
     seconds = result["seconds"]
+    if result["kind"] == "gradients":
+        return f"{result['case']:11}" + "".join(f"  {name} {duration(value)} {times(result['ratio'][name])}"
+                                                for name, value in seconds.items())
     if result["kind"] != "step":
         return "\n".join(f"  {name:42}{duration(value):>12}" for name, value in seconds.items())
     cells = [f"{duration(value)} {times(result['ratio'][name]):>5}" for name, value in seconds.items()]
@@ -85,7 +90,7 @@ def targets(results: list[Result]) -> list[dict[str, Any]]:
         if name in measured:
             found.append({"what": name, "target": f"<= {duration(most)}", "measured": measured[name],
                           "met": measured[name] <= most})
-    return found
+    return [*found, *gradient_targets(results)]
 
 
 def target_lines(checked: list[dict[str, Any]]) -> Iterable[str]:

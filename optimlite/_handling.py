@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from . import _check, _cpu
-from ._core import Memory, Plan, Rule, reduce_gradients, unusual
+from ._core import Memory, Plan, Reduction, Rule, reduce_gradients, unusual
 from .parameter import FLOATS, Parameter
 
 if TYPE_CHECKING:
@@ -57,9 +57,14 @@ def coefficient(max_norm: float, norm: float) -> float:
     return 1.0 if coefficient > 1 else coefficient
 
 
+@lru_cache(8)
+def square_sums(level: str) -> dict[int, Reduction]:
+    return {dtype.itemsize: _cpu.reductions(dtype, level)["sum_squares"] for dtype in FLOATS}
+
+
 def bound_norm(pairs: list[tuple[Plan, Rule]]) -> float:
     """The 2-norm of all gradients bound in plans: float32 before float64, each in the order of groups."""
-    kernel = {4: _cpu.reduction("sum_squares", FLOATS[0]), 8: _cpu.reduction("sum_squares", FLOATS[1])}
+    kernel = square_sums(_cpu.level)
     terms = [(kernel[rule.itemsize], plan) for plan, rule in sorted(pairs, key=lambda pair: pair[1].itemsize)]
     return math.sqrt(reduce_gradients(terms))
 
@@ -74,7 +79,7 @@ def check_writable(gradient: np.ndarray, what: str, done: str, cure: str, memory
     if not gradient.flags.writeable:
         reason = "is read-only"
     elif overlaps_itself(gradient):
-        reason = "is broadcast, or windows that overlap,"
+        reason = "is a broadcast array" if 0 in gradient.strides else "overlaps itself"
     elif memory.overlaps(gradient) if gradient.flags.forc else any(np.shares_memory(gradient, a) for a in kept):
         reason = "shares memory with a parameter or state"
     if reason:

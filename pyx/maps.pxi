@@ -51,7 +51,7 @@ def apply(list terms not None, double a) -> None:
             parts[n].y = cnp.PyArray_BYTES(y) + at * map.itemsize
             at += BLOCK
             n += 1
-    if n < PARTS_TO_SHARE:
+    if n < PAY:
         for at in range(n):
             run_map(parts, at)
     else:

@@ -2,7 +2,6 @@
 
 cdef enum:
     BLOCK = 16384                # elements; part of the definition of a result's bits
-    PARTS_TO_SHARE = 4           # from which on a second thread pays
 
 ctypedef double (*ReduceBlock)(const void* a, const void* b, Py_ssize_t n) noexcept nogil
 
@@ -75,7 +74,7 @@ cdef double finish_blocks(Blocks* blocks, bint largest) noexcept:
     cdef double result = 0.0, value
     cdef Py_ssize_t k
     blocks.part[blocks.parts] = blocks.n
-    if blocks.parts < PARTS_TO_SHARE:            # not worth giving up the GIL
+    if blocks.parts < PAY:           # not worth giving up the GIL
         for k in range(blocks.parts):
             run_blocks(blocks, k)
     else:

@@ -242,7 +242,7 @@ def read_only() -> np.ndarray:
 
 
 @pytest.mark.parametrize(("reason", "make"), [
-    ("is read-only", read_only), ("is broadcast", broadcast), ("is broadcast", windows)])
+    ("is read-only", read_only), ("is a broadcast array", broadcast), ("overlaps itself", windows)])
 def test_what_cannot_be_changed_in_place_is_refused_before_anything_changes(reason: str, make: Any) -> None:
     a, b = ol.Parameter(np.ones(5, np.float32), "a"), ol.Parameter(np.ones((4, 3), np.float32), "b")
     a.grad, b.grad = np.full(5, 2, np.float32), make()
