@@ -158,6 +158,6 @@ def targets(results: list[Result]) -> Iterator[dict[str, Any]]:
                        "target": f">= {1 / 1.1:.2f}", "measured": ratio, "met": ratio >= 1 / 1.1}
         if result["kind"] == "subnormal":
             seconds = result["seconds"]
-            ratio = seconds["subnormal moments, flushed"] / seconds["normal moments"]
-            yield {"what": "AdamW, subnormal moments, flushed / normal moments", "target": "<= 1.3", "measured": ratio,
-                   "met": ratio <= 1.3}
+            ratio = seconds["normal moments"] / seconds["subnormal moments, flushed"]
+            yield {"what": "AdamW, normal moments / subnormal ones, flushed", "target": f">= {1 / 1.3:.2f}",
+                   "measured": ratio, "met": ratio >= 1 / 1.3}
