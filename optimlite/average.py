@@ -78,8 +78,10 @@ class Average:
             weight = 1.0 - self.decay if t > 1 else 1.0
         ticket = begin_step()
         try:
+            for plan, _ in self._plans:
+                plan.bind(self._memory)
             runs: list[Run] = [(plan, 0, _cpu.rule("mean", dtype), {"weight": weight}, {})
-                               for plan, dtype in self._plans if plan.prepare(self._memory)]
+                               for plan, dtype in self._plans if plan.prepare()]
             execute(runs)
         finally:
             end_step(ticket)
