@@ -8,11 +8,11 @@ from .adam import Adam, AdamW
 from .adamax import Adamax
 from .asgd import ASGD
 from .average import Average
+from .denormals import get_flush_denormal, set_flush_denormal
+from .gradients import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
 from .groups import group_by_name
 from .hooks import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from .nadam import NAdam
-from .denormals import get_flush_denormal, set_flush_denormal
-from .gradients import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
 from .optimizer import Optimizer
 from .parameter import Parameter
 from .radam import RAdam
@@ -48,7 +48,6 @@ __all__ = [
     "register_optimizer_step_post_hook",
     "register_optimizer_step_pre_hook",
     "get_total_norm",
-    "lr_scheduler",
     "set_flush_denormal",
     "set_num_threads",
     "to_torch",

@@ -18,7 +18,7 @@ cdef inline bint same_layout(cnp.ndarray a, cnp.ndarray b) noexcept:
 cdef uint64_t assignments = 1    # counts changes of gradients in the process: plans look again when it moved
 cdef int64_t steps_begun = 0     # each step has a ticket: the count when it began
 cdef list under_way = []         # tickets of the steps that have gradients' addresses in use, oldest first
-cdef list retired = []           # (last ticket then, gradient): replaced while steps were under way, kept until those end
+cdef list retired = []           # (last ticket then, gradient): replaced while steps were under way, kept till they end
 
 
 cdef class Leaf:

@@ -192,8 +192,8 @@ ETAS = [(0.5, "must be a pair of numbers, got 0.5"), ((0.5,), "must be a pair of
         ((0.5, 1), "`etas[1]` must be > 1, got 1"), ((1.2, 0.5), "`etas[0]` must be > 0 and < 1, got 1.2"),
         ((NAN, 1.2), "`etas[0]` must be finite, got nan"), ((0.5, INF), "`etas[1]` must be finite, got inf")]
 SIZES = [(50, "must be a pair of numbers, got 50"), ((1e-6,), "must be a pair of numbers"),
-         ((-1e-6, 50), "`step_sizes[0]` must be >= 0, got -1e-06"), ((NAN, 50), "`step_sizes[0]` must be finite, got nan"),
-         ((1, 0.5), "must be (least, largest), got (1, 0.5)")]
+         ((-1e-6, 50), "`step_sizes[0]` must be >= 0, got -1e-06"),
+         ((NAN, 50), "`step_sizes[0]` must be finite, got nan"), ((1, 0.5), "must be (least, largest), got (1, 0.5)")]
 BY_NAME = {"betas": BETAS, "rho": UNIT, "etas": ETAS, "step_sizes": SIZES, **dict.fromkeys(
     ("lr", "momentum", "weight_decay", "eps", "momentum_decay", "lr_decay", "initial_accumulator_value", "lambd"),
     NONNEGATIVE)}
