@@ -13,6 +13,7 @@ from .gradients import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_,
 from .groups import group_by_name
 from .hooks import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from .nadam import NAdam
+from .checkpoint import CheckpointError, Checkpoints, load, restore, save
 from .optimizer import Optimizer
 from .parameter import Parameter
 from .radam import RAdam
@@ -36,6 +37,8 @@ __all__ = [
     "RMSprop",
     "Rprop",
     "SGD",
+    "CheckpointError",
+    "Checkpoints",
     "Optimizer",
     "Parameter",
     "clip_grad_norm_",
@@ -49,6 +52,10 @@ __all__ = [
     "register_optimizer_step_pre_hook",
     "get_total_norm",
     "set_flush_denormal",
+    "load",
+    "lr_scheduler",
+    "restore",
+    "save",
     "set_num_threads",
     "to_torch",
 ]

@@ -37,7 +37,35 @@ def save(optimizer: Optimizer, copy: bool) -> dict[str, Any]:
     return {"state": state, "param_groups": groups}
 
 
+class Deferred:
+    """An array that is not in memory yet: its shape and dtype are known, and `read` fetches its values."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def read(self) -> np.ndarray:
+        raise NotImplementedError
+
+
+class Fit(NamedTuple):
+    """A state dict matched with an optimizer, which isn't changed yet."""
+
+    problems: Mismatch
+    states: list[tuple[Parameter, dict[str, Any]]]
+    groups: list[dict[str, Any]]
+
+
 def load(optimizer: Optimizer, state_dict: Mapping[str, Any], strict: bool) -> Mismatch:
+    found = fit(optimizer, state_dict)
+    if strict and any(found.problems):
+        lines = [f"  {kind}: {', '.join(keys)}" for kind, keys in found.problems._asdict().items() if keys]
+        raise ValueError("the state dict doesn't fit the optimizer (strict=False loads what fits):\n"
+                         + "\n".join(lines))
+    commit(optimizer, found)
+    return found.problems
+
+
+def fit(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> Fit:
     check_layout(state_dict)
     problems = Mismatch([], [], [])
     saved_groups = [dict(group) for group in state_dict["param_groups"]]
@@ -51,16 +79,7 @@ def load(optimizer: Optimizer, state_dict: Mapping[str, Any], strict: bool) -> M
              for parameter in group["params"]}
     states = [(parameter, new_state(optimizer, parameter, state_dict["state"].get(index, {}), owner[parameter], live,
                                     problems)) for parameter, index in pairs]
-    if strict and any(problems):
-        lines = [f"  {kind}: {', '.join(found)}" for kind, found in problems._asdict().items() if found]
-        raise ValueError("the state dict doesn't fit the optimizer (strict=False loads what fits):\n"
-                         + "\n".join(lines))
-    for parameter, entries in states:
-        if entries is not None:
-            commit(optimizer, parameter, entries)
-    for group, new in zip(optimizer.param_groups, groups, strict=True):
-        group.update(new)
-    return problems
+    return Fit(problems, [(parameter, entries) for parameter, entries in states if entries is not None], groups)
 
 
 def check_layout(state_dict: Any) -> None:
@@ -132,9 +151,9 @@ def new_group(optimizer: Optimizer, group: dict[str, Any], source: dict[str, Any
 
 
 def new_state(optimizer: Optimizer, parameter: Parameter, saved: Mapping[str, Any], group: dict[str, Any],
-              live: Memory, problems: Mismatch) -> dict[str, np.ndarray] | None:
+              live: Memory, problems: Mismatch) -> dict[str, Any] | None:
     """The saved entries as arrays that fit the parameter, all or None; whatever doesn't fit is noted."""
-    entries: dict[str, np.ndarray] = {}
+    entries: dict[str, Any] = {}
     name, names = optimizer.state.name_of(parameter), optimizer.state_names
     given = {key: value for key, value in saved.items() if value is not None}    # torch's SGD before its first momentum
     whole = True
@@ -145,9 +164,14 @@ def new_state(optimizer: Optimizer, parameter: Parameter, saved: Mapping[str, An
             problems.unexpected.append(where)
             continue
         like = target(optimizer, parameter, key)
+        if isinstance(array, Deferred) and like is not None and array.dtype != like.dtype:
+            array = array.read()
         if reason := misfit(array, like):
             problems.misshapen.append(f"{where} {reason}")
             whole = False
+            continue
+        if isinstance(array, Deferred):
+            entries[key] = array
             continue
         if like is not None:
             array = array.astype(like.dtype, copy=False)
@@ -159,7 +183,7 @@ def new_state(optimizer: Optimizer, parameter: Parameter, saved: Mapping[str, An
     return entries if whole else None
 
 
-def misfit(array: np.ndarray, like: np.ndarray | None) -> str:
+def misfit(array: Any, like: np.ndarray | None) -> str:
     """Why an array can't be loaded where `like` stands; empty if it can."""
     if array.dtype.kind not in "biuf":
         return f"is {array.dtype}, not a numeric array"
@@ -167,6 +191,8 @@ def misfit(array: np.ndarray, like: np.ndarray | None) -> str:
         return ""
     if array.shape != like.shape:
         return f"has shape {array.shape}, not {like.shape}"
+    if array.dtype == like.dtype:
+        return ""
     with np.errstate(all="ignore"):
         back = array.astype(like.dtype).astype(array.dtype)
     if not np.array_equal(back, array, equal_nan=array.dtype.kind == "f"):
@@ -183,8 +209,10 @@ def target(optimizer: Optimizer, parameter: Parameter, key: str) -> np.ndarray |
     return np.asarray(optimizer.scalars[key]) if key in optimizer.scalars else parameter.data
 
 
-def as_array(value: Any) -> np.ndarray:
-    """An array from ours, from a torch tensor, or from a number."""
+def as_array(value: Any) -> Any:
+    """An array from ours, from a torch tensor, or from a number; what is deferred stays so."""
+    if isinstance(value, Deferred):
+        return value
     if hasattr(value, "detach"):
         value = value.detach().cpu()
         if str(value.dtype) == "torch.bfloat16":     # NumPy has no such type; float32 holds all its values
@@ -194,16 +222,25 @@ def as_array(value: Any) -> np.ndarray:
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
-def commit(optimizer: Optimizer, parameter: Parameter, entries: dict[str, np.ndarray]) -> None:
-    state = optimizer.state[parameter]
-    for key in [key for key in state if key not in entries]:
-        del state[key]
-    for key, array in entries.items():
-        if key in state and state[key].shape == array.shape and state[key].dtype == array.dtype:
-            np.copyto(state[key], array)
-        elif array.shape == parameter.shape:
-            own = np.empty_like(parameter.data, dtype=array.dtype, subok=False)      # laid out as the parameter
-            np.copyto(own, array)
+def commit(optimizer: Optimizer, found: Fit) -> None:
+    for parameter, entries in found.states:
+        state = optimizer.state[parameter]
+        for key in [key for key in state if key not in entries]:
+            del state[key]
+        for key, array in entries.items():
+            own = place(optimizer, parameter, key, array)
+            if own is not array:
+                np.copyto(own, array)
             state[key] = own
-        else:
-            state[key] = array.copy()
+    for group, new in zip(optimizer.param_groups, found.groups, strict=True):
+        group.update(new)
+
+
+def place(optimizer: Optimizer, parameter: Parameter, key: str, array: Any) -> np.ndarray:
+    """Where the values of an entry go: the live array if it fits, else a new one, laid out as the parameter."""
+    own = optimizer.state[parameter].get(key)
+    if own is not None and own.shape == array.shape and own.dtype == array.dtype:
+        return own
+    if array.shape == parameter.shape:
+        return np.empty_like(parameter.data, dtype=array.dtype, subok=False)
+    return np.empty(array.shape, array.dtype)

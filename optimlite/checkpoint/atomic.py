@@ -1,0 +1,107 @@
+"""Replaces a file whole or not at all: a locked temporary beside it, fsync, rename, fsync of the folder.
+
+The lock says that a temporary is in use. The system drops it when its process ends, however that happens, so a
+temporary that can be locked is litter, and the next save in the folder sweeps it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import stat
+from collections.abc import Iterator
+
+TEMPORARY = re.compile(r"\.optimlite-[0-9a-f]{16}\.tmp")
+NO_LOCKS = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL}
+
+
+@contextlib.contextmanager
+def replacement(path: str, fsync: bool) -> Iterator[int]:
+    """A descriptor of a new file that takes the place of `path` when the block ends well."""
+    target = os.path.realpath(path)                       # a symlink stays, and what it points to is replaced
+    mode = mode_of(target)
+    folder = os.path.dirname(target)
+    sweep(folder)
+    fd, temporary = create(folder)
+    try:
+        try:
+            if mode is not None:
+                os.fchmod(fd, mode)
+            yield fd
+            if fsync:
+                os.fsync(fd)
+            os.replace(temporary, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+        if fsync:
+            fsync_folder(folder)
+    finally:
+        os.close(fd)                                      # and with it the lock
+
+
+def mode_of(target: str) -> int | None:
+    """The mode of the file that is there, if there is one."""
+    try:
+        found = os.stat(target).st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(found):
+        raise IsADirectoryError(errno.EISDIR, "a checkpoint is a file, and this is a folder", target)
+    if not stat.S_ISREG(found):
+        raise OSError(errno.EINVAL, "a checkpoint must be a regular file", target)
+    return stat.S_IMODE(found)
+
+
+def create(folder: str) -> tuple[int, str]:
+    while True:
+        path = os.path.join(folder, f".optimlite-{os.urandom(8).hex()}.tmp")
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)      # less the umask
+        try:
+            lock(fd, fcntl.LOCK_EX)
+            if os.fstat(fd).st_nlink:
+                return fd, path
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            os.close(fd)
+            raise
+        os.close(fd)                                      # another process swept it before it was locked
+
+
+def lock(fd: int, how: int) -> None:
+    """Locks; where the file system has no locks, nobody can take a temporary for litter either."""
+    try:
+        fcntl.flock(fd, how)
+    except OSError as fault:
+        if how & fcntl.LOCK_NB or fault.errno not in NO_LOCKS:
+            raise
+
+
+def sweep(folder: str) -> None:
+    """Removes the temporaries that nobody holds. Failing to is no reason not to save."""
+    try:
+        found = [entry.path for entry in os.scandir(folder) if TEMPORARY.fullmatch(entry.name)]
+    except OSError:                                       # a folder that one may write to but not list
+        return
+    for path in found:
+        with contextlib.suppress(OSError):
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                if stat.S_ISREG(os.fstat(fd).st_mode):
+                    lock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(path)
+            finally:
+                os.close(fd)
+
+
+def fsync_folder(folder: str) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,110 @@
+"""An open checkpoint: its header checked, its arrays read where they are wanted."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap as mapping
+import os
+import stat
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from . import CheckpointError, header, transfer
+from .header import Tensor
+from .tree import decode, leaves, replaced
+
+
+class File:
+    """A safetensors file. `parts` has a Tensor for each array; of a file that isn't ours, it is a dict of them by name.
+
+    Raises CheckpointError if the header is damaged, and OSError if the file can't be read.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        self.fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            with self.named():
+                self._read_header()
+        except BaseException:
+            self.close()
+            raise
+
+    def _read_header(self) -> None:
+        about = os.fstat(self.fd)
+        if not stat.S_ISREG(about.st_mode):
+            raise ValueError("a checkpoint must be a regular file")
+        self.size = about.st_size
+        if self.size < 8:
+            raise ValueError(f"the file is cut short: it has {self.size} bytes, and the header's length takes 8")
+        length = int.from_bytes(self._bytes(8, 0), "little")
+        if length > self.size - 8:
+            raise ValueError(f"the file is cut short, or no checkpoint: it has {self.size} bytes, and its header would "
+                             f"take {length}")
+        if length > header.MAX_HEADER:
+            raise ValueError(f"the header must have at most {header.MAX_HEADER} bytes, got {length}")
+        self.metadata, tensors = header.parse(self._bytes(length, 8), 8 + length, self.size)
+        self.ours = header.marked(self.metadata)
+        if self.ours:
+            tensors = header.checked(self.metadata, tensors)
+        self.tensors = {tensor.name: tensor for tensor in tensors}
+        self.parts: dict[str, Any] = (decode(self.metadata[header.TREE], self.tensors) if self.ours
+                                      else dict(self.tensors))
+
+    def _bytes(self, count: int, offset: int) -> bytes:
+        buffer = np.empty(count, np.uint8)
+        transfer.full(os.preadv, self.fd, [buffer] if count else [], offset)
+        return buffer.tobytes()
+
+    def verify(self, tensors: list[Tensor] | None = None) -> None:
+        """Reads every array, or some, and compares the checksums."""
+        with self.named():
+            transfer.read(self.fd, [(t, None) for t in self._ordered(tensors or list(self.tensors.values()))], True)
+
+    def read(self, jobs: list[tuple[Tensor, np.ndarray]], verify: bool) -> None:
+        """Reads tensors into arrays of their shape and dtype."""
+        with self.named():
+            transfer.read(self.fd, sorted(jobs, key=lambda job: job[0].begin), verify)      # type: ignore[arg-type]
+
+    def fresh(self, tensors: list[Tensor], verify: bool) -> dict[str, np.ndarray]:
+        """New arrays of tensors, by name."""
+        with self.named():
+            arrays = {tensor.name: np.empty(tensor.shape, tensor.dtype) for tensor in self._ordered(tensors)}
+        self.read([(tensor, arrays[tensor.name]) for tensor in tensors], verify)
+        return arrays
+
+    def _ordered(self, tensors: list[Tensor]) -> list[Tensor]:
+        return sorted(tensors, key=lambda tensor: tensor.begin)
+
+    def load(self, mmap: bool, verify: bool) -> dict[str, Any]:
+        tensors = [leaf for _, leaf in leaves(self.parts) if isinstance(leaf, Tensor)]
+        if not mmap:
+            arrays = self.fresh(tensors, verify)
+        else:
+            with self.named():
+                mapped = mapping.mmap(self.fd, 0, access=mapping.ACCESS_READ)
+                arrays = {tensor.name: np.ndarray(tensor.shape, tensor.dtype, mapped, tensor.begin)
+                          for tensor in tensors}
+        loaded: dict[str, Any] = replaced(self.parts, lambda tensor: arrays[tensor.name])
+        return loaded
+
+    @contextlib.contextmanager
+    def named(self) -> Iterator[None]:
+        """Faults of the content, as errors that name the file."""
+        try:
+            yield
+        except CheckpointError:
+            raise
+        except ValueError as fault:
+            raise CheckpointError(f"{self.path}: {fault}") from None
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+    def __enter__(self) -> File:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

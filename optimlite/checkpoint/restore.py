@@ -1,0 +1,183 @@
+"""Puts a checkpoint into live objects: every part is matched and checked first, and only then is anything written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import _state_dict
+from ..lr_scheduler.base import LRScheduler
+from ..optimizer import Optimizer
+from ..parameter import Parameter
+from .header import Tensor
+from .reader import File
+from .tree import leaves, replaced
+
+
+class Restored(dict[str, Any]):
+    """The plain values of a checkpoint by part. With `strict=False`, the lists say what was not restored."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.missing: list[str] = []
+        self.unexpected: list[str] = []
+        self.misshapen: list[str] = []
+
+
+class Stored(_state_dict.Deferred):
+    """An array that is still in the file."""
+
+    def __init__(self, file: File, tensor: Tensor, verify: bool) -> None:
+        self.file, self.tensor, self.verify = file, tensor, verify
+        self.shape, self.dtype = tensor.shape, tensor.dtype
+
+    def read(self) -> np.ndarray:
+        return self.file.fresh([self.tensor], self.verify)[self.tensor.name]
+
+
+def restore(path: str | os.PathLike[str], parts: Mapping[str, Any], strict: bool, verify: bool) -> Restored:
+    with File(path) as file:
+        plan = Plan(file, verify)
+        saved = dict(file.parts)
+        if not file.ours and len(parts) == 1:             # a file of one model, whoever wrote it
+            saved = {name: dict(file.parts) for name in parts}
+        for name, live in parts.items():
+            if name not in saved:
+                plan.result.missing.append(f"part '{name}'")
+            else:
+                plan.add(name, live, saved.pop(name))
+        for name, node in saved.items():
+            if any(isinstance(leaf, Tensor) for _, leaf in leaves(node)):
+                plan.result.unexpected.append(f"part '{name}'")
+            else:
+                plan.result[name] = node
+        result = plan.result
+        if strict and (result.missing or result.unexpected or result.misshapen):
+            lines = [f"  {kind}: {', '.join(found)}" for kind in ("missing", "unexpected", "misshapen")
+                     if (found := getattr(result, kind))]
+            raise ValueError(f"{file.path} doesn't fit (strict=False restores what fits):\n" + "\n".join(lines))
+        plan.carry_out()
+    return result
+
+
+class Plan:
+    """What there is to do: arrays to read into place, and calls to make before and after that."""
+
+    def __init__(self, file: File, verify: bool) -> None:
+        self.file, self.verify, self.result = file, verify, Restored()
+        self.reads: list[tuple[Tensor, np.ndarray]] = []
+        self.casts: list[tuple[np.ndarray, np.ndarray]] = []                 # (live, values)
+        self.loads: list[tuple[Any, Any]] = []                               # (object, its state): may still refuse
+        self.commits: list[Callable[[], None]] = []                          # can't fail
+
+    def add(self, name: str, live: Any, saved: Any) -> None:
+        if isinstance(live, Optimizer):
+            self._optimizer(name, live, saved)
+        elif hasattr(live, "load_state_dict"):
+            self._object(name, live, saved)
+        else:
+            self._nesting(name, live, saved)
+
+    # The kinds of parts ----------------------------------------------------------------------------------------------
+
+    def _optimizer(self, name: str, live: Optimizer, saved: Any) -> None:
+        state_dict = replaced(saved, lambda tensor: Stored(self.file, tensor, self.verify))
+        try:
+            fit = _state_dict.fit(live, state_dict)
+        except (TypeError, ValueError) as fault:
+            raise ValueError(f"{self.file.path}: part '{name}' doesn't fit: {fault}") from None
+        for kind, found in fit.problems._asdict().items():
+            getattr(self.result, kind).extend(f"{name}: {what}" for what in found)
+        placed: list[tuple[Parameter, dict[str, np.ndarray]]] = []
+        for parameter, entries in fit.states:
+            found = {key: value for key, value in entries.items() if isinstance(value, Stored)}
+            places = {key: _state_dict.place(live, parameter, key, value) for key, value in found.items()}
+            self.reads.extend((found[key].tensor, places[key]) for key in found)
+            entries.update(places)
+            placed.append((parameter, places))
+
+        def commit() -> None:
+            for parameter, places in placed:              # new arrays become the state's own, without another copy
+                live.state[parameter].update(places)
+            _state_dict.commit(live, fit)
+
+        self.commits.append(commit)
+
+    def _object(self, name: str, live: Any, saved: Any) -> None:
+        tensors = [leaf for _, leaf in leaves(saved) if isinstance(leaf, Tensor)]
+        arrays = self.file.fresh(tensors, self.verify)
+        state = replaced(saved, lambda tensor: arrays[tensor.name])
+        if isinstance(live, LRScheduler):
+            try:
+                live._check_state(live.state_dict(), state)
+            except (TypeError, ValueError) as fault:
+                raise ValueError(f"{self.file.path}: part '{name}' doesn't fit: {fault}") from None
+        self.loads.append((live, state))
+
+    def _nesting(self, name: str, live: Any, saved: Any) -> None:
+        ours = {path: leaf for path, leaf in leaves(live) if isinstance(leaf, np.ndarray)}
+        theirs = dict(leaves(saved))
+        arrays = {path: leaf for path, leaf in theirs.items() if isinstance(leaf, Tensor)}
+        if not ours and not arrays:
+            self.result[name] = saved                     # plain values on both sides: the file's are the answer
+            return
+        full = {path: f"{name}.{path}" if path else name for path in {**ours, **arrays}}
+        self.result.missing.extend(full[path] for path in ours if path not in arrays)
+        self.result.unexpected.extend(full[path] for path in arrays if path not in ours)
+        if plain := {path: leaf for path, leaf in theirs.items() if path not in arrays}:
+            self.result[name] = plain
+        for path, array in ours.items():
+            if path in arrays:
+                self._array(full[path], array, arrays[path])
+
+    def _array(self, path: str, live: np.ndarray, tensor: Tensor) -> None:
+        if live.shape != tensor.shape:
+            self.result.misshapen.append(f"{path} has shape {tensor.shape} in the file, not {live.shape}")
+        elif not live.flags.writeable:
+            self.result.misshapen.append(f"{path} is read-only and can't be restored in place; use a.copy()")
+        elif live.dtype == tensor.dtype:
+            self.reads.append((tensor, live))
+        else:
+            values = Stored(self.file, tensor, self.verify).read()
+            cast = _state_dict.lossless(values, live.dtype)
+            if cast is None:
+                self.result.misshapen.append(f"{path} is {values.dtype} in the file and would lose values as "
+                                             f"{live.dtype}")
+            else:
+                self.casts.append((live, cast))
+
+    # Doing it --------------------------------------------------------------------------------------------------------
+
+    def carry_out(self) -> None:
+        if self.verify:                                   # a first pass, so that damage is found before it does any
+            self.file.verify([tensor for tensor, _ in self.reads])
+        with Undo() as undo:
+            for live, state in self.loads:
+                undo.add(live)
+                live.load_state_dict(state)
+            self.file.read(self.reads, verify=False)
+        for array, values in self.casts:
+            np.copyto(array, values)
+        for commit in self.commits:
+            commit()
+
+
+class Undo:
+    """Gives objects the states they had, if the block fails."""
+
+    def __init__(self) -> None:
+        self.before: list[tuple[Any, Any]] = []
+
+    def add(self, live: Any) -> None:
+        self.before.append((live, live.state_dict()))
+
+    def __enter__(self) -> Undo:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            for live, state in self.before:
+                live.load_state_dict(state)

@@ -1,0 +1,205 @@
+"""Moves arrays between memory and a file in pieces that stay in the cache while they are summed, over a few threads.
+
+A checksum costs about as much time as the copy from or into the page cache, so two threads that both sum and copy hide
+one behind the other.  Pieces are summed apart and their sums combined, so the result is the plain CRC-32 of the array.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from .._threads import get_num_threads
+from .header import Tensor
+
+PIECE = 1 << 20                      # bytes
+BUFFERS = 512                        # in one call of the system, which takes up to 1024
+THREADED = 8 << 20                   # bytes from which on threads pay
+MAX_THREADS = 4                      # more than these wait for the memory
+Batch = TypeVar("Batch")
+
+
+class Piece(NamedTuple):
+    key: int                         # of its array
+    array: Any                       # a part of it, or the number of bytes that are read only to be summed
+    offset: int                      # in the file
+    nbytes: int
+
+
+def pieces(array: np.ndarray, itemsize: int) -> Iterator[np.ndarray]:
+    """Parts of an array of any strides, of at most PIECE bytes, which follow each other in C order."""
+    nbytes = array.size * itemsize
+    if nbytes <= PIECE:
+        yield array
+        return
+    axis = next(axis for axis, length in enumerate(array.shape) if length > 1)
+    step = max(1, PIECE // (nbytes // array.shape[axis]))
+    for start in range(0, array.shape[axis], step):
+        yield from pieces(array[(slice(None),) * axis + (slice(start, start + step),)], itemsize)
+
+
+def cut(jobs: Iterable[tuple[Tensor, np.ndarray | None]]) -> Iterator[list[Piece]]:
+    """Batches of pieces that follow each other in the file; a tensor without an array is read only to be summed."""
+    batch: list[Piece] = []
+    total = 0
+    for key, (tensor, array) in enumerate(jobs):
+        offset, itemsize = tensor.begin, tensor.dtype.itemsize if array is not None else 1
+        parts: Iterable[Any] = (pieces(array, itemsize) if array is not None else
+                                (min(PIECE, tensor.end - start) for start in range(offset, tensor.end, PIECE)))
+        for part in parts:
+            nbytes = part.size * itemsize if array is not None else part
+            apart = batch and batch[-1].offset + batch[-1].nbytes != offset
+            if apart or len(batch) == BUFFERS or total + nbytes > PIECE:
+                if batch:
+                    yield batch
+                batch, total = [], 0
+            if nbytes:
+                batch.append(Piece(key, part, offset, nbytes))
+            offset += nbytes
+            total += nbytes
+    if batch:
+        yield batch
+
+
+def each(batches: Iterator[Batch], work: Callable[[Batch, np.ndarray], None], nbytes: int) -> None:
+    """Calls `work(batch, scratch)` for every batch, on several threads if there is much to do."""
+    lock = threading.Lock()
+    faults: list[BaseException] = []
+
+    def loop() -> None:
+        scratch = np.empty(min(nbytes, PIECE), np.uint8)
+        try:
+            while not faults:
+                with lock:
+                    batch = next(batches, None)
+                if batch is None:
+                    return
+                work(batch, scratch)
+        except BaseException as fault:
+            faults.append(fault)
+
+    count = min(get_num_threads(), MAX_THREADS) if nbytes >= THREADED else 1
+    helpers = [threading.Thread(target=loop, name="optimlite checkpoint") for _ in range(count - 1)]
+    for helper in helpers:
+        helper.start()
+    loop()
+    for helper in helpers:
+        helper.join()
+    if faults:
+        raise faults[0]
+
+
+def write(fd: int, jobs: list[tuple[Tensor, np.ndarray]], report: Callable[[int], None]) -> list[int]:
+    """Writes arrays to their places in a file; returns their checksums. `report` is told the bytes of each batch."""
+    sums = Sums(len(jobs))
+
+    def work(batch: list[Piece], scratch: np.ndarray) -> None:
+        buffers = [as_bytes(piece.array) for piece in batch]
+        for piece, buffer in zip(batch, buffers, strict=True):
+            sums.add(piece, buffer)
+        full(os.pwritev, fd, buffers, batch[0].offset)
+        report(sum(piece.nbytes for piece in batch))
+
+    each(cut(jobs), work, sum(tensor.end - tensor.begin for tensor, _ in jobs))
+    return sums.results()
+
+
+def read(fd: int, jobs: list[tuple[Tensor, np.ndarray | None]], verify: bool) -> None:
+    """Reads tensors into arrays of their dtype and shape, or only their sums; ValueError if a checksum differs."""
+    sums = Sums(len(jobs))
+
+    def work(batch: list[Piece], scratch: np.ndarray) -> None:
+        buffers, used = [], 0
+        for piece in batch:
+            if isinstance(piece.array, np.ndarray) and piece.array.flags.c_contiguous:
+                buffers.append(piece.array.reshape(-1).view(np.uint8))
+            else:
+                buffers.append(scratch[used:used + piece.nbytes])
+                used += piece.nbytes
+        full(os.preadv, fd, buffers, batch[0].offset)
+        for piece, buffer in zip(batch, buffers, strict=True):
+            if verify:
+                sums.add(piece, buffer)
+            if isinstance(piece.array, np.ndarray) and not piece.array.flags.c_contiguous:
+                np.copyto(piece.array, buffer.view(piece.array.dtype).reshape(piece.array.shape))
+
+    each(cut(jobs), work, sum(tensor.end - tensor.begin for tensor, _ in jobs))
+    if verify:
+        for (tensor, _), crc in zip(jobs, sums.results(), strict=True):
+            if tensor.crc is not None and tensor.crc != crc:
+                raise ValueError(f"'{tensor.name}' is damaged: its checksum is {crc:08x} instead of {tensor.crc:08x}")
+
+
+def as_bytes(array: np.ndarray) -> np.ndarray:
+    """The bytes of an array in C order, little-endian: a view where that is how it lies in memory."""
+    little = array.dtype.newbyteorder("<") if array.dtype.byteorder == ">" or sys.byteorder == "big" else array.dtype
+    return np.ascontiguousarray(array, dtype=little).reshape(-1).view(np.uint8)
+
+
+def full(call: Callable[..., int], fd: int, buffers: list[np.ndarray], offset: int) -> None:
+    """Repeats a pwritev or preadv until it has moved all bytes."""
+    buffers = list(buffers)
+    while buffers:
+        moved = call(fd, buffers, offset)
+        if not moved:
+            if call is os.preadv:
+                raise ValueError(f"the file was cut short at byte {offset} while it was read")
+            raise OSError(errno.EIO, "the file takes no more bytes")
+        offset += moved
+        while buffers and moved >= buffers[0].nbytes:
+            moved -= buffers.pop(0).nbytes
+        if buffers:
+            buffers[0] = buffers[0][moved:]
+
+
+# CRC-32 of a whole from those of its pieces --------------------------------------------------------------------------
+
+class Sums:
+    """The checksums of arrays, gathered piece by piece, in any order."""
+
+    def __init__(self, count: int) -> None:
+        self.found: list[list[tuple[int, int, int]]] = [[] for _ in range(count)]
+
+    def add(self, piece: Piece, buffer: Any) -> None:
+        self.found[piece.key].append((piece.offset, zlib.crc32(buffer), piece.nbytes))
+
+    def results(self) -> list[int]:
+        totals = []
+        for found in self.found:
+            total = 0
+            for _, crc, nbytes in sorted(found):
+                total = times(shift(nbytes), total) ^ crc
+            totals.append(total)
+        return totals
+
+
+def times(a: int, b: int) -> int:
+    """The product of two polynomials over GF(2), modulo that of CRC-32; the highest bit is the coefficient of 1."""
+    product, bit = 0, 1 << 31
+    while a:
+        if a & bit:
+            product ^= b
+            a ^= bit
+        bit >>= 1
+        b = b >> 1 ^ (0xEDB88320 if b & 1 else 0)
+    return product
+
+
+@lru_cache(256)
+def shift(nbytes: int) -> int:
+    """x**(8 * nbytes): what a checksum is multiplied with when `nbytes` more bytes follow."""
+    result, square = 1 << 31, 1 << 23
+    while nbytes:
+        if nbytes & 1:
+            result = times(result, square)
+        square = times(square, square)
+        nbytes >>= 1
+    return result

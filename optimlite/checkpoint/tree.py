@@ -1,0 +1,219 @@
+"""Parts of a training as JSON and a list of arrays, and back.
+
+JSON says what it can say itself.  What it can't is a dict with one key that begins with "$": an array by its name in
+the file, a tuple, a float that isn't finite, and a dict whose keys aren't all plain strings.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .._tree import is_pair
+from ..parameter import Parameter
+from .header import Tensor, code_of
+
+UNFIT_FOR_NAMES = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+@dataclass
+class Encoded:
+    """JSON with the arrays it mentions: (name, array), …"""
+
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    json: str = ""
+
+    def name_for(self, path: str) -> str:
+        """The path, made unique: names are labels, and the JSON has the exact keys."""
+        name = base = UNFIT_FOR_NAMES.sub("_", path)
+        count = 1
+        while name in self.arrays or name == "__metadata__":
+            count += 1
+            name = f"{base}~{count}"
+        return name
+
+
+def encode(parts: Mapping[str, Any]) -> Encoded:
+    encoded = Encoded()
+    try:
+        tree = {key: _encode(state_of(part), key, encoded) for key, part in parts.items()}
+        encoded.json = json.dumps(tree, separators=(",", ":"), allow_nan=False)
+    except RecursionError:
+        raise ValueError("the parts are nested too deeply, or contain themselves") from None
+    return encoded
+
+
+def state_of(part: Any) -> Any:
+    """What is saved of a part: the live state of what has one, itself otherwise."""
+    from ..optimizer import Optimizer
+
+    if not hasattr(part, "state_dict"):
+        return part
+    return part.state_dict(copy=False) if isinstance(part, Optimizer) else part.state_dict()
+
+
+def _encode(node: Any, path: str, encoded: Encoded) -> Any:
+    node = normal(node)
+    if isinstance(node, np.ndarray):
+        check(node, path)
+        name = encoded.name_for(path)
+        encoded.arrays[name] = node
+        complex128 = code_of(node.dtype) == "C128"
+        return {"$complex128" if complex128 else "$array": name}
+    if node is None or isinstance(node, (bool, str)):
+        return node
+    if isinstance(node, int):
+        return int(node)
+    if isinstance(node, float):
+        return float(node) if math.isfinite(node) else {"$float": repr(float(node))}
+    below = f"{path}.{{}}".format if path else "{}".format
+    if isinstance(node, Mapping):
+        pairs = [(key, _encode(value, below(key), encoded)) for key, value in node.items()]
+        if all(type(key) is str and not key.startswith("$") for key, _ in pairs):
+            return dict(pairs)
+        for key, _ in pairs:
+            if not isinstance(key, (str, int, float, type(None))):
+                raise TypeError(f"the keys of '{path}' must be strings or numbers, got {key!r}")
+        return {"$dict": [[_encode(key, path, encoded), value] for key, value in pairs]}
+    if isinstance(node, (list, tuple)):
+        items = [_encode(item, below(index), encoded) for index, item in enumerate(node)]
+        return items if isinstance(node, list) else {"$tuple": items}
+    if hasattr(node, "state_dict"):
+        raise TypeError(f"'{path}' must be a part of its own to be saved, got a {type(node).__name__} within another")
+    raise TypeError(f"'{path}' must be an array, a Parameter, a number, a string, a bool, None, or a dict, list or "
+                    f"tuple of these, got {type(node).__name__}")
+
+
+def normal(node: Any) -> Any:
+    """Parameters as their arrays, NumPy scalars as Python's, iterators as lists, a list of named pairs as a dict."""
+    if isinstance(node, Parameter):
+        return node.data
+    if isinstance(node, np.generic):
+        return node.item()
+    if isinstance(node, Iterator):
+        node = list(node)
+    if isinstance(node, list) and node and all(is_pair(item) and isinstance(item[1], (Parameter, np.ndarray))
+                                               for item in node):
+        named = dict(node)
+        return named if len(named) == len(node) else node
+    return node
+
+
+def check(array: np.ndarray, path: str) -> None:
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"'{path}' must be a plain array, got a masked one; save .data and .mask")
+    if code_of(array.dtype) is None:
+        raise TypeError(f"'{path}' must have a numeric dtype of the same size on every machine, got {array.dtype}; "
+                        f"use a.astype(np.float64), or another that fits")
+
+
+# Back ----------------------------------------------------------------------------------------------------------------
+
+def decode(text: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """The parts, with a Tensor for each array. ValueError for JSON that `encode` doesn't make."""
+    try:
+        tree = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
+        used: set[str] = set()
+        if not isinstance(tree, dict):
+            raise ValueError("the tree of parts must be a dict")
+        parts = {key: _decode(node, tensors, used) for key, node in tree.items()}
+    except RecursionError:
+        raise ValueError("the tree of parts is nested too deeply") from None
+    if unused := tensors.keys() - used:
+        raise ValueError(f"the tree of parts must mention every array, but lacks '{min(unused)}'")
+    return parts
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("the tree of parts must have each key once")
+    return found
+
+
+def refuse(word: str) -> Any:
+    raise ValueError(f"the tree of parts must not have {word}")
+
+
+def _decode(node: Any, tensors: dict[str, Tensor], used: set[str]) -> Any:
+    if isinstance(node, list):
+        return [_decode(item, tensors, used) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if not any(key.startswith("$") for key in node):
+        return {key: _decode(value, tensors, used) for key, value in node.items()}
+    [(kind, value), *more] = node.items()
+    if more or kind not in FORMS or not isinstance(value, str if kind in ("$array", "$complex128", "$float") else list):
+        raise ValueError(f"the tree of parts has an unknown form '{kind[:20]}'")
+    return FORMS[kind](value, tensors, used)
+
+
+def _array(name: str, tensors: dict[str, Tensor], used: set[str]) -> Tensor:
+    if name not in tensors:
+        raise ValueError(f"the tree of parts has an array '{name[:100]}' that isn't in the file")
+    used.add(name)
+    return tensors[name]
+
+
+def _complex(name: str, tensors: dict[str, Tensor], used: set[str]) -> Tensor:
+    tensor = _array(name, tensors, used)
+    if tensor.code != "F64" or tensor.shape[-1:] != (2,):
+        raise ValueError(f"'{name}' must hold pairs of float64 to be complex128, got {tensor.code} of {tensor.shape}")
+    return tensor._replace(code="C128", shape=tensor.shape[:-1])
+
+
+def _float(text: str, *_: Any) -> float:
+    if text not in ("nan", "inf", "-inf"):
+        raise ValueError(f"the tree of parts has a float '{text[:20]}'")
+    return float(text)
+
+
+def _dict(pairs: list[Any], tensors: dict[str, Tensor], used: set[str]) -> dict[Any, Any]:
+    found: dict[Any, Any] = {}
+    for pair in pairs:
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise ValueError("the tree of parts has a dict that isn't made of pairs")
+        key = _decode(pair[0], tensors, used)
+        if not isinstance(key, (str, int, float, type(None))) or key in found:
+            raise ValueError("the tree of parts has a dict with an unfit key")
+        found[key] = _decode(pair[1], tensors, used)
+    return found
+
+
+def _tuple(items: list[Any], tensors: dict[str, Tensor], used: set[str]) -> tuple[Any, ...]:
+    return tuple(_decode(item, tensors, used) for item in items)
+
+
+FORMS: dict[str, Callable[..., Any]] = {"$array": _array, "$complex128": _complex, "$float": _float, "$dict": _dict,
+                                        "$tuple": _tuple}
+
+
+def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The (path, leaf) of a nesting, live or decoded; a Tensor is a leaf."""
+    node = normal(node)
+    below = f"{path}." if path else ""
+    if isinstance(node, Mapping):
+        for key, child in node.items():
+            yield from leaves(child, f"{below}{key}")
+    elif isinstance(node, (list, tuple)) and not isinstance(node, Tensor):
+        for index, child in enumerate(node):
+            yield from leaves(child, f"{below}{index}")
+    else:
+        yield path, node
+
+
+def replaced(node: Any, arrays: Callable[[Tensor], Any]) -> Any:
+    """A decoded tree with something else for each Tensor."""
+    if isinstance(node, Tensor):
+        return arrays(node)
+    if isinstance(node, dict):
+        return {key: replaced(child, arrays) for key, child in node.items()}
+    if isinstance(node, (list, tuple)):
+        return type(node)(replaced(child, arrays) for child in node)
+    return node
