@@ -10,7 +10,7 @@ from .rotation import Checkpoints
 
 if TYPE_CHECKING:
     from .background import Saving
-    from .restore import Restored
+    from .restoring import Restored
 
 # What does the work is imported by the first call: json and threading would double the cost of `import optimlite`.
 
@@ -77,7 +77,7 @@ def restore(path: str | os.PathLike[str], /, *, strict: bool = True, verify: boo
     a damaged array goes unnoticed.
     """
     from .background import settle
-    from .restore import restore as run
+    from .restoring import restore as run
 
     settle()
     return run(path, parts, strict, verify)

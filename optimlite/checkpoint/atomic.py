@@ -25,8 +25,12 @@ def replacement(path: str, fsync: bool) -> Iterator[int]:
     mode = mode_of(target)
     folder = os.path.dirname(target)
     sweep(folder)
-    fd, temporary = create(folder)
-    try:
+    with contextlib.ExitStack() as closing:
+        # Opened before anything is written: after the rename nothing is left that can fail but its own fsync.
+        folder_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        closing.callback(os.close, folder_fd)
+        fd, temporary = create(folder)
+        closing.callback(os.close, fd)                    # and with it the lock
         try:
             if mode is not None:
                 os.fchmod(fd, mode)
@@ -39,9 +43,7 @@ def replacement(path: str, fsync: bool) -> Iterator[int]:
                 os.unlink(temporary)
             raise
         if fsync:
-            fsync_folder(folder)
-    finally:
-        os.close(fd)                                      # and with it the lock
+            os.fsync(folder_fd)
 
 
 def mode_of(target: str) -> int | None:
@@ -97,11 +99,3 @@ def sweep(folder: str) -> None:
                     os.unlink(path)
             finally:
                 os.close(fd)
-
-
-def fsync_folder(folder: str) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -13,7 +13,7 @@ import numpy as np
 
 from . import CheckpointError, header, transfer
 from .header import Tensor
-from .tree import decode, leaves, replaced
+from .tree import decode, replaced
 
 
 class File:
@@ -54,9 +54,10 @@ class File:
                                       else dict(self.tensors))
 
     def _bytes(self, count: int, offset: int) -> bytes:
-        buffer = np.empty(count, np.uint8)
-        transfer.full(os.preadv, self.fd, [buffer] if count else [], offset)
-        return buffer.tobytes()
+        found = os.pread(self.fd, count, offset)
+        if len(found) != count:
+            raise ValueError("the file was cut short while it was read")
+        return found
 
     def verify(self, tensors: list[Tensor] | None = None) -> None:
         """Reads every array, or some, and compares the checksums."""
@@ -79,7 +80,8 @@ class File:
         return sorted(tensors, key=lambda tensor: tensor.begin)
 
     def load(self, mmap: bool, verify: bool) -> dict[str, Any]:
-        tensors = [leaf for _, leaf in leaves(self.parts) if isinstance(leaf, Tensor)]
+        tensors: list[Tensor] = []
+        replaced(self.parts, tensors.append)
         if not mmap:
             arrays = self.fresh(tensors, verify)
         else:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .background import Saving
-    from .restore import Restored
+    from .restoring import Restored
 
 NAME = re.compile(r"checkpoint-([0-9]{6,})\.safetensors")
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ..torch_bridge import to_torch
-from . import load
+from . import CheckpointError, load
 from .background import save
 
 
@@ -21,7 +22,10 @@ def convert(source: str, target: str) -> None:
     if source.endswith(".safetensors"):
         torch.save(as_torch(load(source)), target)
         return
-    found = as_numpy(torch.load(source, map_location="cpu", weights_only=True))
+    try:
+        found = as_numpy(torch.load(source, map_location="cpu", weights_only=True))
+    except (pickle.UnpicklingError, RuntimeError) as fault:
+        raise CheckpointError(f"{source}: {fault}") from None
     save(target, found if isinstance(found, dict) and all(isinstance(key, str) for key in found) else {"value": found})
 
 

@@ -1,7 +1,6 @@
 """Moves arrays between memory and a file in pieces that stay in the cache while they are summed, over a few threads.
 
-A checksum costs about as much time as the copy from or into the page cache, so two threads that both sum and copy hide
-one behind the other.  Pieces are summed apart and their sums combined, so the result is the plain CRC-32 of the array.
+Pieces are summed apart, in any order, and their sums combined: the result is the plain CRC-32 of the array.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from .._core import crc_fold, crc_folds
 from .._threads import get_num_threads
 from .header import Tensor
 
@@ -24,6 +24,7 @@ PIECE = 1 << 20                      # bytes
 BUFFERS = 512                        # in one call of the system, which takes up to 1024
 THREADED = 8 << 20                   # bytes from which on threads pay
 MAX_THREADS = 4                      # more than these wait for the memory
+FOLDS = crc_folds()
 Batch = TypeVar("Batch")
 
 
@@ -169,7 +170,7 @@ class Sums:
         self.found: list[list[tuple[int, int, int]]] = [[] for _ in range(count)]
 
     def add(self, piece: Piece, buffer: Any) -> None:
-        self.found[piece.key].append((piece.offset, zlib.crc32(buffer), piece.nbytes))
+        self.found[piece.key].append((piece.offset, crc32(buffer), piece.nbytes))
 
     def results(self) -> list[int]:
         totals = []
@@ -179,6 +180,15 @@ class Sums:
                 total = times(shift(nbytes), total) ^ crc
             totals.append(total)
         return totals
+
+
+def crc32(buffer: Any) -> int:
+    """zlib's CRC-32 of bytes, several times as fast where the CPU multiplies polynomials."""
+    folded = buffer.nbytes & ~63 if FOLDS else 0
+    if folded < 1024:
+        return zlib.crc32(buffer)
+    rest = zlib.crc32(crc_fold(buffer[:folded]), 0xFFFFFFFF)      # the value of which a CRC-32 goes on from zero
+    return zlib.crc32(buffer[folded:], rest)
 
 
 def times(a: int, b: int) -> int:
