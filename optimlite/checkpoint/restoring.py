@@ -142,7 +142,7 @@ class Plan:
             self.reads.append((tensor, live))
         else:
             values = Stored(self.file, tensor, self.verify).read()
-            cast = _state_dict.lossless(values, live.dtype)
+            cast = lossless(values, live.dtype)
             if cast is None:
                 self.result.misshapen.append(f"{path} is {values.dtype} in the file and would lose values as "
                                              f"{live.dtype}")
@@ -181,3 +181,13 @@ class Undo:
         if kind is not None:
             for live, state in self.before:
                 live.load_state_dict(state)
+
+
+def lossless(array: np.ndarray, dtype: np.dtype) -> np.ndarray | None:
+    """The array in another dtype, or None if that changes a value."""
+    if array.dtype.kind == "c" and dtype.kind != "c":
+        return None
+    with np.errstate(all="ignore"):
+        cast = array.astype(dtype)
+        same = np.array_equal(cast.astype(array.dtype), array, equal_nan=array.dtype.kind not in "biu")
+    return cast if same else None
