@@ -7,7 +7,7 @@ SOURCES := setup.py pyproject.toml $(wildcard pyx/*) $(wildcard pyx/rules/*)
 TORCH := torch==2.13.0
 ARGS ?=
 
-.PHONY: demo test bench lint parity package clean
+.PHONY: demo test bench lint parity kill-test fuzz package clean
 
 demo: .venv/for-demo            ## train on handwritten digits; ARGS=--quick for a short run
 	$(BIN)/python examples/digits.py $(ARGS)
@@ -25,6 +25,13 @@ lint: .venv/for-lint            ## ruff, mypy, cython-lint
 
 parity: .venv/for-parity        ## against PyTorch 2.13.0, live
 	$(BIN)/python -m pytest tests/parity $(ARGS)
+
+kill-test: .venv/for-test       ## saves killed 1,000 times at random moments, 1,000 saves in the background
+	$(BIN)/python -m pytest -m long tests $(ARGS)
+
+fuzz: .venv/for-fuzz            ## atheris on the checkpoint reader for 5 minutes; ARGS=-runs=1000000 for a number
+	mkdir -p build/corpus && cp tests/fuzz/corpus/* build/corpus
+	$(BIN)/python tests/fuzz/checkpoint.py build/corpus -artifact_prefix=build/ $(or $(ARGS),-max_total_time=300)
 
 package: .venv/for-package      ## the sdist, the wheel built from it, its size, and a first step from a clean install
 	rm -rf dist
@@ -55,6 +62,9 @@ clean:
 
 .venv/for-parity: .venv/for-test
 	$(PIP) $(TORCH) && touch $@
+
+.venv/for-fuzz: .venv/for-test
+	$(PIP) '.[fuzz]' && touch $@
 
 .venv/for-package: .venv/bin/python
 	$(PIP) build && touch $@

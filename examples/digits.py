@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import pickle
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -76,21 +75,15 @@ class Training:
         return float(np.mean(losses))
 
     def save(self, path: Path) -> None:
-        checkpoint = {
-            "epoch": self.epoch,
-            "parameters": {p.name: p.data for p in self.model.parameters()},
-            "optimizer": self.optimizer.state_dict(),  # momentum, and the groups' hyper-parameters
-            "scheduler": self.scheduler.state_dict(),
-        }
-        path.write_bytes(pickle.dumps(checkpoint))
+        ol.save(path, **self.parts(), epoch=self.epoch)
 
-    def load(self, path: Path) -> None:
-        checkpoint = pickle.loads(path.read_bytes())  # a pickle can run code: load only what you wrote yourself
-        self.epoch = checkpoint["epoch"]
-        for p in self.model.parameters():
-            p.data = checkpoint["parameters"][p.name]  # copies into the memory that the optimizer knows
-        self.optimizer.load_state_dict(checkpoint["optimizer"])
-        self.scheduler.load_state_dict(checkpoint["scheduler"])
+    def restore(self, path: Path) -> None:
+        self.epoch = ol.restore(path, **self.parts())["epoch"]  # arrays go into the memory that the optimizer knows
+
+    def parts(self) -> dict[str, Any]:
+        """What the rest of the run depends on: weights, momentum and hyper-parameters, the schedule's progress."""
+        parameters = {p.name: p for p in self.model.parameters()}
+        return {"parameters": parameters, "optimizer": self.optimizer, "scheduler": self.scheduler}
 
     def bits(self) -> list[bytes]:
         """Everything that the rest of the run depends on, as bytes: equality means the same bits."""
@@ -182,7 +175,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "output", help="folder for what is written")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    checkpoint, picture = args.out / "digits.pkl", args.out / "digits.png"
+    checkpoint, picture = args.out / "digits.safetensors", args.out / "digits.png"
     epochs, timed_steps = (12, 200) if args.quick else (30, 1000)
     train_images, train_labels, test_images, test_labels = load_images()
 
@@ -200,7 +193,7 @@ def main() -> int:
     print(f"test accuracy {accuracy:.2%}: {'at least' if accurate else 'LESS THAN'} {WANTED_ACCURACY:.0%}")
 
     second = Training(seed=99, epochs=epochs)  # other weights: whatever agrees in the end came from the file
-    second.load(checkpoint)
+    second.restore(checkpoint)
     resumed = {e + 1: second.train_epoch(train_images, train_labels) for e in range(second.epoch, epochs)}
     exact = second.bits() == run.bits()
     print(f"resumed from {checkpoint}: {'the same' if exact else 'OTHER'} bits as the uninterrupted run")
