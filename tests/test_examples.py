@@ -161,15 +161,15 @@ def test_digits_fails_if_one_bit_differs(
     small_digits: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(small_digits, "WANTED_ACCURACY", 0)
-    load = small_digits.Training.load
+    restore = small_digits.Training.restore
 
-    def load_almost(training: Any, path: Path) -> None:
-        load(training, path)
+    def restore_almost(training: Any, path: Path) -> None:
+        restore(training, path)
         momentum = training.optimizer.state["0.weight"]["momentum_buffer"]
         momentum.ravel().view(np.uint32)[momentum.argmax()] ^= 1
 
     assert small_digits.main() == 0
-    monkeypatch.setattr(small_digits.Training, "load", load_almost)
+    monkeypatch.setattr(small_digits.Training, "restore", restore_almost)
     assert small_digits.main() == 1
     assert "OTHER bits as the uninterrupted run" in capsys.readouterr().out
 

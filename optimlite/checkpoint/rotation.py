@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .background import Saving
     from .restoring import Restored
 
-NAME = re.compile(r"checkpoint-([0-9]{6,})\.safetensors")
+NAME = r"checkpoint-([0-9]{6,})\.safetensors"
 
 
 class Checkpoints:
@@ -53,7 +53,7 @@ class Checkpoints:
                                  f"got {value!r}") from None
             parts[self.metric] = number
         paths = self.paths
-        last = int(NAME.fullmatch(os.path.basename(paths[-1]))[1]) if paths else 0      # type: ignore[index]
+        last = int(re.fullmatch(NAME, os.path.basename(paths[-1]))[1]) if paths else 0      # type: ignore[index]
         path = os.path.join(self.folder, f"checkpoint-{last + 1:06d}.safetensors")
         return save(path, parts, fsync=fsync, background=background, progress=progress, after=self._rotate)
 
@@ -77,7 +77,7 @@ class Checkpoints:
     @property
     def paths(self) -> list[str]:
         """All checkpoints, the oldest first."""
-        found = [(int(match[1]), name) for name in os.listdir(self.folder) if (match := NAME.fullmatch(name))]
+        found = [(int(match[1]), name) for name in os.listdir(self.folder) if (match := re.fullmatch(NAME, name))]
         return [os.path.join(self.folder, name) for _, name in sorted(found)]
 
     @property
