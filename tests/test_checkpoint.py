@@ -272,6 +272,28 @@ def test_objects_with_a_state_dict_are_put_back_together_or_not_at_all(tmp_path:
     assert one.count == 5
 
 
+def test_averages_are_restored_in_place(tmp_path: Path) -> None:
+    def average(value: float, updates: int) -> tuple[ol.Average, np.ndarray]:
+        W = np.full((3, 4), value, np.float32)
+        made = ol.Average({"W": W}, decay=0.5)
+        for _ in range(updates):
+            made.update()
+            W += 1
+        return made, W
+
+    saved, _ = average(1.0, 3)
+    ol.save(tmp_path / "a", average=saved)
+    live, _ = average(7.0, 1)
+    memory = live.averages[0].ctypes.data
+    ol.restore(tmp_path / "a", average=live)
+    assert same(live.state_dict(), saved.state_dict())
+    assert live.averages[0].ctypes.data == memory
+    other = ol.Average({"W": np.ones((4, 3), np.float32)}, decay=0.9)
+    with pytest.raises(ValueError, match="average of 'W' must be"):
+        ol.restore(tmp_path / "a", average=other)
+    assert other.n_averaged == 0
+
+
 def test_values_are_cast_only_where_none_is_lost(tmp_path: Path) -> None:
     ol.save(tmp_path / "a", part=np.array([1.0, np.nan, 0.5]))
     live = np.zeros(3, np.float32)

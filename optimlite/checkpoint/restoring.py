@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from .. import _state_dict
+from ..average import Average
 from ..lr_scheduler.base import LRScheduler
 from ..optimizer import Optimizer
 from ..parameter import Parameter
 from .header import Tensor
 from .reader import File
-from .tree import leaves, replaced
+from .tree import leaves, replaced, state_of
 
 
 class Restored(dict[str, Any]):
@@ -107,8 +108,14 @@ class Plan:
         self.commits.append(commit)
 
     def _object(self, name: str, live: Any, saved: Any) -> None:
-        tensors = [leaf for _, leaf in leaves(saved) if isinstance(leaf, Tensor)]
-        arrays = self.file.fresh(tensors, self.verify)
+        tensors = {path: leaf for path, leaf in leaves(saved) if isinstance(leaf, Tensor)}
+        places = dict(leaves(state_of(live))) if isinstance(live, Average) else {}
+        direct = {path: tensor for path, tensor in tensors.items() if isinstance(places.get(path), np.ndarray)
+                  and (places[path].shape, places[path].dtype) == (tensor.shape, tensor.dtype)}
+        arrays = self.file.fresh([tensor for path, tensor in tensors.items() if path not in direct], self.verify)
+        # An average checks and loads its own arrays, which changes nothing, and they are read into later.
+        arrays.update({tensor.name: places[path] for path, tensor in direct.items()})
+        self.reads.extend((tensor, places[path]) for path, tensor in direct.items())
         state = replaced(saved, lambda tensor: arrays[tensor.name])
         if isinstance(live, LRScheduler):
             try:
@@ -172,7 +179,7 @@ class Undo:
         self.before: list[tuple[Any, Any]] = []
 
     def add(self, live: Any) -> None:
-        self.before.append((live, live.state_dict()))
+        self.before.append((live, state_of(live)))
 
     def __enter__(self) -> Undo:
         return self

@@ -51,11 +51,12 @@ def encode(parts: Mapping[str, Any]) -> Encoded:
 
 def state_of(part: Any) -> Any:
     """What is saved of a part: the live state of what has one, itself otherwise."""
+    from ..average import Average
     from ..optimizer import Optimizer
 
     if not hasattr(part, "state_dict"):
         return part
-    return part.state_dict(copy=False) if isinstance(part, Optimizer) else part.state_dict()
+    return part.state_dict(copy=False) if isinstance(part, (Average, Optimizer)) else part.state_dict()
 
 
 def _encode(node: Any, path: str, encoded: Encoded) -> Any:
