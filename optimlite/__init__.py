@@ -8,12 +8,12 @@ from .adam import Adam, AdamW
 from .adamax import Adamax
 from .asgd import ASGD
 from .average import Average
+from .checkpoint import CheckpointError, Checkpoints, load, restore, save
 from .denormals import get_flush_denormal, set_flush_denormal
 from .gradients import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
 from .groups import group_by_name
 from .hooks import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from .nadam import NAdam
-from .checkpoint import CheckpointError, Checkpoints, load, restore, save
 from .optimizer import Optimizer
 from .parameter import Parameter
 from .radam import RAdam
@@ -53,7 +53,6 @@ __all__ = [
     "get_total_norm",
     "set_flush_denormal",
     "load",
-    "lr_scheduler",
     "restore",
     "save",
     "set_num_threads",
