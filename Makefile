@@ -21,7 +21,7 @@ bench: .venv/for-bench          ## the benchmark table; ARGS=--quick, --json FIL
 lint: .venv/for-lint            ## ruff, mypy, cython-lint
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/cython-lint pyx
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint pyx          # it calls pycodestyle by name
 
 parity: .venv/for-parity        ## against PyTorch 2.13.0, live
 	$(BIN)/python -m pytest tests/parity $(ARGS)
