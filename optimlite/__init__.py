@@ -1,6 +1,6 @@
 """optimlite: torch.optim for NumPy, with compiled update rules."""
 
-from . import lr_scheduler
+from . import line_search, lr_scheduler
 from ._threads import get_num_threads, set_num_threads
 from .adadelta import Adadelta
 from .adagrad import Adagrad
@@ -9,10 +9,13 @@ from .adamax import Adamax
 from .asgd import ASGD
 from .average import Average
 from .checkpoint import CheckpointError, Checkpoints, load, restore, save
+from .conjugate_gradient import ConjugateGradient
 from .denormals import get_flush_denormal, set_flush_denormal
 from .gradients import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
 from .groups import group_by_name
 from .hooks import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from .lbfgs import LBFGS
+from .minimize import minimize
 from .nadam import NAdam
 from .optimizer import Optimizer
 from .parameter import Parameter
@@ -39,6 +42,8 @@ __all__ = [
     "SGD",
     "CheckpointError",
     "Checkpoints",
+    "ConjugateGradient",
+    "LBFGS",
     "Optimizer",
     "Parameter",
     "clip_grad_norm_",
@@ -55,6 +60,9 @@ __all__ = [
     "load",
     "restore",
     "save",
+    "line_search",
+    "lr_scheduler",
+    "minimize",
     "set_num_threads",
     "to_torch",
 ]

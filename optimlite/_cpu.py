@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from ._core import Map, Reduction, Rule, cpu_supports
+from ._core import Kernel, Map, Reduction, Rule, cpu_supports
 
 LEVELS = ("baseline", "v3", "v4")        # x86-64's micro-architecture levels; the baseline is every other CPU's too
 TYPES = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
@@ -76,3 +76,11 @@ def reduction(name: str, dtype: np.dtype) -> Reduction:
 
 def map_of(name: str, dtype: np.dtype) -> Map:
     return maps(dtype, level)[name]
+
+
+@cache
+def algebra(name: str, level: str) -> tuple[Kernel, Kernel]:
+    """A kernel of vector algebra for float32 and float64."""
+    single, double = (importlib.import_module(f"{__package__}._kernels_{kind}_{level}").ALGEBRA[name]
+                      for kind in TYPES.values())
+    return Kernel(*single), Kernel(*double)

@@ -18,6 +18,7 @@ cdef dict COMMON = common_fields
 
 include "vector.pxi"
 include "inplace.pxi"
+include "algebra.pxi"
 include "rules/sgd.pxi"
 include "rules/adam.pxi"
 include "rules/average.pxi"

@@ -40,3 +40,9 @@ cdef inline real maximum(real a, real b) noexcept nogil:
 cdef inline real sign(real x) noexcept nogil:
     # torch's sign: 0 for NaN
     return <real> (x > <real> 0) - <real> (x < <real> 0)
+
+
+cdef inline real minimum(real a, real b) noexcept nogil:
+    # numpy's minimum, likewise
+    cdef real smaller = a if a < b else b
+    return a if a != a else smaller

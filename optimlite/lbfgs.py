@@ -1,0 +1,191 @@
+"""L-BFGS: quasi-Newton steps from the last changes of the gradient, with a line search and, optionally, bounds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from . import _check
+from ._descent import Descent, Result, Run, Workspace, count, optional_count, optional_search
+from ._torch_wolfe import torch_strong_wolfe
+from ._vectors import Space, Vector, two_loops
+from .line_search import Found, Phi
+from .parameter import Parameter
+
+
+class History:
+    """The last pairs (s, y) and their products, so that a direction takes two passes over them and no more.
+
+    -H g = -gamma g + sum a_i s_i + b_i y_i, where the two-loop recursion runs on the products alone (the compact
+    representation of Byrd, Nocedal & Schnabel 1994).
+    """
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self.pairs: list[tuple[Vector, Vector]] = []     # by slot
+        self.order: list[int] = []                       # slots from the oldest pair to the newest
+        self.sy, self.yy = np.zeros((0, 0)), np.zeros((0, 0))
+        self.taken = 0                                   # how many pairs there ever were: numbers them in the state
+
+    def spare(self, size: int) -> int:
+        """A slot for the next pair: one more than `size`, so that a pair can be refused after it was computed."""
+        while len(self.order) > size:
+            self.order.pop(0)
+        unused = [slot for slot in range(len(self.pairs)) if slot not in self.order]
+        if unused:
+            return unused[0]
+        self.pairs.append((self.space.empty(), self.space.empty()))
+        n = len(self.pairs)
+        if n > len(self.sy):
+            self.sy, self.yy = (np.pad(a, (0, max(8, n))) for a in (self.sy, self.yy))
+        return n - 1
+
+    def push(self, slot: int, size: int) -> None:
+        self.order.append(slot)
+        if len(self.order) > size:
+            self.order.pop(0)
+        self.taken += 1
+
+    def rows(self) -> list[Vector]:
+        return [self.pairs[slot][side] for side in (0, 1) for slot in self.order]
+
+    def products(self, vector: Vector, newest: bool) -> tuple[list[float], list[float]]:
+        """s.vector and y.vector for every pair; enters the products of the newest y on the way, if asked."""
+        y = self.pairs[self.order[-1]][1] if newest else vector
+        mine, others = self.space.gram(vector, y, self.rows())
+        if newest:
+            self.enter(self.order[-1], others)
+        n = len(self.order)
+        return mine[:n], mine[n:]
+
+    def enter(self, slot: int, products: list[float]) -> None:
+        n = len(self.order)
+        for k, other in enumerate(self.order):
+            self.sy[other, slot] = products[k]
+            self.yy[other, slot] = self.yy[slot, other] = products[n + k]
+
+    def direction(self, out: Vector, g: Vector, newest: bool) -> tuple[float, float]:
+        """out = -H g; returns g.out and max |out|."""
+        if not self.order:
+            return self.space.combine(out, g, -1.0)
+        sg, yg = self.products(g, newest)
+        last = self.order[-1]
+        gamma = float(self.sy[last, last] / self.yy[last, last])
+        a, b = two_loops(self.sy, self.yy, sg, yg, self.order, gamma)
+        return self.space.combine(out, g, -gamma, self.rows(), a + b)
+
+
+class LBFGSWorkspace(Workspace):
+    def __init__(self, parameters: list[Parameter]) -> None:
+        super().__init__(parameters)
+        self.history = History(self.space)
+
+
+class Names:
+    """The names that the state can have: pairs are numbered through."""
+
+    def __init__(self, *fixed: str) -> None:
+        self.fixed = fixed
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.fixed or (isinstance(key, str) and re.fullmatch(r"[sy]_\d+", key) is not None)
+
+
+class LBFGS(Descent):
+    """Limited-memory BFGS (Liu & Nocedal 1989), with torch's surface and, with torch's options, torch's iterates.
+
+        d = -H g,  H from the last `history_size` pairs s = x' - x, y = g' - g         x = x + t * d
+
+    `step(closure)` runs `max_iter` iterations.  `line_search_fn`: None takes t = lr (lr * min(1, 1 / sum|g|) at first);
+    "strong_wolfe" is torch's search; "nocedal_wright"; "hager_zhang", which suits float32 best; "backtracking"; or any
+    function of `optimlite.line_search`.  `max_eval` is never exceeded; None is torch's max_iter * 5 // 4, and the one
+    more that torch takes to end a search.  Stops at max|g| <= `tolerance_grad`, max|t d| <= `tolerance_change`,
+    |loss change| < `tolerance_change`, or a slope above -`tolerance_change`.
+
+    `bounds`: a pair (low, high), a dict of pairs by name, or a list of pairs; directions are then projected onto the
+    box (two-metric projection, Bertsekas 1982), and the parameters are moved into it first.  `maximize` ascends.
+    `callback(result)` is called after each iteration; True or StopIteration stops.  `result` tells how a step went.
+
+    Groups share everything but `lr`, whose ratios scale the variables.  float32 and float64 parameters may be mixed;
+    sums are in double.  The memory is 2 * (history_size + 1) + 5 vectors, taken as the history grows.
+    State: `n_iter`, `func_evals`, `t`, `direction`, `prev_grad`, and the pairs `s_0`, `y_0`, `s_1`, ….
+    Raises ValueError for hyper-parameters out of range, or that differ between groups.
+    """
+
+    checks = {"lr": _check.nonnegative, "max_iter": count, "max_eval": optional_count,
+              "tolerance_grad": _check.nonnegative, "tolerance_change": _check.nonnegative, "history_size": count,
+              "line_search_fn": optional_search, "maximize": _check.flag}
+    scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0}
+    state_names: ClassVar[Any] = Names("n_iter", "func_evals", "t", "direction", "prev_grad")
+
+    def __init__(self, params: Any, lr: float = 1, max_iter: int = 20, max_eval: int | None = None,
+                 tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, history_size: int = 100,
+                 line_search_fn: str | Callable[..., Found] | None = None, *, maximize: bool = False,
+                 bounds: Any = None, callback: Callable[[Result], Any] | None = None) -> None:
+        super().__init__(params, dict(
+            lr=lr, max_iter=max_iter, max_eval=max_eval, tolerance_grad=tolerance_grad,
+            tolerance_change=tolerance_change, history_size=history_size, line_search_fn=line_search_fn,
+            maximize=maximize), bounds, callback)
+
+    def workspace(self, parameters: list[Parameter]) -> LBFGSWorkspace:
+        return LBFGSWorkspace(parameters)
+
+    def torchs(self, run: Run) -> bool:
+        """Whether the options are torch's, which decide by torch's rules then."""
+        return run.group["line_search_fn"] in (None, "strong_wolfe") and run.box is None
+
+    def direction(self, run: Run) -> tuple[float, float]:
+        work, size = run.work, run.group["history_size"]
+        history, newest = work.history, False
+        if work.pending:
+            slot = history.spare(size)
+            s, y = history.pairs[slot]
+            step = float(work.scalars["t"])
+            sy, yy, ss = run.space.pair(s, y, step, work.d, work.g, work.previous, run.box is not None)
+            work.pending = False
+            # torch's threshold is absolute; ours asks for an angle that the type can resolve
+            newest = sy > 1e-10 if self.torchs(run) else sy > run.space.eps * np.sqrt(ss * yy) > 0.0
+            if newest:
+                history.push(slot, size)
+        slope, largest = history.direction(work.d, run.descent, newest)
+        if run.box:
+            slope, largest = run.space.turn_inward(work.d, work.g, run.box)
+        return slope, largest
+
+    def restart(self, run: Run) -> bool:
+        had = bool(run.work.history.order) and not self.torchs(run)
+        if had:
+            run.work.history.order.clear()
+        return had
+
+    def first_trial(self, run: Run, slope: float) -> float:
+        fresh = not run.work.history.order if not self.torchs(run) else run.work.scalars["n_iter"] == 1
+        lr: float = run.group["lr"]
+        return min(1.0, 1.0 / run.seen.total) * lr if fresh else lr
+
+    def search(self, run: Run, phi: Phi, slope: float, step: float, largest: float, max_evals: int) -> Found:
+        if run.group["line_search_fn"] == "strong_wolfe" and self.torchs(run):
+            return torch_strong_wolfe(phi, run.loss, slope, step, largest=largest, max_evals=max_evals,
+                                      tolerance_change=run.group["tolerance_change"])
+        return super().search(run, phi, slope, step, largest, max_evals)
+
+    def vectors(self, work: Any) -> dict[str, Vector]:
+        history, found = work.history, super().vectors(work)
+        for number, slot in enumerate(history.order, history.taken - len(history.order)):
+            found[f"s_{number}"], found[f"y_{number}"] = history.pairs[slot]
+        return found
+
+    def adopt(self, work: Any, names: Iterable[str]) -> None:
+        super().adopt(work, names)
+        history = work.history
+        numbers = sorted(int(name[2:]) for name in names if name.startswith("s_"))
+        for slot, number in enumerate(numbers):
+            history.pairs.append((work.adopt(f"s_{number}", self), work.adopt(f"y_{number}", self)))
+            history.order.append(slot)
+            history.taken = number + 1
+        history.sy, history.yy = np.zeros((2, len(numbers), len(numbers)))
+        for slot, (_, y) in enumerate(history.pairs):    # the same bits as when each pair was new
+            history.enter(slot, history.space.gram(y, y, history.rows())[1])

@@ -1,0 +1,300 @@
+# Vector algebra over one block of elements: each kernel reads its vectors once and leaves its sums in double.
+#
+# A kernel gets the addresses of its vectors in the block (outputs first), coefficients, and the place for its results:
+# sums, then maxima.  It works tile by tile, so that what one loop wrote is still in the cache for the next.
+
+cdef enum:
+    HALF = LANES // 2
+    TILE = 1024                  # a multiple of LANES; part of the definition of a result's bits
+
+ALGEBRA = {}                     # name: (capsule, sums, sums per row, maxima, item size)
+
+
+cdef inline double fold(double* lane) noexcept nogil:
+    cdef int j, width = HALF // 2
+    while width > 0:
+        for j in range(width):
+            lane[j] = lane[j] + lane[j + width]
+        width = width // 2
+    return lane[0]
+
+
+cdef inline double largest(const real* x, Py_ssize_t n) noexcept nogil:
+    # max_abs, four times as fast where all is finite: without NaN the comparison is one instruction
+    cdef real lane[LANES]
+    cdef real zero[LANES]
+    cdef real result = <real> 0, sum = <real> 0
+    cdef Py_ssize_t i, whole = n - n % LANES
+    cdef int j
+    for j in range(LANES):
+        lane[j] = <real> 0
+        zero[j] = <real> 0
+    for i in range(n // LANES):
+        for j in range(LANES):
+            lane[j] = fabs(x[i * LANES + j]) if fabs(x[i * LANES + j]) > lane[j] else lane[j]
+        for j in range(LANES):
+            zero[j] = zero[j] + (<real> 0) * x[i * LANES + j]
+    for i in range(whole, n):
+        lane[i - whole] = fabs(x[i]) if fabs(x[i]) > lane[i - whole] else lane[i - whole]
+        zero[i - whole] = zero[i - whole] + (<real> 0) * x[i]
+    for j in range(LANES):
+        result = lane[j] if lane[j] > result else result
+        sum = sum + zero[j]
+    return <double> result if sum == <real> 0 else max_abs(x, x, n)
+
+
+cdef inline double worse(double a, double b) noexcept nogil:
+    return b if b > a or b != b else a           # NaN wins
+
+
+cdef void observe(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
+    # g = c0 * u;  g.d, g.g, sum |g|; max |g|
+    cdef real* g
+    cdef const real* u
+    cdef const real* d
+    cdef real scale = <real> c[0]
+    cdef Py_ssize_t tile, at, i, m
+    for tile in range((n + TILE - 1) // TILE):
+        at = tile * TILE
+        m = min(<Py_ssize_t> TILE, n - at)
+        g, u, d = (<real*> v[0]) + at, (<const real*> v[1]) + at, (<const real*> v[2]) + at
+        for i in range(m):
+            g[i] = scale * u[i]
+        out[0] += total(product, g, d, m)
+        out[1] += total(product, g, g, m)
+        out[2] += total(magnitude, g, g, m)
+        out[3] = worse(out[3], largest(g, m))
+
+
+cdef void move(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
+    # p = x + c0 * d
+    cdef real_array p = <real*> v[0]
+    cdef const_real_array x = <const real*> v[1]
+    cdef const_real_array d = <const real*> v[2]
+    cdef real t = <real> c[0]
+    cdef Py_ssize_t i
+    for i in range(n):
+        p[i] = x[i] + t * d[i]
+
+
+cdef void move_within(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
+    # p = x + c0 * d, projected onto [low, high]
+    cdef real_array p = <real*> v[0]
+    cdef const_real_array x = <const real*> v[1]
+    cdef const_real_array d = <const real*> v[2]
+    cdef const_real_array low = <const real*> v[3]
+    cdef const_real_array high = <const real*> v[4]
+    cdef real t = <real> c[0], value
+    cdef Py_ssize_t i
+    for i in range(n):
+        value = x[i] + t * d[i]
+        value = low[i] if value < low[i] else value
+        p[i] = high[i] if value > high[i] else value
+
+
+cdef void slope_within(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
+    # g.d over the elements that still move at p: the others have run into their bound
+    cdef real masked[TILE]
+    cdef const real* g
+    cdef const real* d
+    cdef const real* p
+    cdef const real* low
+    cdef const real* high
+    cdef Py_ssize_t tile, at, i, m
+    for tile in range((n + TILE - 1) // TILE):
+        at = tile * TILE
+        m = min(<Py_ssize_t> TILE, n - at)
+        g, d, p = (<const real*> v[0]) + at, (<const real*> v[1]) + at, (<const real*> v[2]) + at
+        low, high = (<const real*> v[3]) + at, (<const real*> v[4]) + at
+        for i in range(m):
+            masked[i] = <real> 0 if (d[i] < <real> 0 and p[i] <= low[i]) or (d[i] > <real> 0 and p[i] >= high[i]) \
+                else d[i]
+        out[0] += total(product, g, masked, m)
+
+
+cdef void free_gradient(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
+    # f = g, but 0 where a bound stops the descent;  f.f, sum |f|; max |P(x - g) - x|
+    cdef real projected[TILE]
+    cdef real* f
+    cdef const real* g
+    cdef const real* x
+    cdef const real* low
+    cdef const real* high
+    cdef real value
+    cdef Py_ssize_t tile, at, i, m
+    for tile in range((n + TILE - 1) // TILE):
+        at = tile * TILE
+        m = min(<Py_ssize_t> TILE, n - at)
+        f, g, x = (<real*> v[0]) + at, (<const real*> v[1]) + at, (<const real*> v[2]) + at
+        low, high = (<const real*> v[3]) + at, (<const real*> v[4]) + at
+        for i in range(m):
+            value = g[i]
+            f[i] = <real> 0 if (value > <real> 0 and x[i] <= low[i]) or (value < <real> 0 and x[i] >= high[i]) \
+                else value
+            value = minimum(maximum(value, x[i] - high[i]), x[i] - low[i])
+            projected[i] = value
+        out[0] += total(product, f, f, m)
+        out[1] += total(magnitude, f, f, m)
+        out[2] = worse(out[2], largest(projected, m))
+
+
+cdef void turn_inward(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
+    # d = 0 where it leaves the box at once, or where a bound stops the descent;  g.d; max |d|
+    cdef real* d
+    cdef const real* g
+    cdef const real* x
+    cdef const real* low
+    cdef const real* high
+    cdef Py_ssize_t tile, at, i, m
+    for tile in range((n + TILE - 1) // TILE):
+        at = tile * TILE
+        m = min(<Py_ssize_t> TILE, n - at)
+        d, g, x = (<real*> v[0]) + at, (<const real*> v[1]) + at, (<const real*> v[2]) + at
+        low, high = (<const real*> v[3]) + at, (<const real*> v[4]) + at
+        for i in range(m):
+            d[i] = <real> 0 if (x[i] <= low[i] and (g[i] > <real> 0 or d[i] < <real> 0)) or (
+                x[i] >= high[i] and (g[i] < <real> 0 or d[i] > <real> 0)) else d[i]
+        out[0] += total(product, g, d, m)
+        out[1] = worse(out[1], largest(d, m))
+
+
+cdef void pair(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
+    # s = c0 * d, y = g - h;  s.y, y.y, s.s.  With c1, y = 0 where s = 0: a variable that rests at its bound.
+    cdef real* s
+    cdef real* y
+    cdef const real* d
+    cdef const real* g
+    cdef const real* h
+    cdef real t = <real> c[0]
+    cdef bint rest = c[1] != 0.0
+    cdef Py_ssize_t tile, at, i, m
+    for tile in range((n + TILE - 1) // TILE):
+        at = tile * TILE
+        m = min(<Py_ssize_t> TILE, n - at)
+        s, y, d = (<real*> v[0]) + at, (<real*> v[1]) + at, (<const real*> v[2]) + at
+        g, h = (<const real*> v[3]) + at, (<const real*> v[4]) + at
+        for i in range(m):
+            s[i] = t * d[i]
+            y[i] = <real> 0 if rest and s[i] == <real> 0 else g[i] - h[i]
+        out[0] += total(product, s, y, m)
+        out[1] += total(product, y, y, m)
+        out[2] += total(product, s, s, m)
+
+
+cdef void change(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
+    # y = g - h;  y.g, y.d, y.y, h.g, h.h, d.d
+    cdef real y[TILE]
+    cdef const real* g
+    cdef const real* h
+    cdef const real* d
+    cdef Py_ssize_t tile, at, i, m
+    for tile in range((n + TILE - 1) // TILE):
+        at = tile * TILE
+        m = min(<Py_ssize_t> TILE, n - at)
+        g, h, d = (<const real*> v[0]) + at, (<const real*> v[1]) + at, (<const real*> v[2]) + at
+        for i in range(m):
+            y[i] = g[i] - h[i]
+        out[0] += total(product, y, g, m)
+        out[1] += total(product, y, d, m)
+        out[2] += total(product, y, y, m)
+        out[3] += total(product, h, g, m)
+        out[4] += total(product, h, h, m)
+        out[5] += total(product, d, d, m)
+
+
+cdef inline void widen(const real* a, double* wide, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        wide[i] = <double> a[i]
+
+
+cdef inline void inner_pair(const real* row, const double* a, const double* b, Py_ssize_t n, double* out) noexcept nogil:
+    # out += row.a, row.b: half the lanes of `total` for each, which is what fits into the registers
+    cdef double lane[LANES]
+    cdef Py_ssize_t i, whole = n - n % HALF
+    cdef int j
+    for j in range(LANES):
+        lane[j] = 0.0
+    for i in range(n // HALF):
+        for j in range(HALF):
+            lane[j] = lane[j] + (<double> row[i * HALF + j]) * a[i * HALF + j]
+        for j in range(HALF):
+            lane[HALF + j] = lane[HALF + j] + (<double> row[i * HALF + j]) * b[i * HALF + j]
+    for i in range(whole, n):
+        lane[i - whole] = lane[i - whole] + (<double> row[i]) * a[i]
+        lane[HALF + i - whole] = lane[HALF + i - whole] + (<double> row[i]) * b[i]
+    out[0] += fold(lane)
+    out[1] += fold(lane + HALF)
+
+
+cdef void gram(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
+    # row.a, row.b for every row: v = a, b, rows...
+    cdef double a[TILE]
+    cdef double b[TILE]
+    cdef Py_ssize_t tile, at, k, m
+    for tile in range((n + TILE - 1) // TILE):
+        at = tile * TILE
+        m = min(<Py_ssize_t> TILE, n - at)
+        widen((<const real*> v[0]) + at, a, m)
+        widen((<const real*> v[1]) + at, b, m)
+        for k in range(2, count):
+            inner_pair((<const real*> v[k]) + at, a, b, m, out + 2 * (k - 2))
+
+
+cdef inline void add_one(double* acc, const real* a, double x, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        acc[i] = acc[i] + x * (<double> a[i])
+
+
+cdef inline void add_four(double* acc, const real* a, const real* b, const real* c, const real* d, const double* x,
+                          Py_ssize_t n) noexcept nogil:
+    cdef double x0 = x[0], x1 = x[1], x2 = x[2], x3 = x[3]
+    cdef Py_ssize_t i
+    for i in range(n):
+        acc[i] = (((acc[i] + x0 * (<double> a[i])) + x1 * (<double> b[i])) + x2 * (<double> c[i])) + x3 * (<double> d[i])
+
+
+cdef void combine(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
+    # d = c0 * g + c1 * row1 + ..., summed in double and rounded once;  g.d; max |d|.  d may be one of the rows.
+    cdef double acc[TILE]
+    cdef real* d
+    cdef const real* g
+    cdef Py_ssize_t tile, at, i, k, m
+    for tile in range((n + TILE - 1) // TILE):
+        at = tile * TILE
+        m = min(<Py_ssize_t> TILE, n - at)
+        d, g = (<real*> v[0]) + at, (<const real*> v[1]) + at
+        for i in range(m):
+            acc[i] = c[0] * (<double> g[i])
+        k = 2
+        while k + 4 <= count:
+            add_four(acc, (<const real*> v[k]) + at, (<const real*> v[k + 1]) + at, (<const real*> v[k + 2]) + at,
+                     (<const real*> v[k + 3]) + at, c + k - 1, m)
+            k += 4
+        while k < count:
+            add_one(acc, (<const real*> v[k]) + at, c[k - 1], m)
+            k += 1
+        for i in range(m):
+            d[i] = <real> acc[i]
+        out[0] += total(product, g, d, m)
+        out[1] = worse(out[1], largest(d, m))
+
+
+ctypedef void (*Algebra)(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil
+
+
+cdef void bind_algebra(str name, Algebra run, int sums, int per_row, int maxima):
+    ALGEBRA[name] = PyCapsule_New(<void*> run, "optimlite.algebra", NULL), sums, per_row, maxima, sizeof(real)
+
+
+bind_algebra("observe", observe, 3, 0, 1)
+bind_algebra("move", move, 0, 0, 0)
+bind_algebra("move_within", move_within, 0, 0, 0)
+bind_algebra("slope_within", slope_within, 1, 0, 0)
+bind_algebra("free_gradient", free_gradient, 2, 0, 1)
+bind_algebra("turn_inward", turn_inward, 1, 0, 1)
+bind_algebra("pair", pair, 3, 0, 0)
+bind_algebra("change", change, 6, 0, 0)
+bind_algebra("gram", gram, 0, 2, 0)
+bind_algebra("combine", combine, 1, 0, 1)
