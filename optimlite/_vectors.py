@@ -135,7 +135,7 @@ class Space:
         return self.run("slope_within", [gradient, direction, self.x, *box])[0]
 
     def free_gradient(self, out: Vector, gradient: Vector, box: tuple[Vector, Vector]) -> Seen:
-        """out = gradient, but 0 where a bound stops the descent; `largest` is of P(x - g) - x, the projected gradient."""
+        """out = gradient, but 0 where a bound stops the descent; `largest` is max |P(x - g) - x|."""
         square, total, largest = self.run("free_gradient", [out, gradient, self.x, *box])
         return Seen(math.nan, square, total, largest)
 

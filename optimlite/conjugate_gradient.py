@@ -80,8 +80,8 @@ class ConjugateGradient(Descent):
     `beta`: "polak-ribiere+", "fletcher-reeves", "hestenes-stiefel", "dai-yuan" or "hager-zhang".  `line_search_fn`:
     "strong_wolfe" (c2 = 0.1), "hager_zhang" (c1 = 0.4, c2 = 0.1), "backtracking", or any function of
     `optimlite.line_search`.  The direction restarts at -g after `restart_every` iterations (None: as many as there are
-    unknowns), where it doesn't descend, and for "fletcher-reeves" and "dai-yuan" where successive gradients are far from
-    orthogonal (Powell 1977).
+    unknowns), where it doesn't descend, and for "fletcher-reeves" and "dai-yuan" where successive gradients are far
+    from orthogonal (Powell 1977).
 
     `lr` scales the first trial step of the first iteration; later trials come from the step before.  Ratios of `lr`
     between groups scale the variables.  `max_eval` (None: 3 * max_iter), the other hyper-parameters, `result` and what

@@ -41,15 +41,15 @@ def minimize(fun: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), metho
     """Minimizes a function of one array by "lbfgs" or "cg", with scipy.optimize.minimize's arguments and result.
 
     `fun(x, *args)` returns (loss, gradient), or the loss alone if `jac(x, *args)` returns the gradient.  `x0`: an array
-    of any shape; float32 stays float32 throughout, everything else becomes float64.  It isn't changed, and `fun` gets one
-    and the same array each time, to be read only.  `bounds`: a pair (low, high), a list of such pairs, one an element, or
-    an object with `lb` and `ub`; only for "lbfgs".  `tol` is `tolerance_grad` (1e-5).  `callback(x)` is called after each
-    iteration with a copy; `callback(intermediate_result)`, by this name, gets x and fun as scipy's does; True or
-    StopIteration stops.
+    of any shape; float32 stays float32 throughout, everything else becomes float64.  It isn't changed, and `fun` gets
+    one and the same array each time, to be read only.  `bounds`: a pair (low, high), a list of such pairs, one an
+    element, or an object with `lb` and `ub`; only for "lbfgs".  `tol` is `tolerance_grad` (1e-5).  `callback(x)` is
+    called after each iteration with a copy; `callback(intermediate_result)`, by this name, gets x and fun as scipy's
+    does; True or StopIteration stops.
 
     The line search is "nocedal_wright", and "hager_zhang" for float32; the history has 10 pairs.  `options`: those of
-    LBFGS and ConjugateGradient, and scipy's maxiter, maxfun, gtol, maxcor, xtol.  `max_iter` is 15,000 and `max_eval` 10
-    times as much unless given.  A run that doesn't converge isn't an error: see `success` and `message`.
+    LBFGS and ConjugateGradient, and scipy's maxiter, maxfun, gtol, maxcor, xtol.  `max_iter` is 15,000 and `max_eval`
+    10 times as much unless given.  A run that doesn't converge isn't an error: see `success` and `message`.
     """
     if method not in METHODS:
         raise ValueError(f"`method` must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
@@ -102,8 +102,8 @@ def translated(options: Mapping[str, Any], make: Any) -> dict[str, Any]:
 def elementwise(bounds: Any, x: np.ndarray) -> tuple[Any, Any]:
     """Bounds as two arrays of x's shape, or two numbers."""
     if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
-        low, high = (np.asarray(limit, x.dtype) for limit in (bounds.lb, bounds.ub))
-        return low.reshape(x.shape) if low.size == x.size else low, high.reshape(x.shape) if high.size == x.size else high
+        low, high = (np.broadcast_to(np.ravel(limit), x.size).reshape(x.shape) for limit in (bounds.lb, bounds.ub))
+        return low, high
     if isinstance(bounds, tuple) and len(bounds) == 2 and not any(isinstance(b, (tuple, list)) for b in bounds):
         return bounds
     if not isinstance(bounds, Sequence) or len(bounds) != x.size:

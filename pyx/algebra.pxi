@@ -208,7 +208,8 @@ cdef inline void widen(const real* a, double* wide, Py_ssize_t n) noexcept nogil
         wide[i] = <double> a[i]
 
 
-cdef inline void inner_pair(const real* row, const double* a, const double* b, Py_ssize_t n, double* out) noexcept nogil:
+cdef inline void inner_pair(const real* row, const double* a, const double* b, Py_ssize_t n,
+                            double* out) noexcept nogil:
     # out += row.a, row.b: half the lanes of `total` for each, which is what fits into the registers
     cdef double lane[LANES]
     cdef Py_ssize_t i, whole = n - n % HALF
@@ -252,7 +253,8 @@ cdef inline void add_four(double* acc, const real* a, const real* b, const real*
     cdef double x0 = x[0], x1 = x[1], x2 = x[2], x3 = x[3]
     cdef Py_ssize_t i
     for i in range(n):
-        acc[i] = (((acc[i] + x0 * (<double> a[i])) + x1 * (<double> b[i])) + x2 * (<double> c[i])) + x3 * (<double> d[i])
+        acc[i] = ((acc[i] + x0 * (<double> a[i])) + x1 * (<double> b[i])) + x2 * (<double> c[i])
+        acc[i] = acc[i] + x3 * (<double> d[i])
 
 
 cdef void combine(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:

@@ -87,8 +87,9 @@ cdef class Pieces:
             bint backwards=False) -> list:
         """Runs a kernel (given for float32 and float64) over all pieces and returns its results, combined in order.
 
-        `coefficients` (float64, contiguous, 2-d) has one row, or one for each parameter.  `backwards` visits the last piece first: it is the one
-        that a pass before has left in the cache.  The caller has checked types, shapes and layouts.
+        `coefficients` (float64, contiguous, 2-d) has one row, or one for each parameter.  `backwards` visits the last
+        piece first: it is the one that a pass before has left in the cache.  The caller has checked types, shapes and
+        layouts.
         """
         cdef Py_ssize_t n = len(vectors), i, k, width, sums
         cdef Kernel single = kernels[0], wide = kernels[1], kernel

@@ -92,7 +92,8 @@ def outside(beyond: float, value: float) -> Function:
 @pytest.mark.parametrize("value", [nan, inf, -inf])
 @pytest.mark.parametrize("beyond", [1e-6, 0.5, 1.5])
 @pytest.mark.parametrize("search", SEARCHES)
-def test_the_step_shrinks_where_the_loss_is_not_finite(search: Callable[..., Found], beyond: float, value: float) -> None:
+def test_the_step_shrinks_where_the_loss_is_not_finite(
+        search: Callable[..., Found], beyond: float, value: float) -> None:
     """pytorch-minimize#8: a bracket whose one end is NaN must not end on that side."""
     found, watched = run(search, outside(beyond, value), 10.0, **({} if search is backtracking else {"max_evals": 60}))
     assert 0 < found.step < beyond

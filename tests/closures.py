@@ -1,0 +1,67 @@
+"""Problems for closures, and the runs whose iterates torch has too: a table, shared with golden/make_lbfgs.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Logistic:
+    """A logistic regression with 20 weights, a bias and a little weight decay; called, gives (loss, grads)."""
+
+    def __init__(self, dtype: Any = np.float64, params: Sequence[np.ndarray] | None = None) -> None:
+        rng = np.random.default_rng(0)
+        self.X = rng.standard_normal((200, 20)) * np.linspace(0.2, 3, 20)
+        self.y = (rng.random(200) < 1 / (1 + np.exp(-self.X @ rng.standard_normal(20)))).astype(np.float64)
+        self.params = list(params) if params else [np.zeros((4, 5), dtype), np.zeros((), dtype)]
+
+    def __call__(self) -> tuple[float, list[np.ndarray]]:
+        w, b = (np.asarray(p, np.float64) for p in self.params)
+        z = self.X @ w.ravel() + b
+        r = (1 / (1 + np.exp(-z)) - self.y) / len(z)
+        loss = np.logaddexp(0, z).mean() - (self.y * z).mean() + 1e-3 * (w * w).sum()
+        gradients = (self.X.T @ r).reshape(w.shape) + 2e-3 * w, r.sum()
+        return float(loss), [np.asarray(g, p.dtype) for g, p in zip(gradients, self.params, strict=True)]
+
+
+class Rosenbrock:
+    def __init__(self, params: Sequence[np.ndarray] | None = None) -> None:
+        self.params = list(params) if params else [np.array([-1.2, 1.0])]
+
+    def __call__(self) -> tuple[float, list[np.ndarray]]:
+        [(x, y)] = self.params
+        u = y - x * x
+        return float(100 * u * u + (1 - x) ** 2), [np.array([-400 * u * x - 2 * (1 - x), 200 * u])]
+
+
+class Case(NamedTuple):
+    problem: Any
+    steps: int
+    options: dict[str, Any]
+
+
+# 50 iterations of the regression and 20 of Rosenbrock, one at a time and many in a step, with every option off its default.
+CASES = {
+    f"{name}-{search}-{label}": Case(problem, -(-total // options.get("max_iter", 20)), {**options, "line_search_fn": search})
+    for name, problem, total in (("logistic", Logistic, 50), ("rosenbrock", Rosenbrock, 20))
+    for search in (None, "strong_wolfe")
+    for label, options in {
+        "single": {"max_iter": 1, "tolerance_change": 1e-14, "tolerance_grad": 1e-12},
+        "default": {},
+        "short": {"max_iter": 5, "history_size": 3, "lr": 0.5, "tolerance_change": 1e-12},
+        "few": {"max_iter": 5, "max_eval": 40, "lr": 0.1, "tolerance_grad": 1e-3},
+    }.items()
+}
+
+
+def iterates(case: Case, make: Any) -> np.ndarray:
+    """The parameters after each step."""
+    problem = case.problem()
+    opt = make(problem.params, **case.options)
+    rows = []
+    for _ in range(case.steps):
+        opt.step(problem)
+        rows.append(np.concatenate([np.ravel(p) for p in problem.params]))
+    return np.array(rows)

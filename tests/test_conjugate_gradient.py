@@ -1,0 +1,170 @@
+"""Nonlinear conjugate gradients: the standard problems, the formulas, restarts, exact resume."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from closures import Logistic, Rosenbrock
+from problems import PROBLEMS, Problem
+from test_kernels import same_bits
+
+import optimlite as ol
+from optimlite.conjugate_gradient import BETAS
+
+TIGHT = {"max_iter": 2000, "max_eval": 6000, "tolerance_grad": 1e-9, "tolerance_change": 0}
+SCIPY = 3455         # evaluations of scipy's CG until solved, over the whole set, one problem not solved
+
+
+@pytest.mark.parametrize("beta", ["polak-ribiere+", "hestenes-stiefel"])
+def test_solves_the_set_in_as_many_evaluations_as_scipy(beta: str) -> None:
+    """Moré, Garbow & Hillstrom: a gradient of 1e-6, or the known minimum to 1e-8."""
+    total, unsolved = 0, []
+    for problem in PROBLEMS:
+        x, count, solved = problem.start.copy(), 0, False
+
+        def closure(x: np.ndarray = x, problem: Problem = problem) -> tuple[float, list[np.ndarray]]:
+            nonlocal count, solved
+            loss, gradient = problem(x)
+            count += not solved
+            solved = solved or problem.solved(loss, gradient)
+            return loss, [gradient]
+
+        opt = ol.ConjugateGradient([x], beta=beta, callback=lambda result, x=x, p=problem: p.solved(*p(x)), **TIGHT)
+        opt.step(closure)
+        total += count
+        if not problem.solved(*problem(x)):
+            unsolved.append(problem.name)
+    assert not unsolved
+    assert total <= 1.2 * SCIPY
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("search", ["strong_wolfe", "hager_zhang"])
+@pytest.mark.parametrize("beta", BETAS)
+def test_every_formula_converges(beta: str, search: str, dtype: type) -> None:
+    problem = Logistic(dtype)
+    opt = ol.ConjugateGradient(problem.params, beta=beta, line_search_fn=search, max_iter=400, tolerance_change=0,
+                               tolerance_grad=1e-6 if dtype is np.float64 else 2e-4)
+    opt.step(problem)
+    assert opt.result.converged, opt.result
+
+
+@pytest.mark.parametrize("beta", BETAS)
+def test_on_a_quadratic_it_ends_after_as_many_iterations_as_eigenvalues(beta: str) -> None:
+    """With exact searches every formula is that of linear conjugate gradients."""
+    spectrum = np.repeat([1.0, 3.0, 10.0, 40.0], 25)
+    x = np.random.default_rng(0).standard_normal(100)
+
+    def exact(phi: Any, loss: float, slope: float, step: float, max_evals: int) -> ol.line_search.Found:
+        a = phi(step)
+        t = step * slope / (slope - a[1])        # the slope is linear
+        return ol.line_search.Found(t, *phi(t), True, 2)
+
+    opt = ol.ConjugateGradient([x], beta=beta, line_search_fn=exact, tolerance_grad=1e-7, tolerance_change=0)
+    opt.step(lambda: (float(spectrum @ (x * x) / 2), [spectrum * x]))
+    assert opt.result.converged
+    assert opt.result.iterations <= 5
+
+
+def test_the_formulas_by_hand() -> None:
+    """g = (1, 2), h = (3, -1), d = (-1, 4)."""
+    g, h, d = np.array([1.0, 2.0]), np.array([3.0, -1.0]), np.array([-1.0, 4.0])
+    y = g - h
+    p = ol.conjugate_gradient.Products(gg=g @ g, hh=h @ h, yg=y @ g, yd=y @ d, yy=y @ y, dg=d @ g, dd=d @ d)
+    expected = {"fletcher-reeves": 5 / 10, "polak-ribiere+": 4 / 10, "hestenes-stiefel": 4 / 14, "dai-yuan": 5 / 14,
+                "hager-zhang": (4 - 2 * 7 * 13 / 14) / 14}
+    assert {name: formula(p) for name, (formula, _) in BETAS.items()} == pytest.approx(expected)
+
+
+def test_restarts() -> None:
+    """`restart_every=1` is steepest descent; the count starts anew with each restart."""
+    problem = Rosenbrock()
+    opt = ol.ConjugateGradient(problem.params, restart_every=1, max_iter=5)
+    opt.step(problem)
+    assert int(opt.state[problem.params[0]]["since_restart"]) == 1
+    other = Rosenbrock()
+    twin = ol.ConjugateGradient(other.params, restart_every=100, max_iter=5, beta="hestenes-stiefel")
+    twin.step(other)
+    assert int(twin.state[other.params[0]]["since_restart"]) > 1
+    assert twin.result.loss < opt.result.loss
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("beta", BETAS)
+def test_resume_is_exact(beta: str, dtype: type) -> None:
+    problem = Logistic(dtype)
+    options = {"beta": beta, "max_iter": 3, "tolerance_change": 0}
+    opt = ol.ConjugateGradient(problem.params, **options)
+    for _ in range(3):
+        opt.step(problem)
+    other = Logistic(dtype, [p.copy() for p in problem.params])
+    resumed = ol.ConjugateGradient(other.params)
+    resumed.load_state_dict(opt.state_dict())
+    for _ in range(3):
+        opt.step(problem)
+        resumed.step(other)
+    assert all(same_bits(p, q) for p, q in zip(problem.params, other.params, strict=True))
+    for p, q in zip(problem.params, other.params, strict=True):
+        assert all(same_bits(opt.state[p][key], resumed.state[q][key]) for key in opt.state[p])
+
+
+def test_the_same_bits_for_any_threads_and_level(level: str, threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = []
+    for count, name in ((1, "baseline"), (1, level), (2, level), (3, level)):
+        ol.set_num_threads(count)
+        monkeypatch.setattr(ol._cpu, "level", name)
+        x = np.linspace(0, 2, 100_003, dtype=np.float32)
+        spectrum = np.linspace(1, 50, x.size, dtype=np.float32)
+        ol.ConjugateGradient([x], max_iter=12).step(
+            lambda x=x, h=spectrum: (float(np.sum(h * (x - 1) ** 2, dtype=np.float64)), [2 * h * (x - 1)]))
+        ends.append(x)
+    assert all(same_bits(ends[0], end) for end in ends[1:])
+
+
+@pytest.mark.parametrize("limit", range(1, 12))
+def test_max_eval_is_never_exceeded(limit: int) -> None:
+    problem, losses = Rosenbrock(), []
+
+    def closure() -> Any:
+        losses.append(problem()[0])
+        return problem()
+
+    ol.ConjugateGradient(problem.params, max_iter=100, max_eval=limit).step(closure)
+    assert len(losses) <= limit
+    assert problem()[0] == min(losses)
+
+
+def test_maximize_and_groups() -> None:
+    x, y = np.zeros(3), np.zeros((2, 2))
+    opt = ol.ConjugateGradient([{"params": [x]}, {"params": [], "lr": 1}, {"params": [y], "lr": 0.5}], maximize=True,
+                               max_iter=50)
+    opt.step(lambda: (-float(((x - 1) ** 2).sum() + 3 * ((y - 2) ** 2).sum()), [[-2 * (x - 1)], [], [-6 * (y - 2)]]))
+    np.testing.assert_allclose(x, 1, atol=1e-5)
+    np.testing.assert_allclose(y, 2, atol=1e-5)
+    assert opt.result.loss == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_start_that_is_not_finite(value: float) -> None:
+    x = np.ones(3)
+    opt = ol.ConjugateGradient([x])
+    opt.step(lambda: (value, [np.ones(3)]))
+    assert (x == 1).all()
+    assert "isn't finite at the start" in opt.result.reason
+
+
+def test_zero_gradients_and_flat_functions() -> None:
+    x = np.ones(3)
+    opt = ol.ConjugateGradient([x], tolerance_grad=0)
+    assert opt.step(lambda: (5.0, [np.zeros(3)])) == 5.0
+    assert (x == 1).all()
+    assert opt.result.converged
+
+
+@pytest.mark.parametrize("options", [{"beta": "steepest"}, {"line_search_fn": None}, {"restart_every": 0}, {"lr": -1}])
+def test_bad_options(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"`{next(iter(options))}` must be"):
+        ol.ConjugateGradient([np.ones(3)], **options)
