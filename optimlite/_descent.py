@@ -258,7 +258,7 @@ class Run:
             self.work.free = self.space.zeros()
         self.result = optimizer.result = Result()
         self.loss = math.nan
-        self.seen = Seen(math.nan, math.nan, math.nan, math.nan)
+        self.seen = Seen(math.nan, math.nan)
         self.first: Any = None
         self.moved = False                       # the parameters are at a trial, not at an accepted point
 
@@ -293,6 +293,11 @@ class Run:
         vector: Vector = self.work.free if self.box else self.work.g
         return vector
 
+    def first_step(self) -> float:
+        """torch's first trial, where nothing is known of the curvature."""
+        total = self.space.reduce("sum_abs", self.descent, self.descent)
+        return min(1.0, 1.0 / total) * float(self.group["lr"])
+
     # Iterating -------------------------------------------------------------------------------------------------------
 
     def all(self) -> Any:
@@ -322,7 +327,7 @@ class Run:
         if not self.optimizer._warned and all(p.grad is None for p in self.space.parameters):
             self.optimizer._warned = True
             warnings.warn("the closure left no gradient: assign p.grad in it, or return (loss, grads)", stacklevel=6)
-        if not (math.isfinite(self.loss) and math.isfinite(self.seen.square)):
+        if not (math.isfinite(self.loss) and math.isfinite(self.seen.largest)):
             raise Stop(f"the loss ({self.sign * self.loss:g}) or its gradient isn't finite at the start")
         self.check_gradient()
 
@@ -403,7 +408,7 @@ class Run:
             raise Stop(f"{why} is reached; the last point was not evaluated")
         _, loss = self.evaluate()
         seen = self.here(work.spare)
-        if not (math.isfinite(loss) and math.isfinite(seen.square)):
+        if not (math.isfinite(loss) and math.isfinite(seen.largest)):
             raise Stop(f"the loss ({self.sign * loss:g}) or its gradient isn't finite after the step; "
                        f"use a line search or a smaller `lr`")
         self.accept(work.spare, work.previous, step, loss, seen)
@@ -435,7 +440,7 @@ class LineOfParameters:
         if run.box:
             seen = seen._replace(slope=run.space.slope_within(out, work.d, run.box))
         self.last = step, loss, seen, out
-        finite = math.isfinite(loss) and math.isfinite(seen.square)
+        finite = math.isfinite(loss) and math.isfinite(seen.largest)
         if finite and (self.lowest is None or loss < self.lowest[1]):
             self.lowest = self.last
         return loss, seen.slope if finite else math.nan

@@ -1,7 +1,7 @@
 """Vector algebra over all parameters at once: what L-BFGS and conjugate gradients compute with.
 
-A `Vector` holds one array for each parameter.  Every operation is one native call that reads its vectors once; sums are
-taken in double and in a fixed order, so they have the same bits for any number of threads and on every CPU level.
+A `Vector` holds one array for each parameter.  Every operation is one native call that reads its vectors once; products
+are summed in double and in a fixed order, so they have the same bits for any number of threads and on every CPU level.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import _cpu
-from ._core import Pieces, Vector, two_loops
+from ._core import Pieces, Vector, reduce, two_loops
 from .parameter import Parameter
 
 NONE = np.zeros((1, 0))
@@ -23,8 +23,6 @@ class Seen(NamedTuple):
     """What is known of a gradient g after it was read, d being the direction."""
 
     slope: float         # g.d
-    square: float        # g.g
-    total: float         # sum |g|
     largest: float       # max |g|
 
 
@@ -34,9 +32,7 @@ class Changed(NamedTuple):
     yg: float
     yd: float
     yy: float
-    hg: float
-    hh: float
-    dd: float
+    gg: float
 
 
 class Space:
@@ -119,6 +115,10 @@ class Space:
         sy, yy, ss = self.run("pair", [s, y, direction, new, old], np.array([[step, float(resting)]]))
         return sy, yy, ss
 
+    def reduce(self, name: str, a: Vector, b: Vector) -> float:
+        """a.b ("dot") or sum |a| ("sum_abs")."""
+        return reduce([(_cpu.reduction(name, x.dtype), x, y) for x, y in zip(a.arrays, b.arrays, strict=True)])
+
     def change(self, new: Vector, old: Vector, direction: Vector) -> Changed:
         """What is known of y = new - old."""
         return Changed(*self.run("change", [new, old, direction]))
@@ -136,8 +136,7 @@ class Space:
 
     def free_gradient(self, out: Vector, gradient: Vector, box: tuple[Vector, Vector]) -> Seen:
         """out = gradient, but 0 where a bound stops the descent; `largest` is max |P(x - g) - x|."""
-        square, total, largest = self.run("free_gradient", [out, gradient, self.x, *box])
-        return Seen(math.nan, square, total, largest)
+        return Seen(math.nan, *self.run("free_gradient", [out, gradient, self.x, *box]))
 
     def turn_inward(self, direction: Vector, gradient: Vector, box: tuple[Vector, Vector]) -> tuple[float, float]:
         """direction = 0 where it would leave the box at once; returns gradient.direction and max |direction|."""

@@ -87,15 +87,15 @@ class ConjugateGradient(Descent):
     between groups scale the variables.  `max_eval` (None: 3 * max_iter), the other hyper-parameters, `result` and what
     `step(closure)` does are as in LBFGS.  The memory is 5 vectors.
 
-    State: `n_iter`, `func_evals`, `t`, `slope`, `since_restart`, `direction`, `prev_grad`.
+    State: `n_iter`, `func_evals`, `t`, `slope`, `square`, `since_restart`, `direction`, `prev_grad`.
     Raises ValueError for hyper-parameters out of range, or that differ between groups.
     """
 
     checks = {"lr": _check.nonnegative, "max_iter": count, "max_eval": optional_count,
               "tolerance_grad": _check.nonnegative, "tolerance_change": _check.nonnegative, "beta": beta_name,
               "line_search_fn": search, "restart_every": optional_count, "maximize": _check.flag}
-    scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0, "slope": 0.0, "since_restart": 0}
-    state_names: ClassVar[Any] = Names("n_iter", "func_evals", "t", "slope", "since_restart", "direction", "prev_grad")
+    scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0, "slope": 0.0, "square": 0.0, "since_restart": 0}
+    state_names: ClassVar[Any] = Names("n_iter", "func_evals", "t", "slope", "square", "since_restart", "direction", "prev_grad")
 
     def __init__(self, params: Any, lr: float = 1, max_iter: int = 20, max_eval: int | None = None,
                  tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, beta: str = "polak-ribiere+",
@@ -107,8 +107,11 @@ class ConjugateGradient(Descent):
             maximize=maximize), None, callback)
 
     def direction(self, run: Run) -> tuple[float, float]:
-        work, space = run.work, run.space
-        beta = self.conjugate(run) if work.pending else 0.0
+        work, space, beta = run.work, run.space, 0.0
+        if work.pending:
+            beta = self.conjugate(run)
+        else:
+            work.scalars["square"][...] = space.reduce("dot", work.g, work.g)
         work.pending = False
         if beta:
             slope, largest = space.combine(work.d, work.g, -1.0, [work.d], [beta])
@@ -124,11 +127,12 @@ class ConjugateGradient(Descent):
         formula, orthogonality = BETAS[group["beta"]]
         since, every = int(work.scalars["since_restart"]), group["restart_every"] or run.space.size
         c = run.space.change(work.g, work.previous, work.d)
-        gg = run.seen.square
-        if since >= every or not gg or abs(c.hg) >= orthogonality * gg:
+        hh, work.scalars["square"][...] = float(work.scalars["square"]), c.gg
+        if since >= every or abs(c.gg - c.yg) >= orthogonality * c.gg:
             return 0.0
+        dd = run.space.reduce("dot", work.d, work.d) if formula is hager_zhang else math.nan
         try:
-            beta = formula(Products(gg, c.hh, c.yg, c.yd, c.yy, run.seen.slope, c.dd))
+            beta = formula(Products(c.gg, hh, c.yg, c.yd, c.yy, run.seen.slope, dd))
         except ZeroDivisionError:
             return 0.0
         return beta if math.isfinite(beta) else 0.0
@@ -146,7 +150,7 @@ class ConjugateGradient(Descent):
         before, scalars["slope"][...] = float(scalars["slope"]), slope
         t = float(scalars["t"])
         if not t > 0.0 or not before < 0.0:
-            return min(1.0, 1.0 / run.seen.total) * float(run.group["lr"])
+            return run.first_step()
         return t * before / slope         # as if the first-order change were that of the step before
 
     def search(self, run: Run, phi: Phi, slope: float, step: float, largest: float, max_evals: int) -> Found:

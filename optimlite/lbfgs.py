@@ -164,7 +164,7 @@ class LBFGS(Descent):
     def first_trial(self, run: Run, slope: float) -> float:
         fresh = not run.work.history.order if not self.torchs(run) else run.work.scalars["n_iter"] == 1
         lr: float = run.group["lr"]
-        return min(1.0, 1.0 / run.seen.total) * lr if fresh else lr
+        return run.first_step() if fresh else lr
 
     def search(self, run: Run, phi: Phi, slope: float, step: float, largest: float, max_evals: int) -> Found:
         if run.group["line_search_fn"] == "strong_wolfe" and self.torchs(run):

@@ -4,19 +4,9 @@
 # sums, then maxima.  It works tile by tile, so that what one loop wrote is still in the cache for the next.
 
 cdef enum:
-    HALF = LANES // 2
     TILE = 1024                  # a multiple of LANES; part of the definition of a result's bits
 
 ALGEBRA = {}                     # name: (capsule, sums, sums per row, maxima, item size)
-
-
-cdef inline double fold(double* lane) noexcept nogil:
-    cdef int j, width = HALF // 2
-    while width > 0:
-        for j in range(width):
-            lane[j] = lane[j] + lane[j + width]
-        width = width // 2
-    return lane[0]
 
 
 cdef inline double largest(const real* x, Py_ssize_t n) noexcept nogil:
@@ -48,7 +38,7 @@ cdef inline double worse(double a, double b) noexcept nogil:
 
 
 cdef void observe(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
-    # g = c0 * u;  g.d, g.g, sum |g|; max |g|
+    # g = c0 * u;  g.d; max |g|
     cdef real* g
     cdef const real* u
     cdef const real* d
@@ -61,9 +51,7 @@ cdef void observe(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, dou
         for i in range(m):
             g[i] = scale * u[i]
         out[0] += total(product, g, d, m)
-        out[1] += total(product, g, g, m)
-        out[2] += total(magnitude, g, g, m)
-        out[3] = worse(out[3], largest(g, m))
+        out[1] = worse(out[1], largest(g, m))
 
 
 cdef void move(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
@@ -113,7 +101,7 @@ cdef void slope_within(void** v, Py_ssize_t count, const double* c, Py_ssize_t n
 
 
 cdef void free_gradient(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
-    # f = g, but 0 where a bound stops the descent;  f.f, sum |f|; max |P(x - g) - x|
+    # f = g, but 0 where a bound stops the descent;  max |P(x - g) - x|
     cdef real projected[TILE]
     cdef real* f
     cdef const real* g
@@ -133,9 +121,7 @@ cdef void free_gradient(void** v, Py_ssize_t count, const double* c, Py_ssize_t 
                 else value
             value = minimum(maximum(value, x[i] - high[i]), x[i] - low[i])
             projected[i] = value
-        out[0] += total(product, f, f, m)
-        out[1] += total(magnitude, f, f, m)
-        out[2] = worse(out[2], largest(projected, m))
+        out[0] = worse(out[0], largest(projected, m))
 
 
 cdef void turn_inward(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
@@ -182,7 +168,7 @@ cdef void pair(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double
 
 
 cdef void change(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
-    # y = g - h;  y.g, y.d, y.y, h.g, h.h, d.d
+    # y = g - h;  y.g, y.d, y.y, g.g
     cdef real y[TILE]
     cdef const real* g
     cdef const real* h
@@ -197,88 +183,94 @@ cdef void change(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, doub
         out[0] += total(product, y, g, m)
         out[1] += total(product, y, d, m)
         out[2] += total(product, y, y, m)
-        out[3] += total(product, h, g, m)
-        out[4] += total(product, h, h, m)
-        out[5] += total(product, d, d, m)
+        out[3] += total(product, g, g, m)
 
 
-cdef inline void widen(const real* a, double* wide, Py_ssize_t n) noexcept nogil:
+cdef inline void fetch(const real* a, Py_ssize_t n) noexcept nogil:
+    # a tile is a page of each row: the processor's own prefetching stops there
     cdef Py_ssize_t i
-    for i in range(n):
-        wide[i] = <double> a[i]
+    for i in range((n + LANES - 1) // LANES):
+        prefetch(a + i * LANES)
 
 
-cdef inline void inner_pair(const real* row, const double* a, const double* b, Py_ssize_t n,
-                            double* out) noexcept nogil:
-    # out += row.a, row.b: half the lanes of `total` for each, which is what fits into the registers
+cdef inline double inner(const real* row, const double* a, Py_ssize_t n) noexcept nogil:
+    # as `total` of products, with one factor widened beforehand
     cdef double lane[LANES]
-    cdef Py_ssize_t i, whole = n - n % HALF
-    cdef int j
+    cdef Py_ssize_t i, whole = n - n % LANES
+    cdef int j, width
     for j in range(LANES):
         lane[j] = 0.0
-    for i in range(n // HALF):
-        for j in range(HALF):
-            lane[j] = lane[j] + (<double> row[i * HALF + j]) * a[i * HALF + j]
-        for j in range(HALF):
-            lane[HALF + j] = lane[HALF + j] + (<double> row[i * HALF + j]) * b[i * HALF + j]
+    for i in range(n // LANES):
+        for j in range(LANES):
+            lane[j] = lane[j] + (<double> row[i * LANES + j]) * a[i * LANES + j]
     for i in range(whole, n):
         lane[i - whole] = lane[i - whole] + (<double> row[i]) * a[i]
-        lane[HALF + i - whole] = lane[HALF + i - whole] + (<double> row[i]) * b[i]
-    out[0] += fold(lane)
-    out[1] += fold(lane + HALF)
+    width = LANES // 2
+    while width > 0:
+        for j in range(width):
+            lane[j] = lane[j] + lane[j + width]
+        width = width // 2
+    return lane[0]
 
 
 cdef void gram(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
     # row.a, row.b for every row: v = a, b, rows...
     cdef double a[TILE]
     cdef double b[TILE]
-    cdef Py_ssize_t tile, at, k, m
+    cdef const real* row
+    cdef Py_ssize_t tile, at, i, k, m
     for tile in range((n + TILE - 1) // TILE):
         at = tile * TILE
         m = min(<Py_ssize_t> TILE, n - at)
-        widen((<const real*> v[0]) + at, a, m)
-        widen((<const real*> v[1]) + at, b, m)
+        for i in range(m):
+            a[i] = <double> (<const real*> v[0])[at + i]
+            b[i] = <double> (<const real*> v[1])[at + i]
         for k in range(2, count):
-            inner_pair((<const real*> v[k]) + at, a, b, m, out + 2 * (k - 2))
+            row = (<const real*> v[k]) + at
+            fetch(row + m, min(<Py_ssize_t> TILE, n - at - m))
+            out[2 * (k - 2)] += inner(row, a, m)
+            out[2 * (k - 2) + 1] += inner(row, b, m)
 
 
-cdef inline void add_one(double* acc, const real* a, double x, Py_ssize_t n) noexcept nogil:
+cdef inline void add_one(real* acc, const real* a, real x, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
-        acc[i] = acc[i] + x * (<double> a[i])
+        acc[i] = acc[i] + x * a[i]
 
 
-cdef inline void add_four(double* acc, const real* a, const real* b, const real* c, const real* d, const double* x,
+cdef inline void add_four(real* acc, const real* a, const real* b, const real* c, const real* d, const double* x,
                           Py_ssize_t n) noexcept nogil:
-    cdef double x0 = x[0], x1 = x[1], x2 = x[2], x3 = x[3]
+    cdef real x0 = <real> x[0], x1 = <real> x[1], x2 = <real> x[2], x3 = <real> x[3]
     cdef Py_ssize_t i
     for i in range(n):
-        acc[i] = ((acc[i] + x0 * (<double> a[i])) + x1 * (<double> b[i])) + x2 * (<double> c[i])
-        acc[i] = acc[i] + x3 * (<double> d[i])
+        acc[i] = (((acc[i] + x0 * a[i]) + x1 * b[i]) + x2 * c[i]) + x3 * d[i]
 
 
 cdef void combine(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
-    # d = c0 * g + c1 * row1 + ..., summed in double and rounded once;  g.d; max |d|.  d may be one of the rows.
-    cdef double acc[TILE]
+    # d = c0 * g + c1 * row1 + ...;  g.d; max |d|.  d may be one of the rows.
+    cdef real acc[TILE]
     cdef real* d
     cdef const real* g
+    cdef real c0 = <real> c[0]
     cdef Py_ssize_t tile, at, i, k, m
     for tile in range((n + TILE - 1) // TILE):
         at = tile * TILE
         m = min(<Py_ssize_t> TILE, n - at)
         d, g = (<real*> v[0]) + at, (<const real*> v[1]) + at
         for i in range(m):
-            acc[i] = c[0] * (<double> g[i])
+            acc[i] = c0 * g[i]
+        for k in range(2, count):
+            fetch((<const real*> v[k]) + at + m, min(<Py_ssize_t> TILE, n - at - m))
         k = 2
         while k + 4 <= count:
             add_four(acc, (<const real*> v[k]) + at, (<const real*> v[k + 1]) + at, (<const real*> v[k + 2]) + at,
                      (<const real*> v[k + 3]) + at, c + k - 1, m)
             k += 4
         while k < count:
-            add_one(acc, (<const real*> v[k]) + at, c[k - 1], m)
+            add_one(acc, (<const real*> v[k]) + at, <real> c[k - 1], m)
             k += 1
         for i in range(m):
-            d[i] = <real> acc[i]
+            d[i] = acc[i]
         out[0] += total(product, g, d, m)
         out[1] = worse(out[1], largest(d, m))
 
@@ -290,13 +282,13 @@ cdef void bind_algebra(str name, Algebra run, int sums, int per_row, int maxima)
     ALGEBRA[name] = PyCapsule_New(<void*> run, "optimlite.algebra", NULL), sums, per_row, maxima, sizeof(real)
 
 
-bind_algebra("observe", observe, 3, 0, 1)
+bind_algebra("observe", observe, 1, 0, 1)
 bind_algebra("move", move, 0, 0, 0)
 bind_algebra("move_within", move_within, 0, 0, 0)
 bind_algebra("slope_within", slope_within, 1, 0, 0)
-bind_algebra("free_gradient", free_gradient, 2, 0, 1)
+bind_algebra("free_gradient", free_gradient, 0, 0, 1)
 bind_algebra("turn_inward", turn_inward, 1, 0, 1)
 bind_algebra("pair", pair, 3, 0, 0)
-bind_algebra("change", change, 6, 0, 0)
+bind_algebra("change", change, 4, 0, 0)
 bind_algebra("gram", gram, 0, 2, 0)
 bind_algebra("combine", combine, 1, 0, 1)

@@ -13,8 +13,10 @@ cdef extern from *:
     #endif
     #if defined(_MSC_VER)
       #define OPTIMLITE_RESTRICT __restrict
+      #define real_prefetch(address) ((void)(address))
     #else
       #define OPTIMLITE_RESTRICT restrict
+      #define real_prefetch(address) __builtin_prefetch(address)
     #endif
     typedef real *OPTIMLITE_RESTRICT real_array;
     typedef const real *OPTIMLITE_RESTRICT const_real_array;
@@ -26,6 +28,7 @@ cdef extern from *:
     ctypedef const real* const_real_array
     real sqrt "real_sqrt" (real x) noexcept nogil
     real fabs "real_fabs" (real x) noexcept nogil
+    void prefetch "real_prefetch" (const void* address) noexcept nogil
 
 # One element: p points to the parameter, s to its state, g is the finished gradient.
 ctypedef void (*Rule)(const void* hyper, real* p, real g, real* s) noexcept nogil

@@ -42,9 +42,10 @@ class Case(NamedTuple):
     options: dict[str, Any]
 
 
-# 50 iterations of the regression and 20 of Rosenbrock, one at a time and many in a step, with every option off its default.
+# 50 iterations of the regression and 20 of Rosenbrock, one at a time and many in a step, every option off its default.
 CASES = {
-    f"{name}-{search}-{label}": Case(problem, -(-total // options.get("max_iter", 20)), {**options, "line_search_fn": search})
+    f"{name}-{search}-{label}": Case(problem, -(-total // options.get("max_iter", 20)),
+                                     {**options, "line_search_fn": search})
     for name, problem, total in (("logistic", Logistic, 50), ("rosenbrock", Rosenbrock, 20))
     for search in (None, "strong_wolfe")
     for label, options in {

@@ -25,9 +25,7 @@ def test_the_result_has_scipys_fields(method: str) -> None:
     x0 = np.full(6, -1.2)
     ours = ol.minimize(rosenbrock, x0, method=method, tol=1e-8)
     theirs = optimize.minimize(rosenbrock, x0, jac=True, method={"lbfgs": "L-BFGS-B", "cg": "CG"}[method])
-    assert {"x", "fun", "jac", "nit", "nfev", "njev", "success", "status", "message"} <= set(ours) <= set(theirs) | {"njev"}
-    assert all(type(ours[key]) is type(theirs[key]) or isinstance(ours[key], type(theirs[key])) or key == "fun"
-               for key in ours)
+    assert {"x", "fun", "jac", "nit", "nfev", "njev", "success", "status", "message"} == set(ours) <= set(theirs)
     assert (x0 == -1.2).all()
     assert ours.success
     assert ours.status == 0

@@ -28,7 +28,7 @@ def expected(name: str, v: list[np.ndarray], c: np.ndarray) -> tuple[list[np.nda
         case "observe":
             g = real(c[0]) * v[1]
             w = g.astype(np.float64)
-            return [g], [w @ a[2], w @ w, abs(w).sum(), most(w)]
+            return [g], [w @ a[2], most(w)]
         case "move":
             return [v[1] + real(c[0]) * v[2]], []
         case "move_within":
@@ -38,8 +38,7 @@ def expected(name: str, v: list[np.ndarray], c: np.ndarray) -> tuple[list[np.nda
             return [], [a[0] @ (a[1] * still)]
         case "free_gradient":
             f = np.where(((v[1] > 0) & (v[2] <= v[3])) | ((v[1] < 0) & (v[2] >= v[4])), real(0), v[1])
-            w = f.astype(np.float64)
-            return [f], [w @ w, abs(w).sum(), most(np.minimum(np.maximum(v[1], v[2] - v[4]), v[2] - v[3]))]
+            return [f], [most(np.minimum(np.maximum(v[1], v[2] - v[4]), v[2] - v[3]))]
         case "turn_inward":
             d, g, x, low, high = v
             d = np.where(((x <= low) & ((g > 0) | (d < 0))) | ((x >= high) & ((g < 0) | (d > 0))), real(0), d)
@@ -51,14 +50,13 @@ def expected(name: str, v: list[np.ndarray], c: np.ndarray) -> tuple[list[np.nda
             return [s, y], [s64 @ y64, y64 @ y64, s64 @ s64]
         case "change":
             y = (v[0] - v[1]).astype(np.float64)
-            return [], [y @ a[0], y @ a[2], y @ y, a[1] @ a[0], a[1] @ a[1], a[2] @ a[2]]
+            return [], [y @ a[0], y @ a[2], y @ y, a[0] @ a[0]]
         case "gram":
             return [], [row @ x for row in a[2:] for x in a[:2]]
         case "combine":
-            total = c[0] * a[1]
-            for k, row in enumerate(a[2:], 1):
-                total = total + c[k] * row
-            d = total.astype(v[0].dtype)
+            d = real(c[0]) * v[1]
+            for k, row in enumerate(v[2:], 1):
+                d = d + real(c[k]) * row
             return [d], [a[1] @ d.astype(np.float64), most(d)]
     raise AssertionError(name)
 
@@ -132,14 +130,14 @@ def test_maxima_notice_what_is_not_finite(value: float, at: int, level: str) -> 
     x[at] = value
     pieces, d = Pieces([x.size], [4]), np.zeros_like(x)
     seen = pieces.run(_cpu.algebra("observe", level), [Vector([a]) for a in (np.empty_like(x), x, d)], np.ones((1, 1)))
-    assert np.isnan(seen[3]) if np.isnan(value) else seen[3] == np.inf
+    assert np.isnan(seen[1]) if np.isnan(value) else seen[1] == np.inf
 
 
 def test_no_parameters_and_empty_ones() -> None:
     for sizes in ([], [0], [0, 0]):
         empty = Vector([np.zeros(size) for size in sizes])
         pieces, kernel = Pieces(sizes, [8] * len(sizes)), _cpu.algebra("observe", _cpu.level)
-        assert pieces.run(kernel, [empty] * 3, np.ones((1, 1))) == [0] * 4
+        assert pieces.run(kernel, [empty] * 3, np.ones((1, 1))) == [0, 0]
 
 
 def test_two_loops_is_the_two_loop_recursion() -> None:
