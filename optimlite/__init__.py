@@ -61,7 +61,6 @@ __all__ = [
     "restore",
     "save",
     "line_search",
-    "lr_scheduler",
     "minimize",
     "set_num_threads",
     "to_torch",

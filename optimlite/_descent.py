@@ -12,7 +12,6 @@ import numpy as np
 
 from . import _check
 from ._bounds import Bounds
-from ._state_dict import Mismatch
 from ._vectors import Seen, Space, Vector
 from .line_search import SEARCHES, Found, Phi
 from .optimizer import Group, Optimizer
@@ -137,14 +136,10 @@ class Descent(Optimizer):
         super().add_param_group(param_group)
         self._work = None
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Mismatch:
-        keys = {frozenset(entries) for entries in state_dict.get("state", {}).values()}
-        if len(keys) > 1:
-            raise ValueError(f"the state of {type(self).__name__} belongs together: every parameter must have the same "
-                             f"entries, got {sorted(map(sorted, keys))}")
-        result = super().load_state_dict(state_dict, strict)
-        self._work = None
-        return result
+    def _check_states(self, states: list[dict[str, Any]]) -> list[str]:
+        keys = {tuple(sorted(entries)) for entries in states}
+        return [f"the states belong together and must have the same entries, got {', '.join(map(str, sorted(keys)))}"
+                ] if len(keys) > 1 else []
 
     # What a subclass gives -------------------------------------------------------------------------------------------
 
@@ -183,7 +178,7 @@ class Descent(Optimizer):
 
     # Stepping --------------------------------------------------------------------------------------------------------
 
-    def step(self, closure: Closure | None = None, *, grads: Any = None) -> Any:
+    def step(self, closure: Closure | None = None, *, grads: Any = None) -> Any:  # type: ignore[override]
         """Runs the method from here for up to `max_iter` iterations and returns the closure's first loss.
 
         `closure`: clears the gradients, computes and returns the loss, or `(loss, grads)`; called at most `max_eval`
@@ -267,9 +262,8 @@ class Run:
     def evaluate(self) -> tuple[Any, float]:
         self.result.evaluations += 1
         self.work.scalars["func_evals"] += 1
-        loss = self.closure()
-        if isinstance(loss, tuple):
-            loss, grads = loss
+        loss, grads = self.optimizer._evaluate(self.closure, None)
+        if grads is not None:
             self.optimizer._assign(grads)
         return loss, self.sign * float(np.asarray(loss).item())
 

@@ -79,6 +79,7 @@ def fit(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> Fit:
              for parameter in group["params"]}
     states = [(parameter, new_state(optimizer, parameter, state_dict["state"].get(index, {}), owner[parameter], live,
                                     problems)) for parameter, index in pairs]
+    problems.misshapen.extend(optimizer._check_states([entries for _, entries in states if entries is not None]))
     return Fit(problems, [(parameter, entries) for parameter, entries in states if entries is not None], groups)
 
 
@@ -234,6 +235,7 @@ def commit(optimizer: Optimizer, found: Fit) -> None:
             state[key] = own
     for group, new in zip(optimizer.param_groups, found.groups, strict=True):
         group.update(new)
+    optimizer.state.version += 1                 # live arrays have other values now
 
 
 def place(optimizer: Optimizer, parameter: Parameter, key: str, array: Any) -> np.ndarray:

@@ -95,7 +95,8 @@ class ConjugateGradient(Descent):
               "tolerance_grad": _check.nonnegative, "tolerance_change": _check.nonnegative, "beta": beta_name,
               "line_search_fn": search, "restart_every": optional_count, "maximize": _check.flag}
     scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0, "slope": 0.0, "square": 0.0, "since_restart": 0}
-    state_names: ClassVar[Any] = Names("n_iter", "func_evals", "t", "slope", "square", "since_restart", "direction", "prev_grad")
+    state_names: ClassVar[Any] = Names("n_iter", "func_evals", "t", "slope", "square", "since_restart",
+                                       "direction", "prev_grad")
 
     def __init__(self, params: Any, lr: float = 1, max_iter: int = 20, max_eval: int | None = None,
                  tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, beta: str = "polak-ribiere+",

@@ -324,6 +324,10 @@ class Optimizer(Hooked):
         call(self._after_load, self)
         return mismatch
 
+    def _check_states(self, states: list[dict[str, Any]]) -> list[str]:
+        """What is wrong with the states of several parameters together, before they are loaded."""
+        return []
+
     def __getstate__(self) -> dict[str, Any]:
         kept = {key: value for key, value in self.__dict__.items() if key not in _OF_THIS_OBJECT}
         return {**kept, "state": {parameter: dict(state) for parameter, state in self.state.items()},

@@ -25,8 +25,10 @@ cdef void run_piece(void* context, Py_ssize_t k) noexcept nogil:
     cdef const Pass* work = <const Pass*> context
     cdef Py_ssize_t i = k if work.last < 0 else work.last - k
     cdef const Piece* piece = work.pieces + i
+    cdef uint64_t mode = flush_begin()
     work.kernels[i](work.addresses + i * work.vectors, work.vectors, work.coefficients + piece.segment * work.stride,
                     piece.n, work.results + i * work.width)
+    flush_end(mode)
 
 
 cdef class Kernel:
@@ -118,7 +120,7 @@ cdef class Pieces:
             kernel = single if self.itemsizes[self.pieces[i].segment] == single.itemsize else wide
             work.kernels[i] = kernel.run
         with nogil:
-            pool_run(run_piece, &work, self.count, max_threads if self.count >= BLOCKS_TO_SHARE else 1)
+            pool_run(run_piece, &work, self.count, max_threads if self.count >= PAY else 1)
             for i in range(1, self.count):
                 for k in range(sums):
                     results[k] = results[k] + results[i * width + k]

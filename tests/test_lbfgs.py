@@ -296,7 +296,7 @@ def test_state_that_does_not_belong_together_is_refused() -> None:
     broken = opt.state_dict()
     del broken["state"][0]["prev_grad"]
     before = [p.copy() for p in problem.params]
-    with pytest.raises(ValueError, match="belongs together"):
+    with pytest.raises(ValueError, match="belong together"):
         opt.load_state_dict(broken)
     wrong = opt.state_dict()
     for entries in wrong["state"].values():
