@@ -23,6 +23,8 @@ from .radam import RAdam
 from .rmsprop import RMSprop
 from .rprop import Rprop
 from .sgd import SGD
+from .sparse import SparseGrad
+from .sparse_adam import SparseAdam
 from .torch_bridge import to_torch
 
 __version__ = "0.1.0"
@@ -44,12 +46,14 @@ __all__ = [
     "Checkpoints",
     "ConjugateGradient",
     "LBFGS",
+    "SparseAdam",
     "Optimizer",
     "Parameter",
     "clip_grad_norm_",
     "clip_grad_value_",
     "clip_grads_with_norm_",
     "get_flush_denormal",
+    "SparseGrad",
     "get_num_threads",
     "group_by_name",
     "lr_scheduler",

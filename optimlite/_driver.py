@@ -56,7 +56,7 @@ class Driver:
     def plan(self, recipe: tuple[str, dict[str, float]], dtype: np.dtype) -> tuple[Plan, Rule]:
         name, slots = recipe
         leaves = [parameter for parameter in self.group["params"] if parameter.dtype == dtype]
-        plan = Plan(leaves, len(slots), len(self.scalars))
+        plan = Plan(leaves, len(slots), len(self.scalars), self.sparse)
         wanted = (*slots, *self.scalars)
         for row, parameter in enumerate(leaves):
             state = self.optimizer.state[parameter]
@@ -103,8 +103,20 @@ class Driver:
             made += [(state, key) for key in new]
             plan.attach(row, [state[key] for key in slots], [state[key] for key in self.scalars], started)
 
+    def sparse(self, parameter: Parameter) -> Any:
+        """What a plan runs for a sparse gradient: its indices and values, or a dense gradient where all rows move."""
+        gradient = parameter.grad
+        if self.optimizer.still_rows_stay(self.group):
+            return gradient.arrays()
+        return gradient.to_dense(len(parameter.data))
+
     def bind(self, memory: Memory) -> None:
         """Enters the gradients as they are now into the plans."""
+        if not self.optimizer.takes_dense:
+            for parameter in self.group["params"]:
+                if isinstance(parameter.grad, np.ndarray):
+                    raise TypeError(f"gradient of '{self.optimizer.state.name_of(parameter)}' must be a SparseGrad for "
+                                    f"{type(self.optimizer).__name__}, got an array; use Adam for dense gradients")
         for plan, _ in self.plans:
             plan.bind(memory)
 

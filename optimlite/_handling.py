@@ -12,6 +12,7 @@ import numpy as np
 from . import _check, _cpu
 from ._core import Memory, Plan, Reduction, Rule, reduce_gradients, unusual
 from .parameter import FLOATS, Parameter
+from .sparse import SparseGrad
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
@@ -110,7 +111,7 @@ class Gradients:
             plans = [plan for plan, _ in pairs]
             self.after = unusual(plans)
             optimizer._check_zeroing(self.after)
-            self.within = optimizer._apart.check(plans)      # one that several parameters share is read several times
+            self.within = optimizer.sweeps and optimizer._apart.check(plans)      # one that several parameters share is read several times
 
     def factor(self) -> float | None:
         """What multiplies them: one float64 number that unscales and clips, or None to skip the step."""
@@ -132,5 +133,7 @@ class Gradients:
 
 def zero_gradients(parameters: Iterable[Parameter]) -> None:
     for parameter in parameters:
-        if parameter.grad is not None:
+        if isinstance(parameter.grad, SparseGrad):
+            parameter.grad = parameter.grad.empty()
+        elif parameter.grad is not None:
             parameter.grad.fill(0)

@@ -15,6 +15,7 @@ class Adagrad(Optimizer):
         s = s + g^2                                     (before the first step: s = initial_accumulator_value)
         p = p - lr / (1 + (t - 1) * lr_decay) * g / (sqrt(s) + eps)
 
+    A SparseGrad is taken without weight decay, and costs the rows it touches.
     State: `step`, `sum` (s), which exists from a parameter's first step on.
     Raises ValueError for hyper-parameters that are negative, NaN or infinite.
     """
@@ -32,6 +33,11 @@ class Adagrad(Optimizer):
 
     def rule(self, group: Group) -> tuple[str, dict[str, float]]:
         return "adagrad", {"sum": group["initial_accumulator_value"]}
+
+    def still_rows_stay(self, group: Group) -> bool:
+        if group["weight_decay"]:
+            raise ValueError(f"`weight_decay` must be 0 for sparse gradients, got {group['weight_decay']}")
+        return True
 
     def coefficients(self, group: Group, state: dict[str, Any], first: bool) -> dict[str, float]:
         t = state["step"] = state["step"] + 1

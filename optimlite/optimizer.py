@@ -17,6 +17,7 @@ from ._handling import PLAIN, Gradients, Handling, check_writable, handling, zer
 from ._state import StateMap, check_distinct
 from .hooks import Hooked, call, passed, surrounded
 from .parameter import Parameter, describe
+from .sparse import SparseGrad
 
 Group = dict[str, Any]
 
@@ -39,6 +40,8 @@ class Optimizer(Hooked):
     checks: ClassVar[dict[str, _check.Check]] = {}       # hyper-parameter: what it may be
     scalars: ClassVar[dict[str, float | int]] = {}       # scalar state: its value before the first step
     state_names: ClassVar[tuple[str, ...] | None] = None     # every key of state there can be; None: anything
+    takes_dense: ClassVar[bool] = True                   # else sparse gradients alone
+    sweeps: ClassVar[bool] = True                        # kernels read each gradient once, and may leave zeros behind
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Optimizer:
         signature = inspect.signature(cls.__init__).parameters
@@ -151,7 +154,7 @@ class Optimizer(Hooked):
                 forget_gradients(group["params"])
             return
         given = self._parameters()
-        self._check_zeroing(given)
+        self._check_zeroing([parameter for parameter in given if not isinstance(parameter.grad, SparseGrad)])
         zero_gradients(given)
 
     def _check_zeroing(self, parameters: list[Parameter]) -> None:
@@ -301,6 +304,14 @@ class Optimizer(Hooked):
         step for the first time.
         """
         raise NotImplementedError(f"{type(self).__name__} must override `coefficients`")
+
+    def still_rows_stay(self, group: Group) -> bool:
+        """Whether the rule leaves a row alone whose gradient is zero; then a sparse gradient costs the rows it touches.
+
+        Where False, a sparse gradient is made dense first.  Raises TypeError or ValueError where none is taken.
+        """
+        raise TypeError(f"{type(self).__name__} takes no sparse gradients; use SparseAdam, SGD or Adagrad, or make it "
+                        f"dense with gradient.to_dense(len(parameter))")
 
     # State dicts -----------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from . import _cpu
 from ._core import Leaf, apply
+from .sparse import SparseGrad
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -48,7 +49,7 @@ class Parameter(Leaf):
 
     `p.data` is that very array; `p.data = a` copies values into it.  `p.grad` is None or an array of the parameter's
     shape and dtype (checked when assigned; strided gradients count by their values; a scalar is a gradient of a 0-d
-    parameter).  Equality and hash are by identity, so that parameters can be keys.
+    parameter) or a SparseGrad.  Equality and hash are by identity, so that parameters can be keys.
     """
 
     __slots__ = ("_buffer", "_name")
@@ -87,6 +88,9 @@ class Parameter(Leaf):
         that one.  Arrays that come in are never written to.  Raises as assigning to `.grad` does.
         """
         array = self.array
+        if isinstance(gradient, SparseGrad) or isinstance(self.grad, SparseGrad):
+            self.grad = gradient if self.grad is None else self.grad + self.accepts(gradient)
+            return
         if not (isinstance(gradient, np.ndarray) and gradient.dtype == array.dtype and gradient.shape == array.shape):
             gradient = self.accepts(gradient)
         before = self.grad
@@ -104,9 +108,12 @@ class Parameter(Leaf):
         else:
             np.add(self._buffer, gradient, out=self._buffer)
 
-    def accepts(self, gradient: Any) -> np.ndarray:
-        """Turns a scalar into a gradient of a 0-d parameter; refuses everything else that doesn't fit."""
+    def accepts(self, gradient: Any) -> np.ndarray | SparseGrad:
+        """Takes a sparse gradient, and a scalar for a 0-d parameter; refuses everything else that doesn't fit."""
         array, what = self.array, describe(self._name, self.array.shape)
+        if isinstance(gradient, SparseGrad):
+            gradient.check(array, what)
+            return gradient
         if isinstance(gradient, (int, float, np.generic)) and array.ndim == 0:
             scalar = np.asarray(gradient)
             if scalar.dtype.kind in "fiu" and (not isinstance(gradient, np.generic) or scalar.dtype == array.dtype):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .optimizer import Optimizer
+from .sparse import SparseGrad
 
 Array = np.ndarray
 
@@ -187,6 +188,17 @@ def clip_coefficient(max_norm: float, norm: float) -> float:
 
 def step(optimizer: Optimizer, *, grad_scale: float = 1.0, max_grad_norm: float | None = None,
          max_grad_value: float | None = None, skip_nonfinite: bool = False, zero_grad: bool = False) -> None:
+def touched(sparse: SparseGrad) -> tuple[Array, Array]:
+    """The rows that a sparse gradient touches, and the values of each, added up in the order in which they came."""
+    rows, first, which = np.unique(sparse.indices, return_index=True, return_inverse=True)
+    later = np.ones(len(which), bool)
+    later[first] = False
+    values = sparse.values[first]
+    np.add.at(values, which[later], sparse.values[later])
+    return rows, values
+
+
+def step(optimizer: Optimizer) -> None:
     """One step of `optimizer` in plain NumPy: the same parameters and state as `optimizer.step()`, bit for bit.
 
     A gradient that overlaps another parameter or state in memory is read as it is when its turn comes.
@@ -228,7 +240,16 @@ def update(optimizer: Optimizer, factor: float, limit: float) -> None:
                             "grad_scale": -factor if group.get("maximize") else factor}
             with np.errstate(all="ignore"):
                 h = SimpleNamespace(**{key: p.dtype.type(value) for key, value in coefficients.items()})
-                rule(h, p.data, gradient(h, p.data, p.grad), *(state[key] for key in slots))
+                arrays = [p.data, *(state[key] for key in slots)]
+                if isinstance(p.grad, SparseGrad) and optimizer.still_rows_stay(group):
+                    rows, g = touched(p.grad)
+                    copies = [array[rows] for array in arrays]
+                    rule(h, copies[0], gradient(h, copies[0], g), *copies[1:])
+                    for array, copy in zip(arrays, copies, strict=True):
+                        array[rows] = copy
+                else:
+                    g = p.grad.to_dense(len(p.data)) if isinstance(p.grad, SparseGrad) else p.grad
+                    rule(h, p.data, gradient(h, p.data, g), *arrays[1:])
             for key, value in scalars.items():
                 state[key] = state.get(key, np.asarray(value))
                 state[key][...] = value

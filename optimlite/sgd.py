@@ -17,6 +17,8 @@ class SGD(Optimizer):
         p = p - lr * b                                  (nesterov: p - lr * (g + momentum * b))
 
     Without momentum, p = p - lr * g and there is no state.  `maximize` ascends: grad is negated first.
+    A SparseGrad is taken without weight decay; with momentum, where rows go on moving that a gradient doesn't touch, it
+    is made dense, and a step costs the whole table.
 
     State: `momentum_buffer` (momentum only).  As in torch, dampening doesn't touch the first step.
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for `nesterov` without momentum or
@@ -41,6 +43,11 @@ class SGD(Optimizer):
         if not group["momentum"]:
             return "sgd", {}
         return "nesterov" if group["nesterov"] else "momentum", {"momentum_buffer": 0.0}
+
+    def still_rows_stay(self, group: Group) -> bool:
+        if group["weight_decay"]:
+            raise ValueError(f"`weight_decay` must be 0 for sparse gradients, got {group['weight_decay']}")
+        return not group["momentum"]
 
     def coefficients(self, group: Group, state: dict[str, Any], first: bool) -> dict[str, float]:
         if not group["momentum"]:

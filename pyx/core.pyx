@@ -7,12 +7,13 @@ import os
 import numpy as np
 
 cimport numpy as cnp
-from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport floor, frexp, ldexp
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t
 from libc.stdlib cimport qsort
 from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, memset
 
 cnp.import_array()
 
@@ -23,6 +24,7 @@ include "flush.pxi"
 include "scalar.pxi"
 include "leaf.pxi"
 include "memory.pxi"
+include "rows.pxi"
 include "plan.pxi"
 include "run.pxi"
 include "reduce.pxi"

@@ -1,6 +1,7 @@
 # A plan is the pointer table of one parameter group (of one dtype): checked once, cut into spans for the threads.
 #
-# Parameters whose scalar state is equal form a class and run together; normally there is one class.
+# Parameters whose scalar state is equal form a class and run together; normally there is one class.  A parameter with
+# a sparse gradient has, beyond its own row, a row of the pointer table for each of its rows that the gradient touches.
 
 cdef enum:
     PART = 16384                 # elements a thread takes at a time; a span is at most this long
@@ -9,12 +10,22 @@ cdef enum:
 
 
 cdef class Plan:
-    """Plan(leaves, slots, scalars): `slots` state arrays and `scalars` 0-d arrays (int64 or float64) per leaf."""
+    """Plan(leaves, slots, scalars, sparse): `slots` state arrays and `scalars` 0-d arrays (int64 or float64) per leaf.
+
+    `sparse(leaf)` is asked before each step about a gradient that is no array: it returns indices and values, or a
+    dense gradient to take in its place, or raises.
+    """
     cdef readonly list leaves
     cdef Py_ssize_t count, slots, scalars
     cdef list kept               # keeps state arrays and scalars alive: the tables hold bare pointers
     cdef list copies             # row: an owned copy of a gradient that can't be used where it lies
     cdef Py_ssize_t n_copies
+    cdef object sparse
+    cdef list touched            # row: the Touched rows of a sparse gradient, or the array that is taken in its place
+    cdef uint8_t* is_sparse      # row: has a sparse gradient
+    cdef Py_ssize_t n_sparse
+    cdef Py_ssize_t* begin       # row: the rows of the table that run for it: itself, or those that are touched
+    cdef Py_ssize_t* end
     cdef Row* rows
     cdef int64_t** words         # row x scalar: where the scalar lies
     cdef uint8_t* is_float       # scalar: float64, else int64
@@ -32,14 +43,17 @@ cdef class Plan:
     cdef Py_ssize_t* member      # class: one of its rows
     cdef Py_ssize_t classes
 
-    def __cinit__(self, list leaves not None, Py_ssize_t slots, Py_ssize_t scalars):
+    def __cinit__(self, list leaves not None, Py_ssize_t slots, Py_ssize_t scalars, sparse=None):
         cdef Py_ssize_t n = len(leaves), i
         cdef Leaf leaf
         if slots > SLOTS:
             raise ValueError(f"a rule has at most {SLOTS} state slots, got {slots}")
         self.leaves, self.count, self.slots, self.scalars = leaves, n, slots, scalars
-        self.kept, self.copies = [None] * n, [None] * n
+        self.kept, self.copies, self.touched, self.sparse = [None] * n, [None] * n, [None] * n, sparse
         self.rows = <Row*> PyMem_Calloc(n + 1, sizeof(Row))
+        self.is_sparse = <uint8_t*> PyMem_Calloc(n + 1, 1)
+        self.begin = <Py_ssize_t*> PyMem_Calloc(n + 1, sizeof(Py_ssize_t))
+        self.end = <Py_ssize_t*> PyMem_Calloc(n + 1, sizeof(Py_ssize_t))
         self.words = <int64_t**> PyMem_Calloc(n * scalars + 1, sizeof(int64_t*))
         self.is_float = <uint8_t*> PyMem_Calloc(scalars + 1, 1)
         self.attached = <uint8_t*> PyMem_Calloc(n + 1, 1)
@@ -49,7 +63,7 @@ cdef class Plan:
         self.member = <Py_ssize_t*> PyMem_Calloc(n + 1, sizeof(Py_ssize_t))
         self.first_part = <Py_ssize_t*> PyMem_Calloc(n + 2, sizeof(Py_ssize_t))
         if not (self.rows and self.words and self.is_float and self.attached and self.started and self.seen
-                and self.label and self.member and self.first_part):
+                and self.label and self.member and self.first_part and self.is_sparse and self.begin and self.end):
             raise MemoryError
         self.stale = True
         for i in range(n):
@@ -58,9 +72,13 @@ cdef class Plan:
             self.rows[i].size = cnp.PyArray_SIZE(leaf.array)
             self.seen[i] = leaf.version - 1
             self.label[i] = SKIPPED
+            self.begin[i], self.end[i] = i, i + 1
 
     def __dealloc__(self):
         PyMem_Free(self.rows)
+        PyMem_Free(self.is_sparse)
+        PyMem_Free(self.begin)
+        PyMem_Free(self.end)
         PyMem_Free(self.words)
         PyMem_Free(self.is_float)
         PyMem_Free(self.attached)
@@ -107,6 +125,8 @@ cdef class Plan:
             for i in range(self.count):
                 if self.copies[i] is not None:
                     np.copyto(self.copies[i], (<Leaf> self.leaves[i]).gradient)
+        if self.n_sparse:
+            self.touch(memory)
 
     def prepare(self):
         """Returns the number of classes of the rows that `bind` gave a gradient; -1 where rows still need state."""
@@ -116,6 +136,8 @@ cdef class Plan:
                 if self.rows[i].grad and not self.attached[i]:
                     return -1
             self.unattached = False
+        if self.n_sparse:
+            self.point_states()
         self.classify()
         if self.stale:
             self.cut()
@@ -126,8 +148,17 @@ cdef class Plan:
         if self.copies[i] is not None:
             self.copies[i] = None
             self.n_copies -= 1
+        if self.is_sparse[i]:
+            self.is_sparse[i], self.touched[i] = False, None
+            self.n_sparse -= 1
+            self.begin[i], self.end[i] = i, i + 1
+            self.stale = True
         if leaf.gradient is None:
             self.rows[i].grad = NULL
+        elif not isinstance(leaf.gradient, cnp.ndarray):
+            self.rows[i].grad = self.rows[i].param       # there is one; `touch` says where
+            self.is_sparse[i] = True
+            self.n_sparse += 1
         else:
             gradient = leaf.gradient
             if same_layout(leaf.array, gradient) and not memory.overlaps(gradient):
@@ -139,6 +170,55 @@ cdef class Plan:
                 self.rows[i].grad = cnp.PyArray_DATA(copy)
         self.seen[i] = leaf.version
         return 0
+
+    cdef int touch(self, Memory memory) except -1:
+        # appends to the table what sparse gradients touch, anew for every step: their values may have changed in place
+        cdef Py_ssize_t i, k, n = self.count
+        cdef Touched touched
+        cdef Row* rows
+        cdef cnp.ndarray values
+        self.stale = True
+        for i in range(self.count):
+            if not self.is_sparse[i]:
+                continue
+            found = self.sparse(self.leaves[i])
+            if isinstance(found, cnp.ndarray):
+                self.touched[i] = found
+                self.rows[i].grad = cnp.PyArray_DATA(<cnp.ndarray> found)
+                self.begin[i], self.end[i] = i, i + 1
+                continue
+            indices, values = found
+            if memory.overlaps(values):
+                values = values.copy()
+            touched = self.touched[i] = Touched(indices, values, (<Leaf> self.leaves[i]).array)
+            self.begin[i] = n
+            n += touched.count
+            self.end[i] = n
+        rows = <Row*> PyMem_Realloc(self.rows, (n + 1) * sizeof(Row))
+        if not rows:
+            raise MemoryError
+        self.rows = rows
+        n = self.count
+        for i in range(self.count):
+            if self.begin[i] != i:
+                touched = self.touched[i]
+                values = (<Leaf> self.leaves[i]).array
+                for k in range(touched.count):
+                    rows[n].param = cnp.PyArray_BYTES(values) + touched.entries[k].row * cnp.PyArray_STRIDE(values, 0)
+                    rows[n].grad = <void*> touched.entries[k].values
+                    rows[n].size = self.rows[i].size // cnp.PyArray_DIM(values, 0)
+                    n += 1
+        return 0
+
+    cdef void point_states(self) noexcept:
+        # the rows of the state that belong to those of the parameters
+        cdef Py_ssize_t i, k, slot
+        for i in range(self.count):
+            if self.begin[i] != i:
+                for k in range(self.begin[i], self.end[i]):
+                    for slot in range(self.slots):
+                        self.rows[k].state[slot] = <char*> self.rows[i].state[slot] + (
+                            <char*> self.rows[k].param - <char*> self.rows[i].param)
 
     cdef inline bint alike(self, Py_ssize_t i, Py_ssize_t j) noexcept:
         cdef Py_ssize_t k
@@ -176,10 +256,11 @@ cdef class Plan:
 
     cdef int cut(self) except -1:
         # spans, class by class, gathered into parts of about PART elements
-        cdef Py_ssize_t i, n_spans = 0, n_parts = 0, begin, weight
+        cdef Py_ssize_t i, k, n_spans = 0, n_parts = 0, begin, weight
         cdef int32_t c
         for i in range(self.count):
-            n_spans += self.rows[i].size // PART + 1
+            for k in range(self.begin[i], self.end[i]):
+                n_spans += self.rows[k].size // PART + 1
         PyMem_Free(self.spans)
         PyMem_Free(self.part)
         self.spans = <Span*> PyMem_Malloc((n_spans + 1) * sizeof(Span))
@@ -193,18 +274,19 @@ cdef class Plan:
             for i in range(self.count):
                 if self.label[i] != c:
                     continue
-                begin = 0
-                while begin < self.rows[i].size:
-                    if weight >= PART:
-                        self.part[n_parts] = n_spans
-                        n_parts += 1
-                        weight = 0
-                    self.spans[n_spans].row = i
-                    self.spans[n_spans].begin = begin
-                    begin = min(begin + PART, self.rows[i].size)
-                    self.spans[n_spans].end = begin
-                    weight += begin - self.spans[n_spans].begin + TENSOR
-                    n_spans += 1
+                for k in range(self.begin[i], self.end[i]):
+                    begin = 0
+                    while begin < self.rows[k].size:
+                        if weight >= PART:
+                            self.part[n_parts] = n_spans
+                            n_parts += 1
+                            weight = 0
+                        self.spans[n_spans].row = k
+                        self.spans[n_spans].begin = begin
+                        begin = min(begin + PART, self.rows[k].size)
+                        self.spans[n_spans].end = begin
+                        weight += begin - self.spans[n_spans].begin + TENSOR
+                        n_spans += 1
         self.first_part[self.classes] = n_parts
         self.part[n_parts] = n_spans
         self.stale = False

@@ -109,16 +109,19 @@ def reduce(list terms not None, bint largest=False) -> float:
 
 def reduce_gradients(list terms not None, bint largest=False) -> float:
     """As `reduce`, over the gradients that are bound in plans: [(reduction, plan), …]."""
-    cdef Py_ssize_t n = 0, i
+    cdef Py_ssize_t n = 0, i, k
     cdef Reduction reduction
     cdef Plan plan
     cdef Blocks blocks
     for _, plan in terms:
         for i in range(plan.count):
-            n += blocks_of(plan.rows[i].size)
+            for k in range(plan.begin[i], plan.end[i]):
+                n += blocks_of(plan.rows[k].size)
     new_blocks(&blocks, n)
     for reduction, plan in terms:
         for i in range(plan.count):
-            if plan.rows[i].grad:
-                add_blocks(&blocks, reduction, <char*> plan.rows[i].grad, <char*> plan.rows[i].grad, plan.rows[i].size)
+            if not plan.rows[i].grad:
+                continue
+            for k in range(plan.begin[i], plan.end[i]):
+                add_blocks(&blocks, reduction, <char*> plan.rows[k].grad, <char*> plan.rows[k].grad, plan.rows[k].size)
     return finish_blocks(&blocks, largest)

@@ -16,7 +16,7 @@ def unusual(list plans not None):
     cdef list found = []
     for plan in plans:
         for i in range(plan.count):
-            if plan.rows[i].grad and (plan.copies[i] is not None or not cnp.PyArray_ISWRITEABLE(
+            if plan.rows[i].grad and not plan.is_sparse[i] and (plan.copies[i] is not None or not cnp.PyArray_ISWRITEABLE(
                     <cnp.ndarray> (<Leaf> (<list> plan.leaves)[i]).gradient)):
                 found.append(plan.leaves[i])
     return found
@@ -41,6 +41,8 @@ cdef bint disjoint(list plans) except -1:
     cdef Range* ranges
     cdef bint result
     for plan in plans:
+        if plan.n_sparse:                        # whose values stay: another gradient takes its place
+            return False
         n += plan.count
     ranges = <Range*> PyMem_Malloc((n + 1) * sizeof(Range))
     if not ranges:
@@ -66,6 +68,13 @@ cdef bint lie_apart(Range* ranges, Py_ssize_t n) noexcept:
     return True
 
 
+cdef cnp.ndarray dense_gradient(Leaf leaf):
+    if not isinstance(leaf.gradient, cnp.ndarray):
+        raise TypeError("a sparse gradient can't be clipped in place; use step(max_grad_norm=...) or "
+                        "step(max_grad_value=...)")
+    return leaf.gradient
+
+
 def plain_gradients(leaves, Memory memory not None):
     """The gradients, if all are contiguous, aligned, writeable and share no memory, with `memory` or among each other.
 
@@ -80,7 +89,7 @@ def plain_gradients(leaves, Memory memory not None):
     for leaf in leaves:
         if leaf.gradient is None or not cnp.PyArray_SIZE(leaf.array):
             continue
-        gradient = leaf.gradient
+        gradient = dense_gradient(leaf)
         if not (cnp.PyArray_ISWRITEABLE(gradient) and cnp.PyArray_ISALIGNED(gradient)
                 and (cnp.PyArray_IS_C_CONTIGUOUS(gradient) or cnp.PyArray_IS_F_CONTIGUOUS(gradient))
                 and not memory.overlaps(gradient)):
@@ -105,7 +114,7 @@ def laid_out(leaves):
     for leaf in leaves:
         if leaf.gradient is None:
             continue
-        if same_layout(leaf.array, leaf.gradient):
+        if same_layout(leaf.array, dense_gradient(leaf)):
             found.append(leaf.gradient)
         else:
             found.append(np.array(leaf.gradient, order="C" if cnp.PyArray_IS_C_CONTIGUOUS(leaf.array) else "F"))
