@@ -3,6 +3,7 @@
 from . import line_search, lr_scheduler
 from ._threads import get_num_threads, set_num_threads
 from .adadelta import Adadelta
+from .adafactor import Adafactor
 from .adagrad import Adagrad
 from .adam import Adam, AdamW
 from .adamax import Adamax
@@ -16,6 +17,7 @@ from .groups import group_by_name
 from .hooks import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from .lbfgs import LBFGS
 from .minimize import minimize
+from .muon import Muon
 from .nadam import NAdam
 from .optimizer import Optimizer
 from .parameter import Parameter
@@ -32,11 +34,13 @@ __version__ = "0.1.0"
 __all__ = [
     "ASGD",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
     "Average",
     "Adamax",
+    "Muon",
     "NAdam",
     "RAdam",
     "RMSprop",

@@ -157,6 +157,7 @@ def new_state(optimizer: Optimizer, parameter: Parameter, saved: Mapping[str, An
     entries: dict[str, Any] = {}
     name, names = optimizer.state.name_of(parameter), optimizer.state_names
     given = {key: value for key, value in saved.items() if value is not None}    # torch's SGD before its first momentum
+    shapes = optimizer.state_shapes(group, parameter) if names is not None else {}
     whole = True
     for key, value in given.items():
         where = f"state['{name}']['{key}']"
@@ -164,7 +165,7 @@ def new_state(optimizer: Optimizer, parameter: Parameter, saved: Mapping[str, An
         if names is not None and key not in names:
             problems.unexpected.append(where)
             continue
-        like = target(optimizer, parameter, key)
+        like = target(optimizer, parameter, key, shapes)
         if isinstance(array, Deferred) and like is not None and array.dtype != like.dtype:
             array = array.read()
         if reason := misfit(array, like):
@@ -178,7 +179,7 @@ def new_state(optimizer: Optimizer, parameter: Parameter, saved: Mapping[str, An
             array = array.astype(like.dtype, copy=False)
         entries[key] = array.copy() if not array.flags.forc or live.overlaps(array) else array
     if given and names is not None:
-        missing = [key for key in (*optimizer.rule(group)[1], *optimizer.scalars) if key not in given]
+        missing = [key for key in (*shapes, *optimizer.scalars) if key not in given]
         problems.missing.extend(f"state['{name}']['{key}']" for key in missing)
         whole = whole and not missing
     return entries if whole else None
@@ -201,13 +202,16 @@ def misfit(array: Any, like: np.ndarray | None) -> str:
     return ""
 
 
-def target(optimizer: Optimizer, parameter: Parameter, key: str) -> np.ndarray | None:
+def target(optimizer: Optimizer, parameter: Parameter, key: str,
+           shapes: dict[str, tuple[int, ...]]) -> np.ndarray | None:
     """An array of the shape and dtype that an entry of the state has; None where the optimizer doesn't say."""
     if key in optimizer.state[parameter]:
         return optimizer.state[parameter][key]
     if optimizer.state_names is None:
         return None
-    return np.asarray(optimizer.scalars[key]) if key in optimizer.scalars else parameter.data
+    if key in optimizer.scalars:
+        return np.asarray(optimizer.scalars[key])
+    return np.broadcast_to(parameter.dtype.type(0), shapes.get(key, parameter.shape))
 
 
 def as_array(value: Any) -> Any:
@@ -218,7 +222,7 @@ def as_array(value: Any) -> Any:
         value = value.detach().cpu()
         if str(value.dtype) == "torch.bfloat16":     # NumPy has no such type; float32 holds all its values
             value = value.float()
-        value = value.numpy()
+        value = (value.to_dense() if value.is_sparse else value).numpy()
     array = np.asarray(value)
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 

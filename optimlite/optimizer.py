@@ -112,6 +112,8 @@ class Optimizer(Hooked):
         for key, value in self.defaults.items():
             group.setdefault(key, value)
         self._check_group(group)
+        for parameter, name in zip(parameters, names, strict=True):
+            self.check_parameter(parameter, name)
         _check_distinct([*self._parameters(), *parameters], [*self._names(), *names])
         self.param_groups.append(group)
         self._trees.append((tree, parameters))
@@ -126,6 +128,9 @@ class Optimizer(Hooked):
 
     def check_together(self, group: Mapping[str, Any]) -> None:
         """Raises ValueError for hyper-parameters that exclude each other."""
+
+    def check_parameter(self, parameter: Parameter, name: str) -> None:
+        """Raises ValueError for a parameter that the method can't use."""
 
     def _check_parameters(self) -> None:
         """Raises for parameters that came into a group, or into two, by assignment to group["params"]."""
@@ -277,10 +282,10 @@ class Optimizer(Hooked):
     def _refreshed(self) -> list[Driver]:
         drivers, groups = self._drivers, self.param_groups
         if len(drivers) != len(groups):
-            drivers = self._drivers = [Driver(self, group) for group in groups]
+            drivers = self._drivers = [self._driver(group) for group in groups]
         for index, driver in enumerate(drivers):
             if driver.group is not groups[index]:
-                driver = drivers[index] = Driver(self, groups[index])
+                driver = drivers[index] = self._driver(groups[index])
             driver.refresh()
         if self._version != self.state.version:
             self._version, self._memory = self.state.version, None
@@ -292,6 +297,13 @@ class Optimizer(Hooked):
             check_distinct(self.state.labels(), self.state.arrays())
         self._memory = memory
         return memory
+
+    def _driver(self, group: Group) -> Driver:
+        return Driver(self, group)
+
+    def state_shapes(self, group: Group, parameter: Parameter) -> dict[str, tuple[int, ...]]:
+        """The state arrays that a parameter has from its first step on: name and shape."""
+        return dict.fromkeys(self.rule(group)[1], parameter.shape)
 
     def rule(self, group: Group) -> tuple[str, dict[str, float]]:
         """The name of the compiled rule for a group, and its state arrays: name and initial value, in slot order."""

@@ -17,7 +17,7 @@ BOUNDS = {"float32": 1e-5, "float64": 1e-10}
 
 # The rows of the table whose optimizer optimlite has.  A name added here switches on every test of the row.
 READY = ("SGD", "Adam", "AdamW", "Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop", "ASGD",
-         "SparseAdam", "SGD-sparse", "Adagrad-sparse")
+         "Adafactor", "Muon", "SparseAdam", "SGD-sparse", "Adagrad-sparse")
 
 # The first two tensors belong to the first parameter group, the others to the second.
 DENSE = ((3, 4), (19,), (), (2, 3, 4))

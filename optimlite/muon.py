@@ -1,0 +1,112 @@
+"""Muon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from math import sqrt
+from typing import Any
+
+import numpy as np
+
+from ._check import flag, nonnegative, number
+from .matrix import MatrixOptimizer, Update, mean_square
+from .optimizer import Group
+from .parameter import Parameter
+
+ADJUSTMENTS = (None, "original", "match_rms_adamw")
+
+
+def coefficients_of_quintic(name: str, value: Any) -> tuple[float, ...]:
+    items = list(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping)) else []
+    if len(items) != 3:
+        raise TypeError(f"`{name}` must be three numbers, got {value!r}")
+    return tuple(number(f"{name}[{index}]", item) for index, item in enumerate(items))
+
+
+def iterations(name: str, value: Any) -> int:
+    result = number(name, value)
+    if not isinstance(result, int):
+        raise TypeError(f"`{name}` must be an integer, got {value!r}")
+    if not 0 <= result < 100:
+        raise ValueError(f"`{name}` must be >= 0 and < 100, got {result}")
+    return result
+
+
+def adjustment(name: str, value: Any) -> str | None:
+    if value is None or (isinstance(value, str) and value in ADJUSTMENTS):
+        return value
+    raise ValueError(f"`{name}` must be None, 'original' or 'match_rms_adamw', got {value!r}")
+
+
+class Muon(MatrixOptimizer):
+    """Muon (Jordan et al. 2024): momentum whose singular values are all brought near 1.
+
+        b = b + (1 - momentum) * (grad - b)
+        u = grad + momentum * (b - grad)                (nesterov; else u = b)
+        X = u / max(|u|_F, eps), then `ns_steps` times  A = X X^T;  X = a X + (b A + c A^2) X
+        p = (1 - lr * weight_decay) * p - lr * adjustment * X
+
+    `ns_coefficients` = (a, b, c).  `adjust_lr_fn`: "original" (also None) multiplies lr by sqrt(max(1, rows / columns)),
+    "match_rms_adamw" by 0.2 * sqrt(max(rows, columns)).  Weight decay uses lr as it is.
+
+    For hidden layers' matrices; give biases, norms, embeddings and the last layer to AdamW.  Parameters with more axes,
+    such as convolutions, count as matrices of shape (shape[0], all others), which torch doesn't offer.
+
+    The iteration runs in the parameter's dtype, where torch rounds to bfloat16 first: the updates agree to about two
+    digits there, and to the last ones with the same algorithm in float32.  Its products come from NumPy's BLAS: the bits
+    are the same on one machine with the same number of BLAS threads.
+
+    State: `momentum_buffer` (b).
+    Raises ValueError for parameters with fewer than two axes, for `lr`, `weight_decay`, `momentum` or `eps` that is
+    negative, NaN or infinite, `ns_steps` outside [0, 100), and an unknown `adjust_lr_fn`.
+    """
+
+    checks = {"lr": nonnegative, "weight_decay": nonnegative, "momentum": nonnegative, "nesterov": flag,
+              "ns_coefficients": coefficients_of_quintic, "eps": nonnegative, "ns_steps": iterations,
+              "adjust_lr_fn": adjustment}
+    state_names = ("momentum_buffer",)
+
+    def __init__(self, params: Any, lr: float = 1e-3, weight_decay: float = 0.1, momentum: float = 0.95,
+                 nesterov: bool = True, ns_coefficients: tuple[float, float, float] = (3.4445, -4.775, 2.0315),
+                 eps: float = 1e-7, ns_steps: int = 5, adjust_lr_fn: str | None = None) -> None:
+        super().__init__(params, dict(lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov,
+                                      ns_coefficients=ns_coefficients, eps=eps, ns_steps=ns_steps,
+                                      adjust_lr_fn=adjust_lr_fn))
+
+    def check_parameter(self, parameter: Parameter, name: str) -> None:
+        if parameter.ndim < 2:
+            raise ValueError(f"parameter '{name}' must have at least two axes for Muon, got shape {parameter.shape}; "
+                             f"give it to AdamW")
+
+    def state_shapes(self, group: Group, parameter: Parameter) -> dict[str, tuple[int, ...]]:
+        return {"momentum_buffer": parameter.shape}
+
+    def update(self, group: Group, p: np.ndarray, g: np.ndarray, state: dict[str, np.ndarray],
+               scalars: dict[str, Any]) -> Update:
+        lr, momentum, real = group["lr"], group["momentum"], p.dtype.type
+        keep = 1.0 - lr * group["weight_decay"]
+        if not p.size:
+            return Update(keep, 0.0, p, {})
+        buffer = state["momentum_buffer"]
+        buffer = buffer + real(1.0 - momentum) * (g - buffer)
+        u = g + real(momentum) * (buffer - g) if group["nesterov"] else buffer
+        u = u.reshape(len(p), -1)
+        rows, columns = u.shape
+        if group["adjust_lr_fn"] == "match_rms_adamw":
+            lr *= 0.2 * sqrt(max(rows, columns))
+        else:
+            lr *= sqrt(max(1.0, rows / columns))
+        x = orthogonal(u, group["ns_coefficients"], group["ns_steps"], group["eps"])
+        return Update(keep, lr, x.reshape(p.shape), {"momentum_buffer": buffer})
+
+
+def orthogonal(u: np.ndarray, coefficients: tuple[float, float, float], steps: int, eps: float) -> np.ndarray:
+    """Newton-Schulz: a matrix with the singular vectors of `u`, whose singular values are near 1."""
+    real = u.dtype.type
+    a, b, c = map(real, coefficients)
+    wide = np.ascontiguousarray(u.T if u.shape[0] > u.shape[1] else u)       # the smaller product
+    x = wide / real(max(sqrt(mean_square(wide) * wide.size), eps))
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * (gram @ gram)) @ x
+    return np.ascontiguousarray(x.T) if u.shape[0] > u.shape[1] else x
