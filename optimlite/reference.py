@@ -13,7 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from .optimizer import Optimizer
+from ._state import State
+from .matrix import MatrixOptimizer
+from .optimizer import Group, Optimizer
+from .parameter import Parameter
 from .sparse import SparseGrad
 
 Array = np.ndarray
@@ -198,6 +201,34 @@ def touched(sparse: SparseGrad) -> tuple[Array, Array]:
     return rows, values
 
 
+def elements(optimizer: Optimizer, group: Group, p: Parameter, state: State, scalars: dict[str, Any],
+             first: bool) -> None:
+    """A rule for single elements; of a sparse gradient's rows alone where the others stay as they are."""
+    name, slots = optimizer.rule(group)
+    coefficients = {"limit": np.inf, "l2": 0.0, **optimizer.coefficients(group, scalars, first),
+                    "grad_scale": -1.0 if group.get("maximize") else 1.0}
+    h = SimpleNamespace(**{key: p.dtype.type(value) for key, value in coefficients.items()})
+    arrays = [p.data, *(state[key] for key in slots)]
+    if isinstance(p.grad, SparseGrad) and optimizer.still_rows_stay(group):
+        rows, g = touched(p.grad)
+        copies = [array[rows] for array in arrays]
+        globals()[name](h, copies[0], gradient(h, copies[0], g), *copies[1:])
+        for array, copy in zip(arrays, copies, strict=True):
+            array[rows] = copy
+    else:
+        g = p.grad.to_dense(len(p.data)) if isinstance(p.grad, SparseGrad) else p.grad
+        globals()[name](h, p.data, gradient(h, p.data, g), *arrays[1:])
+
+
+def whole_matrix(optimizer: MatrixOptimizer, group: Group, p: Parameter, state: State, scalars: dict[str, Any]) -> None:
+    """Adafactor and Muon compute their updates in NumPy anyway; here NumPy puts them in place too."""
+    g = -p.grad if group.get("maximize") else p.grad
+    update = optimizer.update(group, p.data, g, state, scalars)
+    p.data[...] = p.dtype.type(update.keep) * p.data - p.dtype.type(update.step_size) * update.direction
+    for key, array in update.state.items():
+        state[key][...] = array
+
+
 def step(optimizer: Optimizer) -> None:
     """One step of `optimizer` in plain NumPy: the same parameters and state as `optimizer.step()`, bit for bit.
 
@@ -223,14 +254,13 @@ def step(optimizer: Optimizer) -> None:
 
 def update(optimizer: Optimizer, factor: float, limit: float) -> None:
     for group in optimizer.param_groups:
-        name, slots = optimizer.rule(group)
-        rule = globals()[name]
+        initial = optimizer.rule(group)[1]
         for p in group["params"]:
             if p.grad is None:
                 continue
-            state = optimizer.state[p]
-            first = not any(key in state for key in (*slots, *optimizer.scalars))
-            for key, initial in slots.items():
+            state, shapes = optimizer.state[p], optimizer.state_shapes(group, p)
+            first = not any(key in state for key in (*shapes, *optimizer.scalars))
+            for key, shape in shapes.items():
                 if key not in state:
                     state[key] = np.full_like(p.data, initial)
             scalars = {key: state[key].item() if key in state else initial
@@ -238,18 +268,14 @@ def update(optimizer: Optimizer, factor: float, limit: float) -> None:
             coefficients = optimizer.coefficients(group, scalars, first)
             coefficients = {"l2": 0.0, **coefficients, "limit": limit,
                             "grad_scale": -factor if group.get("maximize") else factor}
+                    state[key] = np.full(shape, initial.get(key, 0.0), p.dtype, order="F" if p.flags.fnc else "C")
+            scalars = {key: state[key].item() if key in state else value
+                       for key, value in optimizer.scalars.items()}
             with np.errstate(all="ignore"):
-                h = SimpleNamespace(**{key: p.dtype.type(value) for key, value in coefficients.items()})
-                arrays = [p.data, *(state[key] for key in slots)]
-                if isinstance(p.grad, SparseGrad) and optimizer.still_rows_stay(group):
-                    rows, g = touched(p.grad)
-                    copies = [array[rows] for array in arrays]
-                    rule(h, copies[0], gradient(h, copies[0], g), *copies[1:])
-                    for array, copy in zip(arrays, copies, strict=True):
-                        array[rows] = copy
+                if isinstance(optimizer, MatrixOptimizer):
+                    whole_matrix(optimizer, group, p, state, scalars)
                 else:
-                    g = p.grad.to_dense(len(p.data)) if isinstance(p.grad, SparseGrad) else p.grad
-                    rule(h, p.data, gradient(h, p.data, g), *arrays[1:])
+                    elements(optimizer, group, p, state, scalars, first)
             for key, value in scalars.items():
                 state[key] = state.get(key, np.asarray(value))
                 state[key][...] = value

@@ -58,9 +58,9 @@ class SparseGrad:
 
     def check(self, array: np.ndarray, what: str) -> None:
         """Raises if this can't be the gradient of `array`, which messages call `what`."""
-        if self.dtype != array.dtype or not self.dtype.isnative:
-            raise TypeError(f"gradient of {what} is {self.dtype.str[1:] if self.dtype.isnative else self.dtype.str} "
-                            f"but the parameter is {array.dtype}; use values.astype(np.{array.dtype})")
+        if self.dtype != array.dtype:
+            raise TypeError(f"gradient of {what} is {self.dtype} but the parameter is {array.dtype}; "
+                            f"use values.astype(np.{array.dtype})")
         if array.ndim == 0 or self._values.shape[1:] != array.shape[1:]:
             raise ValueError(f"gradient of {what} has rows of shape {self._values.shape[1:]} but the parameter is of "
                              f"shape {array.shape}; `values` must have the shape "
