@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,6 @@ from ._core import Leaf, Memory, Plan, Rule, reduce
 from ._driver import Driver, Made, Run
 from .optimizer import Group, Optimizer
 from .parameter import Parameter, describe
-from .sparse import SparseGrad
 
 
 class Update(NamedTuple):
@@ -27,9 +27,11 @@ class Update(NamedTuple):
 class MatrixOptimizer(Optimizer):
     """An optimizer that overrides `update` and `state_shapes` instead of a rule for single elements.
 
-    Groups, closures, checks and state are the base's.  The updates of all parameters are computed before the first is
+    Groups, closures, checks, clipping and state are the base's.  The updates of all parameters are computed before the first is
     put in place, so a step that fails leaves everything as it was; while it runs, it needs memory for them.
     """
+
+    sweeps = False
 
     @abstractmethod
     def state_shapes(self, group: Group, parameter: Parameter) -> dict[str, tuple[int, ...]]:
@@ -56,7 +58,8 @@ class MatrixDriver(Driver):
         for parameter in self.group["params"]:
             self.check(parameter, {})
             self.check_shapes(parameter)
-        return Plan([], 0, 0), _cpu.rule(recipe[0], dtype)       # plans are made with the updates
+        leaves = [parameter for parameter in self.group["params"] if parameter.dtype == dtype]
+        return Plan(leaves, 0, 0, self.sparse), _cpu.rule(recipe[0], dtype)      # to bind and measure the gradients
 
     def check_shapes(self, parameter: Parameter) -> None:
         state = self.optimizer.state[parameter]
@@ -83,35 +86,36 @@ class MatrixDriver(Driver):
             self.optimizer._memory = None
         return state
 
-    def enter(self, memory: Memory, runs: list[Run], made: list[Made], scale: float) -> None:
+    def enter(self, runs: list[Run], made: list[Made], factor: float, limit: float) -> None:
         """Computes the updates and adds what puts them in place."""
+        factor = -factor if self.group.get("maximize") else factor
         for parameter in self.group["params"]:
-            gradient = parameter.grad
-            if gradient is None:
+            if parameter.grad is None:
                 continue
-            if isinstance(gradient, SparseGrad):
-                self.optimizer.still_rows_stay(self.group)       # raises
             state = self.begin(parameter, made)
             scalars = {key: state[key].item() for key in self.scalars}
             with np.errstate(all="ignore"):
-                g = gradient if scale == 1.0 else gradient * gradient.dtype.type(scale)
+                g = parameter.grad
+                g = g if factor == 1.0 else g * g.dtype.type(factor)
+                g = g if limit == inf else np.clip(g, g.dtype.type(-limit), g.dtype.type(limit))
                 update = self.optimizer.update(self.group, parameter.data, g, state, scalars)
-            plan = self.bound([(parameter.data, update.direction)], [state[key] for key in self.scalars], memory)
+            plan = self.bound([(parameter.data, update.direction)], [state[key] for key in self.scalars])
             runs.append((plan, 0, _cpu.rule("descend", parameter.dtype),
                          {"keep": update.keep, "step_size": update.step_size}, scalars))
             if update.state:
-                plan = self.bound([(state[key], array) for key, array in update.state.items()], [], memory)
+                plan = self.bound([(state[key], array) for key, array in update.state.items()], [])
                 runs.append((plan, 0, _cpu.rule("assign", parameter.dtype), {}, {}))
 
     @staticmethod
-    def bound(pairs: list[tuple[np.ndarray, np.ndarray]], scalars: list[np.ndarray], memory: Memory) -> Plan:
+    def bound(pairs: list[tuple[np.ndarray, np.ndarray]], scalars: list[np.ndarray]) -> Plan:
         """A plan of arrays, each with what takes a gradient's place."""
         leaves = [Leaf(array) for array, _ in pairs]
         plan = Plan(leaves, 0, len(scalars))
         for row, (leaf, (_, value)) in enumerate(zip(leaves, pairs, strict=True)):
             leaf.grad = value
             plan.attach(row, [], scalars, True)
-        plan.prepare(memory)
+        plan.bind(Memory([]))                    # what was computed overlaps nothing
+        plan.prepare()
         return plan
 
 

@@ -189,8 +189,6 @@ def clip_coefficient(max_norm: float, norm: float) -> float:
     return float(np.minimum(1.0, max_norm / (norm + 1e-6)))
 
 
-def step(optimizer: Optimizer, *, grad_scale: float = 1.0, max_grad_norm: float | None = None,
-         max_grad_value: float | None = None, skip_nonfinite: bool = False, zero_grad: bool = False) -> None:
 def touched(sparse: SparseGrad) -> tuple[Array, Array]:
     """The rows that a sparse gradient touches, and the values of each, added up in the order in which they came."""
     rows, first, which = np.unique(sparse.indices, return_index=True, return_inverse=True)
@@ -201,41 +199,22 @@ def touched(sparse: SparseGrad) -> tuple[Array, Array]:
     return rows, values
 
 
-def elements(optimizer: Optimizer, group: Group, p: Parameter, state: State, scalars: dict[str, Any],
-             first: bool) -> None:
-    """A rule for single elements; of a sparse gradient's rows alone where the others stay as they are."""
-    name, slots = optimizer.rule(group)
-    coefficients = {"limit": np.inf, "l2": 0.0, **optimizer.coefficients(group, scalars, first),
-                    "grad_scale": -1.0 if group.get("maximize") else 1.0}
-    h = SimpleNamespace(**{key: p.dtype.type(value) for key, value in coefficients.items()})
-    arrays = [p.data, *(state[key] for key in slots)]
-    if isinstance(p.grad, SparseGrad) and optimizer.still_rows_stay(group):
-        rows, g = touched(p.grad)
-        copies = [array[rows] for array in arrays]
-        globals()[name](h, copies[0], gradient(h, copies[0], g), *copies[1:])
-        for array, copy in zip(arrays, copies, strict=True):
-            array[rows] = copy
-    else:
-        g = p.grad.to_dense(len(p.data)) if isinstance(p.grad, SparseGrad) else p.grad
-        globals()[name](h, p.data, gradient(h, p.data, g), *arrays[1:])
+def pieces(optimizer: Optimizer, group: Group, p: Parameter) -> list[Array]:
+    """The gradient as steps read it: one array, or one for each row that is touched."""
+    if not isinstance(p.grad, SparseGrad):
+        return [p.grad]
+    return list(touched(p.grad)[1]) if optimizer.still_rows_stay(group) else [p.grad.to_dense(len(p.data))]
 
 
-def whole_matrix(optimizer: MatrixOptimizer, group: Group, p: Parameter, state: State, scalars: dict[str, Any]) -> None:
-    """Adafactor and Muon compute their updates in NumPy anyway; here NumPy puts them in place too."""
-    g = -p.grad if group.get("maximize") else p.grad
-    update = optimizer.update(group, p.data, g, state, scalars)
-    p.data[...] = p.dtype.type(update.keep) * p.data - p.dtype.type(update.step_size) * update.direction
-    for key, array in update.state.items():
-        state[key][...] = array
-
-
-def step(optimizer: Optimizer) -> None:
+def step(optimizer: Optimizer, *, grad_scale: float = 1.0, max_grad_norm: float | None = None,
+         max_grad_value: float | None = None, skip_nonfinite: bool = False, zero_grad: bool = False) -> None:
     """One step of `optimizer` in plain NumPy: the same parameters and state as `optimizer.step()`, bit for bit.
 
     A gradient that overlaps another parameter or state in memory is read as it is when its turn comes.
     """
     factor = grad_scale
-    gradients = [(p.data, p.grad) for p in optimizer._parameters() if p.grad is not None]
+    gradients = [(p.data, g) for group in optimizer.param_groups for p in group["params"] if p.grad is not None
+                 for g in pieces(optimizer, group, p)]
     optimizer.last_grad_norm = None
     skip = False
     if max_grad_norm is not None or skip_nonfinite:
@@ -248,12 +227,44 @@ def step(optimizer: Optimizer) -> None:
     else:
         update(optimizer, factor, np.inf if max_grad_value is None else max_grad_value)
     if zero_grad:
-        for _, g in gradients:
-            g[...] = 0
+        for p in optimizer._parameters():
+            if isinstance(p.grad, SparseGrad):
+                p.grad = p.grad.empty()
+            elif p.grad is not None:
+                p.grad[...] = 0
+
+
+def elements(optimizer: Optimizer, group: Group, p: Parameter, state: State, scalars: dict[str, Any], first: bool,
+             factor: float, limit: float) -> None:
+    """A rule for single elements; of a sparse gradient's rows alone where the others stay as they are."""
+    name, slots = optimizer.rule(group)
+    coefficients = {"l2": 0.0, **optimizer.coefficients(group, scalars, first), "limit": limit, "grad_scale": factor}
+    h = SimpleNamespace(**{key: p.dtype.type(value) for key, value in coefficients.items()})
+    arrays = [p.data, *(state[key] for key in slots)]
+    if isinstance(p.grad, SparseGrad) and optimizer.still_rows_stay(group):
+        rows, g = touched(p.grad)
+        copies = [array[rows] for array in arrays]
+        globals()[name](h, copies[0], gradient(h, copies[0], g), *copies[1:])
+        for array, copy in zip(arrays, copies, strict=True):
+            array[rows] = copy
+    else:
+        [g] = pieces(optimizer, group, p)
+        globals()[name](h, p.data, gradient(h, p.data, g), *arrays[1:])
+
+
+def whole_matrix(optimizer: MatrixOptimizer, group: Group, p: Parameter, state: State, scalars: dict[str, Any],
+                 factor: float, limit: float) -> None:
+    """Adafactor and Muon compute their updates in NumPy anyway; here NumPy puts them in place too."""
+    h = SimpleNamespace(grad_scale=p.dtype.type(factor), limit=p.dtype.type(limit), l2=0)
+    update = optimizer.update(group, p.data, gradient(h, p.data, p.grad), state, scalars)
+    p.data[...] = p.dtype.type(update.keep) * p.data - p.dtype.type(update.step_size) * update.direction
+    for key, array in update.state.items():
+        state[key][...] = array
 
 
 def update(optimizer: Optimizer, factor: float, limit: float) -> None:
     for group in optimizer.param_groups:
+        signed = -factor if group.get("maximize") else factor
         initial = optimizer.rule(group)[1]
         for p in group["params"]:
             if p.grad is None:
@@ -262,20 +273,14 @@ def update(optimizer: Optimizer, factor: float, limit: float) -> None:
             first = not any(key in state for key in (*shapes, *optimizer.scalars))
             for key, shape in shapes.items():
                 if key not in state:
-                    state[key] = np.full_like(p.data, initial)
-            scalars = {key: state[key].item() if key in state else initial
-                       for key, initial in optimizer.scalars.items()}
-            coefficients = optimizer.coefficients(group, scalars, first)
-            coefficients = {"l2": 0.0, **coefficients, "limit": limit,
-                            "grad_scale": -factor if group.get("maximize") else factor}
                     state[key] = np.full(shape, initial.get(key, 0.0), p.dtype, order="F" if p.flags.fnc else "C")
             scalars = {key: state[key].item() if key in state else value
                        for key, value in optimizer.scalars.items()}
             with np.errstate(all="ignore"):
                 if isinstance(optimizer, MatrixOptimizer):
-                    whole_matrix(optimizer, group, p, state, scalars)
+                    whole_matrix(optimizer, group, p, state, scalars, signed, limit)
                 else:
-                    elements(optimizer, group, p, state, scalars, first)
+                    elements(optimizer, group, p, state, scalars, first, signed, limit)
             for key, value in scalars.items():
                 state[key] = state.get(key, np.asarray(value))
                 state[key][...] = value

@@ -87,9 +87,12 @@ def plain_gradients(leaves, Memory memory not None):
     cdef Py_ssize_t i
     cdef bint apart
     for leaf in leaves:
+        if leaf.gradient is not None:
+            dense_gradient(leaf)
+    for leaf in leaves:
         if leaf.gradient is None or not cnp.PyArray_SIZE(leaf.array):
             continue
-        gradient = dense_gradient(leaf)
+        gradient = leaf.gradient
         if not (cnp.PyArray_ISWRITEABLE(gradient) and cnp.PyArray_ISALIGNED(gradient)
                 and (cnp.PyArray_IS_C_CONTIGUOUS(gradient) or cnp.PyArray_IS_F_CONTIGUOUS(gradient))
                 and not memory.overlaps(gradient)):
