@@ -111,7 +111,8 @@ class Gradients:
             plans = [plan for plan, _ in pairs]
             self.after = unusual(plans)
             optimizer._check_zeroing(self.after)
-            self.within = optimizer.sweeps and optimizer._apart.check(plans)      # one that several parameters share is read several times
+            # one that several parameters share is read several times
+            self.within = optimizer.sweeps and optimizer._apart.check(plans)
 
     def factor(self) -> float | None:
         """What multiplies them: one float64 number that unscales and clips, or None to skip the step."""

@@ -27,8 +27,8 @@ class Update(NamedTuple):
 class MatrixOptimizer(Optimizer):
     """An optimizer that overrides `update` and `state_shapes` instead of a rule for single elements.
 
-    Groups, closures, checks, clipping and state are the base's.  The updates of all parameters are computed before the first is
-    put in place, so a step that fails leaves everything as it was; while it runs, it needs memory for them.
+    Groups, closures, checks, clipping and state are the base's.  The updates of all parameters are computed before the
+    first is put in place, so a step that fails leaves everything as it was; while it runs, it needs memory for them.
     """
 
     sweeps = False

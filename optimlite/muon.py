@@ -46,15 +46,14 @@ class Muon(MatrixOptimizer):
         X = u / max(|u|_F, eps), then `ns_steps` times  A = X X^T;  X = a X + (b A + c A^2) X
         p = (1 - lr * weight_decay) * p - lr * adjustment * X
 
-    `ns_coefficients` = (a, b, c).  `adjust_lr_fn`: "original" (also None) multiplies lr by sqrt(max(1, rows / columns)),
-    "match_rms_adamw" by 0.2 * sqrt(max(rows, columns)).  Weight decay uses lr as it is.
+    `ns_coefficients` = (a, b, c).  `adjust_lr_fn`: "original" (also None) multiplies lr by
+    sqrt(max(1, rows / columns)), "match_rms_adamw" by 0.2 * sqrt(max(rows, columns)).  Weight decay uses lr as it is.
 
     For hidden layers' matrices; give biases, norms, embeddings and the last layer to AdamW.  Parameters with more axes,
     such as convolutions, count as matrices of shape (shape[0], all others), which torch doesn't offer.
 
-    The iteration runs in the parameter's dtype, where torch rounds to bfloat16 first: the updates agree to about two
-    digits there, and to the last ones with the same algorithm in float32.  Its products come from NumPy's BLAS: the bits
-    are the same on one machine with the same number of BLAS threads.
+    The iteration runs in the parameter's dtype, where torch's runs in bfloat16, which keeps two to three digits.  Its
+    products come from NumPy's BLAS: the bits are the same on one machine with the same number of BLAS threads.
 
     State: `momentum_buffer` (b).
     Raises ValueError for parameters with fewer than two axes, for `lr`, `weight_decay`, `momentum` or `eps` that is

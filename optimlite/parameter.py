@@ -81,15 +81,16 @@ class Parameter(Leaf):
                              f"{self.array.shape}, got {value.shape}")
         np.copyto(self.array, value)
 
-    def accumulate_grad(self, gradient: np.ndarray | float) -> None:
+    def accumulate_grad(self, gradient: Any) -> None:
         """Adds to `.grad`, in place, in a buffer that the parameter owns: micro-batches add up without temporaries.
 
         The first gradient after `zero_grad()` is copied into the buffer of the last step, unless somebody still holds
-        that one.  Arrays that come in are never written to.  Raises as assigning to `.grad` does.
+        that one.  Arrays that come in are never written to.  The rows of SparseGrads are put together.  Raises as
+        assigning to `.grad` does, and TypeError for a sparse gradient added to one that isn't.
         """
         array = self.array
         if isinstance(gradient, SparseGrad) or isinstance(self.grad, SparseGrad):
-            self.grad = gradient if self.grad is None else self.grad + self.accepts(gradient)
+            self.grad = self._joined(gradient)
             return
         if not (isinstance(gradient, np.ndarray) and gradient.dtype == array.dtype and gradient.shape == array.shape):
             gradient = self.accepts(gradient)
@@ -108,7 +109,16 @@ class Parameter(Leaf):
         else:
             np.add(self._buffer, gradient, out=self._buffer)
 
-    def accepts(self, gradient: Any) -> np.ndarray | SparseGrad:
+    def _joined(self, gradient: Any) -> SparseGrad:
+        """The gradient and another one, at least one of them sparse."""
+        before = self.grad
+        if not isinstance(gradient, SparseGrad) or not (before is None or isinstance(before, SparseGrad)):
+            raise TypeError(f"a gradient of {describe(self._name, self.array.shape)} is sparse and was to be added to "
+                            f"one that isn't; use gradient.to_dense(len(parameter))")
+        self.accepts(gradient)
+        return gradient if before is None else before + gradient
+
+    def accepts(self, gradient: Any) -> Any:
         """Takes a sparse gradient, and a scalar for a 0-d parameter; refuses everything else that doesn't fit."""
         array, what = self.array, describe(self._name, self.array.shape)
         if isinstance(gradient, SparseGrad):

@@ -10,8 +10,8 @@ import numpy as np
 class SparseGrad:
     """The gradient of a table of which few rows were used, such as an embedding: `SparseGrad(indices, values)`.
 
-    `indices`: rows of the parameter's first axis, one-dimensional integers (copied); in any order, and repeated ones add
-    up, in the order in which they come.  `values`: an array of shape `(len(indices), *parameter.shape[1:])` in the
+    `indices`: rows of the parameter's first axis, one-dimensional integers (copied); in any order, and repeated ones
+    add up, in the order in which they come.  `values`: an array of shape `(len(indices), *parameter.shape[1:])` in the
     parameter's dtype (not copied).  Both may be empty: a gradient that is zero everywhere, which counts as a step.
 
     SparseAdam takes such gradients alone; SGD and Adagrad take them without weight decay; every other optimizer refuses

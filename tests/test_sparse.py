@@ -215,6 +215,69 @@ def test_nan_stays_in_its_row() -> None:
         assert np.flatnonzero(np.isnan(one._parameters()[0].data).any(axis=1)).tolist() == [2]
 
 
+# What a step does with gradients besides using them ------------------------------------------------------------------
+
+HANDLED = [{"grad_scale": 0.25}, {"max_grad_norm": 0.5}, {"max_grad_value": 0.3},
+           {"grad_scale": 0.5, "zero_grad": True},
+           {"max_grad_norm": 2.0, "max_grad_value": 0.2, "grad_scale": 3.0, "skip_nonfinite": True, "zero_grad": True}]
+
+
+@pytest.mark.parametrize("options", HANDLED, ids=str)
+@pytest.mark.parametrize("case", [*ROWS, DENSIFIED[0]], **ids)
+def test_gradients_within_the_step(case: Case, options: dict[str, Any], level: str) -> None:
+    """Norms and bounds are those of the summed rows; zeroing leaves the caller's values and an empty gradient."""
+    rng = np.random.default_rng(5)
+    tables = [rng.standard_normal(shape) for shape in ((300, 70), (10, 3))]
+    one, other = (case.optimizer([table.astype(np.float32) for table in tables], **case.options) for _ in range(2))
+    for _ in range(3):
+        given = [sparse(rng, table.shape, np.float32) for table in tables]
+        kept = [g.values.copy() for g in given]
+        for optimizer in (one, other):
+            for p, g in zip(optimizer._parameters(), given, strict=True):
+                p.grad = g
+        one.step(**options)
+        reference.step(other, **options)
+        assert_same(one, other)
+        assert one.last_grad_norm == other.last_grad_norm
+        assert all(same_bits(g.values, before) for g, before in zip(given, kept, strict=True))
+        if options.get("zero_grad"):
+            assert [len(p.grad.indices) for p in one._parameters()] == [0, 0]
+
+
+def test_a_spoilt_row_skips_the_step() -> None:
+    optimizer = ol.SparseAdam([np.ones((4, 2))])
+    optimizer.step(grads=[ol.SparseGrad([1], np.array([[1.0, np.nan]]))], skip_nonfinite=True)
+    assert optimizer.skipped_steps == 1
+    assert (optimizer._parameters()[0].data == 1).all()
+    assert not len(optimizer.state)
+
+
+def test_accumulated_gradients_put_their_rows_together() -> None:
+    p = ol.Parameter(np.zeros((4, 2)), "W")
+    first, second = ol.SparseGrad([1, 3], np.ones((2, 2))), ol.SparseGrad([3], np.full((1, 2), 5.0))
+    p.accumulate_grad(first)
+    p.accumulate_grad(second)
+    assert p.grad.to_dense(4)[:, 0].tolist() == [0, 1, 0, 6]
+    assert first.values.tolist() == [[1, 1], [1, 1]]
+    with pytest.raises(TypeError, match=r"'W' is sparse and was to be added to one that isn't; use gradient.to_dense"):
+        p.accumulate_grad(np.ones((4, 2)))
+    p.grad = np.ones((4, 2))
+    with pytest.raises(TypeError, match="'W' is sparse and was to be added to one that isn't"):
+        p.accumulate_grad(first)
+    assert (p.grad == 1).all()
+
+
+@pytest.mark.parametrize("act", [lambda p: ol.clip_grad_norm_(p, 1.0), lambda p: ol.clip_grad_value_(p, 1.0),
+                                 lambda p: ol.clip_grads_with_norm_(p, 1.0, 2.0)])
+def test_clipping_in_place_refuses_sparse_gradients(act: Callable[[Any], Any]) -> None:
+    p, q = ol.Parameter(np.zeros((4, 2))), ol.Parameter(np.zeros((4, 2)))
+    p.grad, q.grad = np.ones((2, 4)).T, ol.SparseGrad([1], np.full((1, 2), 5.0))
+    with pytest.raises(TypeError, match=r"sparse gradient can't be clipped in place; use step\(max_grad_norm=...\)"):
+        act([p, q])
+    assert (p.grad == 1).all()
+    assert (q.grad.values == 5).all()
+
+
 # Refusals ------------------------------------------------------------------------------------------------------------
 
 ONES = np.ones((2, 3), np.float32)
@@ -274,7 +337,7 @@ OTHERS = [case for case in CASES if case.optimizer not in (ol.SGD, ol.Adagrad)] 
 def test_optimizers_of_dense_gradients_refuse_sparse_ones(case: Case) -> None:
     built = case.optimizer({"V": np.ones((2, 2)), "W": np.ones((10, 3), np.float32)}, **case.options)
     for _ in range(2):
-        with pytest.raises(TypeError, match=rf"{case.optimizer.__name__} takes no sparse gradients; use SparseAdam, SGD"):
+        with pytest.raises(TypeError, match=rf"{case.optimizer.__name__} takes no sparse gradients; use Sparse"):
             built.step(grads={"V": np.ones((2, 2)), "W": ol.SparseGrad([0, 1], ONES)})
     assert all((p.data == 1).all() for p in built._parameters())
     assert not len(built.state)
@@ -283,7 +346,7 @@ def test_optimizers_of_dense_gradients_refuse_sparse_ones(case: Case) -> None:
 @pytest.mark.parametrize("optimizer", [ol.SGD, ol.Adagrad])
 def test_weight_decay_and_sparse_gradients_exclude_each_other(optimizer: Any) -> None:
     built = optimizer({"V": np.ones((2, 2)), "W": np.ones((10, 3), np.float32)}, weight_decay=0.1)
-    with pytest.raises(ValueError, match="`weight_decay` must be 0 for sparse gradients, got 0.1"):
+    with pytest.raises(ValueError, match=r"`weight_decay` must be 0 for sparse gradients, got 0\.1"):
         built.step(grads={"V": np.ones((2, 2)), "W": ol.SparseGrad([0, 1], ONES)})
     assert all((p.data == 1).all() for p in built._parameters())
     assert not len(built.state)
