@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from . import gradients, report
+from . import gradients, report, sparse
 from .cases import CASES, WORKS
 from .rows import Row, figures, overheads, steps
 
 QUICK = {case.name: case.quick for case in CASES} | {"overhead": 5, "import": 3, "subnormal": 5}
+QUICK |= dict.fromkeys(sparse.TABLES, 3)
 
 
 def arguments() -> argparse.Namespace:
@@ -39,7 +40,7 @@ def positive(text: str) -> int:
 
 
 def chosen(options: argparse.Namespace) -> Iterator[Row]:
-    for row in itertools.chain(steps(), overheads(), gradients.rows()):
+    for row in itertools.chain(steps(), overheads(), gradients.rows(), sparse.rows()):
         rounds = QUICK[row.case] if options.quick else row.rounds
         if options.case:
             rounds = row.case in options.case and (rounds or row.rounds)

@@ -16,6 +16,7 @@ from .cases import CEILINGS, TARGETS
 from .gradients import targets as gradient_targets
 from .problem import ALL
 from .rows import Result, figures
+from .sparse import targets as sparse_targets
 
 PACKAGES = ("numpy", "torch", "numba")
 
@@ -50,7 +51,8 @@ def title(result: Result) -> str:
     if result["kind"] == "step":
         return f"{result['optimizer']}, {result['gradients']} gradients: time of a step, and in times of optimlite's"
     return {"gradients": "AdamW, clip + step + zero (limit: the step's bytes alone), in times of optimlite's",
-            "subnormal": "AdamW with moments that decayed"}.get(result["kind"], "Overhead of optimlite")
+            "subnormal": "AdamW with moments that decayed",
+            "sparse": "SparseAdam, 4,096 rows of 64 touched"}.get(result["kind"], "Overhead of optimlite")
 
 
 def header(result: Result) -> str:
@@ -63,7 +65,7 @@ def header(result: Result) -> str:
 
 def line(result: Result) -> str:
     seconds = result["seconds"]
-    if result["kind"] == "gradients":
+    if result["kind"] in ("gradients", "sparse"):
         return f"{result['case']:11}" + "".join(f"  {name} {duration(value)} {times(result['ratio'][name])}"
                                                 for name, value in seconds.items())
     if result["kind"] != "step":
@@ -90,7 +92,7 @@ def targets(results: list[Result]) -> list[dict[str, Any]]:
         if name in measured:
             found.append({"what": name, "target": f"<= {duration(most)}", "measured": measured[name],
                           "met": measured[name] <= most})
-    return [*found, *gradient_targets(results)]
+    return [*found, *gradient_targets(results), *sparse_targets(results)]
 
 
 def target_lines(checked: list[dict[str, Any]]) -> Iterable[str]:
