@@ -1,7 +1,7 @@
 """What an iteration of L-BFGS and CG costs beside the closure, interleaved: `python -m benchmarks.closures`.
 
-A million float32 unknowns and a history of ten pairs, which is full before the clock starts.  Time inside the closure is
-subtracted; what is left is directions, line searches, and the copies that a library makes of the gradients.
+A million float32 unknowns and a history of ten pairs, which is full before the clock starts.  Time inside the closure
+is subtracted; what is left is directions, line searches, and the copies that a library makes of the gradients.
 """
 
 from __future__ import annotations

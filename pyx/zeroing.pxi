@@ -12,13 +12,15 @@ cdef int by_begin(const void* a, const void* b) noexcept nogil:
 def unusual(list plans not None):
     """The bound leaves whose gradient is read-only, or was copied because it can't be used where it lies."""
     cdef Plan plan
+    cdef Leaf leaf
     cdef Py_ssize_t i
     cdef list found = []
     for plan in plans:
         for i in range(plan.count):
-            if plan.rows[i].grad and not plan.is_sparse[i] and (plan.copies[i] is not None or not cnp.PyArray_ISWRITEABLE(
-                    <cnp.ndarray> (<Leaf> (<list> plan.leaves)[i]).gradient)):
-                found.append(plan.leaves[i])
+            leaf = <Leaf> (<list> plan.leaves)[i]
+            if plan.rows[i].grad and not plan.is_sparse[i] and (
+                    plan.copies[i] is not None or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> leaf.gradient)):
+                found.append(leaf)
     return found
 
 
