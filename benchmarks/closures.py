@@ -143,8 +143,15 @@ def measure(rounds: int) -> dict[str, list[float]]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.closures", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, help="of optimlite and torch; by default all CPUs")
     parser.add_argument("--json", metavar="FILE", help="write every sample")
     options = parser.parse_args()
+    if options.threads:
+        ol.set_num_threads(options.threads)
+        if importlib.util.find_spec("torch"):
+            import torch
+
+            torch.set_num_threads(options.threads)
     samples = measure(options.rounds)
     seconds = {name: median(values) for name, values in samples.items()}
     for name, value in seconds.items():

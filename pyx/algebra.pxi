@@ -162,14 +162,9 @@ cdef void change(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, doub
         out[3] += total(product, g, g, m)
 
 
-cdef inline void fetch(const real* a, Py_ssize_t n) noexcept nogil:
-    # a tile is a page of each row: the processor's own prefetching stops there
-    cdef Py_ssize_t i
-    for i in range((n + LANES - 1) // LANES):
-        prefetch(a + i * LANES)
+# A tile is a page of each row, and the processor's own prefetching ends with the page: `ahead` is how far to fetch.
 
-
-cdef inline double inner(const real* row, const double* a, Py_ssize_t n) noexcept nogil:
+cdef inline double inner(const real* row, const double* a, Py_ssize_t n, bint fetch, Py_ssize_t ahead) noexcept nogil:
     # as `total` of products, with one factor widened beforehand
     cdef double lane[LANES]
     cdef Py_ssize_t i, whole = n - n % LANES
@@ -177,6 +172,7 @@ cdef inline double inner(const real* row, const double* a, Py_ssize_t n) noexcep
     for j in range(LANES):
         lane[j] = 0.0
     for i in range(n // LANES):
+        if fetch: prefetch(row + i * LANES + ahead)
         for j in range(LANES):
             lane[j] = lane[j] + (<double> row[i * LANES + j]) * a[i * LANES + j]
     for i in range(whole, n):
@@ -203,9 +199,8 @@ cdef void gram(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double
             b[i] = <double> (<const real*> v[1])[at + i]
         for k in range(2, count):
             row = (<const real*> v[k]) + at
-            fetch(row + m, min(<Py_ssize_t> TILE, n - at - m))
-            out[2 * (k - 2)] += inner(row, a, m)
-            out[2 * (k - 2) + 1] += inner(row, b, m)
+            out[2 * (k - 2)] += inner(row, a, m, True, TILE if at + TILE < n else 0)
+            out[2 * (k - 2) + 1] += inner(row, b, m, False, 0)
 
 
 cdef inline void add_one(real* acc, const real* a, real x, Py_ssize_t n) noexcept nogil:
@@ -215,11 +210,17 @@ cdef inline void add_one(real* acc, const real* a, real x, Py_ssize_t n) noexcep
 
 
 cdef inline void add_four(real* acc, const real* a, const real* b, const real* c, const real* d, const double* x,
-                          Py_ssize_t n) noexcept nogil:
+                          Py_ssize_t n, Py_ssize_t ahead) noexcept nogil:
     cdef real x0 = <real> x[0], x1 = <real> x[1], x2 = <real> x[2], x3 = <real> x[3]
-    cdef Py_ssize_t i
-    for i in range(n):
-        acc[i] = (((acc[i] + x0 * a[i]) + x1 * b[i]) + x2 * c[i]) + x3 * d[i]
+    cdef Py_ssize_t i, at
+    for at in range(0, n, 64):
+        for i in range(at, min(at + 64, n), 16):
+            prefetch(a + i + ahead)
+            prefetch(b + i + ahead)
+            prefetch(c + i + ahead)
+            prefetch(d + i + ahead)
+        for i in range(at, min(at + 64, n)):
+            acc[i] = (((acc[i] + x0 * a[i]) + x1 * b[i]) + x2 * c[i]) + x3 * d[i]
 
 
 cdef void combine(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
@@ -235,12 +236,10 @@ cdef void combine(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, dou
         d, g = (<real*> v[0]) + at, (<const real*> v[1]) + at
         for i in range(m):
             acc[i] = c0 * g[i]
-        for k in range(2, count):
-            fetch((<const real*> v[k]) + at + m, min(<Py_ssize_t> TILE, n - at - m))
         k = 2
         while k + 4 <= count:
             add_four(acc, (<const real*> v[k]) + at, (<const real*> v[k + 1]) + at, (<const real*> v[k + 2]) + at,
-                     (<const real*> v[k + 3]) + at, c + k - 1, m)
+                     (<const real*> v[k + 3]) + at, c + k - 1, m, TILE if at + TILE < n else 0)
             k += 4
         while k < count:
             add_one(acc, (<const real*> v[k]) + at, <real> c[k - 1], m)
