@@ -1,7 +1,7 @@
 """Evaluations until solved, on the Moré-Garbow-Hillstrom set, beside scipy's: `python -m benchmarks.evaluations`.
 
-A problem counts as solved at the first evaluation with a gradient norm of 1e-6, or a loss within 1e-8 of a known minimum.
-With `--write` the table in docs/closures.md is made anew.
+A problem counts as solved at the first evaluation with a gradient norm of 1e-6, or a loss within 1e-8 of a known
+minimum.  With `--write` the table in docs/closures.md is made anew.
 """
 
 from __future__ import annotations
