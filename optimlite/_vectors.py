@@ -30,9 +30,9 @@ class Changed(NamedTuple):
     """The products of the change y = g - h of a gradient, d being the direction."""
 
     yg: float
+    gg: float
     yd: float
     yy: float
-    gg: float
 
 
 class Space:
@@ -94,12 +94,10 @@ class Space:
             self.run("move_within", [self.x, start, direction, *box], step * self.scale)
 
     def restore(self, saved: Vector) -> None:
-        for array, value in zip(self.x.arrays, saved.arrays, strict=True):
-            np.copyto(array, value)
+        self.run("copy", [self.x, saved])
 
     def save(self, out: Vector) -> None:
-        for array, value in zip(out.arrays, self.x.arrays, strict=True):
-            np.copyto(array, value)
+        self.run("copy", [out, self.x])
 
     # Among vectors ---------------------------------------------------------------------------------------------------
 
@@ -119,9 +117,9 @@ class Space:
         """a.b ("dot") or sum |a| ("sum_abs")."""
         return reduce([(_cpu.reduction(name, x.dtype), x, y) for x, y in zip(a.arrays, b.arrays, strict=True)])
 
-    def change(self, new: Vector, old: Vector, direction: Vector) -> Changed:
-        """What is known of y = new - old."""
-        return Changed(*self.run("change", [new, old, direction]))
+    def change(self, new: Vector, old: Vector, direction: Vector, curvature: bool) -> Changed:
+        """What is known of y = new - old; y.d and y.y are 0 unless `curvature` is asked for."""
+        return Changed(*self.run("change", [new, old, direction], np.array([[float(curvature)]])))
 
     def gram(self, a: Vector, b: Vector, rows: Sequence[Vector]) -> tuple[list[float], list[float]]:
         """The products of a, and of b, with every row, in one pass over the rows."""

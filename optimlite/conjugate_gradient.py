@@ -127,7 +127,8 @@ class ConjugateGradient(Descent):
         work, group = run.work, run.group
         formula, orthogonality = BETAS[group["beta"]]
         since, every = int(work.scalars["since_restart"]), group["restart_every"] or run.space.size
-        c = run.space.change(work.g, work.previous, work.d)
+        curvature = formula not in (fletcher_reeves, polak_ribiere_plus)
+        c = run.space.change(work.g, work.previous, work.d, curvature)
         hh, work.scalars["square"][...] = float(work.scalars["square"]), c.gg
         if since >= every or abs(c.gg - c.yg) >= orthogonality * c.gg:
             return 0.0

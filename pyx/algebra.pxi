@@ -30,6 +30,10 @@ cdef void observe(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, dou
         out[1] = worse(out[1], max_abs(g, g, m))
 
 
+cdef void copy(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
+    memcpy(v[0], v[1], n * sizeof(real))
+
+
 cdef void move(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
     # p = x + c0 * d
     cdef real_array p = <real*> v[0]
@@ -144,7 +148,7 @@ cdef void pair(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double
 
 
 cdef void change(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
-    # y = g - h;  y.g, y.d, y.y, g.g
+    # y = g - h;  y.g, g.g, and with c0 y.d, y.y
     cdef real y[TILE]
     cdef const real* g
     cdef const real* h
@@ -157,9 +161,10 @@ cdef void change(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, doub
         for i in range(m):
             y[i] = g[i] - h[i]
         out[0] += total(product, y, g, m)
-        out[1] += total(product, y, d, m)
-        out[2] += total(product, y, y, m)
-        out[3] += total(product, g, g, m)
+        out[1] += total(product, g, g, m)
+        if c[0] != 0.0:
+            out[2] += total(product, y, d, m)
+            out[3] += total(product, y, y, m)
 
 
 # A tile is a page of each row, and the processor's own prefetching ends with the page: `ahead` is how far to fetch.
@@ -258,6 +263,7 @@ cdef void bind_algebra(str name, Algebra run, int sums, int per_row, int maxima)
 
 
 bind_algebra("observe", observe, 1, 0, 1)
+bind_algebra("copy", copy, 0, 0, 0)
 bind_algebra("move", move, 0, 0, 0)
 bind_algebra("move_within", move_within, 0, 0, 0)
 bind_algebra("slope_within", slope_within, 1, 0, 0)

@@ -3,7 +3,7 @@
 # Nothing here holds Python objects, checks arguments or knows threads: see core.pyx for the driver.
 
 from cpython.pycapsule cimport PyCapsule_New
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 RULES = {}                       # name: (capsule of the sweep, number of state slots, names of coefficients, item size)
 REDUCTIONS = {}                  # name: (capsule, item size)

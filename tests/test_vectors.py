@@ -29,6 +29,8 @@ def expected(name: str, v: list[np.ndarray], c: np.ndarray) -> tuple[list[np.nda
             g = real(c[0]) * v[1]
             w = g.astype(np.float64)
             return [g], [w @ a[2], most(w)]
+        case "copy":
+            return [v[1]], []
         case "move":
             return [v[1] + real(c[0]) * v[2]], []
         case "move_within":
@@ -50,7 +52,7 @@ def expected(name: str, v: list[np.ndarray], c: np.ndarray) -> tuple[list[np.nda
             return [s, y], [s64 @ y64, y64 @ y64, s64 @ s64]
         case "change":
             y = (v[0] - v[1]).astype(np.float64)
-            return [], [y @ a[0], y @ a[2], y @ y, a[0] @ a[0]]
+            return [], [y @ a[0], a[0] @ a[0], y @ a[2], y @ y]
         case "gram":
             return [], [row @ x for row in a[2:] for x in a[:2]]
         case "combine":
@@ -62,8 +64,8 @@ def expected(name: str, v: list[np.ndarray], c: np.ndarray) -> tuple[list[np.nda
 
 
 KERNELS: dict[str, tuple[int, list[float]]] = {       # vectors, coefficients
-    "observe": (3, [-0.7]), "move": (3, [0.3]), "move_within": (5, [0.3]), "slope_within": (5, []),
-    "free_gradient": (5, []), "turn_inward": (5, []), "pair": (5, [0.3, 1.0]), "change": (3, []),
+    "observe": (3, [-0.7]), "copy": (2, []), "move": (3, [0.3]), "move_within": (5, [0.3]), "slope_within": (5, []),
+    "free_gradient": (5, []), "turn_inward": (5, []), "pair": (5, [0.3, 1.0]), "change": (3, [1.0]),
     "gram": (2 + ROWS, []), "combine": (2 + ROWS, [-0.5, *np.linspace(-1, 1, ROWS)]),
 }
 
