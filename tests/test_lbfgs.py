@@ -270,6 +270,21 @@ def test_a_snapshot_can_be_loaded_back_into_the_same_optimizer() -> None:
     assert same_bits(problem.params[0], end)
 
 
+def test_a_checkpoint_restored_into_a_used_optimizer(tmp_path: Path) -> None:
+    """Values are put into live arrays: products kept of the old ones must not survive."""
+    problem = Logistic()
+    opt = ol.LBFGS(problem.params, line_search_fn="strong_wolfe", max_iter=4, history_size=3)
+    opt.step(problem)
+    opt.step(problem)
+    ol.save(tmp_path / "run.safetensors", model=problem.params, opt=opt)
+    opt.step(problem)
+    end = [p.copy() for p in problem.params]
+    opt.step(problem)
+    ol.restore(tmp_path / "run.safetensors", model=problem.params, opt=opt)
+    opt.step(problem)
+    assert all(same_bits(p, q) for p, q in zip(problem.params, end, strict=True))
+
+
 def test_saved_in_a_callback() -> None:
     """One long step, saved in its middle: going on costs one evaluation more, and gives the same point."""
     problem, saved = Rosenbrock(), {}
