@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import optimlite as ol
+
+torch = pytest.importorskip("torch")
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn  # noqa: E402
 
 
 @pytest.mark.parametrize("decay", [None, 0.9, 0.999])
