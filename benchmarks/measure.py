@@ -9,9 +9,10 @@ from statistics import median
 
 Contender = Callable[[], object]         # does its work once; `enter`, if it has one, is called before each measurement
 
-AT_LEAST = 2e-3                          # seconds that one measurement should take
+AT_LEAST = 4e-3                          # seconds that one measurement should take
 SETTLE = 10e-3                           # threads of the contender before may still spin this long, looking for work
-LONG = 20e-3                             # a step that takes longer needs no second one to warm up
+WARM = 20e-3                             # seconds of work before the clock starts: a cache that others filled during the
+                                         # pause makes the first steps up to three times as long as the tenth
 
 
 def timed(contender: Contender, repeats: int) -> float:
@@ -35,12 +36,19 @@ def enter(contender: Contender) -> None:
     getattr(contender, "enter", lambda: None)()
 
 
+def warm_up(contender: Contender) -> None:
+    until = time.perf_counter() + WARM
+    contender()
+    while time.perf_counter() < until:
+        contender()
+
+
 def measure(contenders: Mapping[str, Contender], rounds: int, at_least: float = AT_LEAST) -> dict[str, list[float]]:
     """Seconds per call of every contender, one figure for each round.
 
     All run in each round, so that a change of the machine's speed meets all alike.  The order turns by one with each
     round, and is reversed in every other: nobody always follows the same neighbour.  Before the clock starts, a
-    contender runs once to fetch its arrays into the cache, where they fit.
+    contender warms up: the arrays that fit into the cache are there.
     """
     names = list(contenders)
     samples: dict[str, list[float]] = {name: [] for name in names}
@@ -57,8 +65,8 @@ def measure(contenders: Mapping[str, Contender], rounds: int, at_least: float = 
             order = names[turn % len(names):] + names[:turn % len(names)]
             for name in order if turn % 2 else reversed(order):
                 enter(contenders[name])
-                if repeats[name] > 1 or (samples[name] or [0.0])[-1] < LONG:
-                    contenders[name]()
+                if (samples[name] or [0.0])[-1] < WARM:      # what takes longer doesn't fit into a cache
+                    warm_up(contenders[name])
                 samples[name].append(timed(contenders[name], repeats[name]))
     finally:
         if collecting:
