@@ -11,8 +11,8 @@ Contender = Callable[[], object]         # does its work once; `enter`, if it ha
 
 AT_LEAST = 4e-3                          # seconds that one measurement should take
 SETTLE = 10e-3                           # threads of the contender before may still spin this long, looking for work
-WARM = 20e-3                             # seconds of work before the clock starts: a cache that others filled during the
-                                         # pause makes the first steps up to three times as long as the tenth
+WARM = 20e-3                             # seconds of work before the clock starts: a cache that others filled meanwhile
+                                         # makes the first steps up to three times as long as the tenth
 
 
 def timed(contender: Contender, repeats: int) -> float:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _cpu
-from ._core import Memory, Plan, Rule
+from . import _check, _cpu
+from ._core import DriverBase, Memory, Plan, Rule
 from .parameter import Parameter, describe
 
 if TYPE_CHECKING:
@@ -18,40 +17,32 @@ Run = tuple[Plan, int, Rule, dict[str, float], dict[str, float | int]]
 Made = tuple[dict[str, np.ndarray], str]         # an entry of the state that begins with this step
 
 
-class Driver:
+class Driver(DriverBase):
     """The plans of one group (one for each float type in it)."""
 
     def __init__(self, optimizer: Optimizer, group: dict[str, Any]) -> None:
-        self.optimizer, self.group = optimizer, group
-        self.read = operator.itemgetter("params", *optimizer.defaults)
-        self.values: Any = None                  # the group's values that were checked last
-        self.version = -1                        # of the state mapping that the plans were made from
+        super().__init__(optimizer, group, tuple(optimizer.scalars), ("params", *optimizer.defaults))
+        self.params: tuple[Parameter, ...] | None = None     # those that were checked last
         self.recipe: Any = None                  # the rule, and the names and initial values of its slots
-        self.plans: list[tuple[Plan, Rule]] = []
-        self.scalars = tuple(optimizer.scalars)
 
     def refresh(self) -> None:
-        """Validates what changed in the group, and makes the plans anew where parameters, rule or state changed."""
-        try:
-            values = self.read(self.group)
-            if values == self.values and self.version == self.optimizer.state.version:
-                return
-        except KeyError as error:
-            raise KeyError(f"a parameter group lacks the hyper-parameter `{error.args[0]}`") from None
-        except ValueError:                       # an array among the values, which has no truth value
-            pass
-        params = self.values and self.values[0]
-        self.group["params"] = tuple(self.group["params"])       # a list could grow unnoticed
-        self.optimizer._check_group(self.group)
-        if self.group["params"] != params:
-            self.optimizer._check_parameters()
-        values = self.read(self.group)
-        recipe = self.optimizer.rule(self.group)
-        if recipe != self.recipe or values[0] is not params or self.version != self.optimizer.state.version:
+        """Validates the group, and makes the plans anew where parameters, rule or state changed."""
+        optimizer, group = self.optimizer, self.group
+        for name in ("params", *optimizer.defaults):
+            if name not in group:
+                raise KeyError(f"a parameter group lacks the hyper-parameter `{name}`")
+        group["params"] = tuple(group["params"])         # a list could grow unnoticed
+        _check.group_keys(group, optimizer.defaults, type(optimizer).__name__)
+        optimizer._check_group(group)
+        if group["params"] != self.params:
+            optimizer._check_parameters()
+        recipe, version = optimizer.rule(group), optimizer.state.version
+        if recipe != self.recipe or group["params"] is not self.params or self.version != version:
+            self.recipe = recipe
             self.plans = [self.plan(recipe, dtype) for dtype in
-                          dict.fromkeys(parameter.dtype for parameter in self.group["params"])]
-            self.recipe, self.version = recipe, self.optimizer.state.version
-        self.values = values
+                          dict.fromkeys(parameter.dtype for parameter in group["params"])]
+        self.params = group["params"]
+        self.remember(version)
 
     def plan(self, recipe: tuple[str, dict[str, float]], dtype: np.dtype) -> tuple[Plan, Rule]:
         name, slots = recipe
@@ -102,6 +93,7 @@ class Driver:
             dict.update(state, new)              # unnoticed: this plan learns of it right here
             made += [(state, key) for key in new]
             plan.attach(row, [state[key] for key in slots], [state[key] for key in self.scalars], started)
+        self.optimizer._memory = None
 
     def sparse(self, parameter: Parameter) -> Any:
         """What a plan runs for a sparse gradient: its indices and values, or a dense gradient where all rows move."""
@@ -111,27 +103,9 @@ class Driver:
         return gradient.to_dense(len(parameter.data))
 
     def bind(self, memory: Memory) -> None:
-        """Enters the gradients as they are now into the plans."""
         if not self.optimizer.takes_dense:
             for parameter in self.group["params"]:
                 if isinstance(parameter.grad, np.ndarray):
                     raise TypeError(f"gradient of '{self.optimizer.state.name_of(parameter)}' must be a SparseGrad for "
                                     f"{type(self.optimizer).__name__}, got an array; use Adam for dense gradients")
-        for plan, _ in self.plans:
-            plan.bind(memory)
-
-    def enter(self, runs: list[Run], made: list[Made], factor: float, limit: float) -> None:
-        """Adds what is to run for this group: gradients times `factor`, then clipped to ±`limit`."""
-        group, coefficients = self.group, self.optimizer.coefficients
-        factor = -factor if group.get("maximize") else factor
-        for plan, rule in self.plans:
-            classes = plan.prepare()
-            if classes < 0:
-                self.start(plan, made)
-                self.optimizer._memory = None
-                classes = plan.prepare()
-            for label in range(classes):
-                state = plan.values(label, self.scalars)
-                finished = coefficients(group, state, plan.first(label))
-                finished["grad_scale"], finished["limit"] = factor, limit
-                runs.append((plan, label, rule, finished, state))
+        super().bind(memory)

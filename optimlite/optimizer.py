@@ -280,15 +280,16 @@ class Optimizer(Hooked):
                           stacklevel=4)
 
     def _refreshed(self) -> list[Driver]:
-        drivers, groups = self._drivers, self.param_groups
+        drivers, groups, version = self._drivers, self.param_groups, self.state.version
         if len(drivers) != len(groups):
             drivers = self._drivers = [self._driver(group) for group in groups]
         for index, driver in enumerate(drivers):
             if driver.group is not groups[index]:
                 driver = drivers[index] = self._driver(groups[index])
-            driver.refresh()
-        if self._version != self.state.version:
-            self._version, self._memory = self.state.version, None
+            if not driver.unchanged(version):
+                driver.refresh()
+        if self._version != version:
+            self._version, self._memory = version, None
         return drivers
 
     def _survey(self) -> Memory:

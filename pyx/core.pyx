@@ -7,12 +7,13 @@ import os
 import numpy as np
 
 cimport numpy as cnp
+from cpython.dict cimport PyDict_GetItemWithError
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.math cimport floor, frexp, ldexp
+from cpython.ref cimport PyObject
+from libc.math cimport INFINITY, floor, frexp, ldexp
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t
 from libc.stdlib cimport qsort
-from libc.string cimport memcmp, memcpy
 from libc.string cimport memcmp, memcpy, memset
 
 cnp.import_array()
@@ -27,6 +28,7 @@ include "memory.pxi"
 include "rows.pxi"
 include "plan.pxi"
 include "run.pxi"
+include "driver.pxi"
 include "reduce.pxi"
 include "maps.pxi"
 include "zeroing.pxi"

@@ -35,6 +35,7 @@ cdef class Plan:
     cdef uint64_t assignments    # the process's count when the versions were looked at
     cdef bint unattached         # some row may have a gradient and no state
     cdef int32_t* label          # row: its class
+    cdef bint unlabelled         # some row may have, or have no more, what its label says: a gradient
     # the cut, made again when labels change
     cdef bint stale
     cdef Span* spans
@@ -65,7 +66,7 @@ cdef class Plan:
         if not (self.rows and self.words and self.is_float and self.attached and self.started and self.seen
                 and self.label and self.member and self.first_part and self.is_sparse and self.begin and self.end):
             raise MemoryError
-        self.stale = True
+        self.stale = self.unlabelled = True
         for i in range(n):
             leaf = leaves[i]
             self.rows[i].param = cnp.PyArray_DATA(leaf.array)
@@ -107,7 +108,7 @@ cdef class Plan:
         """The rows that have a gradient and no state yet."""
         return [i for i in range(self.count) if self.rows[i].grad and not self.attached[i]]
 
-    def bind(self, Memory memory not None):
+    cpdef int bind(self, Memory memory) except -1:
         """Enters the gradients as they are now into the table.
 
         Between `begin_step` and `end_step`, which keep the gradients' memory in place.
@@ -115,7 +116,7 @@ cdef class Plan:
         cdef Py_ssize_t i
         cdef Leaf leaf
         if self.assignments != assignments:
-            self.unattached = True
+            self.unattached = self.unlabelled = True
             for i in range(self.count):
                 leaf = <Leaf> (<list> self.leaves)[i]
                 if leaf.version != self.seen[i]:
@@ -127,8 +128,9 @@ cdef class Plan:
                     np.copyto(self.copies[i], (<Leaf> self.leaves[i]).gradient)
         if self.n_sparse:
             self.touch(memory)
+        return 0
 
-    def prepare(self):
+    cpdef Py_ssize_t prepare(self) except? -2:
         """Returns the number of classes of the rows that `bind` gave a gradient; -1 where rows still need state."""
         cdef Py_ssize_t i
         if self.unattached:
@@ -138,7 +140,9 @@ cdef class Plan:
             self.unattached = False
         if self.n_sparse:
             self.point_states()
-        self.classify()
+        if self.unlabelled or not self.still_alike():
+            self.classify()
+            self.unlabelled = False
         if self.stale:
             self.cut()
         return self.classes
@@ -229,6 +233,19 @@ cdef class Plan:
                 return False
         return True
 
+    cdef bint still_alike(self) noexcept:
+        # whether the rows of each class have equal scalars, as always unless somebody set one
+        cdef Py_ssize_t i, j, k
+        for i in range(self.count):
+            if self.label[i] != SKIPPED:
+                j = self.member[self.label[i]]
+                if self.started[i] != self.started[j]:
+                    return False
+                for k in range(self.scalars):
+                    if self.words[i * self.scalars + k][0] != self.words[j * self.scalars + k][0]:
+                        return False
+        return True
+
     cdef void classify(self) noexcept:
         # labels each row with its class; the cut is stale if any label changed
         cdef Py_ssize_t i, tried
@@ -292,11 +309,11 @@ cdef class Plan:
         self.stale = False
         return 0
 
-    def first(self, Py_ssize_t c):
+    cpdef bint first(self, Py_ssize_t c):
         """Whether class c has never stepped before."""
         return not self.started[self.member[c]]
 
-    def values(self, Py_ssize_t c, tuple names not None):
+    cpdef dict values(self, Py_ssize_t c, tuple names):
         """The scalar state of class c: name and int or float."""
         cdef int64_t* word
         cdef Py_ssize_t k
@@ -324,10 +341,7 @@ cdef class Plan:
             for i in range(self.count):
                 if self.label[i] == c:
                     self.words[i * self.scalars + k][0] = word
-        return 0
-
-    cdef void finish(self, Py_ssize_t c) noexcept:
-        cdef Py_ssize_t i
         for i in range(self.count):
             if self.label[i] == c:
                 self.started[i] = True
+        return 0

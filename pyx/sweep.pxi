@@ -38,15 +38,17 @@ cdef inline void stretch(Rule rule, int slots, const Common* common, const void*
 
 
 cdef inline void sweep(Rule rule, int slots, const Work* work, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    cdef const Common* common = <const Common*> work.hyper
-    cdef const void* hyper = <const void*> (common + 1)
+    # A copy: stores to arrays can't reach it, so the compiler reads a coefficient once, not once for each tensor.
+    cdef real hyper[HYPER]
     cdef const Row* row
     cdef Py_ssize_t k, at, n
+    memcpy(hyper, work.hyper, sizeof(hyper))
     for k in range(first, last):
         row = &work.rows[work.spans[k].row]
         at = work.spans[k].begin
         n = work.spans[k].end - at
-        stretch(rule, slots, common, hyper, n, (<real*> row.param) + at, (<const real*> row.grad) + at,
+        stretch(rule, slots, <const Common*> hyper, <const char*> hyper + sizeof(Common), n,
+                (<real*> row.param) + at, (<const real*> row.grad) + at,
                 (<real*> row.state[0]) + at, (<real*> row.state[1]) + at, (<real*> row.state[2]) + at,
                 (<real*> row.state[3]) + at, (<real*> row.state[4]) + at)
         if work.zero_grad:       # the span is still in the cache: only the write back is paid

@@ -4,6 +4,7 @@
 
 cdef enum:
     SLOTS = 5                    # state arrays that a rule can have
+    HYPER = 32                   # coefficients that a rule can have, the common ones included
 
 cdef struct Row:                 # 64 bytes: one cache line per tensor
     void* param
@@ -19,7 +20,7 @@ cdef struct Span:                # elements [begin, end) of one row
 cdef struct Work:
     const Row* rows
     const Span* spans
-    const void* hyper            # the common coefficients, then the rule's struct, all in the arrays' type
+    const void* hyper            # HYPER numbers of the arrays' type: the common ones, then the rule's struct
     bint zero_grad               # leave zeros in the gradient
 
 ctypedef void (*Sweep)(const Work* work, Py_ssize_t first, Py_ssize_t last) noexcept nogil

@@ -293,6 +293,7 @@ def test_a_change_counts_from_the_next_step(optimizer: Any, options: dict[str, A
     (ol.SGD, "nesterov", True, "`nesterov` needs `momentum` > 0"),
     (ol.Adam, "betas", (0.9, 1.0), r"`betas\[1\]` must be >= 0 and < 1, got 1.0"),
     (ol.Adam, "betas", 0.9, "`betas` must be a pair of numbers, got 0.9"),
+    (ol.Adam, "decoupled_weight_decay", 0, "`decoupled_weight_decay` must be True or False, got 0"),   # == False
     (ol.Adam, "lr", np.ones(2), r"`lr` must be a single number, got an array of shape \(2,\)")])
 @pytest.mark.parametrize("steps", [0, 2])
 def test_a_changed_value_is_checked_before_the_step(optimizer: Any, key: str, bad: Any, message: str,
@@ -312,6 +313,31 @@ def test_a_changed_value_is_checked_before_the_step(optimizer: Any, key: str, ba
     built.param_groups[1][key] = good
     built.step()
     assert snapshot(built)[0] != before[0]
+
+
+@pytest.mark.parametrize(("optimizer", "key", "meant"), SLIPS)
+def test_a_slip_between_two_steps_is_refused(optimizer: type[ol.Optimizer], key: str, meant: str) -> None:
+    built = optimizer([zeros()])
+    built.step(grads=[ones()])
+    before = snapshot(built)
+    built.param_groups[0][key] = 0.1
+    with pytest.raises(ValueError, match=rf"the key `{key}`, which .* did you mean `{meant}`\?"):
+        built.step()
+    del built.param_groups[0][key]
+    assert snapshot(built) == before
+    built.step()
+
+
+def test_an_equal_number_is_no_change() -> None:
+    built = ol.SGD([zeros()], lr=0.5)
+    built.step(grads=[ones()])
+    plans = built._drivers[0].plans
+    built.param_groups[0]["lr"] = 1.0 / 2.0
+    assert built._drivers[0].unchanged(built.state.version)
+    built.param_groups[0]["lr"] = 0.25
+    assert not built._drivers[0].unchanged(built.state.version)
+    built.step()
+    assert built._drivers[0].plans is plans          # the coefficients changed, not what a plan is made of
 
 
 def test_a_value_that_is_taken_away_is_missed() -> None:
