@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from . import gradients, report, sparse
+from . import elementwise, gradients, report, sparse
 from .cases import CASES, WORKS
 from .rows import Row, figures, overheads, steps
 
 QUICK = {case.name: case.quick for case in CASES} | {"overhead": 5, "import": 3, "subnormal": 5}
+OPTIMIZERS = [work.name for work in (*WORKS, *elementwise.WORKS)]
 QUICK |= dict.fromkeys(sparse.TABLES, 3)
 
 
@@ -23,8 +24,8 @@ def arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--quick", action="store_true", help="few rounds, without the largest cases")
     add("--case", action="append", choices=list(QUICK), metavar="NAME", help=f"only this one: {', '.join(QUICK)}")
-    add("--optimizer", action="append", choices=[work.name for work in WORKS], metavar="NAME",
-        help=f"only this one: {', '.join(work.name for work in WORKS)}")
+    add("--optimizer", action="append", choices=OPTIMIZERS, metavar="NAME",
+        help=f"only this one: {'; '.join(OPTIMIZERS)}")
     add("--rounds", type=positive, metavar="N", help="rounds of measurement; by default as many as the case has")
     add("--json", metavar="FILE", help="write every figure, with the samples of each round")
     add("--plot", metavar="FILE.png", help="draw the times of a step")
@@ -40,7 +41,7 @@ def positive(text: str) -> int:
 
 
 def chosen(options: argparse.Namespace) -> Iterator[Row]:
-    for row in itertools.chain(steps(), overheads(), gradients.rows(), sparse.rows()):
+    for row in itertools.chain(steps(), elementwise.rows(), overheads(), gradients.rows(), sparse.rows()):
         rounds = QUICK[row.case] if options.quick else row.rounds
         if options.case:
             rounds = row.case in options.case and (rounds or row.rounds)

@@ -13,6 +13,7 @@ import optimlite
 from optimlite import _cpu
 
 from .cases import CEILINGS, TARGETS
+from .elementwise import targets as elementwise_targets
 from .gradients import targets as gradient_targets
 from .problem import ALL
 from .rows import Result, figures
@@ -50,7 +51,8 @@ def title(result: Result) -> str:
     """What results of one table have in common."""
     if result["kind"] == "step":
         return f"{result['optimizer']}, {result['gradients']} gradients: time of a step, and in times of optimlite's"
-    return {"gradients": "AdamW, clip + step + zero (limit: the step's bytes alone), in times of optimlite's",
+    return {"elementwise": f"{result['case']}: time of a step, in times of optimlite's",
+            "gradients": "AdamW, clip + step + zero (limit: the step's bytes alone), in times of optimlite's",
             "subnormal": "AdamW with moments that decayed",
             "sparse": "SparseAdam, 4,096 rows of 64 touched"}.get(result["kind"], "Overhead of optimlite")
 
@@ -65,9 +67,10 @@ def header(result: Result) -> str:
 
 def line(result: Result) -> str:
     seconds = result["seconds"]
-    if result["kind"] in ("gradients", "sparse"):
-        return f"{result['case']:11}" + "".join(f"  {name} {duration(value)} {times(result['ratio'][name])}"
-                                                for name, value in seconds.items())
+    if result["kind"] in ("elementwise", "gradients", "sparse"):
+        row = result["optimizer" if result["kind"] == "elementwise" else "case"]
+        return f"{row:16}" + "".join(f"  {name} {duration(value)} {times(result['ratio'][name])}"
+                                     for name, value in seconds.items())
     if result["kind"] != "step":
         return "\n".join(f"  {name:42}{duration(value):>12}" for name, value in seconds.items())
     cells = [f"{duration(value)} {times(result['ratio'][name]):>5}" for name, value in seconds.items()]
@@ -92,7 +95,7 @@ def targets(results: list[Result]) -> list[dict[str, Any]]:
         if name in measured:
             found.append({"what": name, "target": f"<= {duration(most)}", "measured": measured[name],
                           "met": measured[name] <= most})
-    return [*found, *gradient_targets(results), *sparse_targets(results)]
+    return [*found, *elementwise_targets(results), *gradient_targets(results), *sparse_targets(results)]
 
 
 def target_lines(checked: list[dict[str, Any]]) -> Iterable[str]:

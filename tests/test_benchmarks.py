@@ -9,7 +9,7 @@ from statistics import median
 import numpy as np
 import pytest
 
-from benchmarks import measure, report, rows
+from benchmarks import elementwise, measure, report, rows
 from benchmarks.cases import CASES, WORKS, Case
 from benchmarks.contenders import Optimlite, check, contenders
 from benchmarks.peers import InPlace, Naive
@@ -58,6 +58,13 @@ def test_plot(written, tmp_path):
 @pytest.mark.parametrize("work", WORKS, ids=lambda work: work.name)
 def test_contenders_agree(work, gradients):
     assert "optimlite" in contenders(Problem(SMALL, work, gradients))
+
+
+@pytest.mark.parametrize("work", elementwise.WORKS, ids=lambda work: work.name)
+def test_the_other_elementwise_optimizers_take_part(work):
+    assert {"optimlite", "limit"} <= set(elementwise.contenders(SMALL, work))
+    row = {"kind": "elementwise", "case": "ResNet-50", "optimizer": work.name, "ratio": {"limit": 0.89, "torch": 20.0}}
+    assert [entry["met"] for entry in elementwise.targets([row, row | {"case": "200 x 1,000"}])] == [False, True]
 
 
 @pytest.mark.parametrize(("other", "key"), [(InPlace, "beta2"), (Naive, "weight_decay")])
