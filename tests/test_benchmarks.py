@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from statistics import median
 
@@ -76,11 +77,18 @@ def test_other_work_is_refused(other, key):
         check(present)
 
 
-def test_every_contender_is_measured_in_every_round():
+def test_every_contender_is_measured_in_every_round(monkeypatch):
     calls = []
+    monkeypatch.setattr(measure, "WARM", 0.0)
     samples = measure.measure({name: lambda name=name: calls.append(name) for name in "abc"}, rounds=4, at_least=0)
     assert {name: len(values) for name, values in samples.items()} == {"a": 4, "b": 4, "c": 4}
     assert {calls.count(name) for name in "abc"} == {len(calls) / 3}
+
+
+def test_a_contender_works_for_a_while_before_the_clock_starts():
+    times = []
+    measure.warm_up(lambda: times.append(time.perf_counter()))
+    assert times[-1] - times[0] > measure.WARM / 2
 
 
 def test_targets_are_compared_with_what_was_measured():

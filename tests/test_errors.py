@@ -209,11 +209,10 @@ VALUES = {optimizer: {name: refused(name, parameter.default)
           for optimizer in OPTIMIZERS}
 VALUES[ol.SGD]["nesterov"] = [*FLAGS, (True, "`nesterov` needs `momentum` > 0 and `dampening` = 0, got momentum=0")]
 VALUES[ol.RMSprop]["alpha"] = UNIT
-VALUES[ol.Adadelta]["lr"] = [row for row in NONNEGATIVE if row[0] is not True]       # True == 1.0, its default
 VALUES[ol.Adafactor] = {
     "lr": NONNEGATIVE, "weight_decay": NONNEGATIVE, "maximize": FLAGS,
     "beta2_decay": [*NUMBERS, (0.1, "must be <= 0, got 0.1")],
-    "d": [(0.9, "must be >= 1, got 0.9"), (-1, "must be >= 1"), *(row for row in NUMBERS if row[0] is not True)],
+    "d": [(0.9, "must be >= 1, got 0.9"), (-1, "must be >= 1"), *NUMBERS],
     "eps": [(1e-3, "must be a pair of a number or None and a number, got 0.001"), ((None,), "must be a pair"),
             ((-1, 1e-3), "`eps[0]` must be >= 0, got -1"), ((None, NAN), "`eps[1]` must be finite, got nan"),
             ((None, None), "`eps[1]` must be a number, got None")]}
