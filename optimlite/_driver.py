@@ -102,10 +102,13 @@ class Driver(DriverBase):
             return gradient.arrays()
         return gradient.to_dense(len(parameter.data))
 
+
+class SparseDriver(Driver):
+    """A Driver that takes sparse gradients alone."""
+
     def bind(self, memory: Memory) -> None:
-        if not self.optimizer.takes_dense:
-            for parameter in self.group["params"]:
-                if isinstance(parameter.grad, np.ndarray):
-                    raise TypeError(f"gradient of '{self.optimizer.state.name_of(parameter)}' must be a SparseGrad for "
-                                    f"{type(self.optimizer).__name__}, got an array; use Adam for dense gradients")
+        for parameter in self.group["params"]:
+            if isinstance(parameter.grad, np.ndarray):
+                raise TypeError(f"gradient of '{self.optimizer.state.name_of(parameter)}' must be a SparseGrad for "
+                                f"{type(self.optimizer).__name__}, got an array; use Adam for dense gradients")
         super().bind(memory)

@@ -12,7 +12,7 @@ import numpy as np
 
 from . import _check, _state_dict, _tree
 from ._core import Apart, Memory, assign_gradients, begin_step, end_step, execute, forget_gradients, plain_gradients
-from ._driver import Driver, Made, Run
+from ._driver import Driver, Made, Run, SparseDriver
 from ._handling import PLAIN, Gradients, Handling, check_writable, handling, zero_gradients
 from ._state import StateMap, check_distinct
 from .hooks import Hooked, call, passed, surrounded
@@ -300,7 +300,7 @@ class Optimizer(Hooked):
         return memory
 
     def _driver(self, group: Group) -> Driver:
-        return Driver(self, group)
+        return Driver(self, group) if self.takes_dense else SparseDriver(self, group)
 
     def state_shapes(self, group: Group, parameter: Parameter) -> dict[str, tuple[int, ...]]:
         """The state arrays that a parameter has from its first step on: name and shape."""
