@@ -57,6 +57,17 @@ nonnegative = interval(0)
 fraction = interval(0, 1, closed="left")
 
 
+def count(name: str, value: Any) -> int:
+    value = number(name, value)
+    if value != int(value) or value < 1:
+        raise ValueError(f"`{name}` must be an integer >= 1, got {value}")
+    return int(value)
+
+
+def optional_count(name: str, value: Any) -> int | None:
+    return None if value is None else count(name, value)
+
+
 def pair(each: Check) -> Check:
     def check(name: str, value: Any) -> tuple[Any, ...]:
         items = list(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping)) else []

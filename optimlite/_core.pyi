@@ -104,6 +104,7 @@ class Vector:
     def __init__(self, arrays: list[np.ndarray]) -> None: ...
 
 class Pieces:
+    runs: int
     def __init__(self, sizes: list[int], itemsizes: list[int]) -> None: ...
     def run(
         self, kernels: tuple[Kernel, Kernel], vectors: list[Vector], coefficients: np.ndarray, backwards: bool = False

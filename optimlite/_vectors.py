@@ -22,17 +22,10 @@ NONE = np.zeros((1, 0))
 class Seen(NamedTuple):
     """What is known of a gradient g after it was read, d being the direction."""
 
-    slope: float         # g.d
-    largest: float       # max |g|
-
-
-class Changed(NamedTuple):
-    """The products of the change y = g - h of a gradient, d being the direction."""
-
-    yg: float
-    gg: float
-    yd: float
-    yy: float
+    slope: float                 # g.d
+    largest: float               # max |g|
+    square: float = math.nan     # g.g
+    across: float = math.nan     # g.h, h being the gradient where the line starts
 
 
 class Space:
@@ -86,6 +79,23 @@ class Space:
         """out = sign * scale * gradients."""
         return Seen(*self.run("observe", [out, self.gradients(), direction], sign * self.scale))
 
+    def compare(self, out: Vector, sign: float, direction: Vector, before: Vector) -> Seen:
+        """out = sign * scale * gradients, with their products with themselves and with the gradient before."""
+        square, slope, across, largest = self.run("compare", [out, self.gradients(), direction, before],
+                                                  sign * self.scale)
+        return Seen(slope, largest, square, across)
+
+    def depart(self, start: Vector, step: float, direction: Vector) -> None:
+        """start = parameters; parameters += step * scale * direction."""
+        self.run("depart", [self.x, start, direction], step * self.scale)
+
+    def launch(self, start: Vector, step: float, direction: Vector, gradient: Vector, beta: float,
+               ) -> tuple[float, float, float]:
+        """direction = beta * direction - gradient, and `depart` along it; returns d.d, g.d and max |d|."""
+        coefficients = np.concatenate([np.full_like(self.scale, beta), step * self.scale], axis=1)
+        square, slope, largest = self.run("launch", [self.x, start, direction, gradient], coefficients)
+        return square, slope, largest
+
     def move(self, start: Vector, step: float, direction: Vector, box: tuple[Vector, Vector] | None = None) -> None:
         """parameters = start + step * scale * direction, projected onto the box if there is one."""
         if box is None:
@@ -110,16 +120,12 @@ class Space:
     def pair(self, s: Vector, y: Vector, step: float, direction: Vector, new: Vector, old: Vector,
              resting: bool = False) -> tuple[float, float, float]:
         """s = step * direction and y = new - old (0 where s is 0, if `resting`); returns s.y, y.y, s.s."""
-        sy, yy, ss = self.run("pair", [s, y, direction, new, old], np.array([[step, float(resting)]]))
+        yy, sy, ss = self.run("pair", [s, y, direction, new, old], np.array([[step, float(resting)]]))
         return sy, yy, ss
 
     def reduce(self, name: str, a: Vector, b: Vector) -> float:
         """a.b ("dot") or sum |a| ("sum_abs")."""
         return reduce([(_cpu.reduction(name, x.dtype), x, y) for x, y in zip(a.arrays, b.arrays, strict=True)])
-
-    def change(self, new: Vector, old: Vector, direction: Vector, curvature: bool) -> Changed:
-        """What is known of y = new - old; y.d and y.y are 0 unless `curvature` is asked for."""
-        return Changed(*self.run("change", [new, old, direction], np.array([[float(curvature)]])))
 
     def gram(self, a: Vector, b: Vector, rows: Sequence[Vector]) -> tuple[list[float], list[float]]:
         """The products of a, and of b, with every row, in one pass over the rows."""
@@ -142,4 +148,4 @@ class Space:
         return slope, largest
 
 
-__all__ = ["Changed", "Seen", "Space", "Vector", "two_loops"]
+__all__ = ["Seen", "Space", "Vector", "two_loops"]

@@ -8,8 +8,12 @@ from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 from . import _check, line_search
-from ._descent import MOST, Descent, Result, Run, count, optional_count, search
-from .lbfgs import Names
+from ._check import count, optional_count
+from ._descent import MOST, Descent, search
+from ._result import Result
+from ._run import Run
+from ._vectors import Seen, Vector
+from ._workspace import Names
 from .line_search import Found, Phi, strong_wolfe
 
 
@@ -61,6 +65,8 @@ BETAS: dict[str, tuple[Callable[[Products], float], float]] = {
 }
 
 
+NEAR = 1.25                      # a guess of the step counts as good within this factor
+
 # Conjugacy needs a flatter slope at the end of a search than quasi-Newton steps do.
 EXACT = {"strong_wolfe": partial(strong_wolfe, c2=0.1), "nocedal_wright": partial(strong_wolfe, c2=0.1),
          "hager_zhang": partial(line_search.hager_zhang, c1=0.4, c2=0.1)}
@@ -87,16 +93,16 @@ class ConjugateGradient(Descent):
     between groups scale the variables.  `max_eval` (None: 3 * max_iter), the other hyper-parameters, `result` and what
     `step(closure)` does are as in LBFGS.  The memory is 5 vectors.
 
-    State: `n_iter`, `func_evals`, `t`, `slope`, `square`, `since_restart`, `direction`, `prev_grad`.
+    State: `n_iter`, `func_evals`, `t`, `slope`, `square`, `length`, `guess`, `since_restart`, `direction`, `prev_grad`.
     Raises ValueError for hyper-parameters out of range, or that differ between groups.
     """
 
     checks = {"lr": _check.nonnegative, "max_iter": count, "max_eval": optional_count,
               "tolerance_grad": _check.nonnegative, "tolerance_change": _check.nonnegative, "beta": beta_name,
               "line_search_fn": search, "restart_every": optional_count, "maximize": _check.flag}
-    scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0, "slope": 0.0, "square": 0.0, "since_restart": 0}
-    state_names: ClassVar[Any] = Names("n_iter", "func_evals", "t", "slope", "square", "since_restart",
-                                       "direction", "prev_grad")
+    scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0, "slope": 0.0, "square": 0.0, "length": 0.0, "guess": 0.0,
+               "since_restart": 0}
+    state_names: ClassVar[Any] = Names(*scalars, "direction", "prev_grad")
 
     def __init__(self, params: Any, lr: float = 1, max_iter: int = 20, max_eval: int | None = None,
                  tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, beta: str = "polak-ribiere+",
@@ -107,37 +113,63 @@ class ConjugateGradient(Descent):
             tolerance_change=tolerance_change, beta=beta, line_search_fn=line_search_fn, restart_every=restart_every,
             maximize=maximize), None, callback)
 
+    def observe(self, run: Run, out: Vector, before: Vector) -> Seen:
+        return run.space.compare(out, run.sign, run.work.d, before)
+
     def direction(self, run: Run) -> tuple[float, float]:
-        work, space, beta = run.work, run.space, 0.0
-        if work.pending:
-            beta = self.conjugate(run)
-        else:
-            work.scalars["square"][...] = space.reduce("dot", work.g, work.g)
-        work.pending = False
-        if beta:
-            slope, largest = space.combine(work.d, work.g, -1.0, [work.d], [beta])
+        """The direction and, in the same pass, the first trial along it: both follow from the products alone."""
+        scalars, seen = run.work.scalars, run.seen
+        beta = self.conjugate(run) if run.work.pending else 0.0
+        run.work.pending = False
+        slope = beta * seen.slope - seen.square
         if not beta or not slope < 0.0:
-            work.scalars["since_restart"][...] = 0
-            slope, largest = space.combine(work.d, work.g, -1.0)
-        work.scalars["since_restart"] += 1
+            beta, slope = 0.0, -seen.square
+            scalars["since_restart"][...] = 0
+        scalars["since_restart"] += 1
+        scalars["square"][...] = seen.square
+        if not slope < 0.0:
+            return slope, 0.0
+        length = seen.square
+        if beta:
+            length += beta * (beta * float(scalars["length"]) - 2.0 * seen.slope)
+        self.trial = self.guess(run, slope, length)
+        scalars["length"][...], slope, largest = run.place.launch(self.trial, beta)
+        scalars["slope"][...] = slope
         return slope, largest
 
     def conjugate(self, run: Run) -> float:
         """beta, or 0 for a restart."""
-        work, group = run.work, run.group
+        group, scalars, seen = run.group, run.work.scalars, run.seen
         formula, orthogonality = BETAS[group["beta"]]
-        since, every = int(work.scalars["since_restart"]), group["restart_every"] or run.space.size
-        curvature = formula not in (fletcher_reeves, polak_ribiere_plus)
-        c = run.space.change(work.g, work.previous, work.d, curvature)
-        hh, work.scalars["square"][...] = float(work.scalars["square"]), c.gg
-        if since >= every or abs(c.gg - c.yg) >= orthogonality * c.gg:
+        if (int(scalars["since_restart"]) >= (group["restart_every"] or run.space.size)
+                or abs(seen.across) >= orthogonality * seen.square):
             return 0.0
-        dd = run.space.reduce("dot", work.d, work.d) if formula is hager_zhang else math.nan
+        gg, gh, hh = seen.square, seen.across, float(scalars["square"])
+        products = Products(gg=gg, hh=hh, yg=gg - gh, yd=seen.slope - float(scalars["slope"]),
+                            yy=max(0.0, gg - 2.0 * gh + hh), dg=seen.slope, dd=float(scalars["length"]))
         try:
-            beta = formula(Products(c.gg, hh, c.yg, c.yd, c.yy, run.seen.slope, dd))
+            beta = formula(products)
         except ZeroDivisionError:
             return 0.0
         return beta if math.isfinite(beta) else 0.0
+
+    def guess(self, run: Run, slope: float, length: float) -> float:
+        """The first trial along a direction of this slope g.d and length d.d.
+
+        If the curvature of the last line is that of this one too, the minimum is where it has taken up the slope.  That
+        counts where it came near the step that was taken last time; else the trial is the step whose first-order
+        change is that of the last one (Nocedal & Wright 3.5).
+        """
+        scalars = run.work.scalars
+        t, before, last, known = (float(scalars[key]) for key in ("t", "slope", "length", "guess"))
+        scalars["guess"][...] = 0.0
+        if not t > 0.0 or not before < 0.0:
+            return run.first_step()
+        rise = run.seen.slope - before
+        if rise > 0.0 and length > 0.0:
+            scalars["guess"][...] = t * (-slope / rise) * (last / length)
+        near = known > 0.0 and max(known / t, t / known) <= NEAR
+        return float(scalars["guess"]) if near and scalars["guess"] > 0.0 else t * before / slope
 
     def evaluations(self, max_iter: int) -> int:
         return 3 * max_iter                          # a search exact enough for conjugacy takes about two
@@ -145,15 +177,12 @@ class ConjugateGradient(Descent):
     def restart(self, run: Run) -> bool:
         had = int(run.work.scalars["since_restart"]) > 1
         run.work.scalars["since_restart"][...] = 0
+        run.work.scalars["t"][...] = 0.0         # the last step says nothing of the next one
+        run.place.back()
         return had
 
     def first_trial(self, run: Run, slope: float) -> float:
-        scalars = run.work.scalars
-        before, scalars["slope"][...] = float(scalars["slope"]), slope
-        t = float(scalars["t"])
-        if not t > 0.0 or not before < 0.0:
-            return run.first_step()
-        return t * before / slope         # as if the first-order change were that of the step before
+        return self.trial
 
     def search(self, run: Run, phi: Phi, slope: float, step: float, largest: float, max_evals: int) -> Found:
         chosen = run.group["line_search_fn"]

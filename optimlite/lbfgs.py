@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import numpy as np
 
 from . import _check
-from ._descent import Descent, Result, Run, Workspace, count, optional_count, optional_search
+from ._check import count, optional_count
+from ._descent import Descent, optional_search
+from ._result import Result
+from ._run import Run
 from ._torch_wolfe import torch_strong_wolfe
 from ._vectors import Space, Vector, two_loops
+from ._workspace import Names, Workspace
 from .line_search import Found, Phi
 from .parameter import Parameter
 
@@ -82,16 +85,6 @@ class LBFGSWorkspace(Workspace):
     def __init__(self, parameters: list[Parameter]) -> None:
         super().__init__(parameters)
         self.history = History(self.space)
-
-
-class Names:
-    """The names that the state can have: pairs are numbered through."""
-
-    def __init__(self, *fixed: str) -> None:
-        self.fixed = fixed
-
-    def __contains__(self, key: object) -> bool:
-        return key in self.fixed or (isinstance(key, str) and re.fullmatch(r"[sy]_\d+", key) is not None)
 
 
 class LBFGS(Descent):

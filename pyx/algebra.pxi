@@ -30,6 +30,68 @@ cdef void observe(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, dou
         out[1] = worse(out[1], max_abs(g, g, m))
 
 
+cdef extern from "lanes.h" nogil:
+    void lanes_of_two(const real* x, const real* a, Py_ssize_t rows, double* lanes) noexcept
+    void lanes_of_three(const real* x, const real* a, const real* b, Py_ssize_t rows, double* lanes) noexcept
+    void lanes_of_row(const real* x, const double* a, const double* b, Py_ssize_t rows, Py_ssize_t ahead,
+                      double* lanes) noexcept
+
+
+cdef inline double fold(double* lane) noexcept nogil:
+    # the lanes' sum, in the order of `total`
+    cdef int j
+    for j in range(8):
+        lane[j] = lane[j] + lane[j + 8]
+    for j in range(4):
+        lane[j] = lane[j] + lane[j + 4]
+    return (lane[0] + lane[2]) + (lane[1] + lane[3])
+
+
+cdef inline void two_products(const real* x, const real* a, Py_ssize_t n, double* out) noexcept nogil:
+    # out += x.x, x.a
+    cdef double lanes[2 * LANES]
+    cdef Py_ssize_t i, whole = n - n % LANES
+    lanes_of_two(x, a, n // LANES, lanes)
+    for i in range(whole, n):
+        lanes[i - whole] += product(x[i], x[i])
+        lanes[LANES + i - whole] += product(x[i], a[i])
+    out[0] += fold(lanes)
+    out[1] += fold(lanes + LANES)
+
+
+cdef inline void three_products(const real* x, const real* a, const real* b, Py_ssize_t n, double* out) noexcept nogil:
+    # out += x.x, x.a, x.b
+    cdef double lanes[3 * LANES]
+    cdef Py_ssize_t i, whole = n - n % LANES
+    lanes_of_three(x, a, b, n // LANES, lanes)
+    for i in range(whole, n):
+        lanes[i - whole] += product(x[i], x[i])
+        lanes[LANES + i - whole] += product(x[i], a[i])
+        lanes[2 * LANES + i - whole] += product(x[i], b[i])
+    out[0] += fold(lanes)
+    out[1] += fold(lanes + LANES)
+    out[2] += fold(lanes + 2 * LANES)
+
+
+cdef void compare(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
+    # g = c0 * u;  g.g, g.d, g.h; max |g|:  all that conjugate gradients ask of a new gradient, h being the one before
+    cdef real_array g
+    cdef const_real_array u
+    cdef const real* d
+    cdef const real* h
+    cdef real scale = <real> c[0]
+    cdef Py_ssize_t tile, at, i, m
+    for tile in range((n + TILE - 1) // TILE):
+        at = tile * TILE
+        m = min(<Py_ssize_t> TILE, n - at)
+        g, u = (<real*> v[0]) + at, (<const real*> v[1]) + at
+        d, h = (<const real*> v[2]) + at, (<const real*> v[3]) + at
+        for i in range(m):
+            g[i] = scale * u[i]
+        three_products(g, d, h, m, out)
+        out[3] = worse(out[3], max_abs(g, g, m))
+
+
 cdef void copy(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
     memcpy(v[0], v[1], n * sizeof(real))
 
@@ -43,6 +105,45 @@ cdef void move(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double
     cdef Py_ssize_t i
     for i in range(n):
         p[i] = x[i] + t * d[i]
+
+
+cdef void depart(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
+    # x = p, p = x + c0 * d:  `copy` and `move` in one pass
+    cdef real_array p = <real*> v[0]
+    cdef real_array x = <real*> v[1]
+    cdef const_real_array d = <const real*> v[2]
+    cdef real t = <real> c[0]
+    cdef Py_ssize_t i
+    for i in range(n):
+        x[i] = p[i]
+        p[i] = p[i] + t * d[i]
+
+
+cdef void launch(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
+    # d = c0 * d - g, x = p, p = x + c1 * d;  d.d, g.d; max |d|:  a conjugate direction and the first trial along it
+    cdef real_array d
+    cdef real_array x
+    cdef real_array p
+    cdef const_real_array g
+    cdef real beta = <real> c[0], t = <real> c[1], value
+    cdef Py_ssize_t tile, at, i, m
+    for tile in range((n + TILE - 1) // TILE):
+        at = tile * TILE
+        m = min(<Py_ssize_t> TILE, n - at)
+        p, x, d = (<real*> v[0]) + at, (<real*> v[1]) + at, (<real*> v[2]) + at
+        g = (<const real*> v[3]) + at
+        if beta == <real> 0:                     # d may be anything at a restart
+            for i in range(m):
+                d[i] = -g[i]
+        else:
+            for i in range(m):
+                d[i] = beta * d[i] - g[i]
+        for i in range(m):
+            value = p[i]
+            x[i] = value
+            p[i] = value + t * d[i]
+        two_products(d, g, m, out)
+        out[2] = worse(out[2], max_abs(d, d, m))
 
 
 cdef void move_within(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
@@ -125,7 +226,7 @@ cdef void turn_inward(void** v, Py_ssize_t count, const double* c, Py_ssize_t n,
 
 
 cdef void pair(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
-    # s = c0 * d, y = g - h;  s.y, y.y, s.s.  With c1, y = 0 where s = 0: a variable that rests at its bound.
+    # s = c0 * d, y = g - h;  y.y, s.y, s.s.  With c1, y = 0 where s = 0: a variable that rests at its bound.
     cdef real* s
     cdef real* y
     cdef const real* d
@@ -142,59 +243,29 @@ cdef void pair(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double
         for i in range(m):
             s[i] = t * d[i]
             y[i] = <real> 0 if rest and s[i] == <real> 0 else g[i] - h[i]
-        out[0] += total(product, s, y, m)
-        out[1] += total(product, y, y, m)
-        out[2] += total(product, s, s, m)
-
-
-cdef void change(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
-    # y = g - h;  y.g, g.g, and with c0 y.d, y.y
-    cdef real y[TILE]
-    cdef const real* g
-    cdef const real* h
-    cdef const real* d
-    cdef Py_ssize_t tile, at, i, m
-    for tile in range((n + TILE - 1) // TILE):
-        at = tile * TILE
-        m = min(<Py_ssize_t> TILE, n - at)
-        g, h, d = (<const real*> v[0]) + at, (<const real*> v[1]) + at, (<const real*> v[2]) + at
-        for i in range(m):
-            y[i] = g[i] - h[i]
-        out[0] += total(product, y, g, m)
-        out[1] += total(product, g, g, m)
-        if c[0] != 0.0:
-            out[2] += total(product, y, d, m)
-            out[3] += total(product, y, y, m)
+        two_products(y, s, m, out)
+        out[2] += total(square, s, s, m)
 
 
 # A tile is a page of each row, and the processor's own prefetching ends with the page: `ahead` is how far to fetch.
 
-cdef inline double inner(const real* row, const double* a, Py_ssize_t n, bint fetch, Py_ssize_t ahead) noexcept nogil:
-    # as `total` of products, with one factor widened beforehand
-    cdef double lane[LANES]
+cdef inline void inner(const real* row, const double* a, const double* b, Py_ssize_t n, Py_ssize_t ahead,
+                       double* out) noexcept nogil:
+    # out += row.a, row.b
+    cdef double lanes[2 * LANES]
     cdef Py_ssize_t i, whole = n - n % LANES
-    cdef int j, width
-    for j in range(LANES):
-        lane[j] = 0.0
-    for i in range(n // LANES):
-        if fetch: prefetch(row + i * LANES + ahead)
-        for j in range(LANES):
-            lane[j] = lane[j] + (<double> row[i * LANES + j]) * a[i * LANES + j]
+    lanes_of_row(row, a, b, n // LANES, ahead, lanes)
     for i in range(whole, n):
-        lane[i - whole] = lane[i - whole] + (<double> row[i]) * a[i]
-    width = LANES // 2
-    while width > 0:
-        for j in range(width):
-            lane[j] = lane[j] + lane[j + width]
-        width = width // 2
-    return lane[0]
+        lanes[i - whole] += (<double> row[i]) * a[i]
+        lanes[LANES + i - whole] += (<double> row[i]) * b[i]
+    out[0] += fold(lanes)
+    out[1] += fold(lanes + LANES)
 
 
 cdef void gram(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
     # row.a, row.b for every row: v = a, b, rows...
     cdef double a[TILE]
     cdef double b[TILE]
-    cdef const real* row
     cdef Py_ssize_t tile, at, i, k, m
     for tile in range((n + TILE - 1) // TILE):
         at = tile * TILE
@@ -203,9 +274,7 @@ cdef void gram(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double
             a[i] = <double> (<const real*> v[0])[at + i]
             b[i] = <double> (<const real*> v[1])[at + i]
         for k in range(2, count):
-            row = (<const real*> v[k]) + at
-            out[2 * (k - 2)] += inner(row, a, m, True, TILE if at + TILE < n else 0)
-            out[2 * (k - 2) + 1] += inner(row, b, m, False, 0)
+            inner((<const real*> v[k]) + at, a, b, m, TILE if at + TILE < n else 0, out + 2 * (k - 2))
 
 
 cdef inline void add_one(real* acc, const real* a, real x, Py_ssize_t n) noexcept nogil:
@@ -263,13 +332,15 @@ cdef void bind_algebra(str name, Algebra run, int sums, int per_row, int maxima)
 
 
 bind_algebra("observe", observe, 1, 0, 1)
+bind_algebra("compare", compare, 3, 0, 1)
 bind_algebra("copy", copy, 0, 0, 0)
 bind_algebra("move", move, 0, 0, 0)
+bind_algebra("depart", depart, 0, 0, 0)
+bind_algebra("launch", launch, 2, 0, 1)
 bind_algebra("move_within", move_within, 0, 0, 0)
 bind_algebra("slope_within", slope_within, 1, 0, 0)
 bind_algebra("free_gradient", free_gradient, 0, 0, 1)
 bind_algebra("turn_inward", turn_inward, 1, 0, 1)
 bind_algebra("pair", pair, 3, 0, 0)
-bind_algebra("change", change, 4, 0, 0)
 bind_algebra("gram", gram, 0, 2, 0)
 bind_algebra("combine", combine, 1, 0, 1)

@@ -64,6 +64,7 @@ cdef class Pieces:
     cdef Piece* pieces
     cdef Py_ssize_t count, segments
     cdef int* itemsizes
+    cdef readonly Py_ssize_t runs                # kernels that are through: an interrupt before or after one can tell
 
     def __cinit__(self, list sizes not None, list itemsizes not None):
         cdef Py_ssize_t k, at, size
@@ -127,6 +128,7 @@ cdef class Pieces:
                 for k in range(sums, width):
                     if results[i * width + k] > results[k] or results[i * width + k] != results[i * width + k]:
                         results[k] = results[i * width + k]
+        self.runs += 1
         values = [results[k] for k in range(width)] if self.count else [0.0] * width
         PyMem_Free(block)
         return values

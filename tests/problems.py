@@ -14,6 +14,14 @@ import numpy as np
 Array = np.ndarray
 
 
+def within(minima: tuple[float, ...], loss: float, gradient: Array) -> bool:
+    """At a stationary point to 1e-6, or at a known minimum to 1e-8 of its value (of 1 if that is less)."""
+    if not (np.isfinite(loss) and (abs(gradient) < 1e100).all()):
+        return False
+    return bool(np.linalg.norm(gradient) <= 1e-6
+                or any(abs(loss - least) <= 1e-8 * max(1.0, abs(least)) for least in minima))
+
+
 class Problem(NamedTuple):
     name: str
     residuals: Callable[[Array], Array]
@@ -33,11 +41,7 @@ class Problem(NamedTuple):
         return float(r @ r), 2.0 * np.array(jacobian) @ r
 
     def solved(self, loss: float, gradient: Array) -> bool:
-        """At a stationary point to 1e-6, or at a known minimum to 1e-8 of its value (of 1 if that is less)."""
-        if not (np.isfinite(loss) and (abs(gradient) < 1e100).all()):
-            return False
-        return bool(np.linalg.norm(gradient) <= 1e-6
-                    or any(abs(loss - least) <= 1e-8 * max(1.0, abs(least)) for least in self.minima))
+        return within(self.minima, loss, gradient)
 
 
 PROBLEMS: list[Problem] = []

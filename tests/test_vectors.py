@@ -49,10 +49,17 @@ def expected(name: str, v: list[np.ndarray], c: np.ndarray) -> tuple[list[np.nda
             s = real(c[0]) * v[2]
             y = np.where((s == 0) & bool(c[1]), real(0), v[3] - v[4])
             s64, y64 = s.astype(np.float64), y.astype(np.float64)
-            return [s, y], [s64 @ y64, y64 @ y64, s64 @ s64]
-        case "change":
-            y = (v[0] - v[1]).astype(np.float64)
-            return [], [y @ a[0], a[0] @ a[0], y @ a[2], y @ y]
+            return [s, y], [y64 @ y64, s64 @ y64, s64 @ s64]
+        case "compare":
+            g = real(c[0]) * v[1]
+            g64 = g.astype(np.float64)
+            return [g], [g64 @ g64, g64 @ a[2], g64 @ a[3], most(g)]
+        case "depart":
+            return [v[0] + real(c[0]) * v[2], v[0]], []
+        case "launch":
+            d = real(c[0]) * v[2] - v[3]
+            d64 = d.astype(np.float64)
+            return [v[0] + real(c[1]) * d, v[0], d], [d64 @ d64, d64 @ a[3], most(d)]
         case "gram":
             return [], [row @ x for row in a[2:] for x in a[:2]]
         case "combine":
@@ -64,8 +71,9 @@ def expected(name: str, v: list[np.ndarray], c: np.ndarray) -> tuple[list[np.nda
 
 
 KERNELS: dict[str, tuple[int, list[float]]] = {       # vectors, coefficients
-    "observe": (3, [-0.7]), "copy": (2, []), "move": (3, [0.3]), "move_within": (5, [0.3]), "slope_within": (5, []),
-    "free_gradient": (5, []), "turn_inward": (5, []), "pair": (5, [0.3, 1.0]), "change": (3, [1.0]),
+    "observe": (3, [-0.7]), "compare": (4, [-0.7]), "copy": (2, []), "move": (3, [0.3]), "depart": (3, [0.3]),
+    "launch": (4, [0.4, 0.3]), "move_within": (5, [0.3]), "slope_within": (5, []),
+    "free_gradient": (5, []), "turn_inward": (5, []), "pair": (5, [0.3, 1.0]),
     "gram": (2 + ROWS, []), "combine": (2 + ROWS, [-0.5, *np.linspace(-1, 1, ROWS)]),
 }
 
@@ -110,7 +118,7 @@ def test_values_and_bits(name: str, dtype: type, level: str, threads: None) -> N
                 wanted = written[i] if i < len(written) else before[i][k]
                 assert np.array_equal(vector[k].array, wanted), f"vector {i} of size {SIZES[k]}"
                 assert vector[k].intact()
-        maxima = {"observe": 1, "free_gradient": 1, "turn_inward": 1, "combine": 1}.get(name, 0)
+        maxima = {"observe": 1, "compare": 1, "launch": 1, "free_gradient": 1, "turn_inward": 1, "combine": 1}.get(name, 0)
         for j, value in enumerate(found):
             column = [numbers[j] for numbers in results]
             wanted = max(column) if j >= len(found) - maxima else sum(column)

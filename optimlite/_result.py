@@ -1,0 +1,29 @@
+"""How a step with a closure went, and the signal that ends one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass
+class Result:
+    """How a step with a closure went: `opt.result`.
+
+    `loss` and `grad_norm` (max |g|, of the projected gradient if there are bounds) belong to the last accepted point at
+    which the closure was evaluated; `step` is the last step length t.  `reason` says in words why it stopped, and
+    `converged` is True for a tolerance that was met.
+    """
+
+    iterations: int = 0
+    evaluations: int = 0
+    loss: float = math.nan
+    grad_norm: float = math.nan
+    step: float = 0.0
+    converged: bool = False
+    reason: str = "still running"
+
+
+class Stop(Exception):  # noqa: N818 - the normal end of an iteration
+    def __init__(self, reason: str, converged: bool = False) -> None:
+        self.reason, self.converged = reason, converged
