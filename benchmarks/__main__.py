@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from . import elementwise, gradients, report, sparse
+from . import closures, elementwise, gradients, report, sparse
 from .cases import CASES, WORKS
 from .rows import Row, figures, overheads, steps
 
 QUICK = {case.name: case.quick for case in CASES} | {"overhead": 5, "import": 3, "subnormal": 5}
 OPTIMIZERS = [work.name for work in (*WORKS, *elementwise.WORKS)]
 QUICK |= dict.fromkeys(sparse.TABLES, 3)
+QUICK |= dict.fromkeys(closures.CONTENDERS, 1)
 
 
 def arguments() -> argparse.Namespace:
@@ -41,7 +42,8 @@ def positive(text: str) -> int:
 
 
 def chosen(options: argparse.Namespace) -> Iterator[Row]:
-    for row in itertools.chain(steps(), elementwise.rows(), overheads(), gradients.rows(), sparse.rows()):
+    for row in itertools.chain(steps(), elementwise.rows(), overheads(), gradients.rows(), sparse.rows(),
+                               closures.rows()):
         rounds = QUICK[row.case] if options.quick else row.rounds
         if options.case:
             rounds = row.case in options.case and (rounds or row.rounds)

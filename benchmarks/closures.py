@@ -1,4 +1,4 @@
-"""What an iteration of L-BFGS and CG costs beside the closure, interleaved: `python -m benchmarks.closures`.
+"""What an iteration of L-BFGS and CG costs beside the closure, against torch and scipy.
 
 A million float32 unknowns and a history of ten pairs, which is full before the clock starts.  Time inside the closure
 is subtracted; what is left is directions, line searches, and the copies that a library makes of the gradients.
@@ -6,12 +6,11 @@ is subtracted; what is left is directions, line searches, and the copies that a 
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
-import json
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -19,7 +18,8 @@ import numpy as np
 
 import optimlite as ol
 
-from .measure import SETTLE
+from .measure import SETTLE, medians
+from .rows import Result, Row
 
 SIZE, HISTORY = 1_000_000, 10
 WARM, TIMED = HISTORY + 2, 25            # iterations before the clock starts, and measured
@@ -111,62 +111,50 @@ def scipy(method: str, **options: Any) -> Callable[[], float]:
     return run
 
 
-CONTENDERS: dict[str, Callable[[], float]] = {
-    "optimlite LBFGS": optimlite(ol.LBFGS, history_size=HISTORY, line_search_fn="strong_wolfe"),
-    "torch LBFGS": torch_lbfgs(line_search_fn="strong_wolfe"),
-    "scipy L-BFGS-B": scipy("L-BFGS-B", maxcor=HISTORY, ftol=0, maxfun=10_000),
-    "optimlite CG": optimlite(ol.ConjugateGradient),
-    "scipy CG": scipy("CG"),
+CONTENDERS: dict[str, dict[str, Callable[[], float]]] = {
+    "L-BFGS 1 M": {"optimlite": optimlite(ol.LBFGS, history_size=HISTORY, line_search_fn="strong_wolfe"),
+                   "torch": torch_lbfgs(line_search_fn="strong_wolfe"),
+                   "scipy": scipy("L-BFGS-B", maxcor=HISTORY, ftol=0, maxfun=10_000)},
+    "CG 1 M": {"optimlite": optimlite(ol.ConjugateGradient), "scipy": scipy("CG")},
 }
-TARGETS = (("torch LBFGS", "optimlite LBFGS", 2.0), ("scipy L-BFGS-B", "optimlite LBFGS", 12.0),
-           ("scipy CG", "optimlite CG", 5.0))
+RATIOS = {("L-BFGS 1 M", "torch"): 2.0, ("L-BFGS 1 M", "scipy"): 12.0, ("CG 1 M", "scipy"): 5.0}
+ROUNDS = 7
 
 
-def present() -> dict[str, Callable[[], float]]:
+def present(case: str) -> Mapping[str, Callable[[], float]]:
     """The contenders whose packages are installed."""
-    return {name: run for name, run in CONTENDERS.items()
-            if all(importlib.util.find_spec(package) for package in ("torch", "scipy") if package in name)}
+    return {name: run for name, run in CONTENDERS[case].items() if importlib.util.find_spec(name)}
 
 
-def measure(rounds: int) -> dict[str, list[float]]:
-    """Seconds per iteration: all contenders in every round, in turning order."""
-    contenders = list(present().items())
-    samples: dict[str, list[float]] = {name: [] for name, _ in contenders}
-    for turn in range(rounds):
-        at = turn % len(contenders)
-        for name, run in contenders[at:] + contenders[:at]:
-            time.sleep(SETTLE)
-            samples[name].append(run())
-    return samples
+@dataclass(frozen=True)
+class Iterations(Row):
+    """A row whose contenders time themselves: seconds per iteration without the closure."""
+
+    def run(self) -> Result:
+        contenders = list(self.build().items())
+        samples: dict[str, list[float]] = {name: [] for name, _ in contenders}
+        for turn in range(self.rounds):
+            at = turn % len(contenders)
+            for name, run in contenders[at:] + contenders[:at]:
+                time.sleep(SETTLE)
+                samples[name].append(float(run()))           # type: ignore[arg-type]
+        seconds = medians(samples)
+        return {"kind": self.kind, "case": self.case, **self.about, "rounds": self.rounds, "seconds": seconds,
+                "samples": samples, "ratio": {name: value / seconds["optimlite"] for name, value in seconds.items()}}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.closures", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, help="of optimlite and torch; by default all CPUs")
-    parser.add_argument("--json", metavar="FILE", help="write every sample")
-    options = parser.parse_args()
-    if options.threads:
-        ol.set_num_threads(options.threads)
-        if importlib.util.find_spec("torch"):
-            import torch
-
-            torch.set_num_threads(options.threads)
-    samples = measure(options.rounds)
-    seconds = {name: median(values) for name, values in samples.items()}
-    for name, value in seconds.items():
-        print(f"{name:18}{1e3 * value:9.2f} ms per iteration   (best {1e3 * min(samples[name]):.2f})")
-    missed = 0
-    for slow, fast, target in TARGETS:
-        if slow in seconds:
-            ratio = median(a / b for a, b in zip(samples[slow], samples[fast], strict=True))
-            missed += ratio < target
-            print(f"{slow} / {fast}: {ratio:.1f}x   (target {target:g}x: {'met' if ratio >= target else 'MISSED'})")
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"seconds": seconds, "samples": samples}, file, indent=1)
-    return 1 if missed else 0
+def rows() -> Iterator[Row]:
+    for case in CONTENDERS:
+        about = {"optimizer": case.removesuffix(" 1 M"), "tensors": 1, "elements": SIZE}
+        yield Iterations("closures", case, about, ROUNDS, lambda case=case: present(case))
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+def targets(results: list[Result]) -> Iterator[dict[str, Any]]:
+    """What an iteration should reach, in the form of report.targets: the median of the ratios of each round."""
+    for result in results:
+        for (case, name), wanted in RATIOS.items():
+            if result["kind"] == "closures" and case == result["case"] and name in result["samples"]:
+                pairs = zip(result["samples"][name], result["samples"]["optimlite"], strict=True)
+                ratio = median(theirs / ours for theirs, ours in pairs)
+                yield {"what": f"{case}, an iteration beside the closure: {name} / optimlite",
+                       "target": f">= {wanted:g}", "measured": ratio, "met": ratio >= wanted}

@@ -13,6 +13,7 @@ import optimlite
 from optimlite import _cpu
 
 from .cases import CEILINGS, TARGETS
+from .closures import targets as closure_targets
 from .elementwise import targets as elementwise_targets
 from .gradients import targets as gradient_targets
 from .problem import ALL
@@ -53,6 +54,7 @@ def title(result: Result) -> str:
         return f"{result['optimizer']}, {result['gradients']} gradients: time of a step, and in times of optimlite's"
     return {"elementwise": f"{result['case']}: time of a step, in times of optimlite's",
             "gradients": "AdamW, clip + step + zero (limit: the step's bytes alone), in times of optimlite's",
+            "closures": "A million float32 unknowns: an iteration beside the closure, in times of optimlite's",
             "subnormal": "AdamW with moments that decayed",
             "sparse": "SparseAdam, 4,096 rows of 64 touched"}.get(result["kind"], "Overhead of optimlite")
 
@@ -67,7 +69,7 @@ def header(result: Result) -> str:
 
 def line(result: Result) -> str:
     seconds = result["seconds"]
-    if result["kind"] in ("elementwise", "gradients", "sparse"):
+    if result["kind"] in ("elementwise", "gradients", "sparse", "closures"):
         row = result["optimizer" if result["kind"] == "elementwise" else "case"]
         return f"{row:16}" + "".join(f"  {name} {duration(value)} {times(result['ratio'][name])}"
                                      for name, value in seconds.items())
@@ -95,7 +97,8 @@ def targets(results: list[Result]) -> list[dict[str, Any]]:
         if name in measured:
             found.append({"what": name, "target": f"<= {duration(most)}", "measured": measured[name],
                           "met": measured[name] <= most})
-    return [*found, *elementwise_targets(results), *gradient_targets(results), *sparse_targets(results)]
+    return [*found, *elementwise_targets(results), *gradient_targets(results), *sparse_targets(results),
+            *closure_targets(results)]
 
 
 def target_lines(checked: list[dict[str, Any]]) -> Iterable[str]:

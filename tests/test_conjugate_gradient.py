@@ -12,6 +12,7 @@ from problems import PROBLEMS, Problem
 from test_kernels import same_bits
 
 import optimlite as ol
+from optimlite._vectors import Space
 from optimlite.conjugate_gradient import BETAS
 
 TIGHT = {"max_iter": 2000, "max_eval": 6000, "tolerance_grad": 1e-9, "tolerance_change": 0}
@@ -168,3 +169,136 @@ def test_zero_gradients_and_flat_functions() -> None:
 def test_bad_options(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"`{next(iter(options))}` must be"):
         ol.ConjugateGradient([np.ones(3)], **options)
+
+
+# Known troubles ------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("search", ["strong_wolfe", "hager_zhang", "backtracking"])
+@pytest.mark.parametrize("at", range(1, 9))
+def test_an_exception_leaves_the_last_accepted_point(search: str, at: int) -> None:
+    problem, accepted, calls = Rosenbrock(), [Rosenbrock().params[0]], 0
+
+    def closure() -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == at:
+            raise KeyboardInterrupt
+        return problem()
+
+    opt = ol.ConjugateGradient(problem.params, max_iter=50, line_search_fn=search,
+                               callback=lambda result: accepted.append(problem.params[0].copy()))
+    with pytest.raises(KeyboardInterrupt):
+        opt.step(closure)
+    assert same_bits(problem.params[0], accepted[-1])
+    opt.step(problem)                            # and it goes on from there
+    assert opt.result.loss < 24.2
+
+
+@pytest.mark.parametrize("name", ["launch", "depart", "move", "compare"])
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("at", range(1, 5))
+def test_an_interrupt_beside_a_kernel(name: str, late: bool, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C between any two lines: the accepted point is restored from where it was saved, and only if it was."""
+    make = ol.LBFGS if name == "depart" else ol.ConjugateGradient
+    problem, accepted, calls = Rosenbrock(), [Rosenbrock().params[0]], 0
+    kernel = getattr(Space, name)
+
+    def interrupted(self: Space, *arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == at and not late:
+            raise KeyboardInterrupt
+        found = kernel(self, *arguments)
+        if calls == at:
+            raise KeyboardInterrupt
+        return found
+
+    monkeypatch.setattr(Space, name, interrupted)
+    opt = make(problem.params, max_iter=50, line_search_fn="hager_zhang",
+               callback=lambda result: accepted.append(problem.params[0].copy()))
+    with pytest.raises(KeyboardInterrupt):
+        opt.step(problem)
+    assert same_bits(problem.params[0], accepted[-1])
+
+
+@pytest.mark.parametrize("stop", [True, StopIteration])
+def test_callback_stops(stop: Any) -> None:
+    problem, seen = Rosenbrock(), []
+
+    def callback(result: Any) -> bool:
+        seen.append((result.iterations, result.loss == problem()[0]))
+        if len(seen) == 3 and stop is not True:
+            raise stop
+        return len(seen) == 3
+
+    opt = ol.ConjugateGradient(problem.params, max_iter=50, callback=callback)
+    opt.step(problem)
+    assert seen == [(1, True), (2, True), (3, True)]
+    assert opt.result.reason == "the callback asked to stop"
+
+
+@pytest.mark.parametrize("beta", BETAS)
+def test_saved_in_a_callback(beta: str) -> None:
+    """One long step, saved in its middle: going on gives the same point."""
+    problem, saved = Rosenbrock(), {}
+
+    def callback(result: Any) -> None:
+        if result.iterations == 7:
+            saved.update(x=problem.params[0].copy(), state=opt.state_dict())
+
+    opt = ol.ConjugateGradient(problem.params, beta=beta, max_iter=20, tolerance_change=0, callback=callback)
+    opt.step(problem)
+    other = Rosenbrock([saved["x"]])
+    resumed = ol.ConjugateGradient(other.params)
+    resumed.load_state_dict(saved["state"])
+    resumed.param_groups[0]["max_iter"] = 13
+    resumed.step(other)
+    assert same_bits(problem.params[0], other.params[0])
+
+
+@pytest.mark.parametrize("search", ["strong_wolfe", "hager_zhang", "backtracking"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_bracket_whose_one_end_is_not_finite(search: str, value: float) -> None:
+    x = np.array([0.1, 50.0])
+    opt = ol.ConjugateGradient([x], line_search_fn=search, max_iter=500, max_eval=5000, lr=100, tolerance_change=0)
+
+    def closure() -> Any:
+        with np.errstate(all="ignore"):
+            loss = float(np.sum(x - np.log(x)))
+        return (loss if (x > 0).all() else value), [1 - 1 / x]
+
+    opt.step(closure)
+    np.testing.assert_allclose(x, 1, rtol=1e-3)
+
+
+@pytest.mark.parametrize("search", ["strong_wolfe", "hager_zhang"])
+def test_unbounded_functions_end(search: str) -> None:
+    x = np.zeros(2)
+    opt = ol.ConjugateGradient([x], line_search_fn=search, max_iter=200, max_eval=500)
+    with np.errstate(all="ignore"):
+        opt.step(lambda: (-float(np.sum(x ** 3 + x)), [-(3 * x ** 2 + 1)]))
+    assert np.isfinite(x).all()
+    assert opt.result.loss < -1e6
+
+
+def test_a_wrong_gradient_ends_where_it_began() -> None:
+    """Nothing along any direction is lower: the parameters stay, to the bit."""
+    x = np.array([0.3, 0.7], np.float32)
+    opt = ol.ConjugateGradient([x])
+    opt.step(lambda: (float(x @ x), [-2 * x]))
+    assert x.tolist() == np.array([0.3, 0.7], np.float32).tolist()
+    assert "no lower point" in opt.result.reason
+
+
+def test_an_evaluation_takes_two_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One kernel before it, one after it, and no more; and the first trial often does."""
+    x, passes, marks = np.zeros(50_000, np.float32), [], []
+    spectrum = (1 + 99 * np.random.default_rng(0).random(x.size)).astype(np.float32)
+    run = Space.run
+    monkeypatch.setattr(Space, "run", lambda self, name, *a, **k: passes.append(name) or run(self, name, *a, **k))
+    opt = ol.ConjugateGradient([x], max_iter=25, tolerance_grad=0, tolerance_change=0,
+                               callback=lambda result: marks.append((result.evaluations, len(passes))))
+    opt.step(lambda: (float(spectrum @ (x - 1) ** 2) / 2, [spectrum * (x - 1)]))
+    (evaluations, kernels), (last, kernels_last) = marks[5], marks[-1]
+    assert last - evaluations < 1.7 * 19
+    assert kernels_last - kernels == 2 * (last - evaluations)

@@ -118,7 +118,7 @@ def test_values_and_bits(name: str, dtype: type, level: str, threads: None) -> N
                 wanted = written[i] if i < len(written) else before[i][k]
                 assert np.array_equal(vector[k].array, wanted), f"vector {i} of size {SIZES[k]}"
                 assert vector[k].intact()
-        maxima = {"observe": 1, "compare": 1, "launch": 1, "free_gradient": 1, "turn_inward": 1, "combine": 1}.get(name, 0)
+        maxima = int(name in ("observe", "compare", "launch", "free_gradient", "turn_inward", "combine"))
         for j, value in enumerate(found):
             column = [numbers[j] for numbers in results]
             wanted = max(column) if j >= len(found) - maxima else sum(column)
