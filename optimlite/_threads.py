@@ -5,7 +5,11 @@ from __future__ import annotations
 import operator
 import os
 
-from . import _core
+try:
+    from . import _core                  # the first import of a compiled module
+except ImportError as error:
+    from ._missing import explain
+    raise explain(error) from None
 
 
 def _quota() -> int:

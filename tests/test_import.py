@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -102,6 +103,48 @@ def test_importing_is_cheap(tmp_path: Path) -> None:
     runs = [[float(time) for time in output_of(code, **compiled).split()] for _ in range(7)]
     numpys, ours = (median(times) for times in zip(*runs, strict=True))
     assert ours < max(0.015, 0.15 * numpys), runs
+
+
+# Without compiled modules -------------------------------------------------------------------------------------------
+
+def copied(folder: Path, compiled: bool) -> Path:
+    """The installed package's files again, with or without its compiled modules."""
+    leave = shutil.ignore_patterns("__pycache__", *(() if compiled else ("*.so", "*.pyd")))
+    shutil.copytree(Path(ol.__file__).parent, folder / "optimlite", ignore=leave)
+    return folder
+
+
+def import_from(place: Path) -> str:
+    """What an import of optimlite from there says last."""
+    done = run_python(f"import sys; sys.path.insert(0, {str(place)!r}); import optimlite")
+    assert done.returncode
+    return done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_an_import_from_an_archive_says_what_to_do(tmp_path: Path, compiled: bool) -> None:
+    """Zipped applications and environments: without help, Python speaks of a circular import."""
+    archive = Path(shutil.make_archive(str(tmp_path / "environment"), "zip", copied(tmp_path / "files", compiled)))
+    assert import_from(archive) == (
+        f"ImportError: optimlite can't be imported from an archive ({archive / 'optimlite'}): systems load compiled "
+        "modules from files only; unpack the archive, or install optimlite with `pip install .`")
+
+
+def test_an_import_from_sources_that_were_not_built_says_what_to_do(tmp_path: Path) -> None:
+    assert import_from(copied(tmp_path, compiled=False)) == (
+        f"ImportError: optimlite's compiled modules for this Python are missing in {tmp_path / 'optimlite'}; "
+        "install it with `pip install .`")
+
+
+def test_what_fails_within_compiled_modules_keeps_its_own_error(tmp_path: Path) -> None:
+    done = run_python("import sys; sys.modules['numpy'] = None; import optimlite")
+    assert "import of numpy halted" in done.stderr.splitlines()[-1]
+    place = copied(tmp_path, compiled=True)
+    for module in (place / "optimlite").glob("_core*"):
+        if module.suffix != ".pyi":
+            module.write_bytes(module.read_bytes()[:100])
+    assert "_core" in import_from(place)
+    assert "pip install" not in import_from(place)
 
 
 # Levels --------------------------------------------------------------------------------------------------------------
