@@ -1,11 +1,11 @@
 # A leaf is the compiled half of a Parameter: its array, and the gradient that was assigned last.
 
 cdef inline bint fits(cnp.ndarray a, cnp.ndarray b) noexcept:
-    # same dtype, byte order and shape
+    # same dtype, byte order and shape; an array without axes has no DIMS
     cdef int d = cnp.PyArray_NDIM(a)
     return (cnp.PyArray_TYPE(a) == cnp.PyArray_TYPE(b) and d == cnp.PyArray_NDIM(b)
             and cnp.PyArray_ISNOTSWAPPED(a)
-            and memcmp(cnp.PyArray_DIMS(a), cnp.PyArray_DIMS(b), d * sizeof(cnp.npy_intp)) == 0)
+            and (d == 0 or memcmp(cnp.PyArray_DIMS(a), cnp.PyArray_DIMS(b), d * sizeof(cnp.npy_intp)) == 0))
 
 
 cdef inline bint same_layout(cnp.ndarray a, cnp.ndarray b) noexcept:
