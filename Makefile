@@ -7,7 +7,7 @@ SOURCES := setup.py pyproject.toml $(wildcard pyx/*) $(wildcard pyx/rules/*)
 TORCH := torch==2.13.0
 ARGS ?=
 
-.PHONY: demo test bench lint parity kill-test fuzz package clean
+.PHONY: demo test bench lint parity kill-test sanitize valgrind large-test fuzz package clean
 
 demo: .venv/for-demo            ## train on handwritten digits; ARGS=--quick for a short run
 	$(BIN)/python examples/digits.py $(ARGS)
@@ -32,6 +32,16 @@ kill-test: .venv/for-test       ## saves killed 1,000 times at random moments, 1
 fuzz: .venv/for-fuzz            ## atheris on the checkpoint reader for 5 minutes; ARGS=-runs=1000000 for a number
 	mkdir -p build/corpus && cp tests/fuzz/corpus/* build/corpus
 	$(BIN)/python tests/fuzz/checkpoint.py build/corpus -artifact_prefix=build/ $(or $(ARGS),-max_total_time=300)
+
+sanitize: .venv/for-native      ## the suite with ASan and UBSan, and with ThreadSanitizer what uses threads; ARGS="-k name"
+	tests/native/sanitize.sh address,undefined $(ARGS)
+	tests/native/sanitize.sh thread $(ARGS)
+
+valgrind: .venv/for-test        ## memcheck over kernels, up to AVX2
+	tests/native/valgrind.sh $(ARGS)
+
+large-test: .venv/for-test      ## beyond 2**31 elements: 17.2 GB of memory
+	$(BIN)/python -m pytest -m large -rs tests $(ARGS)
 
 package: .venv/for-package      ## the sdist, the wheel built from it, its size, and a first step from a clean install
 	rm -rf dist
@@ -65,6 +75,9 @@ clean:
 
 .venv/for-fuzz: .venv/for-test
 	$(PIP) '.[fuzz]' && touch $@
+
+.venv/for-native: .venv/for-test
+	$(PIP) 'setuptools>=77' 'Cython>=3.1' && touch $@
 
 .venv/for-package: .venv/bin/python
 	$(PIP) build && touch $@

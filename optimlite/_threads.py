@@ -5,8 +5,8 @@ from __future__ import annotations
 import operator
 import os
 
-try:
-    from . import _core                  # the first import of a compiled module
+try:                                     # the first import of a compiled module
+    from . import _core
 except ImportError as error:
     from ._missing import explain
     raise explain(error) from None

@@ -4,9 +4,11 @@
 
 #include <stdint.h>
 
+#include "shared.h"
+
 #define FLUSH_ACTIVE (1ull << 32)        /* beside the mode as it was, which has 32 bits */
 
-static int flush_wanted = 0;
+static shared_int flush_wanted = 0;
 
 #if defined(__SSE2__) || defined(_M_X64)
 

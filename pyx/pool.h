@@ -10,7 +10,11 @@
 #ifndef OPTIMLITE_POOL_H
 #define OPTIMLITE_POOL_H
 
+#include "shared.h"
+
 typedef void (*pool_task)(void *context, Py_ssize_t part);
+
+static shared_int max_threads = 1;       /* read where Python's lock is not held */
 
 #if defined(_WIN32)              /* no POSIX threads: the caller does everything */
 
@@ -44,7 +48,7 @@ static struct {
     _Alignas(64) atomic_ullong gate;
     _Alignas(64) atomic_int asleep;
     atomic_flag busy;
-    int started;                 /* workers; their thread index is 1, 2, … and the caller's is 0 */
+    shared_int started;          /* workers; their thread index is 1, 2, … and the caller's is 0 */
     int threads;                 /* of the current job */
     pool_task task;
     void *context;

@@ -9,9 +9,8 @@ cdef extern from "pool.h" nogil:
     ctypedef void (*pool_task)(void* context, Py_ssize_t part) noexcept nogil
     int pool_init() noexcept
     int pool_started() noexcept
+    int max_threads
     void pool_run(pool_task task, void* context, Py_ssize_t parts, int threads) noexcept
-
-cdef int max_threads = 1
 
 if pool_init() != 0:
     raise MemoryError("the thread pool could not register its fork handler")

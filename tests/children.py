@@ -1,4 +1,4 @@
-"""A script: optimizers that have stepped here go on in child processes, by `python tests/children.py fork` and the like.
+"""A script: optimizers that have stepped here go on in child processes; `python tests/children.py spawn`.
 
 Functions for children must be importable there, which those of a test module are not.
 """

@@ -11,6 +11,7 @@ import pytest
 from helpers import output_of, parameters, run_python, values
 
 import optimlite as ol
+from optimlite import _core
 
 LARGE = 400_000      # elements: far beyond the size from which steps use threads
 
@@ -57,6 +58,21 @@ def test_thread_counts_beyond_the_cpus_work_and_change_no_bit(threads: None, cou
     assert ol.get_num_threads() == count
     run(other, 3)
     assert values(one) == values(other)
+
+
+def test_settings_may_change_while_another_thread_steps(threads: None) -> None:
+    """Which bits come out doesn't depend on it; `make sanitize` sees whether the settings themselves are safe."""
+    one, other = gan()[0], gan()[0]
+    run(one, 20)
+    worker = threading.Thread(target=run, args=(other, 20))
+    worker.start()
+    while worker.is_alive():
+        for count in (1, 3, 2, 5):
+            ol.set_num_threads(count)
+            ol.set_flush_denormal(ol.get_flush_denormal())
+            assert _core.pool_size() >= 0
+    worker.join()
+    assert values(other) == values(one)
 
 
 @pytest.mark.parametrize("count", [0, -1, 1.5, "2", None, True])
