@@ -14,6 +14,7 @@ import numpy as np
 
 import optimlite as ol
 
+PATIENCE = float(os.environ.get("OPTIMLITE_TEST_PATIENCE", "1"))      # sanitizers are slow
 SHAPES = {"W": (3, 4), "b": (5,), "t": ()}
 
 
@@ -60,7 +61,7 @@ def snapshot(optimizer: ol.Optimizer) -> Any:
 def run_python(code: str, timeout: float = 60, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs a script in a fresh interpreter."""
     return subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(code)], text=True, capture_output=True,
-                          timeout=timeout, env={**os.environ, **environment})
+                          timeout=timeout * PATIENCE, env={**os.environ, **environment})
 
 
 def output_of(code: str, timeout: float = 60, **environment: str) -> str:

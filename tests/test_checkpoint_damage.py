@@ -262,6 +262,7 @@ def test_what_the_crafted_files_start_from_is_valid() -> None:
         assert ol.load(path)["x"].shape == (0, 2**62)
 
 
+@pytest.mark.plain
 def test_a_huge_header_of_nonsense(tmp_path: Path) -> None:
     """Sparse files of headers up to the limit: refused at the first wrong token."""
     script = (

@@ -622,6 +622,7 @@ def test_normal_numbers_keep_their_bits(flushing: None) -> None:
     assert_same(*pair)
 
 
+@pytest.mark.plain
 def test_moments_that_decay_into_subnormals_cost_no_more_with_flushing(flushing: None, threads: None) -> None:
     ol.set_num_threads(1)
 

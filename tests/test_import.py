@@ -87,6 +87,7 @@ def test_importing_changes_no_global_setting() -> None:
     """) == "True"
 
 
+@pytest.mark.plain
 def test_importing_is_cheap(tmp_path: Path) -> None:
     """15 ms beyond NumPy, or 15 % of what NumPy itself takes where machines are slow or busy: medians of CPU times."""
     code = """

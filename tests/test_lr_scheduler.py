@@ -141,6 +141,7 @@ def test_a_cosine_lands_on_eta_min_in_every_period():
 LONG = Case("onecycle_long", lambda s, o: s.OneCycleLR(o, 0.5, 10**6), 100_000)
 
 
+@pytest.mark.plain
 @named([LONG] + [case for case in SINGLE + COMPOSED if "onecycle" not in case.name])
 def test_a_step_costs_at_most_five_microseconds(case):
     opt = optimizer(case, 1)

@@ -113,6 +113,7 @@ def test_an_empty_number_in_the_environment_is_none() -> None:
     assert int(output_of(PRINT, OPTIMLITE_NUM_THREADS="")) >= 1
 
 
+@pytest.mark.plain
 def test_threads_start_with_the_first_large_step_and_not_before() -> None:
     assert output_of(f"""
         import os, numpy as np
@@ -141,6 +142,7 @@ def test_one_thread_starts_none() -> None:
     """, OPTIMLITE_NUM_THREADS="1") == "0"
 
 
+@pytest.mark.plain
 def test_idle_threads_use_no_cpu() -> None:
     assert float(output_of(f"""
         import time, numpy as np, optimlite as ol
