@@ -19,6 +19,7 @@ FORKING = "ignore:This process:DeprecationWarning"       # CPython 3.12 warns of
 def test_children_step_with_the_parents_bits(method: str) -> None:
     """GCC PR60035, LightGBM#4751: a child that steps after its parent did hangs with OpenMP."""
     script = Path(__file__).with_name("children.py")
-    done = subprocess.run([sys.executable, "-W", "error", "-W", FORKING, script, method], text=True, timeout=400 * PATIENCE,
-                          capture_output=True, env={**os.environ, "OPTIMLITE_NUM_THREADS": "3"})
+    command = [sys.executable, "-W", "error", "-W", FORKING, script, method]
+    done = subprocess.run(command, text=True, capture_output=True, timeout=400 * PATIENCE,
+                          env={**os.environ, "OPTIMLITE_NUM_THREADS": "3"})
     assert (done.stdout.strip(), done.returncode) == (f"{len(CASES)} optimizers", 0), done.stderr
