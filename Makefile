@@ -8,6 +8,7 @@ TORCH := torch==2.13.0
 ARGS ?=
 
 .PHONY: demo test bench lint parity kill-test sanitize valgrind large-test fuzz package clean
+.PHONY: demo test bench lint parity kill-test fuzz coverage mutation package clean
 
 demo: .venv/for-demo            ## train on handwritten digits; ARGS=--quick for a short run
 	$(BIN)/python examples/digits.py $(ARGS)
@@ -42,6 +43,12 @@ valgrind: .venv/for-test        ## memcheck over kernels, up to AVX2
 
 large-test: .venv/for-test      ## beyond 2**31 elements: 17.2 GB of memory
 	$(BIN)/python -m pytest -m large -rs tests $(ARGS)
+
+coverage: .venv/for-coverage    ## lines of Python and Cython that the tests run, >= 95 % together; needs gcov
+	$(BIN)/python tests/covering/run.py $(ARGS)
+
+mutation: .venv/for-mutation    ## small changes to schedulers and state: >= 85 % must fail a test; ARGS=_state.py for a part
+	$(BIN)/python tests/mutation/run.py $(ARGS)
 
 package: .venv/for-package      ## the sdist, the wheel built from it, its size, and a first step from a clean install
 	rm -rf dist
@@ -78,6 +85,12 @@ clean:
 
 .venv/for-native: .venv/for-test
 	$(PIP) 'setuptools>=77' 'Cython>=3.1' && touch $@
+
+.venv/for-coverage: .venv/for-test
+	$(PIP) 'coverage>=7.10' 'Cython>=3.1' 'setuptools>=77' && touch $@
+
+.venv/for-mutation: .venv/for-test
+	$(PIP) mutmut==3.8.1 && touch $@
 
 .venv/for-package: .venv/bin/python
 	$(PIP) build && touch $@

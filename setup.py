@@ -1,6 +1,7 @@
 # The extension modules: the driver once, and one source of kernels for several CPU levels and two float types.
 #
-# Environment: OPTIMLITE_SANITIZE=address,undefined or =thread builds with sanitizers and debug information.
+# Environment: OPTIMLITE_SANITIZE=address,undefined or =thread builds with sanitizers and debug information;
+# OPTIMLITE_COVERAGE=1 without optimisation, counting how often each line of C runs (gcc).
 
 import os
 import platform
@@ -13,6 +14,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 SANITIZE = os.environ.get("OPTIMLITE_SANITIZE", "")
+COVERAGE = os.environ.get("OPTIMLITE_COVERAGE", "") == "1"
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 LEVELS = {"baseline": [], "v3": ["-march=x86-64-v3"], "v4": ["-march=x86-64-v4"]} if X86 else {"baseline": []}
 if sys.platform == "win32":
@@ -54,6 +56,10 @@ class Build(build_ext):
             if SANITIZE:
                 ext.extra_compile_args += ["-g", "-fno-omit-frame-pointer", f"-fsanitize={SANITIZE}"]
                 ext.extra_link_args = [f"-fsanitize={SANITIZE}"]
+            elif COVERAGE:       # uncalled functions count too; threads must not lose counts
+                ext.extra_compile_args += ["-O0", "-g0", "--coverage", "-fprofile-update=atomic",
+                                           "-fkeep-static-functions", "-DCYTHON_INLINE="]
+                ext.extra_link_args = ["--coverage"]
             else:
                 ext.extra_compile_args += ["-g0"]
                 ext.extra_link_args = [] if sys.platform == "darwin" else ["-s"]

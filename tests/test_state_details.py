@@ -1,0 +1,455 @@
+"""The details of state, state dicts, nestings and checks that a small slip would change: messages, copies, orders."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import content
+
+import optimlite as ol
+from optimlite import _check, _state_dict, _tree
+from optimlite._bounds import Bounds
+from optimlite._state import State, StateMap, check_distinct
+
+
+def pair_of(value: Any) -> Any:
+    return _check.pair(_check.fraction)("betas", value)
+
+
+def adam(**options: Any) -> ol.Adam:
+    return ol.Adam({"W": np.ones((2, 3), np.float32), "b": np.ones(3, np.float32)}, **options)
+
+
+def stepped(optimizer: ol.Optimizer, steps: int = 1) -> ol.Optimizer:
+    for k in range(steps):
+        for p in (p for group in optimizer.param_groups for p in group["params"]):
+            p.grad = np.full(p.shape, k + 1.0, p.dtype)
+        optimizer.step()
+    return optimizer
+
+
+def load(change: Any, strict: bool = True) -> Any:
+    saved = stepped(adam()).state_dict()
+    return adam().load_state_dict(change(saved) or saved, strict=strict)
+
+
+def bounds(value: Any) -> Bounds:
+    return Bounds(value, ol.SGD({"W": np.ones((2, 3)), "b": np.ones(3)}))
+
+
+def gradients(grads: Any, params: Any) -> list[Any]:
+    return list(_tree.gradients(grads, _tree.read(params)))
+
+
+a, b, c = np.zeros(1), np.zeros(2), np.zeros(3)
+NEST = {"x": [a, b], "y": c}
+
+# What is refused, and the whole message.
+MESSAGES: list[tuple[Any, type[Exception], str]] = [
+    # checks
+    (lambda: _check.number("lr", np.ones(2)), TypeError, "`lr` must be a single number, got an array of shape (2,)"),
+    (lambda: _check.number("lr", True), TypeError, "`lr` must be a number, got True"),
+    (lambda: _check.number("lr", np.bool_(True)), TypeError, "`lr` must be a number, got True"),
+    (lambda: _check.number("lr", "1"), TypeError, "`lr` must be a number, got '1'"),
+    (lambda: _check.number("lr", float("inf")), ValueError, "`lr` must be finite, got inf"),
+    (lambda: _check.number("lr", 10 ** 400), ValueError, f"`lr` must be finite, got {10 ** 400}"),
+    (lambda: _check.interval(0, 1)("x", 2), ValueError, "`x` must be >= 0 and <= 1, got 2"),
+    (lambda: _check.interval(0, 1)("x", -1), ValueError, "`x` must be >= 0 and <= 1, got -1"),
+    (lambda: _check.interval(0, 1, closed="left")("x", 1), ValueError, "`x` must be >= 0 and < 1, got 1"),
+    (lambda: _check.interval(0, 1, closed="right")("x", 0), ValueError, "`x` must be > 0 and <= 1, got 0"),
+    (lambda: _check.interval(0, 1, closed="neither")("x", 0), ValueError, "`x` must be > 0 and < 1, got 0"),
+    (lambda: _check.interval(0, 1, closed="neither")("x", 1), ValueError, "`x` must be > 0 and < 1, got 1"),
+    (lambda: _check.interval(2.5)("x", 2), ValueError, "`x` must be >= 2.5, got 2"),
+    (lambda: _check.interval(high=2.5)("x", 3), ValueError, "`x` must be <= 2.5, got 3"),
+    (lambda: pair_of(0.9), TypeError, "`betas` must be a pair of numbers, got 0.9"),
+    (lambda: pair_of("ab"), TypeError, "`betas` must be a pair of numbers, got 'ab'"),
+    (lambda: pair_of(b"ab"), TypeError, "`betas` must be a pair of numbers, got b'ab'"),
+    (lambda: pair_of({0: 1, 2: 3}), TypeError, "`betas` must be a pair of numbers, got {0: 1, 2: 3}"),
+    (lambda: pair_of((0.1, 0.2, 0.3)), TypeError, "`betas` must be a pair of numbers, got (0.1, 0.2, 0.3)"),
+    (lambda: pair_of((0.1, 1.0)), ValueError, "`betas[1]` must be >= 0 and < 1, got 1.0"),
+    (lambda: pair_of((-0.1, 0.9)), ValueError, "`betas[0]` must be >= 0 and < 1, got -0.1"),
+    (lambda: _check.flag("maximize", 1), TypeError, "`maximize` must be True or False, got 1"),
+    (lambda: _check.group_keys({"learning_rate": 1}, ["lr"], "SGD"), ValueError,
+     "a parameter group has the key `learning_rate`, which SGD doesn't know; did you mean `lr`?"),
+    (lambda: _check.group_keys({"mine": 1, "Weight_Decays": 1}, ["lr", "weight_decay"], "SGD"), ValueError,
+     "a parameter group has the key `Weight_Decays`, which SGD doesn't know; did you mean `weight_decay`?"),
+    (lambda: _check.constructor("SGD", ["params", "lr", "fused"], ["self", "params", "lr"]), TypeError,
+     "SGD has no argument `fused`: optimlite's kernels are always fused; leave it out"),
+    (lambda: _check.constructor("SGD", ["Learning_Rate"], ["self", "params", "lr"]), TypeError,
+     "SGD has no argument `Learning_Rate`; did you mean `lr`?"),
+    (lambda: _check.constructor("SGD", ["self"], ["self", "params", "lr", "momentum"]), TypeError,
+     "SGD has no argument `self`; it has `lr`, `momentum`"),
+    # nestings
+    (lambda: _tree.read({"x": {a.shape}}), TypeError, "parameters must come in a fixed order, got a set; use a list"),
+    (lambda: _tree.read(frozenset()), TypeError, "parameters must come in a fixed order, got a set; use a list"),
+    (lambda: _tree.read(3), TypeError,
+     "parameters must be NumPy arrays, Parameters or nestings of them, got int"),
+    (lambda: _tree.read({"x": [a, ("y", "word")]}), TypeError,
+     "parameters must be NumPy arrays, Parameters or nestings of them, got str at 'x.y'"),
+    (lambda: _tree.read([[b"x"]]), TypeError,
+     "parameters must be NumPy arrays, Parameters or nestings of them, got bytes at '0.0'"),
+    (lambda: _tree.read(("x", ("y", 1))), TypeError,
+     "parameters must be NumPy arrays, Parameters or nestings of them, got int at 'x.y'"),
+    (lambda: gradients(a, NEST), ValueError,
+     "`grads` must be nested as the parameters are, got ndarray for 2 parameters or branches"),
+    (lambda: gradients({"x": 3, "y": c}, NEST), ValueError,
+     "`grads` at 'x' must be nested as the parameters are, got int for 2 parameters or branches"),
+    (lambda: gradients({"x": "ab", "y": c}, NEST), ValueError,
+     "`grads` at 'x' must be nested as the parameters are, got str for 2 parameters or branches"),
+    (lambda: gradients({"x": b"ab", "y": c}, NEST), ValueError,
+     "`grads` at 'x' must be nested as the parameters are, got bytes for 2 parameters or branches"),
+    (lambda: gradients({"x": [a], "y": c}, NEST), ValueError,
+     "`grads` at 'x' must have 2 items as the parameters do, got 1"),
+    (lambda: gradients([a, b, c], NEST), ValueError, "`grads` must have 2 items as the parameters do, got 3"),
+    (lambda: gradients({"x": None, "z": c, "u": c}, NEST), ValueError,
+     "`grads` has unknown names ['z', 'u']; the parameters are ['x', 'y']"),
+    (lambda: gradients({"y": c}, NEST), ValueError, "`grads` lacks ['x']; give None to skip a parameter"),
+    (lambda: gradients({"n": {"x": a}}, {"n": {"x": a, "y": b}}), ValueError,
+     "`grads` at 'n' lacks ['y']; give None to skip a parameter"),
+    (lambda: gradients({"m": {"n": {}}}, {"m": {"n": {"x": a}}}), ValueError,
+     "`grads` at 'm.n' lacks ['x']; give None to skip a parameter"),
+    (lambda: gradients([("y", a), ("x", b), ("y", c)], [("x", a), ("y", b), ("y", c)]), ValueError,
+     "`grads` has names that stand twice: ['y', 'x', 'y']; give them in the order ['x', 'y', 'y']"),
+    # state
+    (lambda: State(lambda: None).__setitem__("m", "word"), TypeError,
+     "state `m` must be a numeric array or a number, got str"),
+    (lambda: adam().state["V"], KeyError, "the optimizer has no parameter 'V'"),
+    (lambda: adam().state[np.ones(3, np.float32)], KeyError, "the optimizer has no such parameter (got ndarray)"),
+    (lambda: adam().state[0], KeyError, "the optimizer has no such parameter (got int)"),
+    (lambda: adam().state[ol.Parameter(np.ones(3))], KeyError, "the optimizer has no such parameter (got Parameter)"),
+    (lambda: ol.SGD([ol.Parameter(np.ones(1), "W"), ol.Parameter(np.ones(1), "W"), ol.Parameter(np.ones(1), "W")]
+                    ).state["W"], KeyError, "'W' names 3 parameters; use the Parameter itself"),
+    (lambda: check_distinct(["one", "two", "three"], [c[1:], np.ones(2), c[:2]]), ValueError,
+     "three and one overlap in memory; give each its own array"),
+    # state dicts
+    (lambda: load(lambda d: d["state"].clear() or [1]), ValueError,
+     "a state dict must be a dict with the keys 'state' and 'param_groups', got list"),
+    (lambda: load(lambda d: {"model": 1}), ValueError,
+     "a state dict must be a dict with the keys 'state' and 'param_groups', got ['model']"),
+    (lambda: load(lambda d: {**d, "state": []}), TypeError, "a state dict's 'state' must be a dict, got list"),
+    (lambda: load(lambda d: {**d, "state": {0: 3}}), TypeError, "a state dict's state[0] must be a dict, got int"),
+    (lambda: load(lambda d: {**d, "param_groups": {}}), TypeError,
+     "a state dict's 'param_groups' must be a list of dicts, got dict"),
+    (lambda: load(lambda d: {**d, "param_groups": [3]}), TypeError,
+     "a state dict's 'param_groups' must be a list of dicts, got list"),
+    (lambda: load(lambda d: {**d, "param_groups": [{"params": 3}]}), TypeError,
+     "group 0 of a state dict must have a list 'params', got 3"),
+    (lambda: load(lambda d: {**d, "param_groups": ({"params": []}, {})}), TypeError,
+     "group 1 of a state dict must have a list 'params', got None"),
+    (lambda: load(lambda d: {**d, "param_groups": [{"params": [0]}, {"params": [1]}]}), ValueError,
+     "the state dict has groups of [1, 1] parameters, the optimizer has [2]; "
+     "name the parameters on both sides to match them by name"),
+    (lambda: load(lambda d: d["state"][0].pop("exp_avg") is d["state"][1].pop("step")), ValueError,
+     "the state dict doesn't fit the optimizer (strict=False loads what fits):\n"
+     "  missing: state['W']['exp_avg'], state['b']['step']"),
+    (lambda: load(lambda d: d["state"][0].update(mine=1, exp_avg=np.zeros(4, np.float32))), ValueError,
+     "the state dict doesn't fit the optimizer (strict=False loads what fits):\n"
+     "  unexpected: state['W']['mine']\n  misshapen: state['W']['exp_avg'] has shape (4,), not (2, 3)"),
+    (lambda: load(lambda d: d["param_groups"][0].update(param_names=["V", "b"])), ValueError,
+     "the state dict doesn't fit the optimizer (strict=False loads what fits):\n"
+     "  missing: parameter 'W'\n  unexpected: parameter 'V', state[0]"),
+    # bounds
+    (lambda: bounds({"V": (0, 1), "W": (0, 1)}), ValueError,
+     "`bounds` has unknown names ['V']; the parameters are ['W', 'b']"),
+    (lambda: bounds([(0, 1)]), ValueError, "`bounds` must have one pair for each of 2 parameters, got 1"),
+    (lambda: bounds("ab"), TypeError, "`bounds` must be a pair, a dict of pairs or a list of pairs, got str"),
+    (lambda: bounds(3), TypeError, "`bounds` must be a pair, a dict of pairs or a list of pairs, got int"),
+    (lambda: bounds([(0, 1), 3]), TypeError, "`bounds` of 'b' must be a pair (low, high), got 3"),
+    (lambda: bounds([(0, 1, 2), None]), TypeError, "`bounds` of 'W' must be a pair (low, high), got (0, 1, 2)"),
+    (lambda: bounds({"b": (np.zeros(2), None)}), ValueError,
+     "`bounds` of 'b' must be numbers or arrays that broadcast to (3,), got ndarray of shape (2,)"),
+    (lambda: bounds({"b": ("x", None)}), ValueError,
+     "`bounds` of 'b' must be numbers or arrays that broadcast to (3,), got str of shape ()"),
+    (lambda: bounds({"b": (np.array([0, 5, 6]), 4)}), ValueError,
+     "`bounds` of 'b' must have low <= high, got 5.0 and 4.0 at (1,)"),
+    (lambda: bounds((2, np.nan)), ValueError, "`bounds` of 'W' must have low <= high, got 2.0 and nan at (0, 0)"),
+]
+
+
+@pytest.mark.parametrize(("act", "error", "message"), MESSAGES, ids=[message[:60] for _, _, message in MESSAGES])
+def test_the_whole_message(act: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as caught:
+        act()
+    assert caught.value.args == (message,)
+    assert caught.value.__cause__ is None
+
+
+# Checks --------------------------------------------------------------------------------------------------------------
+
+def test_what_checks_let_pass_and_give() -> None:
+    for value, result in ((np.float32(0.5), 0.5), (np.array([[3]]), 3), (2, 2), (np.int8(4), 4)):
+        got = _check.number("x", value)
+        assert (got, type(got)) == (result, type(result))
+    assert [_check.interval(0, 1)("x", value) for value in (0, 0.5, 1)] == [0, 0.5, 1]
+    assert _check.interval(0, 1, closed="right")("x", 1) == 1
+    assert _check.interval(0, 1, closed="left")("x", 0) == 0
+    assert _check.interval()("x", -1e308) == -1e308
+    assert pair_of(np.array([0.5, 0.25])) == (0.5, 0.25)
+    assert pair_of(iter([0.5, 0])) == (0.5, 0)
+    assert _check.flag("x", np.bool_(True)) is True
+    assert _check.flag("x", False) is False
+
+
+@pytest.mark.parametrize(("key", "known", "meant"), [
+    ("LEARNING_RATE", ["lr"], "lr"), ("learning_rate", ["rate"], None), ("beta1", ["lr", "betas"], "betas"),
+    ("wd", ["weight_decay"], "weight_decay"), ("momentun", ["lr", "momentum"], "momentum"),
+    ("NESTEROV_", ["nesterov"], "nesterov"), ("name", ["lr"], None), ("lrr", ["lr"], "lr"), ("l", ["lr"], None),
+    ("epsilon", ["eps"], "eps"), ("moment", ["momentum", "maximize"], "momentum")])
+def test_what_a_slip_resembles(key: str, known: list[str], meant: str | None) -> None:
+    assert _check.resembles(key, iter(known)) == meant
+
+
+def test_keys_of_ones_own_are_let_through() -> None:
+    _check.group_keys({"params": 1, 3: 1, "initial_lrr": 1, "max_lr": 1, "lr": 1, "name": 1, "mine": 1}, ["lr"], "SGD")
+    with pytest.raises(ValueError, match="`lrr`"):   # the last of many is looked at too
+        _check.group_keys({"params": 1, 3: 1, "initial_lr": 1, "max_lr": 1, "lr": 1, "lrr": 1}, ["lr"], "SGD")
+    _check.constructor("SGD", ["params", "lr"], ["self", "lr"])
+    with pytest.raises(TypeError, match="`lrr`"):
+        _check.constructor("SGD", ["params", "lr", "lrr"], ["self", "lr"])
+
+
+# Nestings ------------------------------------------------------------------------------------------------------------
+
+def test_a_tree_and_its_paths() -> None:
+    tree = _tree.read({"x": [a, ("k", b)], 7: (c, c)})
+    assert tree == [("x", True, [("0", False, a), ("k", True, b)]), ("7", True, [("0", False, c), ("1", False, c)])]
+    assert [(path, chosen) for path, chosen, _ in _tree.flatten(tree)] == [
+        ("x.0", True), ("x.k", True), ("7.0", True), ("7.1", True)]
+    assert [(path, chosen) for path, chosen, _ in _tree.flatten(_tree.read([[a], [("k", b)], c]))] == [
+        ("0.0", False), ("1.k", True), ("2", False)]
+    assert list(_tree.flatten(a)) == [("", False, a)]
+    assert list(_tree.flatten(_tree.read(("k", a)))) == [("k", True, a)]
+    assert _tree.is_pair(("x", 1))
+    assert not any(map(_tree.is_pair, (["x", 1], ("x",), ("x", 1, 2), (1, "x"), "xy")))
+
+
+def test_the_names_of_parameters() -> None:
+    named, unnamed = ol.Parameter(a, "own"), ol.Parameter(b)
+
+    def names(params: Any) -> tuple[list[str], list[str | None], bool]:
+        found, called, chosen = _tree.as_parameters(_tree.read(params))
+        return called, [p.name for p in found], chosen
+
+    assert names(c) == (["0"], ["0"], False)
+    assert names(named) == (["own"], ["own"], True)
+    assert names(unnamed) == (["0"], [None], False)
+    assert names([named, unnamed]) == (["own", "1"], ["own", None], False)
+    assert names([named, c]) == (["own", "1"], ["own", "1"], False)
+    assert names({"x": named, "y": [unnamed, c]}) == (["x", "y.0", "y.1"], ["own", None, "y.1"], True)
+    assert names([[named], {"k": c}]) == (["own", "1.k"], ["own", "1.k"], True)
+    [wrapped], _, _ = _tree.as_parameters(_tree.read([c]))
+    assert wrapped.data is c
+
+
+def test_gradients_in_every_nesting() -> None:
+    def same(found: list[Any], *expected: Any) -> bool:
+        return len(found) == len(expected) and all(one is other for one, other in zip(found, expected, strict=True))
+
+    assert same(gradients({"y": c, "x": [a, b]}, NEST), a, b, c)
+    assert same(gradients([[a, b], c], NEST), a, b, c)
+    assert same(gradients(None, NEST), None, None, None)
+    assert same(gradients({"x": None, "y": c}, NEST), None, None, c)
+    assert same(gradients([("y", c), ("x", (a, b))], NEST), a, b, c)
+    assert same(gradients(a, a), a)
+    assert same(gradients(None, a), None)
+    assert same(gradients(("k", a), ("k", b)), a)
+    assert same(gradients({"0": a, 1: b}, [b, a]), a, b)
+    assert same(gradients([("k", a), ("k", b)], [("k", b), ("k", a)]), a, b)
+    assert same(gradients(iter([a, None]), [b, a]), a, None)
+
+
+# State ---------------------------------------------------------------------------------------------------------------
+
+def test_every_change_of_an_entry_is_noticed() -> None:
+    changes = []
+    state = State(lambda: changes.append(len(state)))
+
+    def noticed(act: Any) -> Any:
+        before = len(changes)
+        result = act()
+        assert len(changes) == before + 1
+        return result
+
+    noticed(lambda: state.__setitem__("m", a))
+    assert state["m"] is a
+    state["m"] = a                                   # the same array
+    assert len(changes) == 1
+    noticed(lambda: state.update({"n": 3}))
+    assert (state["n"].shape, state["n"].dtype) == ((), np.int64)
+    noticed(lambda: state.update([("v", 0.5)]))
+    noticed(lambda: state.update(w=True))
+    assert state["w"].dtype == bool
+    before = state
+    state |= {"m": b}
+    assert state is before
+    assert len(changes) == 5
+    assert state["m"] is b
+    assert noticed(lambda: state.setdefault("x")) == 0
+    assert noticed(lambda: state.setdefault("y", 4)) == 4
+    assert state.setdefault("y", 5) == 4
+    assert len(changes) == 7
+    noticed(lambda: state.__delitem__("x"))
+    assert "x" not in state
+    assert noticed(lambda: state.pop("m")) is b
+    assert state.pop("m", 9) == 9
+    assert state.popitem()[0] == "y"
+    assert len(changes) == 11
+    noticed(state.clear)
+    assert state == {}
+    state["m"] = a
+    copied = pickle.loads(pickle.dumps(state))
+    assert type(copied) is dict
+    assert content(copied["m"]) == content(a)
+
+
+def test_the_map_of_states() -> None:
+    optimizer = adam()
+    states, (W, bias) = optimizer.state, optimizer.param_groups[0]["params"]
+    version = states.version
+    assert (len(states), list(states), repr(states), W in states, "V" in states) == (0, [], "{}", False, False)
+    states[W]["m"] = 1
+    assert states.version > version
+    assert (len(states), list(states), W in states, "W" in states, "b" in states) == (1, [W], True, True, False)
+    assert repr(states) == f"{{'W': {states['W']!r}}}"
+    states[bias]["m"] = 2
+    assert repr(states) == f"{{'W': {states['W']!r}, 'b': {states['b']!r}}}"
+    assert states[W] is states["W"] is states[W.data]
+    assert states.find("b") is states.find(bias.data) is states.find(bias) is bias
+    assert states.name_of(W) == "W"
+    assert list(states.labels()) == ["parameter 'W'", "state `m` of 'W'", "parameter 'b'", "state `m` of 'b'"]
+    assert [array is other for array, other in zip(states.arrays(), (
+        W.data, states[W]["m"], bias.data, states[bias]["m"]), strict=True)] == [True] * 4
+    assert states.unique_names()
+    assert not ol.SGD([ol.Parameter(np.ones(1), "W"), ol.Parameter(np.ones(1), "W")]).state.unique_names()
+    assert isinstance(states, StateMap)
+    check_distinct(["one", "two", "three"], [c[:1], c[1:], c[:0]])       # side by side; nothing overlaps nothing
+    with pytest.raises(ValueError, match=r"^one and two overlap"):
+        check_distinct(["one", "two"], [c, c])
+
+
+# State dicts ---------------------------------------------------------------------------------------------------------
+
+def test_copies_keep_the_layout_and_live_ones_are_the_arrays() -> None:
+    optimizer = ol.Adam({"W": np.asfortranarray(np.ones((2, 3), np.float32))})
+    stepped(optimizer)
+    copied, live = optimizer.state_dict()["state"][0], optimizer.state_dict(copy=False)["state"][0]
+    assert copied["exp_avg"].flags.f_contiguous
+    assert copied["exp_avg"] is not optimizer.state["W"]["exp_avg"]
+    assert live["exp_avg"] is optimizer.state["W"]["exp_avg"]
+    saved = optimizer.state_dict()
+    saved["state"][0]["exp_avg"] = np.ascontiguousarray(saved["state"][0]["exp_avg"])
+    fresh = ol.Adam({"W": np.asfortranarray(np.ones((2, 3), np.float32))})
+    fresh.load_state_dict(saved)
+    assert fresh.state["W"]["exp_avg"].flags.f_contiguous
+    stepped(fresh)
+
+
+def test_positions_count_on_over_the_groups() -> None:
+    optimizer = ol.Adam([{"params": [np.ones(1), np.ones(2)]}, {"params": [np.ones(3)]}, {"params": []},
+                         {"params": [np.ones(4)]}])
+    stepped(optimizer)
+    saved = optimizer.state_dict()
+    assert [group["params"] for group in saved["param_groups"]] == [[0, 1], [2], [], [3]]
+    assert [entry["exp_avg"].shape for entry in saved["state"].values()] == [(1,), (2,), (3,), (4,)]
+
+
+def test_groups_that_gather_from_several_keep_their_own_values() -> None:
+    source = ol.SGD([{"params": {"W": np.ones(1)}, "lr": 0.1}, {"params": {"b": np.ones(1)}, "lr": 0.2},
+                     {"params": {"c": np.ones(1), "d": np.ones(1)}, "lr": 0.3}])
+    target = ol.SGD([{"params": {"d": np.ones(1), "c": np.ones(1)}, "lr": 0.7},
+                     {"params": {"b": np.ones(1), "W": np.ones(1)}, "lr": 0.8, "name": "gathers"}])
+    problems = target.load_state_dict(source.state_dict(), strict=False)
+    assert problems == ([], [], ["group 1 gathers parameters of 2 saved groups, so its hyper-parameters are kept"])
+    assert [group["lr"] for group in target.param_groups] == [0.3, 0.8]
+    assert target.param_groups[0]["param_names"] == ["d", "c"]
+
+
+def test_execution_flags_and_names_are_not_loaded_as_hyper_parameters() -> None:
+    saved = stepped(adam()).state_dict()
+    saved["param_groups"][0].update(foreach=None, fused=True, capturable=False, differentiable=False, mine=[1])
+    optimizer = adam()
+    assert optimizer.load_state_dict(saved) == ([], [], [])
+    group = optimizer.param_groups[0]
+    assert not {"foreach", "fused", "capturable", "differentiable"} & set(group)
+    assert group["mine"] == [1]
+    assert group["mine"] is not saved["param_groups"][0]["mine"]
+
+
+@pytest.mark.parametrize(("array", "like", "reason"), [
+    (np.ones(2), np.ones(2), ""), (np.array("x"), None, "is <U1, not a numeric array"),
+    (np.ones(2, complex), np.ones(2), "is complex128, not a numeric array"), (np.ones(5, bool), None, ""),
+    (np.ones(2), np.ones(3), "has shape (2,), not (3,)"), (np.full(2, 0.5), np.ones(2, np.float32), ""),
+    (np.full(2, 0.1), np.ones(2, np.float32), "is float64 and would lose values as float32"),
+    (np.full(2, np.nan), np.ones(2, np.float32), ""), (np.array(2.0), np.array(1), ""),
+    (np.array(2.5), np.array(1), "is float64 and would lose values as int64"),
+    (np.array(2 ** 60 + 1), np.array(1.0), "is int64 and would lose values as float64")], ids=str)
+def test_why_an_array_does_not_fit(array: Any, like: Any, reason: str) -> None:
+    assert _state_dict.misfit(array, like) == reason
+
+
+def test_arrays_come_from_tensors_numbers_and_swapped_bytes() -> None:
+    class Tensor:
+        """As torch's look from outside."""
+
+        is_sparse = False
+        dtype = "torch.float32"
+
+        def __init__(self, *calls: str) -> None:
+            self.calls = list(calls)
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in ("detach", "cpu", "float", "to_dense", "numpy"):
+                raise AttributeError(name)
+            self.calls.append(name)
+            return (lambda: np.ones(2)) if name == "numpy" else lambda: self
+
+    plain, half, sparse = Tensor(), Tensor(), Tensor()
+    half.dtype, sparse.is_sparse = "torch.bfloat16", True
+    assert content(_state_dict.as_array(plain)) == content(np.ones(2))
+    assert plain.calls[-3:] == ["detach", "cpu", "numpy"]
+    _state_dict.as_array(half)
+    assert half.calls[-4:] == ["detach", "cpu", "float", "numpy"]
+    _state_dict.as_array(sparse)
+    assert sparse.calls[-4:] == ["detach", "cpu", "to_dense", "numpy"]
+    assert content(_state_dict.as_array(3)) == content(np.array(3))
+    swapped = _state_dict.as_array(np.array([1.5, 2], ">f4"))
+    assert content(swapped) == content(np.array([1.5, 2], "<f4"))
+    deferred = _state_dict.Deferred()
+    assert _state_dict.as_array(deferred) is deferred
+    with pytest.raises(NotImplementedError):
+        deferred.read()
+
+
+def test_what_is_missing_and_unexpected_is_told_and_the_rest_is_loaded() -> None:
+    saved = stepped(adam(), 3).state_dict()
+    saved["state"][7] = {}
+    saved["state"][0]["mine"] = 1
+    del saved["param_groups"][0]["eps"]
+    optimizer = adam(eps=0.5)
+    assert optimizer.load_state_dict(saved, strict=False) == (
+        ["hyper-parameter `eps` of group 0"], ["state[7]", "state['W']['mine']"], [])
+    assert optimizer.param_groups[0]["eps"] == 0.5
+    assert list(optimizer.state["W"]) == ["exp_avg", "exp_avg_sq", "step"]
+    assert int(optimizer.state["W"]["step"]) == 3
+
+
+# Bounds --------------------------------------------------------------------------------------------------------------
+
+def test_bounds_in_every_form() -> None:
+    inf = np.inf
+
+    def limits(value: Any) -> list[Any]:
+        return [(low.tolist(), high.tolist()) for low, high in bounds(value).limits.values()]
+
+    assert limits((0, 5)) == [([[0] * 3] * 2, [[5] * 3] * 2), ([0] * 3, [5] * 3)]
+    assert limits((None, 5))[1] == ([-inf] * 3, [5] * 3)
+    assert limits({"b": (1, None)}) == [([[-inf] * 3] * 2, [[inf] * 3] * 2), ([1] * 3, [inf] * 3)]
+    assert limits([None, [0, np.array([1, 2, 3])]])[1] == ([0] * 3, [1, 2, 3])
+    assert limits(((0, 1), (2, 3))) == [([[0] * 3] * 2, [[1] * 3] * 2), ([2] * 3, [3] * 3)]
+    assert limits((1, 1))[1] == ([1] * 3, [1] * 3)
+    low, _ = next(iter(Bounds((0, 1), ol.SGD([np.asfortranarray(np.ones((2, 3), np.float32))])).limits.values()))
+    assert low.flags.f_contiguous
+    assert low.dtype == np.float32
