@@ -63,7 +63,7 @@ def test_coefficients_that_are_not_the_rules_are_refused(change: Any, message: s
 
 
 def test_a_rule_has_at_most_five_states() -> None:
-    with pytest.raises(ValueError, match="^a rule has at most 5 state slots, got 6$"):
+    with pytest.raises(ValueError, match=r"^a rule has at most 5 state slots, got 6$"):
         _core.Plan([], 6, 0)
     assert _core.Plan([], 5, 0).pending() == []
 

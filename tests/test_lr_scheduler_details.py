@@ -544,3 +544,210 @@ def test_fractions_of_epochs_are_kept() -> None:
     assert fresh.get_last_lr() == fresh.at(2.25)  # type: ignore[arg-type]
     fresh.step(0)
     assert fresh.get_last_lr() == [0.1]
+
+
+# Rates that somebody changed by hand: the recurrences, in proportion to what was found.
+
+def after_hands(name: str, steps: int, changed: int, hand: float = 0.5, **arguments: Any) -> tuple[Any, list[Any]]:
+    """The scheduler, and the rates of two groups after each count, the second group changed by hand at one of them."""
+    optimizer = sgd(0.5, 0.5)
+    scheduler = getattr(ls, name)(optimizer, **{**PLAIN[name], **arguments})
+    seen = []
+    for t in range(steps):
+        if t == changed:
+            optimizer.param_groups[1]["lr"] *= hand
+        scheduler.step()
+        seen.append(rates(optimizer))
+    return scheduler, seen
+
+
+PROPORTIONAL = [("StepLR", {}), ("MultiStepLR", {"milestones": [2, 4, 4, 6]}), ("ConstantLR", {}),
+                ("LinearLR", {"start_factor": 0.25}), ("LinearLR", {"start_factor": 1.0, "end_factor": 0.5}),
+                ("ExponentialLR", {}), ("PolynomialLR", {"power": 2.0}), ("MultiplicativeLR", {}),
+                ("WarmupCosineLR", {"min_factor": 0.1}), ("WarmupStableDecayLR", {"min_factor": 0.1})]
+
+
+@pytest.mark.parametrize("changed", [0, 1, 2, 4])
+@pytest.mark.parametrize(("name", "arguments"), PROPORTIONAL)
+def test_a_rate_changed_by_hand_goes_on_in_proportion(name: str, arguments: Any, changed: int) -> None:
+    _, seen = after_hands(name, 9, changed, **arguments)
+    for t, (left, touched) in enumerate(seen):
+        assert touched == pytest.approx(left * (0.5 if t >= changed else 1.0), rel=1e-12), t
+
+
+@pytest.mark.parametrize(("name", "arguments", "factor"), [
+    ("LinearLR", {"start_factor": 0.25}, 0.25), ("ConstantLR", {"factor": 0.25}, 0.25), ("ExponentialLR", {}, 1.0),
+    ("MultiStepLR", {"milestones": [0, 0, 3]}, 0.01), ("StepLR", {}, 1.0), ("PolynomialLR", {}, 1.0),
+    ("CosineAnnealingLR", {}, 1.0), ("WarmupCosineLR", {}, 0.5), ("WarmupStableDecayLR", {}, 0.5)])
+def test_a_schedule_enters_where_it_finds_the_rate(name: str, arguments: Any, factor: float) -> None:
+    """A rate that isn't the initial one was put there by somebody, so the first value is that times the factor."""
+    optimizer = sgd(0.3)
+    optimizer.param_groups[0]["initial_lr"] = 0.5
+    getattr(ls, name)(optimizer, **{**PLAIN[name], **arguments})
+    assert rates(optimizer) == pytest.approx([0.3 * factor], rel=1e-12)
+
+
+def test_a_cosine_changed_by_hand_scales_what_is_above_its_floor() -> None:
+    scheduler, seen = after_hands("CosineAnnealingLR", 9, 1, eta_min=0.1)
+    half = (0.5 * seen[0][0] - 0.1) / (seen[0][0] - 0.1)
+    for t in (1, 2, 3):
+        assert seen[t][1] - 0.1 == pytest.approx(half * (seen[t][0] - 0.1), rel=1e-12, abs=1e-15)
+    assert seen[3] == [pytest.approx(0.1), pytest.approx(0.1)]
+    # Above the bottom it rises as the closed form does.
+    for t in (4, 5, 6, 7):
+        assert seen[t][1] == pytest.approx(scheduler.at(t + 1)[1], rel=1e-9)
+    _, seen = after_hands("CosineAnnealingLR", 6, 4, hand=2.0, eta_min=0.1)      # in the bottom itself
+    assert seen[4][1] == pytest.approx(0.2 + 0.4 * (1 - math.cos(math.pi / 4)) / 2, rel=1e-12)
+
+
+@pytest.mark.parametrize("strategy", ["cos", "linear"])
+def test_an_annealing_changed_by_hand_still_ends_at_its_constant(strategy: str) -> None:
+    _, seen = after_hands("SWALR", 12, 4, anneal_strategy=strategy, swa_lr=0.1)
+    left = [(value - 0.1) for value, _ in seen]
+    off = (0.5 * (left[3] + 0.1) - 0.1) / left[3]
+    for t in range(4, 9):
+        assert seen[t][1] - 0.1 == pytest.approx(off * left[t], rel=1e-9)
+    assert seen[9:] == [[0.1, 0.1]] * 3
+    _, seen = after_hands("SWALR", 12, 11, swa_lr=0.1)                             # after the end it is put back
+    assert seen[-1] == [0.1, 0.1]
+    optimizer = sgd(0.3)
+    optimizer.param_groups[0]["initial_lr"] = 0.5
+    ls.SWALR(optimizer, 0.1)
+    assert rates(optimizer) == [0.3]
+
+
+@pytest.mark.parametrize("name", ["LambdaLR", "CosineAnnealingWarmRestarts", "CyclicLR", "OneCycleLR"])
+def test_a_schedule_without_a_recurrence_writes_over_what_it_finds(name: str) -> None:
+    _, seen = after_hands(name, 4, 1)
+    assert all(one == other for one, other in seen)
+
+
+def test_factors_of_zero_start_again_from_the_initial_rate() -> None:
+    _, seen = after_hands("WarmupCosineLR", 3, 0, start_factor=0.0)
+    assert seen[0] == [0.25, 0.25]                   # nothing to be in proportion to
+    _, seen = after_hands("ConstantLR", 7, 1, factor=0.0)
+    assert [row[1] for row in seen] == [0, 0, 0, 0, 0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("found", [0.5, 0.2, 0.05])
+def test_a_resumed_group_moves_only_from_where_the_schedule_left_it(found: float) -> None:
+    """At the initial value or at that of the count before; any other was put there by somebody."""
+    optimizer = sgd(found)
+    optimizer.param_groups[0]["initial_lr"] = 0.5
+    scheduler = ls.ExponentialLR(optimizer, 0.1, last_epoch=0)
+    assert scheduler.last_epoch == 1
+    assert rates(optimizer) == [pytest.approx({0.5: 0.05, 0.2: 0.2, 0.05: 0.05}[found])]
+    optimizer = sgd(found)
+    optimizer.param_groups[0]["initial_lr"] = 0.5
+    ls.ExponentialLR(optimizer, 0.1, last_epoch=1)
+    assert rates(optimizer) == [pytest.approx({0.5: 0.005, 0.2: 0.2, 0.05: 0.005}[found])]
+
+
+def test_groups_of_compositions_keep_to_their_own_functions() -> None:
+    """Every group has its own function: an index that got lost would take another's, or none."""
+    def build(optimizer: Any, *, first: bool) -> list[Any]:
+        by_group = ls.LambdaLR(optimizer, [lambda t: 1.0 + t, lambda t: 2.0 + t])
+        scaled = ls.MultiplicativeLR(optimizer, [lambda t: 0.5, lambda t: 0.25])
+        return [by_group, scaled] if first else [scaled, by_group]
+
+    for first in (True, False):
+        optimizer = sgd(0.1, 0.2)
+        chain = ls.ChainedScheduler(build(optimizer, first=first))
+        expected = [[0.1 * (1 + t) * 0.5 ** t, 0.2 * (2 + t) * 0.25 ** t] for t in range(6)]
+        assert [chain.at(t) for t in range(6)] == [pytest.approx(row, rel=1e-12) for row in expected]
+        for t in range(1, 4):
+            chain.step()
+            assert rates(optimizer) == pytest.approx(expected[t], rel=1e-12)
+        optimizer.param_groups[1]["lr"] *= 0.5
+        stepped(chain, 2)
+        assert rates(optimizer) == pytest.approx([expected[5][0], 0.5 * expected[5][1]], rel=1e-12)
+    optimizer = sgd(0.1, 0.2)
+    sequence = ls.SequentialLR(optimizer, build(optimizer, first=False), [2])
+    expected = [[0.1, 0.2], [0.05, 0.05], [0.1, 0.4], [0.2, 0.6], [0.3, 0.8]]
+    assert [sequence.at(t) for t in range(5)] == [pytest.approx(row) for row in expected]
+    for t in range(1, 5):
+        sequence.step()
+        assert rates(optimizer) == pytest.approx(expected[t])
+
+
+def test_a_sequence_changed_by_hand_goes_on_in_proportion_until_the_next_takes_over() -> None:
+    optimizer = sgd(0.5, 0.5)
+    sequence = ls.SequentialLR(optimizer, [ls.LinearLR(optimizer, 0.2), ls.ExponentialLR(optimizer, 0.5)], [3])
+    seen = []
+    for t in range(6):
+        if t in (1, 4):
+            optimizer.param_groups[1]["lr"] *= 0.5
+        sequence.step()
+        left, touched = rates(optimizer)
+        seen.append(touched / left)
+    assert seen == pytest.approx([1, 0.5, 1, 1, 0.5, 0.5])
+
+
+def test_a_chain_of_two_scaling_schedules_and_no_initial_rate() -> None:
+    """Factors are found on 1 where the initial rate is 0; the first schedule here doesn't come from that rate."""
+    optimizer = sgd(0.0, 0.0)
+    optimizer.param_groups[1]["lr"] = 0.0
+    chain = ls.ChainedScheduler([ls.CyclicLR(optimizer, 0.1, 0.3, 2, cycle_momentum=False),
+                                 ls.LambdaLR(optimizer, [lambda t: 1.0 + t, lambda t: 2.0]),
+                                 ls.ExponentialLR(optimizer, 0.5)])
+    wave = [0.1, 0.2, 0.3, 0.2]
+    for t in range(4):
+        expected = [wave[t] * (1 + t) * 0.5 ** t, wave[t] * 2 * 0.5 ** t]
+        assert chain.at(t) == pytest.approx(expected, rel=1e-12)
+        assert rates(optimizer) == pytest.approx(expected, rel=1e-12)
+        chain.step()
+
+
+def test_momenta_of_compositions_are_those_of_the_group() -> None:
+    for wrap in (lambda o, c: ls.ChainedScheduler([c, ls.ExponentialLR(o, 0.9)]),
+                 lambda o, c: ls.SequentialLR(o, [c, ls.ExponentialLR(o, 0.9)], [8])):
+        alone, composed = sgd(0.1, 0.1, momentum=0.9), sgd(0.1, 0.1, momentum=0.9)
+        options = {"base_momentum": [0.5, 0.6], "max_momentum": [0.8, 0.9]}
+        one = ls.CyclicLR(alone, 0.1, 0.3, 2, **options)
+        other = wrap(composed, ls.CyclicLR(composed, 0.1, 0.3, 2, **options))
+        for _ in range(5):
+            one.step(), other.step()
+            assert rates(composed, "momentum") == rates(alone, "momentum")
+            assert rates(alone, "momentum")[0] != rates(alone, "momentum")[1]
+
+
+def test_the_shapes_of_cycles() -> None:
+    def cyclic(*counts: int, **options: Any) -> list[float]:
+        scheduler = ls.CyclicLR(sgd(), 0.0, 1.0, cycle_momentum=False, **options)
+        return [scheduler.at(t)[0] for t in counts]
+
+    assert cyclic(0, 1, 2, 3, step_size_up=1) == [0, 1, 0, 1]
+    assert cyclic(1, 2, 3, 4, step_size_up=2, step_size_down=1, mode="exp_range", gamma=0.5) == [0.25, 0.25, 0, 1 / 32]
+    assert cyclic(1, 2, 3, 4, step_size_up=2, gamma=0.5) == [0.5, 1, 0.5, 0]           # no decay without "exp_range"
+    assert cyclic(2, 6, step_size_up=2, scale_fn=lambda c: 1 / c) == [1, 0.5]          # of the cycle, from 1
+    assert cyclic(2, 6, step_size_up=2, scale_fn=lambda t: 1 + t, scale_mode="iterations") == [3, 7]
+    assert cyclic(2, step_size_up=2, scale_fn=lambda c: 1.0, mode="of one's own") == [1]
+    assert cyclic(1000, mode="exp_range") == [0.5]
+
+    def once(*counts: int, **options: Any) -> list[float]:
+        scheduler = ls.OneCycleLR(sgd(), 1.0, 10, div_factor=4, final_div_factor=2, cycle_momentum=False,
+                                  anneal_strategy="linear", **options)
+        return [scheduler.at(t)[0] for t in counts]
+
+    assert once(0, 2, 9, 10) == [0.25, 1, 0.125, 0.125]
+    assert once(1) == [0.625]
+    assert once(0, 2, 4, 9, three_phase=True) == [0.25, 1, 0.25, 0.125]
+    assert once(3, three_phase=True) == [0.625]
+    assert once(0, 4, 9, pct_start=0.5, three_phase=True) == [0.25, 1, pytest.approx(0.125)]
+
+
+def test_least_arguments_are_taken() -> None:
+    """The smallest that each rule allows."""
+    assert ls.WarmupStableDecayLR(sgd(), 0, 0, 1).at(1) == [0.0]
+    assert ls.WarmupCosineLR(sgd(), 0, 1).at(1) == [0.0]
+    assert ls.StepLR(sgd(), 1).at(1) == [pytest.approx(0.01)]
+    assert ls.PolynomialLR(sgd(), 1).at(1) == [0.0]
+    assert ls.CosineAnnealingLR(sgd(), 1).at(1) == [0.0]
+    assert ls.CosineAnnealingWarmRestarts(sgd(), 1, 1).at(1) == [0.1]
+    assert ls.OneCycleLR(sgd(), 0.1, 1, cycle_momentum=False).at(0) == [pytest.approx(0.1 / 25 / 1e4)]
+    assert ls.OneCycleLR(sgd(), 0.1, epochs=1, steps_per_epoch=1, cycle_momentum=False).total_steps == 1
+    assert ls.CyclicLR(sgd(), 0.1, 0.2, 1, 1, cycle_momentum=False).at(1) == [0.2]
+    assert ls.WarmupStableDecayLR(sgd(), 4, 0, 1).at(0) == ls.WarmupCosineLR(sgd(), 4, 5).at(0) == [0.0]
+    for divisor in (0.5, 1):
+        assert ls.OneCycleLR(sgd(), 0.1, 9, div_factor=divisor, cycle_momentum=False).at(0) == [
+            pytest.approx(0.1 / divisor)]

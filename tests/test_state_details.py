@@ -453,3 +453,62 @@ def test_bounds_in_every_form() -> None:
     low, _ = next(iter(Bounds((0, 1), ol.SGD([np.asfortranarray(np.ones((2, 3), np.float32))])).limits.values()))
     assert low.flags.f_contiguous
     assert low.dtype == np.float32
+
+
+# What is told apart and what is not -----------------------------------------------------------------------------------
+
+def test_what_goes_before_what_in_names_and_gradients() -> None:
+    named = ol.Parameter(a, "own")
+    assert _tree.as_parameters(_tree.read([c, named]))[2] is False               # one name that nobody chose is enough
+    with pytest.raises(TypeError, match=r"at 'x\.k\.0'$"):
+        _tree.read({"x": [("k", [3])]})
+    with pytest.raises(TypeError, match=r"got int$"):
+        _tree.read(3)
+
+
+def test_versions_count_every_registration_and_load() -> None:
+    optimizer = adam()
+    versions = [optimizer.state.version]
+    optimizer.add_param_group({"params": [np.ones(2, np.float32)]})
+    versions.append(optimizer.state.version)
+    optimizer.add_param_group({"params": [np.ones(2, np.float32), np.ones(1, np.float32)]})
+    versions.append(optimizer.state.version)
+    optimizer.load_state_dict(optimizer.state_dict())
+    versions.append(optimizer.state.version)
+    assert versions == sorted(set(versions))
+    assert versions[2] == versions[1] + 2
+
+
+def test_layouts_that_are_checked_name_what_came() -> None:
+    with pytest.raises(TypeError, match=r"^group 0 of a state dict must have a list 'params', got 'W'$"):
+        adam().load_state_dict({"state": {}, "param_groups": [{"params": "W"}]})
+    with pytest.raises(ValueError, match=r"and 'param_groups', got int$"):
+        adam().load_state_dict(3)  # type: ignore[arg-type]
+
+
+def test_saved_groups_hold_the_values_and_positions_alone() -> None:
+    saved = adam().state_dict()
+    assert saved["param_groups"][0]["params"] == [0, 1]
+    assert "params" in saved["param_groups"][0]
+    assert not any(isinstance(value, tuple) and value and isinstance(value[0], ol.Parameter)
+                   for value in saved["param_groups"][0].values())
+
+
+def test_loading_state_that_overlaps_live_memory_copies_it() -> None:
+    optimizer = stepped(adam(), 2)
+    saved = optimizer.state_dict(copy=False)
+    one, other = optimizer.state["W"]["exp_avg"].copy(), optimizer.state["W"]["exp_avg_sq"].copy()
+    entries = dict(saved["state"][0])
+    saved["state"][0] = {**entries, "exp_avg": entries["exp_avg_sq"], "exp_avg_sq": entries["exp_avg"]}
+    optimizer.load_state_dict(saved)
+    assert content(optimizer.state["W"]["exp_avg"]) == content(other)
+    assert content(optimizer.state["W"]["exp_avg_sq"]) == content(one)
+
+
+def test_a_parameter_of_a_subclass_gets_plain_state() -> None:
+    class Mine(np.ndarray):
+        pass
+
+    optimizer = ol.Adam({"W": np.ones(3, np.float32).view(Mine), "b": np.ones(3, np.float32)})
+    optimizer.load_state_dict(stepped(ol.Adam({"W": np.ones(3, np.float32), "b": np.ones(3, np.float32)})).state_dict())
+    assert type(optimizer.state["W"]["exp_avg"]) is np.ndarray

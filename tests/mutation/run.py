@@ -32,7 +32,7 @@ TREE = ROOT / "build" / "mutation"
 LISTED = Path(__file__).with_name("survivors.txt")
 BUDGET = 1.0                                         # seconds of tests for a mutant that survives
 TARGET = 85.0                                        # per cent killed
-SOURCES = ["lr_scheduler/*.py", "_state.py", "_state_dict.py", "_tree.py", "_check.py", "_bounds.py"]
+SOURCES = ["lr_scheduler/*.py", "_state.py", "_state_dict.py", "_tree.py", "_check.py"]
 TESTS = ["test_lr_scheduler.py", "test_lr_scheduler_arguments.py", "test_lr_scheduler_faults.py",
          "test_lr_scheduler_details.py", "test_state_dict.py", "test_state_details.py", "test_groups.py",
          "test_errors.py"]
@@ -48,7 +48,7 @@ def options(tests: list[str]) -> list[str]:
 def make(patterns: list[str]) -> dict[str, str]:
     """The copy with all mutants in it; gives what each one changes."""
     shutil.rmtree(TREE, ignore_errors=True)
-    for name in ("optimlite", "tests"):
+    for name in ("optimlite", "tests", "docs"):
         shutil.copytree(ROOT / name, TREE / name, ignore=shutil.ignore_patterns("__pycache__"))
     settings = (ROOT / "pyproject.toml").read_text()
     (TREE / "pyproject.toml").write_text(settings + '\n[tool.mutmut]\nsource_paths = ["optimlite"]\n')
@@ -62,7 +62,7 @@ def make(patterns: list[str]) -> dict[str, str]:
         module = str(relative.with_suffix("")).replace("/", ".").removesuffix(".__init__")
 
         def text(name: str, lines: list[str] = lines, spans: Any = made.line_span_by_function_name) -> list[str]:
-            return [line.strip() for line in lines[spans[name].start:spans[name].end]]
+            return [line.strip() for line in lines[spans[name].start - 1:spans[name].end] if "__mutmut_" not in line]
 
         for name in made.mutant_names:
             function = name.partition("__mutmut_")[0]
@@ -89,20 +89,27 @@ class Mutants:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         at_import = self.survey(session.items)
         if self.disturbed:
-            print("left out, since they fail without a mutant:", *self.disturbed, sep="\n", file=sys.__stderr__)
+            print("left out, since they fail without a mutant:", *self.disturbed, sep="\n  ", file=sys.__stderr__)
         trampoline.set_mutant_under_test("")
         for k, name in enumerate(self.changes):
             while len(self.running) >= self.jobs:
                 self.reap()
             self.start(name)
             if k % 100 == 0:
+                self.save()
                 print(k, "of", len(self.changes), dict(Counter(self.results.values())), file=sys.__stderr__, flush=True)
         while self.running:
             self.reap()
         for name in self.changes:
             if self.results[name] in ("survived", "no test") and function_of(name) in at_import:
                 self.results[name] = fresh(name)
+        self.save()
         return True
+
+    def save(self) -> None:
+        """What is known so far, for whoever doesn't want to wait."""
+        (TREE / "results.json").write_text(json.dumps([(self.changes[name], result) for name, result in
+                                                       self.results.items()], indent=1))
 
     def survey(self, items: list[pytest.Item]) -> set[str]:
         """Which tests reach which function; gives the functions that ran before any test."""
@@ -112,8 +119,8 @@ class Mutants:
             start = time.process_time()
             try:
                 run([item, *items[k + 1:k + 2]], 1)
-            except AssertionError as failure:
-                self.disturbed.append(str(failure))
+            except AssertionError:
+                self.disturbed.append(item.nodeid)
                 continue
             self.seconds[item] = time.process_time() - start
             for function in HITS:
@@ -218,9 +225,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("patterns", nargs="*", help="only mutants whose file, function or change contains one of these")
     parser.add_argument("--every", type=int, default=1, help="a sample: every n-th mutant")
+    parser.add_argument("--only", type=Path, help="a file of mutants, as in survivors.txt")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
-    changes = dict(list(make(arguments.patterns).items())[::arguments.every])
+    only = set(arguments.only.read_text().splitlines()) if arguments.only else None
+    changes = {name: change for name, change in list(make(arguments.patterns).items())[::arguments.every]
+               if only is None or change in only}
+    whole = not arguments.patterns and not only and arguments.every == 1
     print(f"{len(changes)} mutants", flush=True)
     sys.path[:] = [str(TREE), *(entry for entry in sys.path if entry not in ("", str(ROOT)))]
     trampoline.record_trampoline_hit = lambda name, caller=None: HITS.add(name)
@@ -231,9 +242,7 @@ def main() -> int:
     if len(mutants.results) < len(changes):
         print("the tests fail without any mutant", file=sys.stderr)
         return 1
-    (TREE / "results.json").write_text(json.dumps([(changes[name], result) for name, result in
-                                                   mutants.results.items()], indent=1))
-    return report(changes, mutants.results, not arguments.patterns and arguments.every == 1)
+    return report(changes, mutants.results, whole)
 
 
 if __name__ == "__main__":
