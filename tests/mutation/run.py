@@ -12,6 +12,7 @@ import argparse
 import difflib
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -62,7 +63,8 @@ def make(patterns: list[str]) -> dict[str, str]:
         module = str(relative.with_suffix("")).replace("/", ".").removesuffix(".__init__")
 
         def text(name: str, lines: list[str] = lines, spans: Any = made.line_span_by_function_name) -> list[str]:
-            return [line.strip() for line in lines[spans[name].start - 1:spans[name].end] if "__mutmut_" not in line]
+            span = lines[spans[name].start - 1:spans[name].end]
+            return [re.sub(r"\bx\S+?__mutmut_\w+", "", line).strip() for line in span]
 
         for name in made.mutant_names:
             function = name.partition("__mutmut_")[0]
