@@ -30,6 +30,8 @@ def save(optimizer: Optimizer, copy: bool) -> dict[str, Any]:
         count = len(group["params"])
         groups.append({key: deepcopy(value) for key, value in group.items() if key != "params"})
         groups[-1]["params"] = list(range(index, index + count))
+        if "param_names" in group:               # of the parameters that are in it now
+            groups[-1]["param_names"] = [optimizer.state.name_of(parameter) for parameter in group["params"]]
         for parameter in group["params"]:
             if entries := optimizer.state[parameter]:
                 state[index] = {key: array.copy(order="K") if copy else array for key, array in entries.items()}
@@ -121,8 +123,8 @@ def match(optimizer: Optimizer, saved: list[dict[str, Any]], problems: Mismatch,
     pairs, sources = [], []
     for number, group in enumerate(groups):
         found: list[dict[str, Any]] = []
-        for parameter, name in zip(group["params"], group.get("param_names", ()), strict=True):
-            if name not in by_name:
+        for parameter in group["params"]:
+            if (name := optimizer.state.name_of(parameter)) not in by_name:
                 problems.missing.append(f"parameter '{name}'")
                 continue
             index, source = by_name.pop(name)

@@ -227,6 +227,29 @@ def test_each_group_takes_the_values_of_its_own_parameters() -> None:
     assert gathered.param_groups[0]["lr"] == 3
 
 
+def test_names_follow_parameters_that_were_taken_out_or_moved_to_another_group() -> None:
+    """The list that a group was made with would give the states to the wrong parameters."""
+    def build() -> ol.Optimizer:
+        return ol.Adam([{"params": {"a": zeros(), "b": zeros()}}, {"params": {"c": zeros()}, "lr": 0.5}])
+
+    optimizer = build()
+    optimizer.step(grads={"a": ones(), "b": 2 * ones(), "c": 3 * ones()})
+    expected = {name: content(optimizer.state[name]["exp_avg"]) for name in "abc"}
+    one, other = optimizer.param_groups
+    one["params"], other["params"] = (one["params"][1], other["params"][0]), (one["params"][0],)
+    saved = optimizer.state_dict()
+    assert [group["param_names"] for group in saved["param_groups"]] == [["b", "c"], ["a"]]
+    same, fresh = copy.deepcopy(optimizer), build()
+    same.load_state_dict(saved)
+    mismatch = fresh.load_state_dict(saved, strict=False)    # its groups still are as they were made
+    assert (mismatch.missing, mismatch.unexpected) == ([], [])
+    for loaded in (same, fresh):
+        assert {name: content(loaded.state[name]["exp_avg"]) for name in "abc"} == expected
+    other["params"] = ()
+    optimizer.load_state_dict(optimizer.state_dict())
+    assert {name: content(optimizer.state[name]["exp_avg"]) for name in "abc"} == expected
+
+
 @pytest.mark.parametrize(("ours", "theirs"), [
     (lambda: [zeros(), ones()], lambda: {"W": zeros(), "b": ones()}),
     (lambda: {"W": zeros(), "b": ones()}, lambda: [zeros(), ones()]),
