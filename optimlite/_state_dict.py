@@ -134,6 +134,8 @@ def match(optimizer: Optimizer, saved: list[dict[str, Any]], problems: Mismatch,
         if len(found) > 1:
             problems.misshapen.append(f"group {number} gathers parameters of {len(found)} saved groups, "
                                       f"so its hyper-parameters are kept")
+        if not group["params"]:                  # no name says which one it is, so its place does
+            found = [source for source in saved[number:number + 1] if not source["params"]]
         sources.append(found[0] if len(found) == 1 else dict(group))
     problems.unexpected.extend(f"parameter '{name}'" for name in by_name)
     return pairs, sources

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 import optimlite as ol
 from optimlite import _cpu
+
+# 200 examples of each property in `make test`, 10,000 in `make test-long`; no deadlines, which a busy machine misses.
+settings.register_profile("quick", max_examples=200, deadline=None, print_blob=True)
+settings.register_profile("long", settings.get_profile("quick"), max_examples=10_000)
+settings.load_profile("quick")
 
 
 @pytest.fixture

@@ -227,6 +227,18 @@ def test_each_group_takes_the_values_of_its_own_parameters() -> None:
     assert gathered.param_groups[0]["lr"] == 3
 
 
+def test_a_group_that_is_still_empty_takes_the_values_of_its_place() -> None:
+    def build(lr: float, momentum: float) -> ol.Optimizer:
+        return ol.SGD([{"params": {}, "lr": lr}, {"params": {"a": zeros()}, "momentum": momentum}])
+
+    one, other = build(0.5, 0.7), build(0.1, 0.2)
+    other.load_state_dict(one.state_dict())
+    assert [(group["lr"], group["momentum"]) for group in other.param_groups] == [(0.5, 0), (1e-3, 0.7)]
+    named = ol.SGD([{"params": {"a": zeros()}, "lr": 0.1}, {"params": {}, "lr": 0.2}])
+    named.load_state_dict(one.state_dict())                  # the second group of `one` isn't empty: it goes by name
+    assert [group["lr"] for group in named.param_groups] == [1e-3, 0.2]
+
+
 def test_names_follow_parameters_that_were_taken_out_or_moved_to_another_group() -> None:
     """The list that a group was made with would give the states to the wrong parameters."""
     def build() -> ol.Optimizer:
