@@ -1,0 +1,103 @@
+"""What property tests draw: hyper-parameters that an optimizer accepts, shapes, values, and arrays in any memory."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+import optimlite as ol
+
+seeds = st.integers(0, 2**32 - 1)
+dtypes = st.sampled_from([np.float32, np.float64])
+orders = st.sampled_from("CF")
+
+# Mostly small; a few beyond a vector, a span of 16,384 elements, and what a single thread does alone.
+shapes = st.one_of(st.lists(st.integers(0, 6), max_size=4).map(tuple),
+                   st.sampled_from([(1,), (17,), (257,), (33, 17), (16_385,), (130, 127)]))
+LARGE = [(100_003,), (3, 41_111), (20_000, 5)]
+
+
+def numbers(low: float, high: float) -> st.SearchStrategy[float]:
+    """From `low` to `high` in double, its ends and 0 more often than chance would have them."""
+    return st.floats(low, high, allow_subnormal=False) | st.sampled_from([low, high])
+
+
+def between(low: float, high: float) -> st.SearchStrategy[float]:
+    return st.floats(low, high, exclude_min=True, exclude_max=True, allow_subnormal=False)
+
+
+betas = st.tuples(numbers(0, 0.9999), numbers(0, 0.99999))
+flags = st.booleans()
+
+# Ranges in which every coefficient fits float32; what is refused is tested elsewhere.
+HYPER: Mapping[str, st.SearchStrategy[Any]] = {
+    "lr": numbers(0, 10), "momentum": numbers(0, 1.2), "dampening": st.just(0) | numbers(-1, 1),
+    "weight_decay": numbers(0, 1), "betas": betas, "eps": numbers(0, 0.1), "lr_decay": numbers(0, 1),
+    "initial_accumulator_value": numbers(0, 10), "rho": numbers(0, 1), "momentum_decay": numbers(0, 1),
+    "etas": st.tuples(between(0, 1), between(1, 4)),
+    "step_sizes": st.tuples(numbers(0, 50), numbers(0, 50)).map(sorted).map(tuple),
+    "lambd": numbers(0, 1), "t0": st.integers(0, 8), "alpha": numbers(0, 1),
+    "amsgrad": flags, "centered": flags, "nesterov": flags, "maximize": flags, "decoupled_weight_decay": flags,
+}
+
+
+def hyper_names(optimizer: type[ol.Optimizer]) -> list[str]:
+    return [name for name in inspect.signature(optimizer).parameters if name != "params"]
+
+
+@st.composite
+def options(draw: st.DrawFn, optimizer: type[ol.Optimizer]) -> dict[str, Any]:
+    """Some hyper-parameters, the others left to their defaults; those that exclude each other don't come together."""
+    names = hyper_names(optimizer)
+    chosen = {name: draw(HYPER[name]) for name in draw(st.lists(st.sampled_from(names), unique=True))}
+    if chosen.get("nesterov"):
+        chosen |= {"momentum": draw(between(0, 1)), "dampening": 0}
+    return chosen
+
+
+SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, 1e-39, 3e38]      # subnormal and huge in float32
+
+
+def values(seed: int, shape: tuple[int, ...], dtype: Any, scale: float = 1.0, special: bool = False) -> np.ndarray:
+    """Random numbers of a magnitude, some of them special if wanted."""
+    rng = np.random.default_rng(seed)
+    result = np.asarray(scale * rng.standard_normal(shape), dtype)
+    if special and result.size:
+        where = rng.random(shape) < 0.2
+        result[where] = rng.choice(np.array(SPECIAL).astype(dtype), int(where.sum()))
+    return result
+
+
+def placed(source: np.ndarray, form: str) -> np.ndarray:
+    """The same values in another memory: by `form` of strides, order, offset and flags."""
+    match form:
+        case "C" | "F":
+            return source.copy(order=form)       # type: ignore[arg-type]
+        case "strided":
+            return np.repeat(source, 2, axis=-1)[..., ::2] if source.ndim else source.copy()
+        case "reversed":
+            back = (slice(None, None, -1),) * source.ndim
+            return source[back].copy()[back]
+        case "transposed":
+            return source.T.copy().T
+        case "offset" | "misaligned":
+            skip = source.itemsize if form == "offset" else 1
+            memory = np.zeros(source.nbytes + 64, np.uint8)
+            result = memory[skip:skip + source.nbytes].view(source.dtype).reshape(source.shape)
+            result[...] = source
+            return result
+        case "read-only":
+            result = source.copy()
+            result.flags.writeable = False
+            return result
+        case "broadcast":
+            return np.broadcast_to(source.flat[0] if source.size else source, source.shape)
+    raise AssertionError(form)
+
+
+WRITABLE = ["C", "F", "strided", "reversed", "transposed", "offset", "misaligned"]
+UNWRITABLE = ["read-only", "broadcast"]
