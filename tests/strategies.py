@@ -50,11 +50,11 @@ def hyper_names(optimizer: type[ol.Optimizer]) -> list[str]:
 
 
 @st.composite
-def options(draw: st.DrawFn, optimizer: type[ol.Optimizer]) -> dict[str, Any]:
-    """Some hyper-parameters, the others left to their defaults; those that exclude each other don't come together."""
+def options(draw: st.DrawFn, optimizer: type[ol.Optimizer], beside: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Some hyper-parameters that go with those `beside` them; the others are left to their defaults."""
     names = hyper_names(optimizer)
     chosen = {name: draw(HYPER[name]) for name in draw(st.lists(st.sampled_from(names), unique=True))}
-    if chosen.get("nesterov"):
+    if {**(beside or {}), **chosen}.get("nesterov"):
         chosen |= {"momentum": draw(between(0, 1)), "dampening": 0}
     return chosen
 

@@ -73,8 +73,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.kind, self.named = kind, named
         if large:                                # enough for several threads; not too often, since it takes time
             groups[0] = [*groups[0], (data.draw(st.sampled_from(LARGE)), np.float32, "C", 1)]
-        built = [self.group(leaves, data) for leaves in groups]
         self.defaults = data.draw(options(kind))
+        built = [self.group(leaves, data) for leaves in groups]
         self.live, self.twin = (kind([pair[k] for pair in built], **self.defaults) for k in range(2))
         self.rearranged = False
 
@@ -88,7 +88,7 @@ class AnyOrder(RuleBasedStateMachine):
             arrays[1].append(source.copy(order=order))
         names = [f"p{self.count + k}" for k in range(len(leaves))]
         self.count += len(leaves)
-        own = data.draw(options(self.kind)) if data.draw(st.booleans()) else {}
+        own = data.draw(options(self.kind, self.defaults)) if data.draw(st.booleans()) else {}
         first, second = ({"params": dict(zip(names, each, strict=True)) if self.named else each, **own}
                          for each in arrays)
         return first, second
@@ -191,11 +191,11 @@ class AnyOrder(RuleBasedStateMachine):
     def step_with_gradients(self, handling: dict[str, Any], forms: list[str], seed: int, by_name: bool,
                             closure: bool) -> None:
         """By name where all have one; else in the nesting of the groups, as long as they are as they were made."""
-        if not self.live._parameters() or self.rearranged and not self.named:
+        if not self.live._parameters() or (self.rearranged and not self.named):
             return
         given = dict(zip(self.live._parameters(), self.gradients(forms, seed, 1.0, False), strict=True))
         groups = [[(self.live.state.name_of(p), given[p]) for p in group["params"]] for group in self.live.param_groups]
-        if by_name and self.named or self.rearranged:
+        if (by_name and self.named) or self.rearranged:
             grads: Any = {name: g for group in groups for name, g in group}
         else:
             grads = [dict(group) if self.named else [g for _, g in group] for group in groups]
