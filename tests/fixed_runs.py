@@ -47,7 +47,7 @@ class Run:
     """An optimizer that takes one fixed step after the other."""
 
     costs = 1                                            # a step, in those of elementwise optimizers
-    large: Shapes = ((120_001,), (300, 301), (17,), ())  # 13 parts of 16,384 elements: threads pay from 6 on
+    large: Shapes = ((80_001,), (150, 151), (17,), ())   # 7 parts of 16,384 elements: threads pay from 6 on
 
     def __init__(self, case: Case, dtype: Any, shapes: Shapes) -> None:
         self.dtype, self.shapes, self.count = dtype, shapes, 0
@@ -98,7 +98,6 @@ class ClosureRun(Run):
     """
 
     costs = 10
-    large = ((80_001,), (150, 151))
 
     def __init__(self, case: Case, dtype: Any, shapes: Shapes) -> None:
         limits = {"max_iter": 10, "tolerance_grad": 0, "tolerance_change": 0}
