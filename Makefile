@@ -9,12 +9,17 @@ ARGS ?=
 
 .PHONY: demo test bench lint parity kill-test sanitize valgrind large-test fuzz package clean
 .PHONY: demo test bench lint parity kill-test fuzz coverage mutation package clean
+.PHONY: demo test test-long bench lint parity kill-test fuzz package clean
 
 demo: .venv/for-demo            ## train on handwritten digits; ARGS=--quick for a short run
 	$(BIN)/python examples/digits.py $(ARGS)
 
 test: .venv/for-test            ## the test suite; ARGS="-k name" for a part of it
 	$(BIN)/python -m pytest $(ARGS)
+
+test-long: .venv/for-test       ## 10,000 examples of each property; 1,000 steps of each optimizer on 1 to 8 threads
+	$(BIN)/python -m pytest -m "hypothesis or long" --hypothesis-profile=long tests/test_any_order.py \
+	    tests/test_accuracy.py tests/test_properties.py tests/test_determinism.py $(ARGS)
 
 bench: .venv/for-bench          ## the benchmark table; ARGS=--quick, --json FILE, --plot FILE.png
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -28,7 +33,7 @@ parity: .venv/for-parity        ## against PyTorch 2.13.0, live
 	$(BIN)/python -m pytest tests/parity $(ARGS)
 
 kill-test: .venv/for-test       ## saves killed 1,000 times at random moments, 1,000 saves in the background
-	$(BIN)/python -m pytest -m long tests $(ARGS)
+	$(BIN)/python -m pytest -m long $(wildcard tests/test_checkpoint*.py) $(ARGS)
 
 fuzz: .venv/for-fuzz            ## atheris on the checkpoint reader for 5 minutes; ARGS=-runs=1000000 for a number
 	mkdir -p build/corpus && cp tests/fuzz/corpus/* build/corpus
