@@ -35,8 +35,20 @@ def save(optimizer: Optimizer, copy: bool) -> dict[str, Any]:
         for parameter in group["params"]:
             if entries := optimizer.state[parameter]:
                 state[index] = {key: array.copy(order="K") if copy else array for key, array in entries.items()}
+                if optimizer.state_names is not None:
+                    state[index] |= pending(optimizer, group, parameter, entries)
             index += 1
     return {"state": state, "param_groups": groups}
+
+
+def pending(optimizer: Optimizer, group: dict[str, Any], parameter: Parameter,
+            entries: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """What the next step will add to a state, where an option was switched on since the last one."""
+    shapes = optimizer.state_shapes(group, parameter)
+    missing = [key for key in shapes if key not in entries]
+    initial = optimizer.rule(group)[1] if missing else {}
+    return {key: np.full(shapes[key], initial.get(key, 0.0), parameter.dtype, order="F" if parameter.flags.fnc else "C")
+            for key in missing}
 
 
 class Deferred:

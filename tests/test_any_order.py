@@ -314,6 +314,10 @@ class AnyOrder(RuleBasedStateMachine):
                 array[...] = source
             fresh.load_state_dict(saved)
         self.live, self.rearranged = fresh, self.rearranged and self.named
+        for p, q in zip(fresh._parameters(), self.twin._parameters(), strict=True):
+            for key in fresh.state[p].keys() - self.twin.state[q].keys():    # a save has what the next step would add
+                self.twin.state[q][key] = np.array(fresh.state[p][key], order="K")
+                assert key in self.twin.state_names
 
 
 TestAnyOrder = AnyOrder.TestCase

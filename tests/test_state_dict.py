@@ -239,6 +239,25 @@ def test_a_group_that_is_still_empty_takes_the_values_of_its_place() -> None:
     assert [group["lr"] for group in named.param_groups] == [1e-3, 0.2]
 
 
+@pytest.mark.parametrize(("build", "option", "value", "key"), [
+    (lambda: ol.Adam(model()), "amsgrad", True, "max_exp_avg_sq"),
+    (lambda: ol.RMSprop(model()), "centered", True, "grad_avg"),
+    (lambda: ol.RMSprop(model()), "momentum", 0.5, "momentum_buffer"),
+], ids=["amsgrad", "centered", "momentum"])
+def test_an_option_switched_on_since_the_last_step_resumes_too(build: Any, option: str, value: Any, key: str) -> None:
+    """The array that the next step will add is saved already, so that the saved state is whole."""
+    optimizer, fresh = train(build(), range(1, 4)), build()
+    optimizer.param_groups[0][option] = value
+    before = values(optimizer)
+    saved = optimizer.state_dict()
+    assert values(optimizer) == before
+    assert not saved["state"][0][key].any()
+    for p, q in zip(parameters(fresh), parameters(optimizer), strict=True):
+        p.data = q.data
+    fresh.load_state_dict(saved)
+    assert values(train(fresh, range(4, 8))) == values(train(optimizer, range(4, 8)))
+
+
 def test_names_follow_parameters_that_were_taken_out_or_moved_to_another_group() -> None:
     """The list that a group was made with would give the states to the wrong parameters."""
     def build() -> ol.Optimizer:
