@@ -7,6 +7,7 @@ import math
 import pickle
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,20 @@ HANDLING = st.fixed_dictionaries({}, optional={
     "grad_scale": st.sampled_from([1 / 3, 2.0**-16, 8.0]), "max_grad_norm": st.sampled_from([0.0, 0.5, 1e9, math.inf]),
     "max_grad_value": st.sampled_from([0.0, 0.3, math.inf]), "skip_nonfinite": st.booleans(),
     "zero_grad": st.booleans()})
+
+
+def change(**arguments: Any) -> Callable[[Any], Any]:
+    """A rule that a step may follow at once: what changes shows in steps alone."""
+    def decorate(function: Any) -> Any:
+        def run(self: Any, then_step: bool, **drawn: Any) -> None:
+            function(self, **drawn)
+            if then_step:
+                self.compared({})
+
+        run.__name__ = function.__name__
+        return rule(then_step=st.booleans(), **arguments)(run)
+
+    return decorate
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -93,8 +108,8 @@ class AnyOrder(RuleBasedStateMachine):
                          for each in arrays)
         return first, second
 
-    @rule(data=st.data(), leaves=LEAVES)
     @precondition(lambda self: len(self.live.param_groups) < 5)
+    @change(data=st.data(), leaves=LEAVES)
     def add_group(self, data: Any, leaves: list[Any]) -> None:
         for optimizer, group in zip(self.both(), self.group(leaves, data), strict=True):
             optimizer.add_param_group(group)
@@ -139,18 +154,18 @@ class AnyOrder(RuleBasedStateMachine):
             made.append(g)
         return made
 
-    @rule(forms=FORMS, seed=seeds, scale=SCALES, special=st.booleans())
+    @change(forms=FORMS, seed=seeds, scale=SCALES, special=st.booleans())
     def assign(self, forms: list[str], seed: int, scale: float, special: bool) -> None:
         for p, g in zip(self.live._parameters(), self.gradients(forms, seed, scale, special), strict=True):
             p.grad = g
 
-    @rule(seed=seeds, which=st.integers(0, 7))
+    @change(seed=seeds, which=st.integers(0, 7))
     def change_in_place(self, seed: int, which: int) -> None:
         for p in self.live._parameters()[which:which + 2]:
             if p.grad is not None and p not in self.unwritable:
                 p.grad[...] = values(seed, p.shape, p.dtype)
 
-    @rule(seed=seeds, which=st.integers(0, 7))
+    @change(seed=seeds, which=st.integers(0, 7))
     def accumulate(self, seed: int, which: int) -> None:
         for p in self.live._parameters()[which:which + 2]:
             more = values(seed, p.shape, p.dtype)
@@ -159,13 +174,13 @@ class AnyOrder(RuleBasedStateMachine):
             self.unwritable.discard(p)
             assert same_bits(p.grad, np.asarray(expected, p.dtype))
 
-    @rule(which=st.integers(0, 7))
+    @change(which=st.integers(0, 7))
     def freeze(self, which: int) -> None:
         for p in self.live._parameters()[which:which + 1]:
             p.grad = None
             self.unwritable.discard(p)
 
-    @rule(drop=st.booleans())
+    @change(drop=st.booleans())
     def zero_grad(self, drop: bool) -> None:
         if not drop and self.unwritable:
             self.refused(lambda: self.live.zero_grad(False), ValueError, "can't be zeroed")
@@ -227,7 +242,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     # What a program changes between steps ----------------------------------------------------------------------------
 
-    @rule(data=st.data(), which=st.integers(0, 4), bad=st.booleans())
+    @change(data=st.data(), which=st.integers(0, 4), bad=st.booleans())
     def set_hyper_parameter(self, data: Any, which: int, bad: bool) -> None:
         which %= len(self.live.param_groups)
         group = self.live.param_groups[which]
@@ -243,13 +258,13 @@ class AnyOrder(RuleBasedStateMachine):
             assert not bad
             self.twin.param_groups[which][name] = group[name]
 
-    @rule(which=st.integers(0, 7), seed=seeds)
+    @change(which=st.integers(0, 7), seed=seeds)
     def set_values(self, which: int, seed: int) -> None:
         for optimizer in self.both():
             for p in optimizer._parameters()[which:which + 1]:
                 p.data = values(seed, p.shape, p.dtype)
 
-    @rule(which=st.integers(0, 7), replace=st.booleans())
+    @change(which=st.integers(0, 7), replace=st.booleans())
     def alter_state(self, which: int, replace: bool) -> None:
         for optimizer in self.both():
             for p in optimizer._parameters()[which:which + 1]:
@@ -259,13 +274,13 @@ class AnyOrder(RuleBasedStateMachine):
                     elif array.ndim:
                         array *= array.dtype.type(0.5)
 
-    @rule(which=st.integers(0, 7))
+    @change(which=st.integers(0, 7))
     def forget_state(self, which: int) -> None:
         for optimizer in self.both():
             for p in optimizer._parameters()[which:which + 1]:
                 optimizer.state[p].clear()
 
-    @rule(source=st.integers(0, 4), goal=st.integers(0, 4))
+    @change(source=st.integers(0, 4), goal=st.integers(0, 4))
     def move(self, source: int, goal: int) -> None:
         """The first parameter of a group becomes the last one of another, or of the same."""
         for optimizer in self.both():
@@ -275,7 +290,7 @@ class AnyOrder(RuleBasedStateMachine):
             other["params"] += moved
         self.rearranged = True
 
-    @rule(count=st.sampled_from([1, 2, 3, 4, 8]))
+    @change(count=st.sampled_from([1, 2, 3, 4, 8]))
     def set_num_threads(self, count: int) -> None:
         ol.set_num_threads(count)
 
@@ -286,12 +301,12 @@ class AnyOrder(RuleBasedStateMachine):
             p.grad = None
         self.unwritable = set()
 
-    @rule(way=st.sampled_from([copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))]))
+    @change(way=st.sampled_from([copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))]))
     def copy(self, way: Any) -> None:
         self.without_special_memory()
         self.live = way(self.live)
 
-    @rule(file=st.booleans(), live=st.booleans())
+    @change(file=st.booleans(), live=st.booleans())
     def save_and_load(self, file: bool, live: bool) -> None:
         """Into fresh objects with other values, of the same groups."""
         self.without_special_memory()
