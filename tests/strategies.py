@@ -80,7 +80,7 @@ def placed(source: np.ndarray, form: str) -> np.ndarray:
         case "strided":
             return np.repeat(source, 2, axis=-1)[..., ::2] if source.ndim else source.copy()
         case "reversed":
-            back = (slice(None, None, -1),) * source.ndim
+            back = (..., *[slice(None, None, -1)] * source.ndim)      # with ... an array of no axes stays one
             return source[back].copy()[back]
         case "transposed":
             return source.T.copy().T
