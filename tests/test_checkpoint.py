@@ -401,6 +401,28 @@ def test_large_arrays_over_any_number_of_threads(tmp_path: Path, count: int) -> 
                    for tensor in [file.tensors[f"model.{name}"]])
 
 
+@pytest.mark.parametrize("distance", [0, 16, 48, 64, 2048, 4080])
+def test_wherever_an_array_stands_it_gets_the_files_bytes(tmp_path: Path, distance: int) -> None:
+    """Where a direct copy would be slow, the bytes take another way."""
+    values = np.random.default_rng(0).random(700_001)
+    others = {"first": np.arange(5), "t": values.reshape(-1, 1)[:300_000:2, 0], "small": np.ones(3)}
+    ol.save(tmp_path / "a", a=values, **others)
+    with File(tmp_path / "a") as file:
+        begin = file.tensors["a"].begin
+    memory = np.zeros(values.nbytes + 8192, np.uint8)
+    start = (begin + distance - memory.ctypes.data) % 4096
+    live = memory[start:start + values.nbytes].view(np.float64)
+    assert transfer_module.at_odds(live.ctypes.data, begin) == (distance in (16, 48))
+    for verify in (True, False):
+        live[...] = 0
+        rest = {name: np.zeros_like(array) for name, array in others.items()}
+        ol.restore(tmp_path / "a", a=live, **rest, verify=verify)
+        assert same(live, values)
+        assert all(same(rest[name], array) for name, array in others.items())
+    assert not memory[:start].any()
+    assert not memory[start + values.nbytes:].any()
+
+
 def test_checksums_are_zlibs() -> None:
     data = np.random.default_rng(0).integers(0, 256, 70_000, np.uint8)
     for size in [*range(0, 1300), 4096, 65_535, 65_536, 65_537]:
