@@ -1,39 +1,40 @@
 """Checkpoints of 1.5 GB (GPT-2's parameters and Adam's state) against raw reads and writes, torch, NumPy, safetensors.
 
-    python -m benchmarks.checkpoints [--rounds N] [--folder DIR] [--model NAME] [--json FILE] [--targets]
-
 The files lie in the page cache (a memory-backed folder, if the machine has one) and nobody calls fsync: what is
-measured is the software, not a disk.  Every contender runs in every round, the order turns, figures are medians.
+measured is the software, not a disk.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
-import json
 import os
 import shutil
 import tempfile
-import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 
 import optimlite as ol
 
-from .cases import MODELS
+from .cases import MODELS, Shapes
+from .measure import Contender
+from .rows import Result, Row
 
+CASE, ROUNDS = "checkpoint", 7
 # (what is at least `ratio` times as fast, as what, ratio)
 TARGETS = (
     ("save", "raw write", 0.8), ("save", "torch.save", 1.25), ("save", "np.savez", 1.25),
-    ("restore, verify=False", "torch.load + load_state_dict", 4.0),
-    ("restore, verify=False", "safetensors load_file + copy", 3.0),
+    ("restore unverified", "torch.load + load_state_dict", 4.0),
+    ("restore unverified", "safetensors load_file + copy", 3.0),
     ("restore", "torch.load + load_state_dict", 1.5), ("restore", "safetensors load_file + copy", 1.5),
 )
-MOST_MEMORY = 64 << 20               # bytes beyond what is there already
+MOST_MEMORY = 64 << 20               # bytes beyond what is there already, for each of
+SPARING = ("save", "restore", "restore unverified")
 
 
 class Training:
@@ -58,7 +59,7 @@ class Training:
         optimizer = torch.optim.Adam(model.parameters())
         for parameter, name in zip(model.parameters(), self.model, strict=True):
             state = self.optimizer.state[name]
-            optimizer.state[parameter] = {"step": torch.tensor(1.0), 
+            optimizer.state[parameter] = {"step": torch.tensor(1.0),
                                           "exp_avg": torch.from_numpy(state["exp_avg"].copy()),
                                           "exp_avg_sq": torch.from_numpy(state["exp_avg_sq"].copy())}
         return model, optimizer
@@ -68,8 +69,25 @@ def as_buffer(array: np.ndarray) -> memoryview:
     return memoryview(array.reshape(-1)).cast("B")
 
 
-def contenders(training: Training, folder: Path) -> dict[str, tuple[Path, Callable[[], object]]]:
-    """Each with the file that it writes or reads; writers before the readers of their file."""
+class Transfer:
+    """Writes or reads a file; a writer's old file is removed before the clock starts."""
+
+    def __init__(self, run: Callable[[], object], removed: Path | None = None) -> None:
+        self.run, self.removed = run, removed
+
+    def enter(self) -> None:
+        if self.removed is not None:
+            self.removed.unlink(missing_ok=True)
+
+    def __call__(self) -> None:
+        self.run()
+
+
+def contenders(shapes: Shapes) -> Mapping[str, Contender]:
+    """Writers before the readers of their files."""
+    training = Training(shapes)
+    folder = Path(tempfile.mkdtemp(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
+    weakref.finalize(training, shutil.rmtree, folder)
     parts: dict[str, Any] = {"model": training.model, "optimizer": training.optimizer}
 
     def raw_write() -> None:
@@ -86,13 +104,14 @@ def contenders(training: Training, folder: Path) -> dict[str, tuple[Path, Callab
                 while buffer:
                     buffer = buffer[file.readinto(buffer):]        # type: ignore[attr-defined]
 
-    found: dict[str, tuple[Path, Callable[[], object]]] = {
-        "raw write": (folder / "raw", raw_write),
-        "save": (folder / "ours", lambda: ol.save(folder / "ours", **parts, fsync=False)),
-        "np.savez": (folder / "a.npz", lambda: np.savez(folder / "a.npz", **training.arrays)),      # type: ignore[arg-type]
-        "raw read": (folder / "raw", raw_read),
-        "restore": (folder / "ours", lambda: ol.restore(folder / "ours", **parts)),
-        "restore, verify=False": (folder / "ours", lambda: ol.restore(folder / "ours", **parts, verify=False)),
+    found = {
+        "raw write": Transfer(raw_write, folder / "raw"),
+        "save": Transfer(lambda: ol.save(folder / "ours", **parts, fsync=False), folder / "ours"),
+        "np.savez": Transfer(lambda: np.savez(folder / "a.npz", **training.arrays),      # type: ignore[arg-type]
+                             folder / "a.npz"),
+        "raw read": Transfer(raw_read),
+        "restore": Transfer(lambda: ol.restore(folder / "ours", **parts)),
+        "restore unverified": Transfer(lambda: ol.restore(folder / "ours", **parts, verify=False)),
     }
     if importlib.util.find_spec("safetensors"):
         import safetensors.numpy
@@ -102,9 +121,8 @@ def contenders(training: Training, folder: Path) -> dict[str, tuple[Path, Callab
             for name, array in training.arrays.items():
                 np.copyto(array, loaded[name])
 
-        found["safetensors save_file"] = (folder / "library",
-                                          lambda: safetensors.numpy.save_file(training.arrays, folder / "library"))
-        found["safetensors load_file + copy"] = folder / "library", library
+        safetensors.numpy.save_file(training.arrays, folder / "library")
+        found["safetensors load_file + copy"] = Transfer(library)
     if importlib.util.find_spec("torch"):
         import torch
 
@@ -115,29 +133,11 @@ def contenders(training: Training, folder: Path) -> dict[str, tuple[Path, Callab
             model.load_state_dict(loaded["model"])
             optimizer.load_state_dict(loaded["optimizer"])
 
-        found["torch.save"] = (folder / "torch", lambda: torch.save(
-            {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, folder / "torch"))
-        found["torch.load + load_state_dict"] = folder / "torch", load
+        found["torch.save"] = Transfer(lambda: torch.save(
+            {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, folder / "torch"), folder / "torch")
+        found["torch.load + load_state_dict"] = Transfer(load)
+    found["save"].run()
     return found
-
-
-def measure(found: dict[str, tuple[Path, Callable[[], object]]], rounds: int) -> dict[str, list[float]]:
-    samples: dict[str, list[float]] = {name: [] for name in found}
-    writers = [name for name in found if "sav" in name or "write" in name]
-    readers = [name for name in found if name not in writers]
-    for turn in range(rounds + 1):                           # the first warms up, and isn't counted
-        for names in (writers, readers):
-            for name in names[turn % len(names):] + names[:turn % len(names)]:
-                path, run = found[name]
-                if names is writers:
-                    path.unlink(missing_ok=True)             # nobody pays for the removal of an old file
-                start = time.perf_counter()
-                run()
-                if turn:
-                    samples[name].append(time.perf_counter() - start)
-                if name == "np.savez":
-                    path.unlink()
-    return samples
 
 
 def extra_memory(run: Callable[[], object]) -> int:
@@ -152,38 +152,43 @@ def extra_memory(run: Callable[[], object]) -> int:
     return status("VmHWM") - before
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.checkpoints",
-                                     description="Checkpoints against raw reads and writes, torch, NumPy, safetensors.")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--folder", default="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
-    parser.add_argument("--model", default="gpt2-small", choices=list(MODELS))
-    parser.add_argument("--json", metavar="FILE")
-    parser.add_argument("--targets", action="store_true", help="exit with 1 if a target is missed")
-    options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(dir=options.folder))
-    try:
-        training = Training(MODELS[options.model])
-        found = contenders(training, folder)
-        samples = measure(found, options.rounds)
-        memory = {name: extra_memory(found[name][1]) for name in ("save", "restore", "restore, verify=False")}
-    finally:
-        shutil.rmtree(folder)
-    times = {name: median(values) for name, values in samples.items()}
-    print(f"{training.nbytes / 1e9:.2f} GB in {len(training.arrays)} arrays, {ol.get_num_threads()} threads")
-    for name, seconds in times.items():
-        print(f"  {name:<30} {seconds:7.3f} s  {training.nbytes / seconds / 1e9:6.2f} GB/s"
-              + (f"  {memory[name] / 2**20:6.1f} MB more memory" if name in memory else ""))
-    checked = [{"of": ours, "over": theirs, "ratio": times[theirs] / times[ours], "at_least": ratio,
-                "met": times[theirs] / times[ours] >= ratio} for ours, theirs, ratio in TARGETS if theirs in times]
-    for entry in checked:
-        print(f"  {entry['of']}: {entry['ratio']:.2f} times as fast as {entry['over']} (target {entry['at_least']})"
-              + ("" if entry["met"] else "  MISSED"))
-    if options.json:
-        Path(options.json).write_text(json.dumps({"samples": samples, "memory": memory, "targets": checked}, indent=1))
-    met = all(entry["met"] for entry in checked) and max(memory.values()) <= MOST_MEMORY
-    return 1 if options.targets and not met else 0
+class Checkpoints(Row):
+    """Times as of every row, and peaks of memory where the system tells them."""
+
+    def run(self) -> Result:
+        present = self.build()
+        result = Row.run(replace(self, build=lambda: present))
+        if os.access("/proc/self/clear_refs", os.W_OK):
+            result["memory"] = {name: extra_memory(present[name]) for name in SPARING}
+        return result
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+def rows() -> Iterator[Row]:
+    shapes = MODELS["gpt2-small"]
+    elements = sum(int(np.prod(shape)) for shape in shapes)
+    about = {"optimizer": "Adam", "tensors": len(shapes), "elements": elements, "bytes": 12 * elements}
+    yield Checkpoints("checkpoint", CASE, about, ROUNDS, partial(contenders, shapes), at_least=0.0)
+
+
+def lines(result: Result) -> Iterator[str]:
+    for name, seconds in result["seconds"].items():
+        more = result.get("memory", {}).get(name)
+        yield (f"  {name:<30} {seconds:7.3f} s {result['gb_per_s'][name]:6.2f} GB/s"
+               + (f"{more / 2**20:7.1f} MB of more memory" if more is not None else ""))
+
+
+def targets(results: list[Result]) -> Iterator[dict[str, Any]]:
+    """What saving and restoring should reach, in the form of report.targets."""
+    for result in results:
+        if result["kind"] != "checkpoint":
+            continue
+        seconds = result["seconds"]
+        for ours, theirs, least in TARGETS:
+            if theirs in seconds:
+                ratio = seconds[theirs] / seconds[ours]
+                yield {"what": f"checkpoint, {ours}: {theirs} / optimlite", "target": f">= {least:g}",
+                       "measured": ratio, "met": ratio >= least}
+        for name, more in result.get("memory", {}).items():
+            ratio = MOST_MEMORY / max(more, 1)
+            yield {"what": f"checkpoint, {name}: 64 MB / peak of more memory", "target": ">= 1", "measured": ratio,
+                   "met": ratio >= 1}

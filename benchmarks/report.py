@@ -13,6 +13,8 @@ import optimlite
 from optimlite import _cpu
 
 from .cases import CEILINGS, TARGETS
+from .checkpoints import lines as checkpoint_lines
+from .checkpoints import targets as checkpoint_targets
 from .closures import targets as closure_targets
 from .elementwise import targets as elementwise_targets
 from .gradients import targets as gradient_targets
@@ -56,6 +58,7 @@ def title(result: Result) -> str:
             "gradients": "AdamW, clip + step + zero (limit: the step's bytes alone), in times of optimlite's",
             "closures": "A million float32 unknowns: an iteration beside the closure, in times of optimlite's",
             "subnormal": "AdamW with moments that decayed",
+            "checkpoint": "Checkpoint of 1.5 GB, files in the page cache",
             "sparse": "SparseAdam, 4,096 rows of 64 touched"}.get(result["kind"], "Overhead of optimlite")
 
 
@@ -73,6 +76,8 @@ def line(result: Result) -> str:
         row = result["optimizer" if result["kind"] == "elementwise" else "case"]
         return f"{row:16}" + "".join(f"  {name} {duration(value)} {times(result['ratio'][name])}"
                                      for name, value in seconds.items())
+    if result["kind"] == "checkpoint":
+        return "\n".join(checkpoint_lines(result))
     if result["kind"] != "step":
         return "\n".join(f"  {name:42}{duration(value):>12}" for name, value in seconds.items())
     cells = [f"{duration(value)} {times(result['ratio'][name]):>5}" for name, value in seconds.items()]
@@ -98,7 +103,7 @@ def targets(results: list[Result]) -> list[dict[str, Any]]:
             found.append({"what": name, "target": f"<= {duration(most)}", "measured": measured[name],
                           "met": measured[name] <= most})
     return [*found, *elementwise_targets(results), *gradient_targets(results), *sparse_targets(results),
-            *closure_targets(results)]
+            *closure_targets(results), *checkpoint_targets(results)]
 
 
 def target_lines(checked: list[dict[str, Any]]) -> Iterable[str]:

@@ -4,13 +4,14 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import pytest
 
-from benchmarks import elementwise, measure, report, rows
+from benchmarks import checkpoints, elementwise, measure, report, rows
 from benchmarks.cases import CASES, WORKS, Case
 from benchmarks.contenders import Optimlite, check, contenders
 from benchmarks.peers import InPlace, Naive
@@ -99,6 +100,23 @@ def test_targets_are_compared_with_what_was_measured():
     assert [(entry["target"], entry["met"]) for entry in checked] == [
         (">= 2", True), (">= 4", False), ("<= 15 ms", False)]
     assert np.isclose(rows.figures([overhead])["import beyond numpy"], 0.0161)
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_a_row_of_checkpoints_is_measured_and_compared_with_its_targets(present, monkeypatch):
+    if not present:
+        monkeypatch.setattr(checkpoints.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(checkpoints.MODELS, "gpt2-small", ((300, 7), (5,)))
+    [row] = checkpoints.rows()
+    result = replace(row, rounds=2).run()
+    assert {"save", "restore", "restore unverified", "raw write", "raw read", "np.savez"} <= set(result["seconds"])
+    lines = report.line(result).splitlines()
+    assert [line.split("  ")[1] for line in lines] == list(result["seconds"])
+    assert all("MB of more memory" in line for line in lines if line.split("  ")[1] in result.get("memory", ()))
+    result["seconds"] = dict.fromkeys(result["seconds"], 1.0)
+    met = {entry["what"]: entry["met"] for entry in report.targets([result])}
+    assert met["checkpoint, save: raw write / optimlite"]
+    assert not met["checkpoint, save: np.savez / optimlite"]
 
 
 def test_bytes_of_a_step():
