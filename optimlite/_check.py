@@ -33,7 +33,7 @@ def number(name: str, value: Any) -> float | int:
         finite = False
     if not finite:
         raise ValueError(f"`{name}` must be finite, got {value}")
-    return value
+    return value if -(1 << 53) <= value <= 1 << 53 else float(value)     # products of larger ints could pass float64
 
 
 def interval(low: float = -math.inf, high: float = math.inf, closed: str = "both") -> Check:

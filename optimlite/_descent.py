@@ -65,7 +65,8 @@ class Descent(Optimizer):
     def _check_states(self, states: list[dict[str, Any]]) -> list[str]:
         keys = {tuple(sorted(entries)) for entries in states}
         return [f"the states belong together and must have the same entries, got {', '.join(map(str, sorted(keys)))}"
-                ] if len(keys) > 1 else []
+                ] if len(keys) > 1 else [f"the states belong together, and those of {len(states)} parameters fit"
+                                         ] if 0 < len(states) < len(self._parameters()) else []
 
     # What a subclass gives -------------------------------------------------------------------------------------------
 

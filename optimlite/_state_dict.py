@@ -93,8 +93,11 @@ def fit(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> Fit:
              for parameter in group["params"]}
     states = [(parameter, new_state(optimizer, parameter, state_dict["state"].get(index, {}), owner[parameter], live,
                                     problems)) for parameter, index in pairs]
-    problems.misshapen.extend(optimizer._check_states([entries for _, entries in states if entries is not None]))
-    return Fit(problems, [(parameter, entries) for parameter, entries in states if entries is not None], groups)
+    fitting = [(parameter, entries) for parameter, entries in states if entries is not None]
+    if apart := optimizer._check_states([entries for _, entries in fitting]):
+        problems.misshapen.extend(apart)
+        fitting = []
+    return Fit(problems, fitting, groups)
 
 
 def check_layout(state_dict: Any) -> None:
@@ -182,9 +185,9 @@ def new_state(optimizer: Optimizer, parameter: Parameter, saved: Mapping[str, An
             problems.unexpected.append(where)
             continue
         like = target(optimizer, parameter, key, shapes)
-        if isinstance(array, Deferred) and like is not None and array.dtype != like.dtype:
+        if isinstance(array, Deferred) and like is not None and (array.dtype != like.dtype or key in optimizer.scalars):
             array = array.read()
-        if reason := misfit(array, like):
+        if reason := misfit(array, like) or (no_count(array) if key in optimizer.scalars else ""):
             problems.misshapen.append(f"{where} {reason}")
             whole = False
             continue
@@ -216,6 +219,13 @@ def misfit(array: Any, like: np.ndarray | None) -> str:
     if not np.array_equal(back, array, equal_nan=array.dtype.kind == "f"):
         return f"is {array.dtype} and would lose values as {like.dtype}"
     return ""
+
+
+def no_count(array: np.ndarray) -> str:
+    """Why scalar state, if it is an integer, can't be a number of steps; empty if it can."""
+    if array.dtype.kind not in "iu" or 0 <= array <= 1 << 53:
+        return ""
+    return f"is {array}, and counts go from 0 to 2**53"
 
 
 def target(optimizer: Optimizer, parameter: Parameter, key: str,

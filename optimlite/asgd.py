@@ -22,10 +22,10 @@ class ASGD(Optimizer):
     into the parameters: read it from `optimizer.state[p]["ax"]`.
 
     State: `step`, `eta`, `mu` (kept in float64), `ax`.
-    Raises ValueError for `lr`, `lambd` or `weight_decay` that are negative, and for anything NaN or infinite.
+    Raises ValueError for `lr`, `lambd`, `alpha` or `weight_decay` that are negative, and for anything NaN or infinite.
     """
 
-    checks = {"lr": nonnegative, "lambd": nonnegative, "alpha": number, "t0": number, "weight_decay": nonnegative,
+    checks = {"lr": nonnegative, "lambd": nonnegative, "alpha": nonnegative, "t0": number, "weight_decay": nonnegative,
               "maximize": flag}
     scalars = {"step": 0, "eta": 0.0, "mu": 1.0}
     state_names = ("step", "eta", "mu", "ax")

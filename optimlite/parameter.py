@@ -19,6 +19,11 @@ def describe(name: str | None, shape: tuple[int, ...]) -> str:
     return f"'{name}'" if name else f"an unnamed parameter of shape {shape}"
 
 
+def masked(array: np.ndarray) -> bool:
+    """Whether elements may be masked, which kernels wouldn't see. Most programs never import numpy.ma."""
+    return "numpy.ma" in sys.modules and isinstance(array, np.ma.MaskedArray)
+
+
 def check_array(array: Any, name: str | None) -> np.ndarray:
     """Returns `array` if kernels can update it in place; raises, with the cure, if they can't."""
     if not isinstance(array, np.ndarray):
@@ -26,6 +31,8 @@ def check_array(array: Any, name: str | None) -> np.ndarray:
         raise TypeError(f"{which} must be a NumPy array, got {type(array).__name__}; "
                         f"use np.asarray(value, dtype=np.float32)")
     what = f"parameter {describe(name, array.shape)}" if name else describe(name, array.shape)
+    if masked(array):
+        raise TypeError(f"{what} must be a plain array, got a masked one; use a.filled(0)")
     if array.dtype.kind == "f" and not array.dtype.isnative and array.dtype.newbyteorder("=") in FLOATS:
         raise TypeError(f"{what} must be in native byte order, got {array.dtype.str}; "
                         f"use a.astype(np.{array.dtype.name})")
@@ -92,7 +99,7 @@ class Parameter(Leaf):
         if isinstance(gradient, SparseGrad) or isinstance(self.grad, SparseGrad):
             self.grad = self._joined(gradient)
             return
-        if not (isinstance(gradient, np.ndarray) and gradient.dtype == array.dtype and gradient.shape == array.shape):
+        if not (type(gradient) is np.ndarray and gradient.dtype == array.dtype and gradient.shape == array.shape):
             gradient = self.accepts(gradient)
         before = self.grad
         if before is None or before is not self._buffer:
@@ -119,7 +126,8 @@ class Parameter(Leaf):
         return gradient if before is None else before + gradient
 
     def accepts(self, gradient: Any) -> Any:
-        """Takes a sparse gradient, and a scalar for a 0-d parameter; refuses everything else that doesn't fit."""
+        """Takes a sparse gradient, a scalar for a 0-d parameter and arrays of a subclass; refuses all that doesn't fit.
+        """
         array, what = self.array, describe(self._name, self.array.shape)
         if isinstance(gradient, SparseGrad):
             gradient.check(array, what)
@@ -133,9 +141,13 @@ class Parameter(Leaf):
         if not isinstance(gradient, (np.ndarray, np.generic)):
             raise TypeError(f"gradient of {what} must be a NumPy array, got {type(gradient).__name__}; "
                             f"use np.asarray(grad, dtype=np.{array.dtype})")
+        if masked(gradient):
+            raise TypeError(f"gradient of {what} must be a plain array, got a masked one; use grad.filled(0)")
         if gradient.dtype != array.dtype:
             raise TypeError(f"gradient of {what} is {gradient.dtype} but the parameter is {array.dtype}; "
                             f"use grad.astype(np.{array.dtype})")
+        if gradient.shape == array.shape and isinstance(gradient, np.ndarray):
+            return gradient
         raise ValueError(f"gradient of {what} has shape {gradient.shape} but the parameter has {array.shape}; "
                          f"reshape or sum the gradient over the broadcast axes")
 

@@ -202,7 +202,7 @@ def touched(sparse: SparseGrad) -> tuple[Array, Array]:
 def pieces(optimizer: Optimizer, group: Group, p: Parameter) -> list[Array]:
     """The gradient as steps read it: one array, or one for each row that is touched."""
     if not isinstance(p.grad, SparseGrad):
-        return [p.grad]
+        return [np.asarray(p.grad)]      # of a subclass, `*` may be something else
     return list(touched(p.grad)[1]) if optimizer.still_rows_stay(group) else [p.grad.to_dense(len(p.data))]
 
 
@@ -264,6 +264,7 @@ def whole_matrix(optimizer: MatrixOptimizer, group: Group, p: Parameter, state: 
 
 def update(optimizer: Optimizer, factor: float, limit: float) -> None:
     for group in optimizer.param_groups:
+        optimizer._check_group(group)            # NumPy scalars become numbers of full precision
         signed = -factor if group.get("maximize") else factor
         initial = optimizer.rule(group)[1]
         for p in group["params"]:

@@ -24,7 +24,7 @@ cdef list retired = []           # (last ticket then, gradient): replaced while 
 cdef class Leaf:
     """A float array that is updated in place, and its gradient.
 
-    The subclass's `accepts` is asked about gradients that don't fit at first sight: it returns one that does or raises.
+    The subclass's `accepts` is asked about gradients that aren't plain arrays which fit: it returns one that does or raises.
     """
     cdef readonly cnp.ndarray array
     cdef object gradient
@@ -56,7 +56,7 @@ cdef class Leaf:
     def grad(self, value):
         if value is self.gradient:
             return
-        if value is not None and not (isinstance(value, cnp.ndarray) and fits(<cnp.ndarray> value, self.array)):
+        if value is not None and not (cnp.PyArray_CheckExact(value) and fits(<cnp.ndarray> value, self.array)):
             value = self.accepts(value)
         self.replace(value)
 
@@ -105,7 +105,7 @@ def assign_gradients(list leaves not None, list gradients not None):
     for i in range(len(leaves)):
         leaf = leaves[i]
         value = gradients[i]
-        if value is not None and not (isinstance(value, cnp.ndarray) and fits(<cnp.ndarray> value, leaf.array)):
+        if value is not None and not (cnp.PyArray_CheckExact(value) and fits(<cnp.ndarray> value, leaf.array)):
             gradients[i] = leaf.accepts(value)
     for i in range(len(leaves)):
         leaf = leaves[i]

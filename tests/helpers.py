@@ -41,7 +41,9 @@ def train(optimizer: ol.Optimizer, steps: Iterable[int]) -> ol.Optimizer:
     return optimizer
 
 
-def content(array: np.ndarray | None) -> Any:
+def content(array: np.ndarray | ol.SparseGrad | None) -> Any:
+    if isinstance(array, ol.SparseGrad):
+        return content(array.indices), content(array.values)
     return None if array is None else (array.dtype.str, array.shape, array.tobytes())
 
 

@@ -68,6 +68,8 @@ ARRAYS: dict[str, tuple[Callable[[], Any], str, str]] = {
               "np.ascontiguousarray(a)"),
     "misaligned": (misaligned, "must be aligned in memory, got", "a.copy()"),
     "read-only": (read_only, "must be writeable, got a read-only array", "a.copy()"),
+    "masked": (lambda: np.ma.MaskedArray(np.zeros(4, np.float32), [0, 1, 0, 0]),
+               "must be a plain array, got a masked one", "a.filled(0)"),
 }
 
 # How it comes in, and how the message calls it.
@@ -209,6 +211,7 @@ VALUES = {optimizer: {name: refused(name, parameter.default)
           for optimizer in OPTIMIZERS}
 VALUES[ol.SGD]["nesterov"] = [*FLAGS, (True, "`nesterov` needs `momentum` > 0 and `dampening` = 0, got momentum=0")]
 VALUES[ol.RMSprop]["alpha"] = UNIT
+VALUES[ol.ASGD]["alpha"] = NONNEGATIVE
 VALUES[ol.Adafactor] = {
     "lr": NONNEGATIVE, "weight_decay": NONNEGATIVE, "maximize": FLAGS,
     "beta2_decay": [*NUMBERS, (0.1, "must be <= 0, got 0.1")],
@@ -251,6 +254,15 @@ def test_a_hyper_parameter_out_of_range_is_refused(optimizer: Any, key: str, way
         named = message if "`" in message else f"`{key}` {message}"
         assert_refused(lambda value=value: WAYS[way](built, key, value), re.escape(named), optimizer=built)
     built.step()
+
+
+def test_integers_beyond_float64s_precision_are_read_as_floats() -> None:
+    """Their products would pass float64 altogether, and a step end in an OverflowError."""
+    p = np.ones(2, np.float32)
+    optimizer = ol.AdamW([p], lr=10**300, weight_decay=10**300)
+    optimizer.step(grads=[np.ones(2, np.float32)])
+    assert [type(optimizer.param_groups[0][key]) for key in ("lr", "weight_decay")] == [float, float]
+    assert not np.isfinite(p).any()
 
 
 @pytest.mark.parametrize("options", [{"momentum": 0}, {"momentum": 0.9, "dampening": 0.1}], ids=str)

@@ -246,6 +246,51 @@ def test_a_state_that_does_not_fit_changes_nothing(spoil, message):
         scheduler.load_state_dict([])
 
 
+BUILDS = {
+    "step": lambda o: ls.StepLR(o, 3),
+    "lambda": lambda o: ls.LambdaLR(o, [abs, Rate()]),
+    "sequence": lambda o: ls.SequentialLR(o, [ls.LinearLR(o), ls.LambdaLR(o, Rate())], [3]),
+    "cyclic": lambda o: ls.CyclicLR(o, 0.1, 0.2, scale_fn=Rate(), cycle_momentum=False),
+    "restarts": lambda o: ls.CosineAnnealingWarmRestarts(o, 3),
+}
+
+
+class Rate:
+    def __init__(self):
+        self.rate = 1.0
+
+    def __call__(self, t):
+        return self.rate
+
+
+@pytest.mark.parametrize(("build", "name", "value"), [
+    ("step", "values", ["lr"]), ("step", "values", 1), ("step", "values", {"lr": {0: 0.1, 1: 0.2}}),
+    ("step", "base_lrs", "ab"), ("step", "_path", {0, 1}), ("step", "last_epoch", [1]),
+    ("lambda", "lr_lambda", 2), ("lambda", "lr_lambda", {0: None, 1: None}), ("lambda", "lr_lambda", [None, 1]),
+    ("lambda", "lr_lambda", [None, {0: 1}]), ("lambda", "lr_lambda", [None, {"rate": (x for x in ())}]),
+    ("lambda", "lr_lambda", [{"rate": 1.0}, None]),
+    ("sequence", "schedulers", None), ("sequence", "schedulers", np.ones((2, 2))), ("sequence", "schedulers", [1, 2]),
+    ("sequence", "schedulers", [{"type": "LinearLR"}, {"type": "LambdaLR"}]),
+    ("cyclic", "scale_fn", [1]), ("restarts", "fraction", -1), ("restarts", "fraction", 1.5)])
+def test_a_state_of_the_wrong_form_changes_nothing(build, name, value):
+    opt = sgd(0.1, 0.2)
+    opt.steps_taken = 1
+    scheduler = BUILDS[build](opt)
+    scheduler.step()
+    before, groups = scheduler.state_dict(), [dict(group) for group in opt.param_groups]
+    with pytest.raises((TypeError, ValueError)):
+        scheduler.load_state_dict({**scheduler.state_dict(), "last_epoch": 7, name: value})
+    assert scheduler.state_dict() == before
+    assert [dict(group) for group in opt.param_groups] == groups
+
+
+def test_loaded_numbers_are_plain_ones():
+    """An array in a group could be altered from outside."""
+    scheduler = ls.StepLR(sgd(0.1, 0.2), 3)
+    scheduler.load_state_dict({**scheduler.state_dict(), "values": {"lr": [np.array([0.3]), np.float64(0.4)]}})
+    assert [type(group["lr"]) for group in scheduler.optimizer.param_groups] == [float, float]
+
+
 def test_the_extra_state_must_fit():
     opt = sgd(0.1, 0.2)
     sequential = ls.SequentialLR(opt, [ls.LinearLR(opt), ls.LambdaLR(opt, [abs, abs])], [3])

@@ -7,6 +7,7 @@ import gc
 import operator
 import pickle
 import weakref
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -261,6 +262,8 @@ REFUSED = {
     "complex": (np.zeros((2, 3), np.complex64), TypeError, "is complex64 but the parameter is float32"),
     "shape": (np.zeros((3, 2), np.float32), ValueError, r"has shape \(3, 2\) but the parameter has \(2, 3\); reshape"),
     "row": (np.zeros(3, np.float32), ValueError, r"has shape \(3,\) but the parameter has \(2, 3\); reshape or sum"),
+    "masked": (np.ma.MaskedArray(np.zeros((2, 3), np.float32), True), TypeError,
+               r"must be a plain array, got a masked one; use grad.filled\(0\)"),
     "scalar": (1.0, TypeError, r"must be a NumPy array, got float; use np.asarray\(grad, dtype=np.float32\)"),
     "list": ([[0.0] * 3] * 2, TypeError, "must be a NumPy array, got list; use np.asarray"),
     "text": ("gradient", TypeError, "must be a NumPy array, got str"),
@@ -279,6 +282,24 @@ def test_a_gradient_that_does_not_fit_is_refused_at_once(kind: str, name: str | 
     with pytest.raises(error, match=f"^gradient of {called} {message}"):
         W.grad = value
     assert W.grad is before
+
+
+@pytest.mark.parametrize("cls", [np.matrix, np.recarray, np.memmap])
+def test_a_gradient_of_another_class_of_arrays_counts_by_its_values(cls: type[np.ndarray], tmp_path: Path) -> None:
+    values = np.arange(6, dtype=np.float32).reshape(2, 3)
+    mapped = np.memmap(tmp_path / "g", np.float32, "w+", shape=(2, 3))
+    mapped[...] = values
+    gradient = mapped if cls is np.memmap else values.view(cls)
+    results = []
+    for given in (gradient, values):
+        W = ol.Parameter(square((2, 3)))
+        W.grad = given
+        assert W.grad is given
+        ol.Adam([W]).step()
+        W.accumulate_grad(given)
+        ol.Adam([W]).step()
+        results.append(W.data)
+    assert_bits(*results)
 
 
 @pytest.mark.parametrize("value", [True, "1", 1j, [1.0], None], ids=repr)

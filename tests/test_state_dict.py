@@ -370,6 +370,42 @@ def test_the_state_of_a_parameter_is_loaded_whole_or_not_at_all(damage: str) -> 
     assert len(optimizer.state["W"]) == 0
 
 
+@pytest.mark.parametrize("count", [-1, (1 << 53) + 1, -(1 << 63)])
+def test_a_count_that_no_run_can_have_is_refused(count: int) -> None:
+    """A step after -1 would divide by zero."""
+    saved = adam(5).state_dict()
+    saved["state"][0]["step"] = np.array(count)
+    optimizer = adam(2)
+    before = snapshot(optimizer)
+    with pytest.raises(ValueError, match=rf"state\['W'\]\['step'\] is {count}, and counts go from 0 to 2\*\*53"):
+        optimizer.load_state_dict(saved)
+    assert snapshot(optimizer) == before
+
+
+@pytest.mark.parametrize("kind", [ol.LBFGS, ol.ConjugateGradient])
+@pytest.mark.parametrize("damage", [lambda state: state[1].clear(), lambda state: state[0].update(t=np.ones(3)),
+                                    lambda state: state.pop(2)], ids=["empty", "misshapen", "missing"])
+def test_states_that_belong_together_are_loaded_together_or_not_at_all(damage: Any, kind: Any) -> None:
+    """A part of them couldn't be used, and what was saved of it couldn't be loaded again."""
+    def made(steps: int) -> ol.Optimizer:
+        optimizer = kind(model())
+        for step in range(1, steps + 1):
+            for index, p in enumerate(parameters(optimizer)):
+                p.grad = gradient(step, index, p)
+            optimizer.step(lambda: 1.0)
+        return optimizer
+
+    saved = made(2).state_dict()
+    damage(saved["state"])
+    optimizer = made(1)
+    before = values(optimizer)
+    with pytest.raises(ValueError, match="doesn't fit"):
+        optimizer.load_state_dict(saved)
+    assert any("belong together" in problem for problem in optimizer.load_state_dict(saved, strict=False).misshapen)
+    assert values(optimizer) == before
+    optimizer.load_state_dict(optimizer.state_dict())
+
+
 def test_problems_are_named_all_at_once() -> None:
     saved = adam().state_dict()
     for damage in ("no eps", "transposed", "a stranger"):

@@ -206,10 +206,10 @@ class LRScheduler:
         self._load_extra(state_dict)
         self.last_epoch = int(state_dict["last_epoch"])
         for name in self._group_state:
-            setattr(self, name, list(state_dict[name]))
+            setattr(self, name, [number(name, value) for value in state_dict[name]])
         for slot in self._slots():
             for group, value in zip(self.optimizer.param_groups, state_dict["values"][slot.key], strict=True):
-                slot.set(group, value)
+                slot.set(group, number(slot.key, value))
         self._order_unchecked = False
 
     def _check_state(self, mine: dict[str, Any], state: Mapping[str, Any]) -> None:
@@ -226,11 +226,15 @@ class LRScheduler:
             if state[name] != mine[name]:
                 raise ValueError(f"`state_dict` must have the {name} {mine[name]!r}, got {state[name]!r}")
         count(0)("last_epoch", state["last_epoch"])
+        if not isinstance(state["values"], Mapping):
+            raise TypeError(f"`state_dict` must have a dict of values, got {type(state['values']).__name__}")
         if set(state["values"]) != set(mine["values"]):
             raise ValueError(f"`state_dict` must have values of {', '.join(mine['values'])}, "
-                             f"got {', '.join(state['values'])}")
+                             f"got {', '.join(map(str, state['values']))}")
         groups = len(self.optimizer.param_groups)
         for name, values in [*((name, state[name]) for name in self._group_state), *state["values"].items()]:
+            if not isinstance(values, (list, tuple)):
+                raise TypeError(f"`state_dict` must have a list in {name!r}, got {type(values).__name__}")
             if len(values) != groups:
                 raise ValueError(f"`state_dict` must have one entry per group in {name!r}: {groups}, got {len(values)}")
             for value in values:

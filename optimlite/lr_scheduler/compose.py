@@ -45,10 +45,16 @@ class _Composition(LRScheduler):
         return {"schedulers": [{"type": type(s).__name__, **s._extra_state()} for s in self._schedulers]}
 
     def _check_extra(self, state: Mapping[str, Any]) -> None:
-        mine, theirs = ([each["type"] for each in s["schedulers"]] for s in (self._extra_state(), state))
+        given = state["schedulers"]
+        if not isinstance(given, (list, tuple)) or not all(isinstance(each, Mapping) for each in given):
+            raise TypeError(f"`state_dict` must have a list of dicts in 'schedulers', got {given!r}")
+        mine, theirs = [type(each).__name__ for each in self._schedulers], [str(each.get("type")) for each in given]
         if mine != theirs:
             raise ValueError(f"`state_dict` must come from the schedulers {', '.join(mine)}, got {', '.join(theirs)}")
-        for each, saved in zip(self._schedulers, state["schedulers"], strict=True):
+        for each, saved in zip(self._schedulers, given, strict=True):
+            if lacking := each._extra_state().keys() - saved.keys():
+                raise ValueError(f"`state_dict` must come from the schedulers {', '.join(mine)}; "
+                                 f"that of {type(each).__name__} lacks {min(lacking)!r}")
             each._check_extra(saved)
 
     def _load_extra(self, state: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .._check import nonnegative, number
+from .._check import fraction, nonnegative, number
 from ..optimizer import Optimizer
 from ._arguments import count
 from .base import LRScheduler
@@ -96,7 +96,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         return {"fraction": self._fraction}
 
     def _check_extra(self, state: Mapping[str, Any]) -> None:
-        number("fraction", state["fraction"])
+        fraction("fraction", state["fraction"])
 
     def _load_extra(self, state: Mapping[str, Any]) -> None:
-        self._fraction = state["fraction"]
+        self._fraction = number("fraction", state["fraction"])

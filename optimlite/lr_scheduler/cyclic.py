@@ -12,7 +12,7 @@ from .._check import fraction, interval, nonnegative
 from ..optimizer import Optimizer
 from ._arguments import Hyperparameter, PerGroup, choice, count, function
 from .base import LRScheduler
-from .factors import callable_state, load_callable_state
+from .factors import callable_state, check_callable_state, load_callable_state
 
 Values = float | Sequence[float]
 Level = tuple[float, bool]
@@ -120,6 +120,7 @@ class CyclicLR(_CycledLR):
     def _check_extra(self, state: Mapping[str, Any]) -> None:
         if state["scale_fn"] is not None and self.scale_fn is None:
             raise ValueError("`state_dict` must have None as 'scale_fn' for a CyclicLR without `scale_fn`")
+        check_callable_state("scale_fn", self.scale_fn, state["scale_fn"])
 
     def _load_extra(self, state: Mapping[str, Any]) -> None:
         load_callable_state(self.scale_fn, state["scale_fn"])

@@ -23,6 +23,17 @@ def callable_state(fn: Any) -> dict[str, Any] | None:
     return copy.deepcopy(attributes)
 
 
+def check_callable_state(name: str, fn: Any, state: Any) -> None:
+    """Raises where `load_callable_state` would, but for nothing that it does."""
+    if state is None:
+        return
+    if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
+        raise TypeError(f"`state_dict` must have None or the attributes of an object in {name!r}, got {state!r}")
+    if not hasattr(fn, "__dict__"):
+        raise ValueError(f"`state_dict` must have None in {name!r} for a function without attributes, got {state!r}")
+    copy.deepcopy(dict(state))
+
+
 def load_callable_state(fn: Any, state: Mapping[str, Any] | None) -> None:
     if state is not None:
         fn.__dict__.update(copy.deepcopy(dict(state)))
@@ -40,9 +51,13 @@ class _FromFunction(LRScheduler):
         return {"lr_lambda": [callable_state(fn) for fn in self.lr_lambda.values]}
 
     def _check_extra(self, state: Mapping[str, Any]) -> None:
+        if not isinstance(state["lr_lambda"], (list, tuple)):
+            raise TypeError(f"`state_dict` must have a list in 'lr_lambda', got {type(state['lr_lambda']).__name__}")
         if len(state["lr_lambda"]) != len(self.lr_lambda.values):
             raise ValueError(f"`state_dict` must have {len(self.lr_lambda.values)} entries in 'lr_lambda', "
                              f"got {len(state['lr_lambda'])}")
+        for fn, saved in zip(self.lr_lambda.values, state["lr_lambda"], strict=True):
+            check_callable_state("lr_lambda", fn, saved)
 
     def _load_extra(self, state: Mapping[str, Any]) -> None:
         for fn, saved in zip(self.lr_lambda.values, state["lr_lambda"], strict=True):

@@ -93,6 +93,6 @@ class ReduceLROnPlateau(LRScheduler):
             count(0)(name, state[name])
 
     def _load_extra(self, state: Mapping[str, Any]) -> None:
-        self.best = state["best"]
-        self.num_bad_epochs = state["num_bad_epochs"]
-        self.cooldown_counter = state["cooldown_counter"]
+        self.best = None if state["best"] is None else number("best", state["best"])
+        self.num_bad_epochs = int(state["num_bad_epochs"])
+        self.cooldown_counter = int(state["cooldown_counter"])
