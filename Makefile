@@ -5,6 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SOURCES := setup.py pyproject.toml $(wildcard pyx/*) $(wildcard pyx/rules/*)
 TORCH := torch==2.13.0
+FUZZ ?= checkpoint state_dict groups arrays schedulers
 ARGS ?=
 
 .PHONY: demo test bench lint parity kill-test sanitize valgrind large-test fuzz package clean
@@ -35,9 +36,11 @@ parity: .venv/for-parity        ## against PyTorch 2.13.0, live
 kill-test: .venv/for-test       ## saves killed 1,000 times at random moments, 1,000 saves in the background
 	$(BIN)/python -m pytest -m long $(wildcard tests/test_checkpoint*.py) $(ARGS)
 
-fuzz: .venv/for-fuzz            ## atheris on the checkpoint reader for 5 minutes; ARGS=-runs=1000000 for a number
-	mkdir -p build/corpus && cp tests/fuzz/corpus/* build/corpus
-	$(BIN)/python tests/fuzz/checkpoint.py build/corpus -artifact_prefix=build/ $(or $(ARGS),-max_total_time=300)
+fuzz: .venv/for-fuzz            ## atheris on what parses or validates, each target a minute; FUZZ=checkpoint, ARGS=-runs=1000000
+	for target in $(FUZZ); do \
+	  mkdir -p build/fuzz/$$target && cp tests/fuzz/corpus/$$target/* build/fuzz/$$target && \
+	  $(BIN)/python tests/fuzz/$$target.py build/fuzz/$$target -artifact_prefix=build/fuzz-$$target- \
+	    $(or $(ARGS),-max_total_time=60) || exit 1; done
 
 sanitize: .venv/for-native      ## the suite with ASan and UBSan, and with ThreadSanitizer what uses threads; ARGS="-k name"
 	tests/native/sanitize.sh address,undefined $(ARGS)
@@ -86,7 +89,7 @@ clean:
 	$(PIP) $(TORCH) && touch $@
 
 .venv/for-fuzz: .venv/for-test
-	$(PIP) '.[fuzz]' && touch $@
+	$(PIP) --editable '.[test,fuzz]' && touch $@
 
 .venv/for-native: .venv/for-test
 	$(PIP) 'setuptools>=77' 'Cython>=3.1' && touch $@

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-import sys
+import zlib
 from typing import Any
 
-import atheris
-
-with atheris.instrument_imports(include=["optimlite"]):
-    import optimlite as ol
-    from optimlite.checkpoint import header, reader, restoring, transfer, tree  # noqa: F401
-
-import json
-import zlib
+from frame import header, ol, run
 
 FD = os.memfd_create("checkpoint")
 PATH = f"/proc/self/fd/{FD}"
-LIMIT = 1 << 16
 
 
 def put(data: bytes) -> None:
@@ -61,5 +54,4 @@ def shape(node: Any) -> Any:
 
 
 if __name__ == "__main__":
-    atheris.Setup([*sys.argv, f"-max_len={LIMIT}"], one)
-    atheris.Fuzz()
+    run(one, "-max_len=65536")
