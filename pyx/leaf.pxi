@@ -24,7 +24,7 @@ cdef list retired = []           # (last ticket then, gradient): replaced while 
 cdef class Leaf:
     """A float array that is updated in place, and its gradient.
 
-    The subclass's `accepts` is asked about gradients that aren't plain arrays which fit: it returns one that does or raises.
+    The subclass's `accepts` is asked about gradients that aren't plain arrays which fit: it returns one or raises.
     """
     cdef readonly cnp.ndarray array
     cdef object gradient
