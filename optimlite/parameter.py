@@ -19,7 +19,7 @@ def describe(name: str | None, shape: tuple[int, ...]) -> str:
     return f"'{name}'" if name else f"an unnamed parameter of shape {shape}"
 
 
-def masked(array: np.ndarray) -> bool:
+def masked(array: Any) -> bool:
     """Whether elements may be masked, which kernels wouldn't see. Most programs never import numpy.ma."""
     return "numpy.ma" in sys.modules and isinstance(array, np.ma.MaskedArray)
 
