@@ -51,9 +51,10 @@ class Descent(Optimizer):
     def _prepare_to_step(self) -> None:
         super()._prepare_to_step()
         self._work: Any = None
+        self._updating = False
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in super().__getstate__().items() if key != "_work"}
+        return {key: value for key, value in super().__getstate__().items() if key not in ("_work", "_updating")}
 
     def rule(self, group: Group) -> tuple[str, dict[str, float]]:
         return "", {}                            # no compiled rule and no slots: the state is made as it is needed

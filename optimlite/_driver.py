@@ -90,8 +90,8 @@ class Driver(DriverBase):
                    for key, initial in slots.items() if key not in state}
             new |= {key: block[at:at + 1].reshape(())
                     for key, block in zip(self.scalars, blocks, strict=True) if key not in state}
-            dict.update(state, new)              # unnoticed: this plan learns of it right here
             made += [(state, key) for key in new]
+            dict.update(state, new)              # unnoticed: this plan learns of it right here
             plan.attach(row, [state[key] for key in slots], [state[key] for key in self.scalars], started)
         self.optimizer._memory = None
 

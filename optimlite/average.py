@@ -10,7 +10,7 @@ import numpy as np
 
 from . import _cpu, _tree
 from ._check import fraction
-from ._core import Memory, Plan, begin_step, end_step, execute, power
+from ._core import Memory, Plan, Stepping, execute, power
 from ._driver import Run
 from ._state import check_distinct
 from .parameter import Parameter
@@ -76,15 +76,12 @@ class Average:
             weight = (1.0 - self.decay) / (1.0 - power(self.decay, t))
         else:
             weight = 1.0 - self.decay if t > 1 else 1.0
-        ticket = begin_step()
-        try:
+        with Stepping():
             for plan, _ in self._plans:
                 plan.bind(self._memory)
             runs: list[Run] = [(plan, 0, _cpu.rule("mean", dtype), {"weight": weight}, {})
                                for plan, dtype in self._plans if plan.prepare()]
             execute(runs)
-        finally:
-            end_step(ticket)
         self.n_averaged = t
 
     @contextmanager

@@ -81,8 +81,8 @@ class MatrixDriver(Driver):
         new = {key: np.zeros(shape, parameter.dtype) for key, shape in shapes.items() if key not in state}
         new |= {key: np.array(initial) for key, initial in self.optimizer.scalars.items() if key not in state}
         if new:
-            dict.update(state, new)
             made += [(state, key) for key in new]
+            dict.update(state, new)
             self.optimizer._memory = None
         return state
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from . import _check, _state_dict, _tree
-from ._core import Apart, Memory, assign_gradients, begin_step, end_step, execute, forget_gradients, plain_gradients
+from ._core import Apart, Memory, Stepping, assign_gradients, execute, forget_gradients, plain_gradients
 from ._driver import Driver, Made, Run, SparseDriver
 from ._handling import PLAIN, Gradients, Handling, check_writable, handling, zero_gradients
 from ._state import StateMap, check_distinct
@@ -81,7 +81,7 @@ class Optimizer(Hooked):
         self._apart = Apart()
         self._version = -1
         self._in_step = False
-        self._updating = False
+        self._stepping = Stepping()
         self._warned = False
         self._forget_hooks()
 
@@ -240,12 +240,7 @@ class Optimizer(Hooked):
         return loss
 
     def _update(self, wanted: Handling = PLAIN) -> None:
-        if self._updating:
-            raise RuntimeError("this optimizer is already stepping in another thread; "
-                               "step it from one thread at a time, or use one optimizer per thread")
-        self._updating = True
-        ticket = begin_step()
-        try:
+        with self._stepping:
             drivers = self._refreshed()
             runs: list[Run] = []
             memory = self._memory or self._survey()
@@ -266,14 +261,11 @@ class Optimizer(Hooked):
                         driver.enter(runs, made, factor, limit)
                 except BaseException:            # the step comes to nothing, and so does the state made for it
                     for state, key in made:
-                        del state[key]
+                        state.pop(key, None)     # noted before it is made
                     raise
                 execute(runs, gradients is not None and gradients.within)
             if gradients is not None:
                 gradients.zero(stepped=factor is not None)
-        finally:
-            end_step(ticket)
-            self._updating = False
         if not runs and factor is not None and not self._warned:
             self._warned = True
             warnings.warn("step() changed nothing: no parameter has a gradient; assign p.grad, or pass grads=",
@@ -374,7 +366,7 @@ class Optimizer(Hooked):
         return f"{type(self).__name__} (\n" + "\n".join(lines) + "\n)"
 
 
-_OF_THIS_OBJECT = {"_drivers", "_memory", "_apart", "_version", "_in_step", "_updating", "_warned", "_before_step",
+_OF_THIS_OBJECT = {"_drivers", "_memory", "_apart", "_version", "_in_step", "_stepping", "_warned", "_before_step",
                    "_after_step", "_before_save", "_after_save", "_before_load", "_after_load"}      # not of its copies
 
 

@@ -73,19 +73,30 @@ def forget_gradients(leaves):
             leaf.replace(None)
 
 
-def begin_step() -> int:
-    """From here to `end_step` no gradient's memory goes away, whoever assigns another one meanwhile."""
-    global steps_begun
-    steps_begun += 1
-    under_way.append(steps_begun)
-    return steps_begun
+cdef class Stepping:
+    """`with stepping:` no gradient's memory goes away, whoever assigns another one meanwhile, and no other step begins.
 
+    A `with` statement on a compiled object, since an interrupt can strike between the lines of Python code before `try`
+    and in `finally`, and an optimizer that was interrupted there would never step again.
+    """
+    cdef int64_t ticket                  # 0 outside of steps
 
-def end_step(int64_t ticket) -> None:
-    if ticket in under_way:              # not in a child that was forked in between
-        under_way.remove(ticket)
-    while retired and (not under_way or retired[0][0] < under_way[0]):
-        del retired[0]
+    def __enter__(self):
+        global steps_begun
+        if self.ticket:
+            raise RuntimeError("this optimizer is already stepping in another thread; "
+                               "step it from one thread at a time, or use one optimizer per thread")
+        under_way.append(steps_begun + 1)
+        steps_begun += 1
+        self.ticket = steps_begun
+
+    def __exit__(self, kind, value, trace):
+        cdef int64_t ticket = self.ticket
+        self.ticket = 0
+        if ticket in under_way:          # not in a child that was forked in between
+            under_way.remove(ticket)
+        while retired and (not under_way or retired[0][0] < under_way[0]):
+            del retired[0]
 
 
 def forget_steps() -> None:

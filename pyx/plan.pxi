@@ -111,7 +111,7 @@ cdef class Plan:
     cpdef int bind(self, Memory memory) except -1:
         """Enters the gradients as they are now into the table.
 
-        Between `begin_step` and `end_step`, which keep the gradients' memory in place.
+        Inside `with stepping`, which keeps the gradients' memory in place.
         """
         cdef Py_ssize_t i
         cdef Leaf leaf
