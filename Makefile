@@ -8,9 +8,13 @@ TORCH := torch==2.13.0
 FUZZ ?= checkpoint state_dict groups arrays schedulers
 ARGS ?=
 
-.PHONY: demo test bench lint parity kill-test sanitize valgrind large-test fuzz package clean
-.PHONY: demo test bench lint parity kill-test fuzz coverage mutation package clean
-.PHONY: demo test test-long bench lint parity kill-test fuzz package clean
+.PHONY: demo test test-long bench lint parity kill-test fuzz sanitize valgrind large-test coverage mutation pythons \
+  parallel-test package clean
+
+PARALLEL := skipped_parameters or added_mid_run or closed_form or two_threads or (resume_is_exact and SGD)
+ARGS ?=
+
+.PHONY: demo test bench lint parity kill-test fuzz pythons parallel-test package clean
 
 demo: .venv/for-demo            ## train on handwritten digits; ARGS=--quick for a short run
 	$(BIN)/python examples/digits.py $(ARGS)
@@ -58,6 +62,12 @@ coverage: .venv/for-coverage    ## lines of Python and Cython that the tests run
 mutation: .venv/for-mutation    ## small changes to schedulers and state: >= 85 % must fail a test; ARGS=_state.py for a part
 	$(BIN)/python tests/mutation/run.py $(ARGS)
 
+pythons:                        ## the suite on every CPython >= 3.11 of this machine, with the oldest NumPy and the newest
+	$(PYTHON) tests/pythons.py $(ARGS)
+
+parallel-test: .venv/for-parallel    ## the tests named here, each in 8 Python threads at once, 10 times over
+	$(BIN)/python -m pytest --parallel-threads=8 --iterations=10 --skip-thread-unsafe=true -k "$(PARALLEL)" $(ARGS)
+
 package: .venv/for-package      ## the sdist, the wheel built from it, its size, and a first step from a clean install
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist .
@@ -99,6 +109,9 @@ clean:
 
 .venv/for-mutation: .venv/for-test
 	$(PIP) mutmut==3.8.1 && touch $@
+
+.venv/for-parallel: .venv/for-test
+	$(PIP) pytest-run-parallel && touch $@
 
 .venv/for-package: .venv/bin/python
 	$(PIP) build && touch $@

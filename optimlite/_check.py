@@ -105,7 +105,7 @@ def group_keys(group: Mapping[str, Any], known: Iterable[str], optimizer: str) -
 
 
 def constructor(optimizer: str, given: Iterable[str], accepted: Iterable[str]) -> None:
-    """Refuses unknown arguments of a constructor, saying what may have been meant."""
+    """Refuses unknown arguments of a constructor or function, saying what may have been meant."""
     accepted = [name for name in accepted if name not in ("self", "params")]
     for key in given:
         if key in accepted or key == "params":

@@ -81,7 +81,7 @@ class Run:
     # Iterating -------------------------------------------------------------------------------------------------------
 
     def all(self) -> Any:
-        optimizer, work, result = self.optimizer, self.work, self.result
+        work, result = self.work, self.result
         if self.box:
             self.space.save(work.x)
             self.space.move(work.x, 0.0, work.x, self.box)
@@ -95,10 +95,18 @@ class Run:
             result.reason = f"the closure or callback raised {type(error).__name__}"
             raise
         finally:
-            self.place.back()
-            result.loss, result.grad_norm = self.sign * self.loss, self.seen.largest
-            optimizer._publish(work)
+            try:
+                self.settle()
+            except BaseException:                # an interrupt within
+                self.settle()
+                raise
         return self.first
+
+    def settle(self) -> None:
+        """Leaves the parameters at the last accepted point, and all that is known there in the state."""
+        self.place.back()
+        self.result.loss, self.result.grad_norm = self.sign * self.loss, self.seen.largest
+        self.optimizer._publish(self.work)
 
     def start(self) -> None:
         self.first, self.loss = self.evaluate()

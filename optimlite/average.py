@@ -10,7 +10,7 @@ import numpy as np
 
 from . import _cpu, _tree
 from ._check import fraction
-from ._core import Memory, Plan, Stepping, execute, power
+from ._core import Memory, Plan, Stepping, exchange, execute, power
 from ._driver import Run
 from ._state import check_distinct
 from .parameter import Parameter
@@ -39,14 +39,14 @@ class Average:
         if bias_correction and decay is None:
             raise ValueError("`bias_correction` needs a `decay`: an equal mean has no bias")
         self.bias_correction = bool(bias_correction)
-        self.n_averaged = 0
+        self._count = np.zeros((), np.int64)     # stored by the call that averages: an interrupt finds both or none
         self._parameters, self._names, _ = _tree.as_parameters(_tree.read(params))
         if not self._parameters:
             raise ValueError("an average needs at least one parameter, got an empty nesting")
         check_distinct((f"parameter '{name}'" for name in self._names), (p.data for p in self._parameters))
         self._averages = [Parameter(np.zeros_like(p.data, subok=False), name)
                           for p, name in zip(self._parameters, self._names, strict=True)]
-        self._swapped = False
+        self._swapped = np.array(False), np.array(True)      # now, and after the next exchange
         self._make_plans()
 
     def _make_plans(self) -> None:
@@ -55,10 +55,15 @@ class Average:
         self._memory = Memory(average.data for average in self._averages)
         self._plans = []
         for dtype in dict.fromkeys(average.dtype for average in self._averages):
-            plan = Plan([average for average in self._averages if average.dtype == dtype], 0, 0)
+            plan = Plan([average for average in self._averages if average.dtype == dtype], 0, 1)
             for row in range(len(plan.leaves)):
-                plan.attach(row, [], [], True)
+                plan.attach(row, [], [self._count], True)
             self._plans.append((plan, dtype))
+
+    @property
+    def n_averaged(self) -> int:
+        """The count of updates."""
+        return int(self._count)
 
     @property
     def averages(self) -> list[np.ndarray]:
@@ -67,7 +72,7 @@ class Average:
 
     def update(self) -> None:
         """Takes the parameters' present values into the average."""
-        if self._swapped:
+        if self._swapped[0]:
             raise RuntimeError("the averages are swapped in; leave `with average.swapped()` before update()")
         t = self.n_averaged + 1
         if self.decay is None:
@@ -79,10 +84,9 @@ class Average:
         with Stepping():
             for plan, _ in self._plans:
                 plan.bind(self._memory)
-            runs: list[Run] = [(plan, 0, _cpu.rule("mean", dtype), {"weight": weight}, {})
+            runs: list[Run] = [(plan, 0, _cpu.rule("mean", dtype), {"weight": weight}, {"t": t})
                                for plan, dtype in self._plans if plan.prepare()]
             execute(runs)
-        self.n_averaged = t
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
@@ -93,21 +97,16 @@ class Average:
         """
         if not self.n_averaged:
             raise RuntimeError("there is no average yet; call update() first")
-        if self._swapped:
+        if self._swapped[0]:
             raise RuntimeError("the averages are swapped in already")
-        self._swapped = True
-        self._swap()
+        pairs = [(p.data, average.data) for p, average in zip(self._parameters, self._averages, strict=True)]
+        pairs.append(self._swapped)              # with the arrays, so that it is true of them at any moment
         try:
+            exchange(pairs)
             yield
         finally:
-            self._swap()
-            self._swapped = False
-
-    def _swap(self) -> None:
-        for average, parameter in zip(self._averages, self._parameters, strict=True):
-            kept = parameter.data.copy(order="K")
-            np.copyto(parameter.data, average.data)
-            np.copyto(average.data, kept)
+            if self._swapped[0]:
+                exchange(pairs)
 
     def state_dict(self, copy: bool = True) -> dict[str, Any]:
         """The count, the settings, and the averages by position; a snapshot unless `copy=False`."""
@@ -136,7 +135,7 @@ class Average:
         for new, average in zip(given, self.averages, strict=True):
             np.copyto(average, new)
         self.decay, self.bias_correction = decay, bool(state_dict["bias_correction"])
-        self.n_averaged = int(state_dict["n_averaged"])
+        self._count[...] = state_dict["n_averaged"]
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key not in ("_memory", "_plans")}

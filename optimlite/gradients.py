@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 import types
 import warnings
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -19,6 +21,24 @@ from .parameter import FLOATS, Parameter, describe
 FAST = {1.0: ("sum_abs", False), 2.0: ("sum_squares", False), math.inf: ("max_abs", True)}
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def checked(function: Callable[P, R]) -> Callable[P, R]:
+    """Refuses torch's `foreach`, and slips, with what to do."""
+    known = list(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        if kwargs:
+            _check.constructor(function.__name__, kwargs, known)
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+@checked
 def clip_grad_norm_(parameters: Parameter | Iterable[Parameter], max_norm: float, norm_type: float = 2.0,
                     error_if_nonfinite: bool = False) -> float:
     """Scales all gradients in place so that their norm together is at most `max_norm`; returns the norm before.
@@ -40,6 +60,7 @@ def clip_grad_norm_(parameters: Parameter | Iterable[Parameter], max_norm: float
     return norm
 
 
+@checked
 def clip_grads_with_norm_(parameters: Parameter | Iterable[Parameter], max_norm: float, total_norm: float) -> None:
     """Scales all gradients in place by min(1, max_norm / (total_norm + 1e-6)): the second half of `clip_grad_norm_`."""
     listed = listed_parameters(parameters)
@@ -47,6 +68,7 @@ def clip_grads_with_norm_(parameters: Parameter | Iterable[Parameter], max_norm:
     scale(writable_gradients(listed, "clipped"), coefficient(max_norm, float(total_norm)))
 
 
+@checked
 def clip_grad_value_(parameters: Parameter | Iterable[Parameter], clip_value: float) -> None:
     """Clips every element of every gradient to [-clip_value, clip_value], in place; NaN stays.
 
@@ -59,6 +81,7 @@ def clip_grad_value_(parameters: Parameter | Iterable[Parameter], clip_value: fl
         np.clip(gradient, gradient.dtype.type(-most), gradient.dtype.type(most), out=gradient)
 
 
+@checked
 def get_total_norm(tensors: np.ndarray | Iterable[np.ndarray], norm_type: float = 2.0,
                    error_if_nonfinite: bool = False) -> float:
     """The norm of several arrays as if they were one vector, in float64.
@@ -91,7 +114,7 @@ def listed_parameters(parameters: Any) -> list[Parameter]:
                             f"wrap arrays in ol.Parameter")
     if not listed and isinstance(parameters, types.GeneratorType):
         warnings.warn("`parameters` is a generator that yields nothing (consumed before?): nothing is clipped",
-                      stacklevel=3)
+                      stacklevel=4)
     return listed
 
 

@@ -6,6 +6,7 @@ Around a step: the hooks of all optimizers, those of this one, the step, those o
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -125,8 +126,24 @@ def _arguments(hooks: Hooks, optimizer: Optimizer, args: tuple[Any, ...], kwargs
     return args, kwargs
 
 
+def taking_gradients(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A user's `step` that knows no `grads` gets it: they are assigned first."""
+    known = inspect.signature(step).parameters
+    if "grads" in known or any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        return step
+
+    @functools.wraps(step)
+    def wrapper(self: Optimizer, *args: Any, grads: Any = None, **kwargs: Any) -> Any:
+        if grads is not None:
+            self._assign(grads)
+        return step(self, *args, **kwargs)
+
+    return wrapper
+
+
 def surrounded(step: Callable[..., Any]) -> Callable[..., Any]:
     """Wraps a class's `step`, a user's own too, with the hooks and with the count that schedulers ask for."""
+    step = taking_gradients(step)
 
     @functools.wraps(step)
     def wrapper(self: Optimizer, *args: Any, **kwargs: Any) -> Any:

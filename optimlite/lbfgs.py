@@ -40,45 +40,40 @@ class History:
         unused = [slot for slot in range(len(self.pairs)) if slot not in self.order]
         if unused:
             return unused[0]
-        self.pairs.append((self.space.empty(), self.space.empty()))
-        n = len(self.pairs)
+        n = len(self.pairs) + 1
         if n > len(self.sy):
             self.sy, self.yy = (np.pad(a, (0, max(8, n))) for a in (self.sy, self.yy))
+        self.pairs.append((self.space.empty(), self.space.empty()))
         return n - 1
 
-    def push(self, slot: int, size: int) -> None:
-        self.order.append(slot)
-        if len(self.order) > size:
-            self.order.pop(0)
-        self.taken += 1
+    def rows(self, order: list[int]) -> list[Vector]:
+        return [self.pairs[slot][side] for side in (0, 1) for slot in order]
 
-    def rows(self) -> list[Vector]:
-        return [self.pairs[slot][side] for side in (0, 1) for slot in self.order]
-
-    def products(self, vector: Vector, newest: bool) -> tuple[list[float], list[float]]:
-        """s.vector and y.vector for every pair; enters the products of the newest y on the way, if asked."""
-        y = self.pairs[self.order[-1]][1] if newest else vector
-        mine, others = self.space.gram(vector, y, self.rows())
+    def products(self, vector: Vector, order: list[int], newest: bool) -> tuple[list[float], list[float]]:
+        """s.vector and y.vector for the pairs in `order`; enters the products of the newest y on the way, if asked."""
+        if not order:
+            return [], []
+        y = self.pairs[order[-1]][1] if newest else vector
+        mine, others = self.space.gram(vector, y, self.rows(order))
         if newest:
-            self.enter(self.order[-1], others)
-        n = len(self.order)
+            self.enter(order, order[-1], others)
+        n = len(order)
         return mine[:n], mine[n:]
 
-    def enter(self, slot: int, products: list[float]) -> None:
-        n = len(self.order)
-        for k, other in enumerate(self.order):
+    def enter(self, order: list[int], slot: int, products: list[float]) -> None:
+        n = len(order)
+        for k, other in enumerate(order):
             self.sy[other, slot] = products[k]
             self.yy[other, slot] = self.yy[slot, other] = products[n + k]
 
-    def direction(self, out: Vector, g: Vector, newest: bool) -> tuple[float, float]:
-        """out = -H g; returns g.out and max |out|."""
+    def direction(self, out: Vector, g: Vector, sg: list[float], yg: list[float]) -> tuple[float, float]:
+        """out = -H g, given s.g and y.g of the pairs; returns g.out and max |out|."""
         if not self.order:
             return self.space.combine(out, g, -1.0)
-        sg, yg = self.products(g, newest)
         last = self.order[-1]
         gamma = float(self.sy[last, last] / self.yy[last, last])
         a, b = two_loops(self.sy, self.yy, sg, yg, self.order, gamma)
-        return self.space.combine(out, g, -gamma, self.rows(), a + b)
+        return self.space.combine(out, g, -gamma, self.rows(self.order), a + b)
 
 
 class LBFGSWorkspace(Workspace):
@@ -133,17 +128,21 @@ class LBFGS(Descent):
     def direction(self, run: Run) -> tuple[float, float]:
         work, size = run.work, run.group["history_size"]
         history, newest = work.history, False
+        order = history.order
         if work.pending:
             slot = history.spare(size)
             s, y = history.pairs[slot]
             step = float(work.scalars["t"])
             sy, yy, ss = run.space.pair(s, y, step, work.d, work.g, work.previous, run.box is not None)
-            work.pending = False
             # torch's threshold is absolute; ours asks for an angle that the type can resolve
             newest = sy > 1e-10 if self.torchs(run) else sy > run.space.eps * np.sqrt(ss * yy) > 0.0
             if newest:
-                history.push(slot, size)
-        slope, largest = history.direction(work.d, run.descent, newest)
+                order = [*history.order, slot][-size:]
+        products = history.products(run.descent, order, newest)
+        # Nothing is called in between: an interrupt finds a pair with its products or none, and then it is made again.
+        history.order, work.pending = order, False
+        history.taken += 1 if newest else 0
+        slope, largest = history.direction(work.d, run.descent, *products)
         if run.box:
             slope, largest = run.space.turn_inward(work.d, work.g, run.box)
         return slope, largest
@@ -181,4 +180,4 @@ class LBFGS(Descent):
             history.taken = number + 1
         history.sy, history.yy = np.zeros((2, len(numbers), len(numbers)))
         for slot, (_, y) in enumerate(history.pairs):    # the same bits as when each pair was new
-            history.enter(slot, history.space.gram(y, y, history.rows())[1])
+            history.enter(history.order, slot, history.space.gram(y, y, history.rows(history.order))[1])

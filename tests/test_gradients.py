@@ -484,8 +484,9 @@ def test_arguments_of_clipping() -> None:
             ol.clip_grad_value_(listed, value)
     with pytest.raises(ValueError, match="`norm_type` must be"):
         ol.clip_grad_norm_(listed, 1.0, math.nan)
-    with pytest.raises(TypeError, match="foreach"):
-        ol.clip_grad_norm_(listed, 1.0, foreach=True)
+    for function in (ol.clip_grad_norm_, ol.clip_grad_value_):
+        with pytest.raises(TypeError, match=rf"{function.__name__} has no argument `foreach`: .* leave it out"):
+            function(listed, 1.0, foreach=True)
     with pytest.warns(UserWarning, match="generator that yields nothing"):
         assert ol.clip_grad_norm_((p for p in []), 1.0) == 0.0
     with warnings.catch_warnings():

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import CASES, Case
 from test_kernels import assert_same, same_bits
 
 import optimlite as ol
@@ -17,6 +18,19 @@ GRADS = [RNG.standard_normal(1000).astype(np.float32) for _ in range(8)]
 
 def ones(*shape: int) -> np.ndarray:
     return np.ones(shape or 1000, np.float32)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_every_element_of_every_size_moves(case: Case, level: str, dtype: type) -> None:
+    """pytorch#191763: whole vectors of some types were skipped; tiny parameters and gradients of zero didn't show it."""
+    sizes = [*range(1, 70), 1000, 16_383, 16_384, 16_385, 100_003]
+    arrays = [np.full(size, 2, dtype) for size in sizes]
+    optimizer = case.optimizer(arrays, **case.options)
+    before = [array.copy() for array in arrays]
+    for _ in range(6):
+        optimizer.step(grads=[np.ones(size, dtype) for size in sizes])
+    assert all((array != old).all() for array, old in zip(arrays, before, strict=True))
 
 
 def test_parameters_in_a_set_are_refused() -> None:
@@ -141,6 +155,23 @@ def test_adam_and_adamw_decay_by_their_own_rule() -> None:
     np.testing.assert_allclose(adam.state.find("p").data, p - lr * decayed / (decayed + 1), rtol=1e-15)
     np.testing.assert_allclose(adamw.state.find("p").data, p * (1 - lr * wd) - lr * g / (g + 1), rtol=1e-15)
     np.testing.assert_allclose(adamw.state["p"]["exp_avg"], 0.1 * g)       # the decay stays out of the moments
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_clipping_does_not_let_a_norm_pass_that_is_not_finite(value: float) -> None:
+    """pytorch#46849: clip_grad_norm_ made zeros and NaN of such gradients, and nobody was told."""
+    p = ol.Parameter(ones())
+    p.grad = GRADS[0].copy()
+    p.grad[7] = value
+    before = p.grad.copy()
+    with pytest.raises(RuntimeError, match="the total norm of the gradients must be finite, got (inf|nan)"):
+        ol.clip_grad_norm_([p], 1.0, error_if_nonfinite=True)
+    assert same_bits(p.grad, before)
+    optimizer = ol.Adam([p])
+    optimizer.step(max_grad_norm=1.0, skip_nonfinite=True)
+    assert (optimizer.skipped_steps, same_bits(p.data, ones())) == (1, True)
+    assert not np.isfinite(optimizer.last_grad_norm or 0.0)
+    assert not np.isfinite(ol.clip_grad_norm_([p], 1.0))
 
 
 def test_radams_groups_share_nothing() -> None:

@@ -536,3 +536,20 @@ def test_the_steps_of_a_thread_that_died_do_not_block_the_next() -> None:
     optimizer.go.set()
     optimizer.step()
     assert p.tolist() == [-1, -1]
+
+
+def test_a_users_own_step_gets_gradients_too() -> None:
+    """Though it only knows a closure: they are assigned before it runs, after the hooks."""
+    given, assigned = PlainMomentum(model()), PlainMomentum(model())
+    for count in range(3):
+        grads = {name: gradient(count, i, array) for i, (name, array) in enumerate(model().items())}
+        given.step(grads={**grads, "t": None})
+        for p in parameters(assigned):
+            name = assigned.state.name_of(p)
+            p.grad = grads[name] if name != "t" else None
+        assigned.step()
+    assert values(given) == values(assigned)
+    assert given.steps_taken == 3
+    with pytest.raises(ValueError, match="unknown"):
+        given.step(grads={**grads, "unknown": grads["W"]})
+    assert values(given) == values(assigned)

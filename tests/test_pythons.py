@@ -1,0 +1,69 @@
+"""`make pythons` finds the interpreters that there are, one of each kind, and tells a failure from a pass."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pythons
+import pytest
+
+
+def answer(*version: int, **changes: Any) -> dict[str, Any]:
+    return {"name": "CPython", "version": version, "suffix": "", "executable": "/x", "headers": True, **changes}
+
+
+def test_one_of_each_kind_is_chosen() -> None:
+    found = pythons.chosen([
+        None, answer(3, 10, 9), answer(3, 13, 0), answer(3, 11, 2), answer(3, 11, 7), answer(3, 13, 1, suffix="t"),
+        answer(3, 12, 1, name="PyPy"), answer(3, 12, 4, headers=False), answer(3, 12, 3),
+    ])
+    assert [str(python) for python in found] == ["3.11.7", "3.12.3", "3.13.0", "3.13.1t"]
+
+
+def test_interpreters_are_found_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("python3.11", "python3.14t", "python3", "python3.11-config", "python3.12.bak", "python2.7"):
+        (tmp_path / name).touch()
+    monkeypatch.setenv("PATH", f"{tmp_path}:{tmp_path / 'nowhere'}")
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "none"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert [path.name for path in pythons.candidates()] == ["python3", "python3.11", "python3.14t"]
+    assert pythons.ask(tmp_path / "python3.11") is None                  # a file that doesn't run
+
+
+def test_this_interpreter_says_what_it_is() -> None:
+    said = pythons.ask(Path(sys.executable))
+    assert said is not None
+    assert said["version"] == list(sys.version_info[:3])
+
+
+@pytest.mark.parametrize(("code", "text", "expected"), [
+    (0, "==== 12 passed, 1 skipped in 0.5s ====\n", ("passed", "12 passed, 1 skipped in 0.5s")),
+    (1, "FAILED x\n1 failed, 11 passed in 0.5s\n", ("failed", "1 failed, 11 passed in 0.5s")),
+    (4, "ImportError: numpy\n", ("failed", "ended with 4, see log")),
+    (0, "", ("failed", "ended with 0, see log")),
+])
+def test_a_log_is_judged(tmp_path: Path, code: int, text: str, expected: tuple[str, str]) -> None:
+    log = tmp_path / "log"
+    log.write_text(text)
+    assert pythons.verdict(code, log) == expected
+
+
+@pytest.mark.parametrize(("verdicts", "code"), [
+    (["passed", "passed"], 0), (["passed", "skipped"], 0), (["failed", "passed"], 1), (["skipped"], 1), ([], 1),
+])
+def test_one_failure_fails_the_whole_and_stops_nothing(
+        verdicts: list[str], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    there = [pythons.Python((3, 11, n), "", "/x") for n in range(len(verdicts))]
+    monkeypatch.setattr(pythons, "WORK", tmp_path / "work")
+    monkeypatch.setattr(pythons, "candidates", lambda: [])
+    monkeypatch.setattr(pythons, "chosen", lambda answers: there)
+    monkeypatch.setattr(pythons, "check", lambda python, arguments, last: [
+        pythons.Outcome(str(python), "2.0", verdicts[there.index(python)], "detail")])
+    monkeypatch.setattr(sys, "argv", ["pythons.py"])
+    assert pythons.main() == code
+    assert capsys.readouterr().out.endswith((tmp_path / "work" / "table.md").read_text())
+    for number, verdict in enumerate(verdicts):
+        assert f"| 3.11.{number} | 2.0 | {verdict} | detail |" in (tmp_path / "work" / "table.md").read_text()
