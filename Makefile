@@ -7,14 +7,10 @@ SOURCES := setup.py pyproject.toml $(wildcard pyx/*) $(wildcard pyx/rules/*)
 TORCH := torch==2.13.0
 FUZZ ?= checkpoint state_dict groups arrays schedulers
 ARGS ?=
+PARALLEL := skipped_parameters or added_mid_run or closed_form or two_threads or (resume_is_exact and SGD)
 
 .PHONY: demo test test-long bench lint parity kill-test fuzz sanitize valgrind large-test coverage mutation pythons \
   parallel-test package clean
-
-PARALLEL := skipped_parameters or added_mid_run or closed_form or two_threads or (resume_is_exact and SGD)
-ARGS ?=
-
-.PHONY: demo test bench lint parity kill-test fuzz pythons parallel-test package clean
 
 demo: .venv/for-demo            ## train on handwritten digits; ARGS=--quick for a short run
 	$(BIN)/python examples/digits.py $(ARGS)

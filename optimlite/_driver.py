@@ -38,9 +38,9 @@ class Driver(DriverBase):
             optimizer._check_parameters()
         recipe, version = optimizer.rule(group), optimizer.state.version
         if recipe != self.recipe or group["params"] is not self.params or self.version != version:
-            self.recipe = recipe
-            self.plans = [self.plan(recipe, dtype) for dtype in
-                          dict.fromkeys(parameter.dtype for parameter in group["params"])]
+            plans = [self.plan(recipe, dtype) for dtype in
+                     dict.fromkeys(parameter.dtype for parameter in group["params"])]
+            self.recipe, self.plans = recipe, plans      # at once: an interrupt may not leave one without the other
         self.params = group["params"]
         self.remember(version)
 

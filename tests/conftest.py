@@ -29,6 +29,7 @@ def level(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each CPU level that was built and that this machine runs."""
     if request.param not in _cpu.available():
         pytest.skip(f"this machine doesn't run level {request.param}")
-    before, _cpu.level = _cpu.level, request.param       # not by monkeypatch, which keeps a test out of `make parallel-test`
+    # not by monkeypatch, which keeps a test out of `make parallel-test`
+    before, _cpu.level = _cpu.level, request.param
     yield request.param
     _cpu.level = before

@@ -9,6 +9,7 @@ import dis
 import functools
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from types import CodeType, FrameType
 from typing import Any
 
@@ -25,7 +26,7 @@ def moments(code: CodeType) -> frozenset[int]:
         # An interrupt is raised by the instruction that looked; it must have the handler of the one that comes next.
         return next((entry.target for entry in guarded if entry.start <= offset < entry.end), None)
 
-    found = {after.offset for before, after in zip(listing, listing[1:], strict=False)
+    found = {after.offset for before, after in pairwise(listing)
              if before.opname in (*CALLS, "RESUME") and handler(before.offset) == handler(after.offset)}
     return frozenset(found | {i.argval for i in listing if i.opname == "JUMP_BACKWARD"})
 

@@ -93,7 +93,7 @@ def run(command: Sequence[str | Path], log: Path, **options: Any) -> int:
 
 
 def environment(python: Python) -> dict[str, str]:
-    """Nothing of the caller's Python; the GIL on, where it may be off: the modules don't declare that they need none."""
+    """Nothing of the caller's Python. The GIL is on everywhere: no module declares that it needs none."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
     return {**kept, "PYTHON_GIL": "1"} if "t" in python.suffix else kept
 
@@ -160,7 +160,7 @@ def check(python: Python, arguments: Sequence[str], last: bool) -> Iterable[Outc
         asked = subprocess.run([inside, "-m", "pip", "list", "--format=json"], capture_output=True, text=True, env=env)
         pins = [f"numpy=={it['version']}" for it in json.loads(asked.stdout) if it["name"] == "numpy"]
         if not installed(inside, log, *pins, f"{wheel}[test,demo]", env=env):
-            yield Outcome(name, " ".join(pins) or age, "failed", f"the tests' packages can't be installed, see {log.name}")
+            yield Outcome(name, " ".join(pins) or age, "failed", f"no packages for the tests, see {log.name}")
             continue
         said = subprocess.run([inside, "-c", "import numpy; print(numpy.__version__)"], capture_output=True, text=True)
         tree = beside(folder / "tree")

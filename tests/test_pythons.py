@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pythons
 import pytest
+import pythons
 
 
 def answer(*version: int, **changes: Any) -> dict[str, Any]:

@@ -16,7 +16,8 @@ import optimlite as ol
 
 
 def step(optimizer: ol.Optimizer, count: int, **options: Any) -> None:
-    optimizer.step(grads={name: gradient(count, i, array) for i, (name, array) in enumerate(model().items())}, **options)
+    grads = {name: gradient(count, index, array) for index, (name, array) in enumerate(model().items())}
+    optimizer.step(grads=grads, **options)
 
 
 STEPS = {
