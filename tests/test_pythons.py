@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +70,13 @@ def test_one_failure_fails_the_whole_and_stops_nothing(
     assert capsys.readouterr().out.endswith((tmp_path / "work" / "table.md").read_text())
     for number, verdict in enumerate(verdicts):
         assert f"| 3.11.{number} | 2.0 | {verdict} | detail |" in (tmp_path / "work" / "table.md").read_text()
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python has the GIL")
+def test_a_free_threaded_python_turns_the_gil_on_and_says_so() -> None:
+    """No module declares that it needs no GIL: that was not tested."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHON_GIL"}
+    done = subprocess.run([sys.executable, "-c", "import optimlite, sys; print(sys._is_gil_enabled())"], text=True,
+                          capture_output=True, env=environment)
+    assert done.stdout.strip() == "True"
+    assert "GIL) has been enabled to load module 'optimlite._core'" in done.stderr
