@@ -6,8 +6,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SOURCES := setup.py pyproject.toml $(wildcard pyx/*) $(wildcard pyx/rules/*)
 TORCH := torch==2.13.0
 FUZZ ?= checkpoint state_dict groups arrays schedulers
+PARALLEL := skipped_parameters or added_mid_run or closed_form or two_threads or (resume_is_exact and SGD and StepLR)
 ARGS ?=
-PARALLEL := skipped_parameters or added_mid_run or closed_form or two_threads or (resume_is_exact and SGD)
 
 .PHONY: demo test test-long bench lint parity kill-test fuzz sanitize valgrind large-test coverage mutation pythons \
   parallel-test package clean
