@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from . import checkpoints, closures, elementwise, gradients, report, sparse
+from . import elementwise, kinds, report
 from .cases import CASES, WORKS
 from .rows import Row, figures, overheads, steps
 
-QUICK = {case.name: case.quick for case in CASES} | {"overhead": 5, "import": 3, "subnormal": 5}
+QUICK = {case.name: case.quick for case in CASES} | {"overhead": 5, "import": 3} | kinds.QUICK
 OPTIMIZERS = [work.name for work in (*WORKS, *elementwise.WORKS)]
-QUICK |= dict.fromkeys(sparse.TABLES, 3) | dict.fromkeys(closures.CONTENDERS, 1) | {checkpoints.CASE: 0}
 
 
 def arguments() -> argparse.Namespace:
@@ -41,8 +40,7 @@ def positive(text: str) -> int:
 
 
 def chosen(options: argparse.Namespace) -> Iterator[Row]:
-    for row in itertools.chain(steps(), elementwise.rows(), overheads(), gradients.rows(), sparse.rows(),
-                               closures.rows(), checkpoints.rows()):
+    for row in itertools.chain(steps(), overheads(), *(module.rows() for module in kinds.MODULES)):
         rounds = QUICK[row.case] if options.quick else row.rounds
         if options.case:
             rounds = row.case in options.case and (rounds or row.rounds)

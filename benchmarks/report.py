@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import itertools
 import platform
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,13 +15,9 @@ from optimlite import _cpu
 
 from .cases import CEILINGS, TARGETS
 from .checkpoints import lines as checkpoint_lines
-from .checkpoints import targets as checkpoint_targets
-from .closures import targets as closure_targets
-from .elementwise import targets as elementwise_targets
-from .gradients import targets as gradient_targets
+from .kinds import MODULES, TITLES
 from .problem import ALL
 from .rows import Result, figures
-from .sparse import targets as sparse_targets
 
 PACKAGES = ("numpy", "torch", "numba")
 
@@ -54,12 +51,7 @@ def title(result: Result) -> str:
     """What results of one table have in common."""
     if result["kind"] == "step":
         return f"{result['optimizer']}, {result['gradients']} gradients: time of a step, and in times of optimlite's"
-    return {"elementwise": f"{result['case']}: time of a step, in times of optimlite's",
-            "gradients": "AdamW, clip + step + zero (limit: the step's bytes alone), in times of optimlite's",
-            "closures": "A million float32 unknowns: an iteration beside the closure, in times of optimlite's",
-            "subnormal": "AdamW with moments that decayed",
-            "checkpoint": "Checkpoint of 1.5 GB, files in the page cache",
-            "sparse": "SparseAdam, 4,096 rows of 64 touched"}.get(result["kind"], "Overhead of optimlite")
+    return TITLES[result["kind"]].format(**result)
 
 
 def header(result: Result) -> str:
@@ -102,8 +94,7 @@ def targets(results: list[Result]) -> list[dict[str, Any]]:
         if name in measured:
             found.append({"what": name, "target": f"<= {duration(most)}", "measured": measured[name],
                           "met": measured[name] <= most})
-    return [*found, *elementwise_targets(results), *gradient_targets(results), *sparse_targets(results),
-            *closure_targets(results), *checkpoint_targets(results)]
+    return [*found, *itertools.chain.from_iterable(module.targets(results) for module in MODULES)]
 
 
 def target_lines(checked: list[dict[str, Any]]) -> Iterable[str]:

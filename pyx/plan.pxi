@@ -43,6 +43,8 @@ cdef class Plan:
     cdef Py_ssize_t* first_part  # class: its first part
     cdef Py_ssize_t* member      # class: one of its rows
     cdef Py_ssize_t classes
+    cdef bint side_by_side       # one class of all rows, and each scalar's words lie one behind the other, as `start`
+                                 # makes them: five hundred counters are then a loop over an array
 
     def __cinit__(self, list leaves not None, Py_ssize_t slots, Py_ssize_t scalars, sparse=None):
         cdef Py_ssize_t n = len(leaves), i
@@ -236,6 +238,16 @@ cdef class Plan:
     cdef bint still_alike(self) noexcept:
         # whether the rows of each class have equal scalars, as always unless somebody set one
         cdef Py_ssize_t i, j, k
+        cdef int64_t* word
+        cdef int64_t differ = 0
+        if self.side_by_side:
+            for k in range(self.scalars):
+                word = self.words[k]
+                for i in range(self.count):
+                    differ |= word[i] ^ word[0]
+            for i in range(self.count):
+                differ |= self.started[i] ^ self.started[0]
+            return not differ
         for i in range(self.count):
             if self.label[i] != SKIPPED:
                 j = self.member[self.label[i]]
@@ -306,6 +318,13 @@ cdef class Plan:
                         n_spans += 1
         self.first_part[self.classes] = n_parts
         self.part[n_parts] = n_spans
+        self.side_by_side = self.classes == 1
+        for i in range(self.count):
+            if self.label[i] == SKIPPED:
+                self.side_by_side = False
+            for k in range(self.scalars):
+                if self.words[i * self.scalars + k] != self.words[k] + i:
+                    self.side_by_side = False
         self.stale = False
         return 0
 
@@ -330,6 +349,7 @@ cdef class Plan:
         # writes the scalar state of every row of class c
         cdef list values = list(scalars.values())
         cdef int64_t word
+        cdef int64_t* block
         cdef double number
         cdef Py_ssize_t i, k
         for k in range(self.scalars):
@@ -338,6 +358,11 @@ cdef class Plan:
                 memcpy(&word, &number, sizeof(word))
             else:
                 word = values[k]
+            if self.side_by_side:
+                block = self.words[k]
+                for i in range(self.count):
+                    block[i] = word
+                continue
             for i in range(self.count):
                 if self.label[i] == c:
                     self.words[i * self.scalars + k][0] = word

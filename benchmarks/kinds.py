@@ -1,0 +1,21 @@
+"""The kinds of rows beside a plain step: each is a module with `rows` and `targets`, and a title here."""
+
+from __future__ import annotations
+
+from . import checkpoints, closures, elementwise, gradients, sparse
+
+MODULES = (elementwise, gradients, sparse, closures, checkpoints)
+
+TITLES = {
+    "elementwise": "{case}: time of a step, in times of optimlite's",
+    "gradients": "AdamW, clip + step + zero (limit: the step's bytes alone), in times of optimlite's",
+    "subnormal": "AdamW with moments that decayed",
+    "sparse": "SparseAdam, 4,096 rows of 64 touched",
+    "closures": "A million float32 unknowns: an iteration beside the closure, in times of optimlite's",
+    "checkpoint": "Checkpoint of 1.5 GB, files in the page cache",
+    "overhead": "Overhead of optimlite",
+}
+
+# Rounds with --quick by case; 0 leaves it out.
+QUICK = {"subnormal": 5, **dict.fromkeys(sparse.TABLES, 3), **dict.fromkeys(closures.CONTENDERS, 1),
+         checkpoints.CASE: 0}
