@@ -119,7 +119,8 @@ class ConjugateGradient(Descent):
     def direction(self, run: Run) -> tuple[float, float]:
         """The direction and, in the same pass, the first trial along it: both follow from the products alone."""
         scalars, seen = run.work.scalars, run.seen
-        beta = self.conjugate(run) if run.work.pending else 0.0
+        followed = run.work.pending              # the last direction, and the gradient before it, are known
+        beta = self.conjugate(run) if followed else 0.0
         run.work.pending = False
         slope = beta * seen.slope - seen.square
         if not beta or not slope < 0.0:
@@ -132,7 +133,7 @@ class ConjugateGradient(Descent):
         length = seen.square
         if beta:
             length += beta * (beta * float(scalars["length"]) - 2.0 * seen.slope)
-        self.trial = self.guess(run, slope, length)
+        self.trial = self.guess(run, slope, length, followed)
         scalars["length"][...], slope, largest = run.place.launch(self.trial, beta)
         scalars["slope"][...] = slope
         return slope, largest
@@ -153,7 +154,7 @@ class ConjugateGradient(Descent):
             return 0.0
         return beta if math.isfinite(beta) else 0.0
 
-    def guess(self, run: Run, slope: float, length: float) -> float:
+    def guess(self, run: Run, slope: float, length: float, followed: bool) -> float:
         """The first trial along a direction of this slope g.d and length d.d.
 
         If the curvature of the last line is that of this one too, the minimum is where it has taken up the slope.  That
@@ -165,7 +166,7 @@ class ConjugateGradient(Descent):
         scalars["guess"][...] = 0.0
         if not t > 0.0 or not before < 0.0:
             return run.first_step()
-        rise = run.seen.slope - before
+        rise = run.seen.slope - before if followed else 0.0
         if rise > 0.0 and length > 0.0:
             scalars["guess"][...] = t * (-slope / rise) * (last / length)
         near = known > 0.0 and max(known / t, t / known) <= NEAR

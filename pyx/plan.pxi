@@ -43,8 +43,7 @@ cdef class Plan:
     cdef Py_ssize_t* first_part  # class: its first part
     cdef Py_ssize_t* member      # class: one of its rows
     cdef Py_ssize_t classes
-    cdef bint side_by_side       # one class of all rows, and each scalar's words lie one behind the other, as `start`
-                                 # makes them: five hundred counters are then a loop over an array
+    cdef bint side_by_side       # one class of all rows, and each scalar's words are an array, as `start` makes them
 
     def __cinit__(self, list leaves not None, Py_ssize_t slots, Py_ssize_t scalars, sparse=None):
         cdef Py_ssize_t n = len(leaves), i

@@ -13,6 +13,7 @@ from optimlite import _cpu
 # 200 examples of each property in `make test`, 10,000 in `make test-long`; no deadlines, which a busy machine misses.
 settings.register_profile("quick", max_examples=200, deadline=None, print_blob=True)
 settings.register_profile("long", settings.get_profile("quick"), max_examples=10_000)
+settings.register_profile("few", settings.get_profile("quick"), max_examples=10)         # for `make sanitize`
 settings.load_profile("quick")
 
 

@@ -216,6 +216,7 @@ def test_sigint_at_random_moments(loop: str, tmp_path: Path) -> None:
     """Real signals, 20 for each loop, from within: KeyboardInterrupt comes out of it, and the next run goes on."""
     assert output_of("""
         import itertools, os, random, signal, threading, numpy as np, optimlite as ol
+        signal.signal(signal.SIGINT, signal.default_int_handler)         # what a job in the background would ignore
         path, x, accepted = os.environ["CHECKPOINT"], np.linspace(-1.5, 2.0, 50_000), []
         weights = np.geomspace(1, 1e4, x.size)
         def f(x):

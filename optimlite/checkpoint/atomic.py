@@ -87,7 +87,7 @@ def lock(fd: int, how: int) -> None:
 def sweep(folder: str) -> None:
     """Removes the temporaries that nobody holds. Failing to is no reason not to save."""
     try:
-        found = [entry.path for entry in os.scandir(folder) if TEMPORARY.fullmatch(entry.name)]
+        found = [os.path.join(folder, name) for name in os.listdir(folder) if TEMPORARY.fullmatch(name)]
     except OSError:                                       # a folder that one may write to but not list
         return
     for path in found:
