@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from statistics import median
 from typing import Any
 
 from .cases import CASES, WORKS, Case, Work
@@ -78,14 +79,18 @@ def imports() -> Mapping[str, Contender]:
 
 
 def figures(results: list[Result]) -> dict[str, float]:
-    """The costs in seconds that follow from the rows of overhead."""
+    """The costs in seconds that follow from the rows of overhead: medians of the differences within a round."""
     found = {}
-    for seconds in (result["seconds"] for result in results if result["kind"] == "overhead"):
+    for samples in (result["samples"] for result in results if result["kind"] == "overhead"):
+        def beyond(more: str, less: str, samples: dict[str, list[float]] = samples) -> float:
+            return median(a - b for a, b in zip(samples[more], samples[less], strict=True))
+
         for gradients in ("persistent gradients", "fresh gradients"):
-            if (many := seconds.get(f"500 tensors of 32, {gradients}")) is not None:
-                found[f"one more tensor, {gradients}"] = (many - seconds[f"1 tensor of 16,000, {gradients}"]) / 499
-        if "1 tensor of 1, persistent gradients" in seconds:
-            found["a step on one tiny tensor"] = seconds["1 tensor of 1, persistent gradients"]
-        if "import numpy" in seconds:
-            found["import beyond numpy"] = seconds["import numpy, optimlite"] - seconds["import numpy"]
+            if f"500 tensors of 32, {gradients}" in samples:
+                cost = beyond(f"500 tensors of 32, {gradients}", f"1 tensor of 16,000, {gradients}") / 499
+                found[f"one more tensor, {gradients}"] = cost
+        if "1 tensor of 1, persistent gradients" in samples:
+            found["a step on one tiny tensor"] = median(samples["1 tensor of 1, persistent gradients"])
+        if "import numpy" in samples:
+            found["import beyond numpy"] = beyond("import numpy, optimlite", "import numpy")
     return found
