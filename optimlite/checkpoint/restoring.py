@@ -13,6 +13,7 @@ from ..average import Average
 from ..lr_scheduler.base import LRScheduler
 from ..optimizer import Optimizer
 from ..parameter import Parameter
+from . import CheckpointError
 from .header import Tensor
 from .reader import File
 from .tree import leaves, replaced, state_of
@@ -88,6 +89,8 @@ class Plan:
         state_dict = replaced(saved, lambda tensor: Stored(self.file, tensor, self.verify))
         try:
             fit = _state_dict.fit(live, state_dict)
+        except CheckpointError:                  # counts are read to be checked, and may be damaged
+            raise
         except (TypeError, ValueError) as fault:
             raise ValueError(f"{self.file.path}: part '{name}' doesn't fit: {fault}") from None
         for kind, found in fit.problems._asdict().items():
