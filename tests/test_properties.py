@@ -173,7 +173,7 @@ def test_a_schedule_resumes_exactly_wherever_it_was_saved(make: Make, saved: int
 
     optimizer, scheduler = build()
     advance(optimizer, scheduler, 0, saved)
-    # Chained recurrences, torch's too, may lead below 0: a rate that the optimizer refuses, in steps and in state dicts.
+    # Chained recurrences may lead below 0, in torch too: to a rate that the optimizer refuses, in state dicts as well.
     assume(all(group["lr"] >= 0 for group in optimizer.param_groups))
     states = optimizer.state_dict(), json.loads(json.dumps(scheduler.state_dict(), allow_nan=False))
     copied = copy.deepcopy(scheduler)
