@@ -37,16 +37,6 @@ cdef extern from "lanes.h" nogil:
                       double* lanes) noexcept
 
 
-cdef inline double fold(double* lane) noexcept nogil:
-    # the lanes' sum, in the order of `total`
-    cdef int j
-    for j in range(8):
-        lane[j] = lane[j] + lane[j + 8]
-    for j in range(4):
-        lane[j] = lane[j] + lane[j + 4]
-    return (lane[0] + lane[2]) + (lane[1] + lane[3])
-
-
 cdef inline void two_products(const real* x, const real* a, Py_ssize_t n, double* out) noexcept nogil:
     # out += x.x, x.a
     cdef double lanes[2 * LANES]

@@ -365,6 +365,9 @@ cdef class Plan:
             for i in range(self.count):
                 if self.label[i] == c:
                     self.words[i * self.scalars + k][0] = word
+        if self.side_by_side:
+            memset(self.started, True, self.count)
+            return 0
         for i in range(self.count):
             if self.label[i] == c:
                 self.started[i] = True

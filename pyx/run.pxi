@@ -5,7 +5,8 @@ cdef enum:
     PAY = 6                      # parts from which on a second thread pays, on a busy machine too
 
 
-cdef double* NEUTRAL = [1.0, INFINITY, 0.0]      # the common coefficients, where they aren't given
+# What they are where they aren't given, in the order of Common in sweep.pxi: grad_scale, limit, l2.
+cdef double* NEUTRAL = [1.0, INFINITY, 0.0]
 
 cdef struct Part:
     Sweep sweep

@@ -35,6 +35,16 @@ cdef inline double magnitude(real a, real b) noexcept nogil:
     return <double> fabs(a)
 
 
+cdef inline double fold(double* lane) noexcept nogil:
+    # the lanes' sum; constant bounds: they stay in registers
+    cdef int j
+    for j in range(8):
+        lane[j] = lane[j] + lane[j + 8]
+    for j in range(4):
+        lane[j] = lane[j] + lane[j + 4]
+    return (lane[0] + lane[2]) + (lane[1] + lane[3])
+
+
 cdef inline double total(Term term, const real* a, const real* b, Py_ssize_t n) noexcept nogil:
     cdef double lane[LANES]
     cdef Py_ssize_t i, whole = n - n % LANES
@@ -51,11 +61,7 @@ cdef inline double total(Term term, const real* a, const real* b, Py_ssize_t n) 
             lane[j] = lane[j] + term(a[i * LANES + j], b[i * LANES + j])
     for i in range(whole, n):
         lane[i - whole] = lane[i - whole] + term(a[i], b[i])
-    for j in range(8):           # constant bounds: the lanes stay in registers
-        lane[j] = lane[j] + lane[j + 8]
-    for j in range(4):
-        lane[j] = lane[j] + lane[j + 4]
-    return (lane[0] + lane[2]) + (lane[1] + lane[3])
+    return fold(lane)
 
 
 cdef double dot(const void* a, const void* b, Py_ssize_t n) noexcept nogil:

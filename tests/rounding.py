@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 U = 2.0**-24                     # what a rounding to float32 changes at most, relatively
+SMALL = 2.0**-12                 # relative errors up to which squares of them don't count
 
 
 class Terms(np.lib.mixins.NDArrayOperatorsMixin):
@@ -27,6 +28,11 @@ class Terms(np.lib.mixins.NDArrayOperatorsMixin):
     def coefficient(cls, value: float) -> Terms:
         """A number that is cast to float32 first: a rounding, unless it fits."""
         return cls(value, roundings=int(float(np.float32(value)) != value))
+
+    @property
+    def resolved(self) -> np.ndarray:
+        """The size where enough is left of the terms for a first order in a quotient or a root, else infinite."""
+        return np.where(self.roundings * U * self.size <= SMALL * abs(self.value), self.size, np.inf)
 
     @property
     def bound(self) -> np.ndarray:
@@ -51,9 +57,9 @@ class Terms(np.lib.mixins.NDArrayOperatorsMixin):
             case "multiply":
                 return Terms(value, x.size * y.size, both + 1)
             case "divide":               # a divisor in which terms cancel makes the quotient as much worse
-                return Terms(value, x.size / abs(y.value) * (y.size / abs(y.value)), both + 1)
+                return Terms(value, x.size / abs(y.value) * (y.resolved / abs(y.value)), both + 1)
             case "sqrt":                 # halves a relative error
-                return Terms(value, np.where(x.size > 0, x.size / value, 0), x.roundings / 2 + 1)
+                return Terms(value, np.where(x.size > 0, x.resolved / value, 0), x.roundings / 2 + 1)
             case "maximum":
                 return Terms(value, np.maximum(x.size, y.size), max(x.roundings, y.roundings))
             case "negative" | "absolute":
