@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from ._core import Kernel, Map, Reduction, Rule, cpu_supports
+from ._core import Kernel, Map, Reading, Reduction, Rule, cpu_supports
 
 LEVELS = ("baseline", "v3", "v4")        # x86-64's micro-architecture levels; the baseline is every other CPU's too
 TYPES = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
@@ -64,6 +64,13 @@ def maps(dtype: np.dtype, level: str) -> dict[str, Map]:
     """The compiled maps in place for a float type."""
     module = importlib.import_module(f"{__package__}._kernels_{TYPES[dtype]}_{level}")
     return {name: Map(*entry) for name, entry in module.MAPS.items()}
+
+
+@cache
+def reading(name: str, dtype: np.dtype, level: str) -> Reading:
+    """A compiled sum over tiles for a float type."""
+    module = importlib.import_module(f"{__package__}._kernels_{TYPES[dtype]}_{level}")
+    return Reading(*module.READINGS[name])
 
 
 def rule(name: str, dtype: np.dtype) -> Rule:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from math import sqrt
+from math import inf, sqrt
 from typing import Any
 
 import numpy as np
 
+from . import _cpu
 from ._check import flag, interval, nonnegative
-from .matrix import MatrixOptimizer, Update, mean_square
+from ._core import read_tiles
+from .matrix import MatrixOptimizer, Put, put_now, sum_squares
 from .optimizer import Group
 from .parameter import Parameter
 
@@ -36,7 +38,7 @@ class Adafactor(MatrixOptimizer):
     parameter's dtype.  `d` clips the root mean square of the update.
 
     State: `step`, `row_var` (r) of shape (..., n, 1) and `col_var` (c) of shape (..., 1, m), or `variance`.
-    The means come from NumPy: the bits are the same on one machine, whatever the number of threads.
+    A step writes nothing of a matrix's size but the parameter, and needs no memory of that size.
     Raises ValueError for `beta2_decay` above 0, `d` below 1, and for other hyper-parameters that are negative, NaN or
     infinite.
     """
@@ -44,6 +46,7 @@ class Adafactor(MatrixOptimizer):
     checks = {"lr": nonnegative, "beta2_decay": interval(high=0), "eps": epsilons, "d": interval(low=1),
               "weight_decay": nonnegative, "maximize": flag}
     scalars = {"step": 0}
+    twin = "adafactor"
     state_names = ("step", "row_var", "col_var", "variance")
 
     def __init__(self, params: Any, lr: float = 1e-2, beta2_decay: float = -0.8,
@@ -59,27 +62,61 @@ class Adafactor(MatrixOptimizer):
         return {"row_var": (*batch, n, 1), "col_var": (*batch, 1, m)}
 
     def update(self, group: Group, p: np.ndarray, g: np.ndarray, state: dict[str, np.ndarray],
-               scalars: dict[str, Any]) -> Update:
+               scalars: dict[str, Any], handling: dict[str, float]) -> list[Put]:
         t = scalars["step"] = scalars["step"] + 1
+        if not p.size:
+            return [Put("descend", p, g, {"keep": 1.0, "step_size": 0.0})]
         eps1, eps2 = group["eps"]
         eps1 = float(np.finfo(p.dtype).eps) if eps1 is None else eps1
-        keep = 1.0 - group["lr"] * group["weight_decay"]
-        if not p.size:
-            return Update(keep, 0.0, p, {})
-        weight = p.dtype.type(float(t) ** group["beta2_decay"])
-        u = np.multiply(g, g, out=np.empty_like(p, subok=False))         # 0-d too: an array, no scalar
+        h = {**handling, "cap": 1.0 / eps1 if eps1 else inf, "keep": 1.0 - group["lr"] * group["weight_decay"]}
+        weight, relative = float(t) ** group["beta2_decay"], max(eps2, sqrt(sum_squares(p) / p.size))
+
+        def step_size(square_sum: float) -> float:
+            return float(relative * min(group["lr"], 1.0 / sqrt(t)) / max(1.0, sqrt(square_sum / p.size) / group["d"]))
+
         if p.ndim < 2:
-            new = {"variance": np.asarray(state["variance"] + weight * (u - state["variance"]))}
-            np.copyto(u, new["variance"])
-        else:
-            rows, columns = state["row_var"], state["col_var"]
-            rows = rows + weight * (u.mean(axis=-1, keepdims=True, dtype=np.float64).astype(p.dtype) - rows)
-            columns = columns + weight * (u.mean(axis=-2, keepdims=True, dtype=np.float64).astype(p.dtype) - columns)
-            new = {"row_var": rows, "col_var": columns}
-            mean = rows.mean(axis=-2, keepdims=True, dtype=np.float64)
-            np.multiply(rows / np.maximum(mean, eps1).astype(p.dtype), columns, out=u)
-        np.maximum(u, p.dtype.type(eps1 * eps1), out=u)
-        np.sqrt(u, out=u)
-        np.divide(g, u, out=u)
-        size = max(eps2, sqrt(mean_square(p))) * min(group["lr"], 1.0 / sqrt(t))
-        return Update(keep, size / max(1.0, sqrt(mean_square(u)) / group["d"]), u, new)
+            v = state["variance"]
+            square_sum = update_squares("update_squares_of_vector", g, g, v, (1, 1, p.size), h, weight)
+            return [Put("adafactor_of_vector", p, g, {**h, "weight": weight, "step_size": step_size(square_sum)}, (v,))]
+        # Rows and columns of matrices that stand in memory one behind the other; p is copied where they don't.
+        beside, flipped = not p.flags.c_contiguous and p.ndim > 2, not p.flags.c_contiguous and p.ndim == 2
+        target, g = (np.array(p, order="C"), np.array(g, order="C")) if beside else (p, g)
+        n, m = p.shape[-2:]
+        shape = (p.size // (n * m), *((m, n) if flipped else (n, m)))
+        sums = read_tiles(_cpu.reading("square_sums", p.dtype, _cpu.level), g, None, None, shape,
+                          (h["grad_scale"], h["limit"]), True)
+        by_row, by_column = sums[::-1] if flipped else sums
+        r, c = moved(state["row_var"], by_row / m, weight), moved(state["col_var"], by_column / n, weight)
+        rows = (1 / np.sqrt(r / np.maximum(sum_of_rows(r) / n, eps1))).astype(p.dtype)
+        columns = (1 / np.sqrt(c, dtype=np.float64)).astype(p.dtype)
+        lines, across = (columns, rows) if flipped else (rows, columns)
+        size = step_size(update_squares("update_squares", g, lines, across, shape, h))
+        step = Put("adafactor", target, g, {**h, "step_size": size}, (lines, across, np.array(shape[1:], np.int64)))
+        if beside:
+            put_now(step)
+            step = Put("assign", p, np.array(target, order="F"), {})
+        return [step, Put("assign", state["row_var"], r, {}), Put("assign", state["col_var"], c, {})]
+
+
+def update_squares(name: str, g: np.ndarray, a: np.ndarray, b: np.ndarray, shape: tuple[int, int, int],
+                   h: dict[str, float], *more: float) -> float:
+    """The sum of the squares of an update that isn't clipped yet."""
+    found: float = read_tiles(_cpu.reading(name, g.dtype, _cpu.level), g, a, b, shape,
+                              (h["grad_scale"], h["limit"], h["cap"], *more), False)
+    return found
+
+
+def moved(moment: np.ndarray, mean: np.ndarray, weight: float) -> np.ndarray:
+    """A factor of the second moment, after its step towards the newest means."""
+    new: np.ndarray = moment + moment.dtype.type(weight) * (mean.reshape(moment.shape).astype(moment.dtype) - moment)
+    return new
+
+
+def sum_of_rows(r: np.ndarray) -> np.ndarray:
+    """In float64, from the first row on, with few calls of NumPy for many matrices of few rows too."""
+    total: np.ndarray = r[..., :1, :].astype(np.float64)
+    if r.size <= r.shape[-2] ** 2:
+        return np.add.accumulate(r, axis=-2, dtype=np.float64)[..., -1:, :]
+    for k in range(1, r.shape[-2]):
+        total += r[..., k:k + 1, :]
+    return total

@@ -1,37 +1,39 @@
-"""Whole-matrix methods: the update is computed beside the old values, and one native call puts everything in place."""
+"""Whole-matrix methods: what needs the whole matrix is computed first, and one native call puts everything in place."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from math import inf
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from . import _cpu
-from ._core import Leaf, Memory, Plan, Rule, reduce
+from ._core import Leaf, Memory, Plan, Rule, execute, reduce
 from ._driver import Driver, Made, Run
 from .optimizer import Group, Optimizer
 from .parameter import Parameter, describe
 
 
-class Update(NamedTuple):
-    """p becomes keep * p - step_size * direction, and the entries of `state` what stands there."""
+class Put(NamedTuple):
+    """What a compiled rule does to `target`, `operand` standing where it has its gradient."""
 
-    keep: float
-    step_size: float
-    direction: np.ndarray
-    state: dict[str, np.ndarray]
+    rule: str
+    target: np.ndarray
+    operand: np.ndarray
+    coefficients: dict[str, float]
+    slots: tuple[np.ndarray, ...] = ()
 
 
 class MatrixOptimizer(Optimizer):
     """An optimizer that overrides `update` and `state_shapes` instead of a rule for single elements.
 
-    Groups, closures, checks, clipping and state are the base's.  The updates of all parameters are computed before the
-    first is put in place, so a step that fails leaves everything as it was; while it runs, it needs memory for them.
+    Groups, closures, checks, clipping and state are the base's.  What can't be computed in place is computed beside
+    it, for all parameters before the first changes, so a step that fails leaves everything as it was.
     """
 
     sweeps = False
+    twin: ClassVar[str]          # the whole method in `optimlite.reference`
 
     @abstractmethod
     def state_shapes(self, group: Group, parameter: Parameter) -> dict[str, tuple[int, ...]]:
@@ -39,8 +41,11 @@ class MatrixOptimizer(Optimizer):
 
     @abstractmethod
     def update(self, group: Group, p: np.ndarray, g: np.ndarray, state: dict[str, np.ndarray],
-               scalars: dict[str, Any]) -> Update:
-        """The update of one parameter, in new arrays; it alters nothing but `scalars`, which it advances."""
+               scalars: dict[str, Any], handling: dict[str, float]) -> list[Put]:
+        """What is to be put in place for one parameter; alters nothing but `scalars`, which it advances.
+
+        `g` is laid out as `p`; `handling` are the coefficients `grad_scale` and `limit` of whatever reads it.
+        """
 
     def rule(self, group: Group) -> tuple[str, dict[str, float]]:
         return "descend", {}
@@ -71,14 +76,16 @@ class MatrixDriver(Driver):
             if array.shape != shape or array.dtype != parameter.dtype:
                 raise ValueError(f"state `{key}` {where} must be {parameter.dtype} of shape {shape}, "
                                  f"got {array.dtype} of shape {array.shape}")
-            if not (array.flags.writeable and array.flags.aligned and array.flags.forc):
-                raise ValueError(f"state `{key}` {where} must be writeable and contiguous; "
+            flags, order = array.flags, "F" if parameter.flags.fnc else "C"
+            if not (flags.writeable and flags.aligned and (flags.fnc or flags.forc if order == "F" else flags.carray)):
+                raise ValueError(f"state `{key}` {where} must be writeable and laid out as the parameter; "
                                  f"assign into it: state['{key}'][...] = value")
 
     def begin(self, parameter: Parameter, made: list[Made]) -> dict[str, np.ndarray]:
         """The parameter's state, with what it lacks made now and noted in `made`."""
         state, shapes = self.optimizer.state[parameter], self.optimizer.state_shapes(self.group, parameter)
-        new = {key: np.zeros(shape, parameter.dtype) for key, shape in shapes.items() if key not in state}
+        order: Literal["F", "C"] = "F" if parameter.flags.fnc else "C"
+        new = {key: np.zeros(shape, parameter.dtype, order) for key, shape in shapes.items() if key not in state}
         new |= {key: np.array(initial) for key, initial in self.optimizer.scalars.items() if key not in state}
         if new:
             made += [(state, key) for key in new]
@@ -88,37 +95,36 @@ class MatrixDriver(Driver):
 
     def enter(self, runs: list[Run], made: list[Made], factor: float, limit: float) -> None:
         """Computes the updates and adds what puts them in place."""
-        factor = -factor if self.group.get("maximize") else factor
-        for parameter in self.group["params"]:
-            if parameter.grad is None:
-                continue
-            state = self.begin(parameter, made)
-            scalars = {key: state[key].item() for key in self.scalars}
-            with np.errstate(all="ignore"):
-                g = parameter.grad
-                g = g if factor == 1.0 else g * g.dtype.type(factor)
-                g = g if limit == inf else np.clip(g, g.dtype.type(-limit), g.dtype.type(limit))
-                update = self.optimizer.update(self.group, parameter.data, g, state, scalars)
-            plan = self.bound([(parameter.data, update.direction)], [state[key] for key in self.scalars])
-            runs.append((plan, 0, _cpu.rule("descend", parameter.dtype),
-                         {"keep": update.keep, "step_size": update.step_size}, scalars))
-            if update.state:
-                plan = self.bound([(state[key], array) for key, array in update.state.items()], [])
-                runs.append((plan, 0, _cpu.rule("assign", parameter.dtype), {}, {}))
-
-    @staticmethod
-    def bound(pairs: list[tuple[np.ndarray, np.ndarray]], scalars: list[np.ndarray]) -> Plan:
-        """A plan of arrays, each with what takes a gradient's place."""
-        leaves = [Leaf(array) for array, _ in pairs]
-        plan = Plan(leaves, 0, len(scalars))
-        for row, (leaf, (_, value)) in enumerate(zip(leaves, pairs, strict=True)):
-            leaf.grad = value
-            plan.attach(row, [], scalars, True)
-        plan.bind(Memory([]))                    # what was computed overlaps nothing
-        plan.prepare()
-        return plan
+        handling = {"grad_scale": -factor if self.group.get("maximize") else factor, "limit": limit}
+        for plan, _ in self.plans:
+            for row, parameter in enumerate(plan.leaves):
+                g = plan.gradient(row)
+                if g is None:
+                    continue
+                state = self.begin(parameter, made)
+                scalars = {key: state[key].item() for key in self.scalars}
+                with np.errstate(all="ignore"):
+                    first, *others = self.optimizer.update(self.group, parameter.data, g, state, scalars, handling)
+                runs.append(run(first, [state[key] for key in self.scalars], scalars))
+                runs += map(run, others)
 
 
-def mean_square(array: np.ndarray) -> float:
-    """The mean of the squares of a contiguous array, summed in float64; 0 of an empty one."""
-    return reduce([(_cpu.reduction("dot", array.dtype), array, array)]) / max(array.size, 1)
+def run(put: Put, scalars: Sequence[np.ndarray] = (), values: dict[str, Any] | None = None) -> Run:
+    """What executes it, and changes the `scalars` to these values."""
+    leaf = Leaf(put.target)
+    leaf.grad = put.operand
+    plan = Plan([leaf], len(put.slots), len(scalars))
+    plan.attach(0, list(put.slots), list(scalars), True)
+    plan.bind(Memory([]))                        # what stands where a gradient does overlaps nothing that is written
+    plan.prepare()
+    return plan, 0, _cpu.rule(put.rule, put.target.dtype), put.coefficients, values or {}
+
+
+def put_now(put: Put) -> None:
+    """For arrays that are the step's own."""
+    execute([run(put)])
+
+
+def sum_squares(array: np.ndarray) -> float:
+    """The sum of the squares of a contiguous array, in float64."""
+    return reduce([(_cpu.reduction("sum_squares", array.dtype), array, array)])

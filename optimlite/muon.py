@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from . import _cpu
 from ._check import flag, nonnegative, number
-from .matrix import MatrixOptimizer, Update, mean_square
+from ._core import apply
+from .matrix import MatrixOptimizer, Put, put_now, sum_squares
 from .optimizer import Group
 from .parameter import Parameter
 
@@ -63,6 +65,7 @@ class Muon(MatrixOptimizer):
     checks = {"lr": nonnegative, "weight_decay": nonnegative, "momentum": nonnegative, "nesterov": flag,
               "ns_coefficients": coefficients_of_quintic, "eps": nonnegative, "ns_steps": iterations,
               "adjust_lr_fn": adjustment}
+    twin = "muon"
     state_names = ("momentum_buffer",)
 
     def __init__(self, params: Any, lr: float = 1e-3, weight_decay: float = 0.1, momentum: float = 0.95,
@@ -81,31 +84,39 @@ class Muon(MatrixOptimizer):
         return {"momentum_buffer": parameter.shape}
 
     def update(self, group: Group, p: np.ndarray, g: np.ndarray, state: dict[str, np.ndarray],
-               scalars: dict[str, Any]) -> Update:
-        lr, momentum, real = group["lr"], group["momentum"], p.dtype.type
-        keep = 1.0 - lr * group["weight_decay"]
+               scalars: dict[str, Any], handling: dict[str, float]) -> list[Put]:
+        lr, momentum, buffer = group["lr"], group["momentum"], state["momentum_buffer"]
+        h = {"keep": 1.0 - lr * group["weight_decay"]}
         if not p.size:
-            return Update(keep, 0.0, p, {})
-        buffer = state["momentum_buffer"]
-        buffer = buffer + real(1.0 - momentum) * (g - buffer)
-        u = g + real(momentum) * (buffer - g) if group["nesterov"] else buffer
-        u = u.reshape(len(p), -1)
-        rows, columns = u.shape
+            return [Put("descend", p, g, {**h, "step_size": 0.0})]
+        u = np.empty_like(p, subok=False)
+        put_now(Put("muon_nesterov" if group["nesterov"] else "muon", u, g,
+                    {**handling, "momentum": momentum, "fresh": 1.0 - momentum}, (buffer,)))
+        matrix = u.reshape(len(p), -1)
+        rows, columns = matrix.shape
         if group["adjust_lr_fn"] == "match_rms_adamw":
             lr *= 0.2 * sqrt(max(rows, columns))
         else:
             lr *= sqrt(max(1.0, rows / columns))
-        x = orthogonal(u, group["ns_coefficients"], group["ns_steps"], group["eps"])
-        return Update(keep, lr, x.reshape(p.shape), {"momentum_buffer": buffer})
+        x = orthogonal(matrix, group["ns_coefficients"], group["ns_steps"], group["eps"])
+        x = np.asarray(x.reshape(p.shape), order="F" if p.flags.fnc else "C")
+        return [Put("descend", p, x, {**h, "step_size": lr}),
+                Put("mean", buffer, g, {**handling, "weight": 1.0 - momentum})]
 
 
 def orthogonal(u: np.ndarray, coefficients: tuple[float, float, float], steps: int, eps: float) -> np.ndarray:
-    """Newton-Schulz: a matrix with the singular vectors of `u`, whose singular values are near 1."""
-    real = u.dtype.type
-    a, b, c = map(real, coefficients)
-    wide = np.ascontiguousarray(u.T if u.shape[0] > u.shape[1] else u)       # the smaller product
-    x = wide / real(max(sqrt(mean_square(wide) * wide.size), eps))
+    """Newton-Schulz: a matrix with the singular vectors of `u`, whose singular values are near 1; changes `u`."""
+    if not u.flags.c_contiguous:
+        return orthogonal(u.T, coefficients, steps, eps).T
+    a, b, c = coefficients
+    tall = u.shape[0] > u.shape[1]               # X^T X is the smaller product then, and comes from the right
+    x, product = u, np.empty_like(u)
+    apply([(_cpu.map_of("scale", x.dtype), x, x)], 1.0 / max(sqrt(sum_squares(x)), eps))
     for _ in range(steps):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * (gram @ gram)) @ x
-    return np.ascontiguousarray(x.T) if u.shape[0] > u.shape[1] else x
+        gram = x.T @ x if tall else x @ x.T
+        polynomial = gram @ gram
+        put_now(Put("descend", polynomial, gram, {"keep": c, "step_size": -b}))
+        np.matmul(x if tall else polynomial, polynomial if tall else x, out=product)
+        put_now(Put("descend", product, x, {"keep": 1.0, "step_size": -a}))
+        x, product = product, x
+    return x

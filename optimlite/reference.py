@@ -8,6 +8,7 @@ arrays, in the order in which the optimizer's `rule` names them.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -148,6 +149,89 @@ def asgd(h: Any, p: Array, g: Array, ax: Array) -> None:
     ax[...] = p if h.mu == 1 else ax + h.mu * (p - ax)
 
 
+# Methods of whole matrices: Adafactor (Shazeer & Stern 2018) and Muon (Jordan et al. 2024).
+
+def adafactor(group: Group, p: Array, g: Array, state: State, scalars: dict[str, Any]) -> None:
+    real, (eps1, eps2) = p.dtype.type, group["eps"]
+    t = scalars["step"] = scalars["step"] + 1
+    eps1 = float(np.finfo(real).eps) if eps1 is None else eps1
+    weight, cap = real(float(t)**group["beta2_decay"]), real(1 / eps1 if eps1 else np.inf)
+    if not p.size:
+        return
+    if p.ndim < 2:
+        v = state["variance"]
+        v[...] = v + weight * (g * g - v)
+        estimate = 1 / np.sqrt(v)
+        u = g * np.where(estimate > cap, cap, estimate)
+        matrices = u.reshape(1, 1, -1)
+    else:
+        *_, n, m = p.shape
+        r, c = state["row_var"], state["col_var"]
+        flip = p.ndim == 2 and not p.flags.c_contiguous          # columns stand in memory as others' rows do
+        by_row, by_column = sums_of_squares(g.reshape(-1, n, m).swapaxes(1, 2) if flip else g.reshape(-1, n, m))
+        by_row, by_column = (by_column, by_row) if flip else (by_row, by_column)
+        r[...] = r + weight * ((by_row / m).astype(real).reshape(r.shape) - r)
+        c[...] = c + weight * ((by_column / n).astype(real).reshape(c.shape) - c)
+        mean = np.add.accumulate(r, axis=-2, dtype=np.float64)[..., -1:, :] / n
+        estimate = ((1 / np.sqrt(r / np.maximum(mean, eps1))).astype(real)
+                    * (1 / np.sqrt(c, dtype=np.float64)).astype(real))
+        u = g * np.where(estimate > cap, cap, estimate)
+        matrices = u.reshape(-1, n, m).swapaxes(1, 2) if flip else u.reshape(-1, n, m)
+    squares = matrices.astype(np.float64)**2
+    total = sum(sum_in_lanes(part) for part in parts(squares))
+    size = max(eps2, math.sqrt(sum_squares(p) / p.size)) * min(group["lr"], 1 / math.sqrt(t))
+    size /= max(1.0, math.sqrt(total / p.size) / group["d"])
+    p[...] = real(1 - group["lr"] * group["weight_decay"]) * p - real(size) * u
+
+
+def parts(matrices: Array) -> Iterator[Array]:
+    """Tiles, about 16384 elements at a time: of each matrix, from above, 64 rows of 1024 columns side by side.
+
+    Rows are padded with zeros, so that each begins in the first lane.
+    """
+    tiles = [tile for matrix in matrices for band in np.split(matrix, range(64, len(matrix), 64))
+             for tile in np.split(band, range(1024, band.shape[1], 1024), axis=1)]
+    padded = [np.ravel(np.pad(tile, [(0, 0), (0, -tile.shape[1] % 16)])) for tile in tiles]
+    together = max(1, 16384 // tiles[0].size)
+    return (np.concatenate(padded[k:k + together]) for k in range(0, len(padded), together))
+
+
+def sums_of_squares(matrices: Array) -> tuple[Any, Any]:
+    """By row, in lanes, and by column, from above; tile by tile."""
+    squares = matrices.astype(np.float64)**2
+    by_row = [sum_in_lanes(squares[:, :, k:k + 1024]) for k in range(0, squares.shape[2], 1024)]
+    by_column = [np.add.accumulate(squares[:, k:k + 64], axis=1)[:, -1] for k in range(0, squares.shape[1], 64)]
+    return np.add.accumulate(by_row)[-1], np.add.accumulate(by_column)[-1]
+
+
+def muon(group: Group, p: Array, g: Array, state: State, scalars: dict[str, Any]) -> None:
+    real, lr, b = p.dtype.type, group["lr"], state["momentum_buffer"]
+    if not p.size:
+        return
+    b[...] = b + real(1 - group["momentum"]) * (g - b)
+    u = g + real(group["momentum"]) * (b - g) if group["nesterov"] else b
+    u = np.asarray(u, order="F" if p.flags.fnc else "C").reshape(len(p), -1)         # the products' bits depend on it
+    rows, columns = u.shape
+    shape = 0.2 * math.sqrt(max(rows, columns)) if group["adjust_lr_fn"] == "match_rms_adamw" else (
+        math.sqrt(max(1.0, rows / columns)))
+    x = orthogonal(u, group)
+    p[...] = real(1 - lr * group["weight_decay"]) * p - real(lr * shape) * x.reshape(p.shape)
+
+
+def orthogonal(u: Array, group: Group) -> Array:
+    """Newton-Schulz; the products are the BLAS's, in memory as it finds them."""
+    if not u.flags.c_contiguous:
+        return orthogonal(u.T, group).T
+    a, b, c = map(u.dtype.type, group["ns_coefficients"])
+    tall = len(u) > u.shape[1]
+    x: Array = u * u.dtype.type(1 / max(math.sqrt(sum_squares(u)), group["eps"]))
+    for _ in range(group["ns_steps"]):
+        gram = x.T @ x if tall else x @ x.T
+        polynomial = c * (gram @ gram) + b * gram
+        x = (x @ polynomial if tall else polynomial @ x) + a * x
+    return x
+
+
 # What every rule shares.
 
 def gradient(h: Any, p: Array, g: Array) -> Array:
@@ -159,12 +243,23 @@ def gradient(h: Any, p: Array, g: Array) -> Array:
     return g + h.l2 * p if h.l2 != 0 else g
 
 
-def sum_in_lanes(block: Array) -> np.float64:
-    """The sum of at most 16384 numbers >= 0 in an order that everybody can keep: in 16 lanes, then in halves."""
-    lane: Array = np.add.accumulate(np.append(block, np.zeros(-block.size % 16)).reshape(-1, 16))[-1]
+def sum_in_lanes(x: Array) -> Array:
+    """Sums of numbers >= 0 along the last axis in an order that everybody can keep: in 16 lanes, then in halves."""
+    x = np.concatenate([x, np.zeros((*x.shape[:-1], -x.shape[-1] % 16))], axis=-1)
+    lane: Array = np.add.accumulate(x.reshape(*x.shape[:-1], -1, 16), axis=-2)[..., -1, :]
     for width in (8, 4, 2, 1):
-        lane = lane[:width] + lane[width:2 * width]
-    return np.float64(lane[0])
+        lane = lane[..., :width] + lane[..., width:2 * width]
+    return lane[..., 0]
+
+
+def blocks(p: Array, g: Array) -> Iterator[Array]:
+    """The magnitudes of g in the order of the parameter's memory, in blocks of 16384."""
+    x = np.abs(np.ravel(g, "C" if p.flags.c_contiguous else "F").astype(np.float64))
+    return (x[start:start + 16384] for start in range(0, x.size, 16384))
+
+
+def sum_squares(p: Array) -> float:
+    return float(sum(sum_in_lanes(block * block) for block in blocks(p, p)))
 
 
 def grad_norm(gradients: list[tuple[Array, Array]], norm_type: float = 2.0) -> float:
@@ -172,12 +267,10 @@ def grad_norm(gradients: list[tuple[Array, Array]], norm_type: float = 2.0) -> f
 
     float32 goes before float64; elements are taken in the order of the parameter's memory, in blocks of 16384.
     """
-    total = np.float64(0)
+    total: Any = np.float64(0)
     with np.errstate(all="ignore"):
         for p, g in sorted(gradients, key=lambda pair: pair[0].itemsize):
-            x = np.abs(np.ravel(g, "C" if p.flags.c_contiguous else "F").astype(np.float64))
-            for start in range(0, x.size, 16384):
-                block = x[start:start + 16384]
+            for block in blocks(p, g):
                 if norm_type == np.inf:
                     total = np.maximum(total, block.max())
                 else:
@@ -252,16 +345,6 @@ def elements(optimizer: Optimizer, group: Group, p: Parameter, state: State, sca
         globals()[name](h, p.data, gradient(h, p.data, g), *arrays[1:])
 
 
-def whole_matrix(optimizer: MatrixOptimizer, group: Group, p: Parameter, state: State, scalars: dict[str, Any],
-                 factor: float, limit: float) -> None:
-    """Adafactor and Muon compute their updates in NumPy anyway; here NumPy puts them in place too."""
-    h = SimpleNamespace(grad_scale=p.dtype.type(factor), limit=p.dtype.type(limit), l2=0)
-    update = optimizer.update(group, p.data, gradient(h, p.data, p.grad), state, scalars)
-    p.data[...] = p.dtype.type(update.keep) * p.data - p.dtype.type(update.step_size) * update.direction
-    for key, array in update.state.items():
-        state[key][...] = array
-
-
 def update(optimizer: Optimizer, factor: float, limit: float) -> None:
     for group in optimizer.param_groups:
         optimizer._check_group(group)            # NumPy scalars become numbers of full precision
@@ -279,7 +362,8 @@ def update(optimizer: Optimizer, factor: float, limit: float) -> None:
                        for key, value in optimizer.scalars.items()}
             with np.errstate(all="ignore"):
                 if isinstance(optimizer, MatrixOptimizer):
-                    whole_matrix(optimizer, group, p, state, scalars, signed, limit)
+                    h = SimpleNamespace(grad_scale=p.dtype.type(signed), limit=p.dtype.type(limit), l2=0)
+                    globals()[optimizer.twin](group, p.data, gradient(h, p.data, p.grad), state, scalars)
                 else:
                     elements(optimizer, group, p, state, scalars, first, signed, limit)
             for key, value in scalars.items():

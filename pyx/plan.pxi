@@ -176,6 +176,12 @@ cdef class Plan:
         self.seen[i] = leaf.version
         return 0
 
+    def gradient(self, Py_ssize_t i):
+        """Row i's gradient as kernels read it since `bind`: laid out as the parameter, overlapping none; or None."""
+        if self.is_sparse[i]:
+            return self.touched[i]
+        return self.copies[i] if self.copies[i] is not None else (<Leaf> self.leaves[i]).gradient
+
     cdef int touch(self, Memory memory) except -1:
         # appends to the table what sparse gradients touch, anew for every step: their values may have changed in place
         cdef Py_ssize_t i, k, n = self.count

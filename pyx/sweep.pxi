@@ -9,6 +9,12 @@ cdef struct Common:              # what every rule shares; stands before the rul
     real l2                      # coupled weight decay
 
 
+cdef inline real finish(real g, real grad_scale, real limit) noexcept nogil:
+    g = grad_scale * g
+    g = limit if g > limit else g                    # comparisons are false for NaN, so NaN stays
+    return -limit if g < -limit else g
+
+
 cdef inline void stretch(Rule rule, int slots, const Common* common, const void* hyper, Py_ssize_t n, real_array p,
                          const_real_array g, real_array s0, real_array s1, real_array s2, real_array s3,
                          real_array s4) noexcept nogil:
@@ -19,9 +25,7 @@ cdef inline void stretch(Rule rule, int slots, const Common* common, const void*
     cdef Py_ssize_t i
     for i in range(n):
         x = p[i]
-        grad = grad_scale * g[i]
-        grad = limit if grad > limit else grad       # comparisons are false for NaN, so NaN stays
-        grad = -limit if grad < -limit else grad
+        grad = finish(g[i], grad_scale, limit)
         grad = grad + l2 * x if coupled else grad      # not `+ 0 * x`: an infinite parameter would turn NaN
         if slots > 0: s[0] = s0[i]
         if slots > 1: s[1] = s1[i]

@@ -20,12 +20,14 @@ cdef extern from *:
     #endif
     typedef real *OPTIMLITE_RESTRICT real_array;
     typedef const real *OPTIMLITE_RESTRICT const_real_array;
+    typedef double *OPTIMLITE_RESTRICT double_array;
     #define real_sqrt(x) REAL(sqrt)(x)
     #define real_fabs(x) REAL(fabs)(x)
     """
     ctypedef float real
     ctypedef real* real_array              # `restrict`: no alias checks before the vector loop
     ctypedef const real* const_real_array
+    ctypedef double* double_array
     real sqrt "real_sqrt" (real x) noexcept nogil
     real fabs "real_fabs" (real x) noexcept nogil
     void prefetch "real_prefetch" (const void* address) noexcept nogil

@@ -17,7 +17,6 @@ cdef extern from *:
     real real_of(real_bits bits) noexcept nogil
 
 cdef enum:
-    LANES = 16
     AHEAD = 32                   # turns of the loop to fetch ahead: alone, a stream of reads is slower than the memory
 
 ctypedef double (*Term)(real a, real b) noexcept nogil
@@ -33,16 +32,6 @@ cdef inline double square(real a, real b) noexcept nogil:
 
 cdef inline double magnitude(real a, real b) noexcept nogil:
     return <double> fabs(a)
-
-
-cdef inline double fold(double* lane) noexcept nogil:
-    # the lanes' sum; constant bounds: they stay in registers
-    cdef int j
-    for j in range(8):
-        lane[j] = lane[j] + lane[j + 8]
-    for j in range(4):
-        lane[j] = lane[j] + lane[j + 4]
-    return (lane[0] + lane[2]) + (lane[1] + lane[3])
 
 
 cdef inline double total(Term term, const real* a, const real* b, Py_ssize_t n) noexcept nogil:

@@ -36,6 +36,19 @@ class Rosenbrock:
         return float(100 * u * u + (1 - x) ** 2), [np.array([-400 * u * x - 2 * (1 - x), 200 * u])]
 
 
+class LogBarrier:
+    """sum x - log x, or `outside` where an x isn't positive: its domain ends on the way (pytorch-minimize#8)."""
+
+    def __init__(self, outside: float) -> None:
+        self.outside, self.params = outside, [np.array([0.1, 50.0])]
+
+    def __call__(self) -> tuple[float, list[np.ndarray]]:
+        [x] = self.params
+        with np.errstate(all="ignore"):
+            loss = float(np.sum(x - np.log(x)))
+        return (loss if (x > 0).all() else self.outside), [1 - 1 / x]
+
+
 class Case(NamedTuple):
     problem: Any
     steps: int

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import gc
 import sys
 from collections.abc import Callable
 from itertools import pairwise
@@ -45,7 +46,8 @@ def interrupted(act: Callable[[], Any], moment: int) -> bool:
                 raise KeyboardInterrupt
         return trace
 
-    before = sys.gettrace()
+    before, collects = sys.gettrace(), gc.isenabled()
+    gc.disable()                         # what others hang into collections (hypothesis does) swallows an interrupt
     sys.settrace(trace)
     try:
         act()
@@ -53,6 +55,8 @@ def interrupted(act: Callable[[], Any], moment: int) -> bool:
         return True
     finally:
         sys.settrace(before)
+        if collects:
+            gc.enable()
     return False
 
 

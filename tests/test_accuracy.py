@@ -24,7 +24,8 @@ for case in CASES:
     KERNELS.setdefault(made.rule(made.param_groups[0])[0], (
         case.optimizer, {key: made.defaults[key] for key in CHOOSING if key in made.defaults}))
 SIZE = 48
-OTHERS = {"descend", "assign", *(f"traffic{k}" for k in range(4))}      # no rules of elementwise optimizers
+OTHERS = {"adafactor", "adafactor_of_vector", "muon", "muon_nesterov", "descend", "assign",
+          *(f"traffic{k}" for k in range(4))}                           # no rules of elementwise optimizers
 TINY, HUGE = 1e-30, 1e15          # what underflows may change, beyond the roundings; from where on squares overflow
 
 

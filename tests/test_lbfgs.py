@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from closures import CASES, Logistic, Rosenbrock, iterates
+from closures import CASES, LogBarrier, Logistic, Rosenbrock, iterates
 from problems import PROBLEMS, Problem
 from test_kernels import same_bits
 
@@ -508,17 +508,10 @@ def test_unbounded_functions_end(search: str) -> None:
 @pytest.mark.parametrize("search", SEARCHES)
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_bracket_whose_one_end_is_not_finite(search: str, value: float) -> None:
-    """log(x) leaves its domain on the first trials (pytorch-minimize#8)."""
-    x = np.array([0.1, 50.0])
-    opt = ol.LBFGS([x], line_search_fn=search, max_iter=200, max_eval=2000, lr=100)
-
-    def closure() -> Any:
-        with np.errstate(all="ignore"):
-            loss = float(np.sum(x - np.log(x)))
-        return (loss if (x > 0).all() else value), [1 - 1 / x]
-
-    opt.step(closure)
-    np.testing.assert_allclose(x, 1, rtol=1e-4)
+    barrier = LogBarrier(value)
+    opt = ol.LBFGS(barrier.params, line_search_fn=search, max_iter=200, max_eval=2000, lr=100)
+    opt.step(barrier)
+    np.testing.assert_allclose(barrier.params[0], 1, rtol=1e-4)
 
 
 def test_a_fixed_step_into_nan_returns_to_the_last_good_point() -> None:

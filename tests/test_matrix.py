@@ -14,7 +14,7 @@ from test_kernels import assert_same, same_bits
 
 import optimlite as ol
 from optimlite import reference
-from optimlite.matrix import Update
+from optimlite.matrix import Put
 from optimlite.muon import orthogonal
 
 CASES = [
@@ -27,6 +27,9 @@ CASES = [
 ]
 MATRICES = [(1, 1), (7, 3), (3, 7), (33, 33), (40, 1), (1, 300), (0, 4), (4, 0), (3, 2, 5), (2, 3, 4, 5), (200, 130)]
 VECTORS = [(), (1,), (5,), (0,), (20_000,)]
+# Across the edges of tiles of 64 x 1024, and enough of them for threads.
+TILED = [(64, 1024), (65, 1025), (63, 1023), (129, 17), (2, 70, 1030), (130, 1100), (500, 3, 3), (40, 60, 1, 1),
+         (30, 20, 5, 2), (7, 16, 16, 70), (120_000,)]
 ids: Any = {"ids": lambda case: case.id}
 
 
@@ -47,7 +50,7 @@ def build(case: Case, dtype: Any = np.float32, order: Any = "C", **options: Any)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("case", CASES, **ids)
 def test_bits_equal_the_twin(case: Case, level: str, dtype: Any, order: str, threads: None) -> None:
-    """What NumPy computed and the kernels put in place, on every level, for every number of threads and layout."""
+    """On every level, for every number of threads and layout; Muon's products are the BLAS's in both."""
     for count in (1, 3):
         ol.set_num_threads(count)
         one, twin = build(case, dtype, order), build(case, dtype, order)
@@ -61,6 +64,24 @@ def test_bits_equal_the_twin(case: Case, level: str, dtype: Any, order: str, thr
             reference.step(twin)
             assert_same(one, twin)
             assert all(a is b is None or same_bits(a, b) for a, b in zip(grads, kept, strict=True))
+
+
+@pytest.mark.parametrize("order", "CF")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", TILED, ids=str)
+def test_adafactors_sums_are_the_same_for_everybody(shape: tuple[int, ...], level: str, dtype: Any, order: str,
+                                                    threads: None) -> None:
+    """Tiles are fixed, and added up in their order; a gradient laid out in another way is read in that order, too."""
+    rng = np.random.default_rng(0)
+    p, *grads = (np.array(rng.standard_normal(shape) * 10.0**-k, dtype) for k in range(4))
+    for count in (1, 2, 8):
+        ol.set_num_threads(count)
+        one, twin = (ol.Adafactor([np.array(p, order=order)], lr=0.1, eps=(1e-4, 1e-3)) for _ in range(2))
+        for g, options in zip(grads, ({}, {"max_grad_value": 0.01}, {"grad_scale": 0.3}), strict=True):
+            one._parameters()[0].grad = twin._parameters()[0].grad = g
+            one.step(**options)
+            reference.step(twin, **options)
+            assert_same(one, twin)
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (5,), (), (3, 2, 4)])
@@ -197,7 +218,7 @@ def test_an_update_that_fails_leaves_everything(base: Any, steps: int) -> None:
     class Failing(base):
         fails = False
 
-        def update(self, group: Any, p: np.ndarray, *rest: Any) -> Update:
+        def update(self, group: Any, p: np.ndarray, *rest: Any) -> list[Put]:
             if self.fails and len(p) == 2:
                 raise MemoryError("as it should")
             return super().update(group, p, *rest)

@@ -194,6 +194,8 @@ LOOPS: dict[str, Callable[[], str]] = {
                 accepted[:] = [x.copy(), subject.state["0"].get("step", np.array(0)).copy()]
                 subject.step(closure)
         def check():
+            if not accepted:             # the signal came before the first step
+                return
             before, after = accepted[1], subject.state["0"].get("step", 0)
             assert after - before in (0, 1)
             assert (after == before) == (x == accepted[0]).all()
