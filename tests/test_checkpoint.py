@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import zlib
 from pathlib import Path
 from typing import Any
@@ -421,6 +422,34 @@ def test_wherever_an_array_stands_it_gets_the_files_bytes(tmp_path: Path, distan
         assert all(same(rest[name], array) for name, array in others.items())
     assert not memory[:start].any()
     assert not memory[start + values.nbytes:].any()
+
+
+def test_one_thread_writes_while_another_sums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: None) -> None:
+    """The file is the one that a single thread writes; a fault of either thread comes out, and ends both."""
+    monkeypatch.setattr(transfer_module, "PIECE", 512)
+    monkeypatch.setattr(transfer_module, "THREADED", 0)
+    raw = np.random.default_rng(0).standard_normal((40, 60))
+    parts = {name: np.asarray(layout(raw)) for name, layout in LAYOUTS.items()} | {"big": raw.astype(">f8")}
+    for count in (1, 2):
+        ol.set_num_threads(count)
+        ol.save(tmp_path / str(count), parts=parts)
+    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+    assert all(same(found, parts[name]) for name, found in ol.load(tmp_path / "2")["parts"].items())
+    for name in ("full", "as_bytes"):
+        with monkeypatch.context() as broken:
+            calls = iter(range(30))
+            whole = getattr(transfer_module, name)
+
+            def fails(*args: Any, calls: Any = calls, whole: Any = whole) -> Any:
+                if next(calls, None) is None:
+                    raise OSError("as it should")
+                return whole(*args)
+
+            broken.setattr(transfer_module, name, fails)
+            with pytest.raises(OSError, match="as it should"):
+                ol.save(tmp_path / "2", parts={**parts, "more": raw})
+        assert not any(thread.name == "optimlite checkpoint" for thread in threading.enumerate())
+        assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
 
 
 def test_checksums_are_zlibs() -> None:

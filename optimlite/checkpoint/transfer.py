@@ -1,4 +1,4 @@
-"""Moves arrays between memory and a file in pieces that stay in the cache while they are summed, over a few threads.
+"""Moves arrays between memory and a file in pieces, and sums them, over a few threads.
 
 Pieces are summed apart, in any order, and their sums combined: the result is the plain CRC-32 of the array.
 """
@@ -100,17 +100,43 @@ def each(batches: Iterator[Batch], work: Callable[[Batch, np.ndarray], None], nb
 
 
 def write(fd: int, jobs: list[tuple[Tensor, np.ndarray]], report: Callable[[int], None]) -> list[int]:
-    """Writes arrays to their places in a file; returns their checksums. `report` is told the bytes of each batch."""
+    """Writes arrays to their places in a file; returns their checksums. `report` is told the bytes of each batch.
+
+    A file takes the bytes of one thread at a time, so one thread writes, and another one sums meanwhile.
+    """
     sums = Sums(len(jobs))
+    faults: list[BaseException] = []
 
-    def work(batch: list[Piece], scratch: np.ndarray) -> None:
-        buffers = [as_bytes(piece.array) for piece in batch]
-        for piece, buffer in zip(batch, buffers, strict=True):
-            sums.add(piece, buffer)
-        full(os.pwritev, fd, buffers, batch[0].offset)
-        report(sum(piece.nbytes for piece in batch))
+    def sum_up() -> None:
+        try:
+            for batch in cut(jobs):
+                if faults:
+                    return
+                for piece in batch:
+                    sums.add(piece, as_bytes(piece.array))
+        except BaseException as fault:
+            faults.append(fault)
 
-    each(cut(jobs), work, sum(tensor.end - tensor.begin for tensor, _ in jobs))
+    apart = sum(tensor.end - tensor.begin for tensor, _ in jobs) >= THREADED and get_num_threads() > 1
+    helper = threading.Thread(target=sum_up, name="optimlite checkpoint")
+    if apart:
+        helper.start()
+    try:
+        for batch in cut(jobs):
+            buffers = [as_bytes(piece.array) for piece in batch]
+            if not apart:
+                for piece, buffer in zip(batch, buffers, strict=True):
+                    sums.add(piece, buffer)
+            full(os.pwritev, fd, buffers, batch[0].offset)
+            report(sum(piece.nbytes for piece in batch))
+            if faults:
+                break
+    except BaseException as fault:
+        faults.append(fault)             # which ends the helper
+    if apart:
+        helper.join()
+    if faults:
+        raise faults[0]
     return sums.results()
 
 
