@@ -33,7 +33,7 @@ cdef void observe(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, dou
 cdef extern from "lanes.h" nogil:
     void lanes_of_two(const real* x, const real* a, Py_ssize_t rows, double* lanes) noexcept
     void lanes_of_three(const real* x, const real* a, const real* b, Py_ssize_t rows, double* lanes) noexcept
-    void lanes_of_row(const real* x, const double* a, const double* b, Py_ssize_t rows, Py_ssize_t ahead,
+    void lanes_of_row(const real* x, const double* a, const double* b, Py_ssize_t rows, const real** next,
                       double* lanes) noexcept
 
 
@@ -237,34 +237,35 @@ cdef void pair(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double
         out[2] += total(square, s, s, m)
 
 
-# A tile is a page of each row, and the processor's own prefetching ends with the page: `ahead` is how far to fetch.
-
-cdef inline void inner(const real* row, const double* a, const double* b, Py_ssize_t n, Py_ssize_t ahead,
-                       double* out) noexcept nogil:
-    # out += row.a, row.b
-    cdef double lanes[2 * LANES]
-    cdef Py_ssize_t i, whole = n - n % LANES
-    lanes_of_row(row, a, b, n // LANES, ahead, lanes)
-    for i in range(whole, n):
-        lanes[i - whole] += (<double> row[i]) * a[i]
-        lanes[LANES + i - whole] += (<double> row[i]) * b[i]
-    out[0] += fold(lanes)
-    out[1] += fold(lanes + LANES)
-
-
 cdef void gram(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
     # row.a, row.b for every row: v = a, b, rows...
-    cdef double a[TILE]
-    cdef double b[TILE]
-    cdef Py_ssize_t tile, at, i, k, m
+    #
+    # A tile is a page of each row, and the processor's own prefetching ends with the page.  The next one is fetched
+    # here, of four rows together while these four are read: a quarter of it during each.
+    cdef double[TILE] a
+    cdef double[TILE] b
+    cdef double[2 * LANES] lanes
+    cdef (const real*)[4] next
+    cdef Py_ssize_t tile, at, i, k, q, m, whole
+    cdef const real* row
     for tile in range((n + TILE - 1) // TILE):
         at = tile * TILE
         m = min(<Py_ssize_t> TILE, n - at)
+        whole = m - m % LANES
         for i in range(m):
             a[i] = <double> (<const real*> v[0])[at + i]
             b[i] = <double> (<const real*> v[1])[at + i]
         for k in range(2, count):
-            inner((<const real*> v[k]) + at, a, b, m, TILE if at + TILE < n else 0, out + 2 * (k - 2))
+            q = (k - 2) % 4
+            for i in range(4):
+                next[i] = (<const real*> v[min(k - q + i, count - 1)]) + at + TILE + q * (TILE // 4)
+            row = (<const real*> v[k]) + at
+            lanes_of_row(row, a, b, m // LANES, next, lanes)
+            for i in range(whole, m):
+                lanes[i - whole] += (<double> row[i]) * a[i]
+                lanes[LANES + i - whole] += (<double> row[i]) * b[i]
+            out[2 * (k - 2)] += fold(lanes)
+            out[2 * (k - 2) + 1] += fold(lanes + LANES)
 
 
 cdef inline void add_one(real* acc, const real* a, real x, Py_ssize_t n) noexcept nogil:

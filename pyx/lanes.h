@@ -46,16 +46,17 @@ static OPTIMLITE_NOINLINE void lanes_of_three(const real *x, const real *a, cons
     EACH_LANE lanes[32 + j] = xb[j];
 }
 
-/* lanes of x.a, x.b; a and b are widened beforehand, and x is fetched `ahead` of its use */
+/* lanes of x.a, x.b; a and b are widened beforehand.  Meanwhile a quarter of `rows` lines is fetched from each of `next`:
+   reads from several pages at a time are faster than those from one. */
 static OPTIMLITE_NOINLINE void lanes_of_row(const real *x, const double *a, const double *b, Py_ssize_t rows,
-                                            Py_ssize_t ahead, double *lanes) {
+                                            const real **next, double *lanes) {
     double wide[16], xa[16], xb[16];
     Py_ssize_t i;
     int j;
     EACH_LANE xa[j] = 0.0;
     EACH_LANE xb[j] = 0.0;
     for (i = 0; i < rows; i++, x += 16, a += 16, b += 16) {
-        real_prefetch(x + ahead);
+        real_prefetch(next[i & 3] + (i >> 2) * 16);
         EACH_LANE wide[j] = (double) x[j];
         EACH_LANE xa[j] = xa[j] + wide[j] * a[j];
         EACH_LANE xb[j] = xb[j] + wide[j] * b[j];
