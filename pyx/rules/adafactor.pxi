@@ -39,7 +39,8 @@ cdef inline void along_row(const Adafactor* h, const Common* common, Py_ssize_t 
 
 
 cdef void run_adafactor(const Work* w, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    # the states: a factor for each row, one for each column, and how many rows and columns each matrix has
+    # The states: a factor for each row, one for each column, and how many rows and columns each matrix has.  Gradients
+    # that are to be zero are zeroed after the step, since it reads them more than once.
     cdef real hyper[HYPER]
     cdef const Row* row
     cdef Py_ssize_t k, at, end, i, j, n, m, stop
@@ -56,9 +57,6 @@ cdef void run_adafactor(const Work* w, Py_ssize_t first, Py_ssize_t last) noexce
                       (<real*> row.param) + at, (<const real*> row.grad) + at, (<const real*> row.state[0])[i],
                       (<const real*> row.state[1]) + i // n * m + j)
             at, i, j = stop, i + 1, 0
-        if w.zero_grad:
-            at = w.spans[k].begin
-            memset((<real*> row.grad) + at, 0, (end - at) * sizeof(real))
 
 
 cdef void run_adafactor_of_vector(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
