@@ -20,7 +20,8 @@ from .._core import crc_fold, crc_folds
 from .._threads import get_num_threads
 from .header import Tensor
 
-PIECE = 1 << 20                      # bytes
+PIECE = 1 << 20                      # bytes that are written at a time: two threads find them in the cache they share
+READ = 4                             # pieces that are read at a time: of smaller ones, threads wait for the interpreter
 BUFFERS = 512                        # in one call of the system, which takes up to 1024
 THREADED = 8 << 20                   # bytes from which on threads pay
 PAGE = 4096                          # bytes
@@ -36,30 +37,33 @@ class Piece(NamedTuple):
     nbytes: int
 
 
-def pieces(array: np.ndarray, itemsize: int) -> Iterator[np.ndarray]:
-    """Parts of an array of any strides, of at most PIECE bytes, which follow each other in C order."""
+def pieces(array: np.ndarray, itemsize: int, most: int) -> Iterator[np.ndarray]:
+    """Parts of an array of any strides, of at most `most` bytes, which follow each other in C order."""
     nbytes = array.size * itemsize
-    if nbytes <= PIECE:
+    if nbytes <= most:
         yield array
         return
     axis = next(axis for axis, length in enumerate(array.shape) if length > 1)
-    step = max(1, PIECE // (nbytes // array.shape[axis]))
+    step = max(1, most // (nbytes // array.shape[axis]))
     for start in range(0, array.shape[axis], step):
-        yield from pieces(array[(slice(None),) * axis + (slice(start, start + step),)], itemsize)
+        yield from pieces(array[(slice(None),) * axis + (slice(start, start + step),)], itemsize, most)
 
 
-def cut(jobs: Iterable[tuple[Tensor, np.ndarray | None]]) -> Iterator[list[Piece]]:
-    """Batches of pieces that follow each other in the file; a tensor without an array is read only to be summed."""
+def cut(jobs: Iterable[tuple[Tensor, np.ndarray | None]], most: int) -> Iterator[list[Piece]]:
+    """Batches of at most `most` bytes, in pieces that follow each other in the file.
+
+    A tensor without an array is read only to be summed.
+    """
     batch: list[Piece] = []
     total = 0
     for key, (tensor, array) in enumerate(jobs):
         offset, itemsize = tensor.begin, tensor.dtype.itemsize if array is not None else 1
-        parts: Iterable[Any] = (pieces(array, itemsize) if array is not None else
-                                (min(PIECE, tensor.end - start) for start in range(offset, tensor.end, PIECE)))
+        parts: Iterable[Any] = (pieces(array, itemsize, most) if array is not None else
+                                (min(most, tensor.end - start) for start in range(offset, tensor.end, most)))
         for part in parts:
             nbytes = part.size * itemsize if array is not None else part
             apart = batch and batch[-1].offset + batch[-1].nbytes != offset
-            if apart or len(batch) == BUFFERS or total + nbytes > PIECE:
+            if apart or len(batch) == BUFFERS or total + nbytes > most:
                 if batch:
                     yield batch
                 batch, total = [], 0
@@ -77,7 +81,7 @@ def each(batches: Iterator[Batch], work: Callable[[Batch, np.ndarray], None], nb
     faults: list[BaseException] = []
 
     def loop() -> None:
-        scratch = np.empty(min(nbytes, PIECE) + PAGE, np.uint8)
+        scratch = np.empty(min(nbytes, READ * PIECE) + PAGE, np.uint8)
         try:
             while not faults:
                 with lock:
@@ -109,7 +113,7 @@ def write(fd: int, jobs: list[tuple[Tensor, np.ndarray]], report: Callable[[int]
 
     def sum_up() -> None:
         try:
-            for batch in cut(jobs):
+            for batch in cut(jobs, PIECE):
                 if faults:
                     return
                 for piece in batch:
@@ -122,7 +126,7 @@ def write(fd: int, jobs: list[tuple[Tensor, np.ndarray]], report: Callable[[int]
     if apart:
         helper.start()
     try:
-        for batch in cut(jobs):
+        for batch in cut(jobs, PIECE):
             buffers = [as_bytes(piece.array) for piece in batch]
             if not apart:
                 for piece, buffer in zip(batch, buffers, strict=True):
@@ -163,7 +167,7 @@ def read(fd: int, jobs: list[tuple[Tensor, np.ndarray | None]], verify: bool) ->
             if isinstance(piece.array, np.ndarray) and not direct:
                 put(piece.array, buffer)
 
-    each(cut(jobs), work, sum(tensor.end - tensor.begin for tensor, _ in jobs))
+    each(cut(jobs, READ * PIECE), work, sum(tensor.end - tensor.begin for tensor, _ in jobs))
     if verify:
         for (tensor, _), crc in zip(jobs, sums.results(), strict=True):
             if tensor.crc is not None and tensor.crc != crc:
