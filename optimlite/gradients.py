@@ -78,7 +78,9 @@ def clip_grad_value_(parameters: Parameter | Iterable[Parameter], clip_value: fl
     listed = listed_parameters(parameters)
     most = bound("clip_value", clip_value)
     for gradient in in_place("limit", writable_gradients(listed, "clipped"), most):
-        np.clip(gradient, gradient.dtype.type(-most), gradient.dtype.type(most), out=gradient)
+        limit = gradient.dtype.type(most)
+        np.copyto(gradient, limit, where=gradient > limit)       # not np.clip, whose zeros' signs depend on the strides
+        np.copyto(gradient, -limit, where=gradient < -limit)
 
 
 @checked
