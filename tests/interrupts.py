@@ -48,6 +48,7 @@ def interrupted(act: Callable[[], Any], moment: int) -> bool:
 
     before, collects = sys.gettrace(), gc.isenabled()
     gc.disable()                         # what others hang into collections (hypothesis does) swallows an interrupt
+    sys._getframe().f_trace_opcodes = True       # CPython 3.12 looks for it when tracing begins
     sys.settrace(trace)
     try:
         act()

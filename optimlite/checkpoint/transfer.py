@@ -93,14 +93,22 @@ def each(batches: Iterator[Batch], work: Callable[[Batch, np.ndarray], None], nb
             faults.append(fault)
 
     count = min(get_num_threads(), MAX_THREADS) if nbytes >= THREADED else 1
-    helpers = [threading.Thread(target=loop, name="optimlite checkpoint") for _ in range(count - 1)]
-    for helper in helpers:
-        helper.start()
+    helpers = [helper for helper in (beside(loop) for _ in range(count - 1)) if helper]
     loop()
     for helper in helpers:
         helper.join()
     if faults:
         raise faults[0]
+
+
+def beside(task: Callable[[], None]) -> threading.Thread | None:
+    """A thread that runs it; None where there are no more to be had, as at the end of a program since CPython 3.12."""
+    thread = threading.Thread(target=task, name="optimlite checkpoint")
+    try:
+        thread.start()
+    except RuntimeError:
+        return None
+    return thread
 
 
 def write(fd: int, jobs: list[tuple[Tensor, np.ndarray]], report: Callable[[int], None]) -> list[int]:
@@ -122,13 +130,11 @@ def write(fd: int, jobs: list[tuple[Tensor, np.ndarray]], report: Callable[[int]
             faults.append(fault)
 
     apart = sum(tensor.end - tensor.begin for tensor, _ in jobs) >= THREADED and get_num_threads() > 1
-    helper = threading.Thread(target=sum_up, name="optimlite checkpoint")
-    if apart:
-        helper.start()
+    helper = beside(sum_up) if apart else None
     try:
         for batch in cut(jobs, PIECE):
             buffers = [as_bytes(piece.array) for piece in batch]
-            if not apart:
+            if not helper:
                 for piece, buffer in zip(batch, buffers, strict=True):
                     sums.add(piece, buffer)
             full(os.pwritev, fd, buffers, batch[0].offset)
@@ -137,7 +143,7 @@ def write(fd: int, jobs: list[tuple[Tensor, np.ndarray]], report: Callable[[int]
                 break
     except BaseException as fault:
         faults.append(fault)             # which ends the helper
-    if apart:
+    if helper:
         helper.join()
     if faults:
         raise faults[0]
