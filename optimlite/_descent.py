@@ -51,6 +51,7 @@ class Descent(Optimizer):
     def _prepare_to_step(self) -> None:
         super()._prepare_to_step()
         self._work: Any = None
+        # Not a `Stepping`, which would keep every gradient of the run until its end.
         self._updating = False
 
     def __getstate__(self) -> dict[str, Any]:
