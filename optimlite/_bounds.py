@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._check import shown
 from ._vectors import Space, Vector
 from .parameter import Parameter
 
@@ -55,7 +56,7 @@ class Bounds:
 
 def limit(pair: Any, side: int, otherwise: float, parameter: Parameter, name: str) -> np.ndarray:
     if pair is not None and (not isinstance(pair, (tuple, list)) or len(pair) != 2):
-        raise TypeError(f"`bounds` of '{name}' must be a pair (low, high), got {pair!r}")
+        raise TypeError(f"`bounds` of '{name}' must be a pair (low, high), got {shown(pair)}")
     value = None if pair is None else pair[side]
     array = np.empty_like(parameter.data, subok=False)       # laid out as the parameter
     try:

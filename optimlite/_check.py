@@ -19,14 +19,23 @@ ALIASES = {"learning_rate": "lr", "learningrate": "lr", "alpha": "lr", "eta": "l
 EXECUTION = ("foreach", "fused", "capturable", "differentiable")     # torch's; here kernels are always fused
 
 
+def shown(value: Any) -> str:
+    """What a message says of a value: its `repr` where it has one, no longer than a line or two."""
+    try:
+        text = repr(value)
+    except Exception:                            # of somebody's class, or of a record array with broken bytes
+        return f"an object of type {type(value).__name__}"
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
 def number(name: str, value: Any) -> float | int:
     """A finite Python number: NumPy scalars and arrays of one element are converted, so that nobody can alter them."""
-    if isinstance(value, (np.generic, np.ndarray)):
+    if isinstance(value, (np.generic, np.ndarray)) and value.dtype.kind in "biuf":
         if value.size != 1:
             raise TypeError(f"`{name}` must be a single number, got an array of shape {value.shape}")
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"`{name}` must be a number, got {value!r}")
+        raise TypeError(f"`{name}` must be a number, got {shown(value)}")
     try:
         finite = math.isfinite(value)
     except OverflowError:                        # an int beyond float64
@@ -68,11 +77,20 @@ def optional_count(name: str, value: Any) -> int | None:
     return None if value is None else count(name, value)
 
 
+def exactly(count: int, rule: str, name: str, value: Any) -> list[Any]:
+    """The items of something like a list; `rule` says how many there must be, and of what."""
+    try:
+        items = [] if isinstance(value, (str, bytes, Mapping)) else list(value)
+    except TypeError:
+        items = []
+    if len(items) != count:
+        raise TypeError(f"`{name}` must be {rule}, got {shown(value)}")
+    return items
+
+
 def pair(each: Check) -> Check:
     def check(name: str, value: Any) -> tuple[Any, ...]:
-        items = list(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping)) else []
-        if len(items) != 2:
-            raise TypeError(f"`{name}` must be a pair of numbers, got {value!r}")
+        items = exactly(2, "a pair of numbers", name, value)
         return tuple(each(f"{name}[{index}]", item) for index, item in enumerate(items))
 
     return check
@@ -80,7 +98,7 @@ def pair(each: Check) -> Check:
 
 def flag(name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"`{name}` must be True or False, got {value!r}")
+        raise TypeError(f"`{name}` must be True or False, got {shown(value)}")
     return bool(value)
 
 

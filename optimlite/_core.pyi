@@ -67,10 +67,13 @@ class Reading:
     itemsize: int
     def __init__(self, capsule: Any, itemsize: int) -> None: ...
 
-def read_tiles(
-    reading: Reading, g: np.ndarray, a: np.ndarray | None, b: np.ndarray | None, shape: tuple[int, int, int],
-    coefficients: tuple[float, ...], by_line: bool,
-) -> Any: ...
+def sums_by_line(
+    reading: Reading, g: np.ndarray, shape: tuple[int, ...], coefficients: tuple[float, ...],
+) -> tuple[np.ndarray, np.ndarray]: ...
+def sum_over_tiles(
+    reading: Reading, g: np.ndarray, a: np.ndarray, b: np.ndarray, shape: tuple[int, ...],
+    coefficients: tuple[float, ...],
+) -> float: ...
 
 class Map:
     itemsize: int

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import os
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -43,51 +44,40 @@ def choose(wanted: str | None) -> str:
 level = choose(os.environ.get("OPTIMLITE_CPU"))
 
 
+TABLES = {Rule: "RULES", Reduction: "REDUCTIONS", Map: "MAPS", Reading: "READINGS", Kernel: "ALGEBRA"}
+
+
 @cache
-def rules(dtype: np.dtype, level: str) -> dict[str, Rule]:
-    """The compiled rules for a float type; no module is imported for a level that the CPU lacks."""
+def compiled(kind: type, dtype: np.dtype, level: str) -> dict[str, Any]:
+    """All of one kind that was compiled for a float type; no module is imported for a level that the CPU lacks."""
     if not cpu_supports(level):
         raise ValueError(f"this CPU does not support the level '{level}'")
     module = importlib.import_module(f"{__package__}._kernels_{TYPES[dtype]}_{level}")
-    return {name: Rule(*entry) for name, entry in module.RULES.items()}
-
-
-@cache
-def reductions(dtype: np.dtype, level: str) -> dict[str, Reduction]:
-    """The compiled reductions for a float type."""
-    module = importlib.import_module(f"{__package__}._kernels_{TYPES[dtype]}_{level}")
-    return {name: Reduction(*entry) for name, entry in module.REDUCTIONS.items()}
-
-
-@cache
-def maps(dtype: np.dtype, level: str) -> dict[str, Map]:
-    """The compiled maps in place for a float type."""
-    module = importlib.import_module(f"{__package__}._kernels_{TYPES[dtype]}_{level}")
-    return {name: Map(*entry) for name, entry in module.MAPS.items()}
-
-
-@cache
-def reading(name: str, dtype: np.dtype, level: str) -> Reading:
-    """A compiled sum over tiles for a float type."""
-    module = importlib.import_module(f"{__package__}._kernels_{TYPES[dtype]}_{level}")
-    return Reading(*module.READINGS[name])
+    return {name: kind(*entry) for name, entry in getattr(module, TABLES[kind]).items()}
 
 
 def rule(name: str, dtype: np.dtype) -> Rule:
-    return rules(dtype, level)[name]
+    found: Rule = compiled(Rule, dtype, level)[name]
+    return found
 
 
 def reduction(name: str, dtype: np.dtype) -> Reduction:
-    return reductions(dtype, level)[name]
+    found: Reduction = compiled(Reduction, dtype, level)[name]
+    return found
 
 
 def map_of(name: str, dtype: np.dtype) -> Map:
-    return maps(dtype, level)[name]
+    found: Map = compiled(Map, dtype, level)[name]
+    return found
+
+
+def reading(name: str, dtype: np.dtype) -> Reading:
+    found: Reading = compiled(Reading, dtype, level)[name]
+    return found
 
 
 @cache
 def algebra(name: str, level: str) -> tuple[Kernel, Kernel]:
     """A kernel of vector algebra for float32 and float64."""
-    single, double = (importlib.import_module(f"{__package__}._kernels_{kind}_{level}").ALGEBRA[name]
-                      for kind in TYPES.values())
-    return Kernel(*single), Kernel(*double)
+    single, double = (compiled(Kernel, dtype, level)[name] for dtype in TYPES)
+    return single, double

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ._bounds import Bounds
+from ._check import shown
 from ._result import Result
 from ._run import Closure, Run
 from ._vectors import Seen, Vector
@@ -23,7 +24,7 @@ def search(name: str, value: Any) -> Any:
     if callable(value) or (isinstance(value, str) and value in SEARCHES):
         return value
     raise ValueError(f"`{name}` must be a line search function or one of "
-                     f"{', '.join(repr(key) for key in SEARCHES)}, got {value!r}")
+                     f"{', '.join(repr(key) for key in SEARCHES)}, got {shown(value)}")
 
 
 def optional_search(name: str, value: Any) -> Any:

@@ -60,7 +60,7 @@ def coefficient(max_norm: float, norm: float) -> float:
 
 @lru_cache(8)
 def square_sums(level: str) -> dict[int, Reduction]:
-    return {dtype.itemsize: _cpu.reductions(dtype, level)["sum_squares"] for dtype in FLOATS}
+    return {dtype.itemsize: _cpu.compiled(Reduction, dtype, level)["sum_squares"] for dtype in FLOATS}
 
 
 def bound_norm(pairs: list[tuple[Plan, Rule]]) -> float:

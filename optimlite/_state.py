@@ -133,6 +133,13 @@ class StateMap(Mapping[Any, State]):
             yield from (f"state `{key}` of '{self.name_of(parameter)}'" for key in state)
 
 
+def filled(parameter: Parameter, shape: tuple[int, ...], value: float) -> np.ndarray:
+    """An entry that begins: laid out as the parameter where it has its shape, else C-contiguous."""
+    if shape == parameter.shape:
+        return np.full_like(parameter.data, value, subok=False)
+    return np.full(shape, value, parameter.dtype)
+
+
 def check_distinct(labels: Iterable[str], arrays: Iterable[np.ndarray]) -> None:
     """Raises ValueError for contiguous arrays that overlap in memory."""
     ranges = sorted((array.ctypes.data, array.ctypes.data + array.nbytes, label)

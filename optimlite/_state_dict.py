@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ._check import EXECUTION
+from ._check import EXECUTION, shown
 from ._core import Memory
+from ._state import filled
 from .parameter import Parameter
 
 if TYPE_CHECKING:
@@ -47,8 +48,7 @@ def pending(optimizer: Optimizer, group: dict[str, Any], parameter: Parameter,
     shapes = optimizer.state_shapes(group, parameter)
     missing = [key for key in shapes if key not in entries]
     initial = optimizer.rule(group)[1] if missing else {}
-    return {key: np.full(shapes[key], initial.get(key, 0.0), parameter.dtype, order="F" if parameter.flags.fnc else "C")
-            for key in missing}
+    return {key: filled(parameter, shapes[key], initial.get(key, 0.0)) for key in missing}
 
 
 class Deferred:
@@ -113,8 +113,9 @@ def check_layout(state_dict: Any) -> None:
     if not isinstance(groups, (list, tuple)) or not all(isinstance(group, Mapping) for group in groups):
         raise TypeError(f"a state dict's 'param_groups' must be a list of dicts, got {type(groups).__name__}")
     for index, group in enumerate(groups):
-        if not isinstance(group.get("params"), (list, tuple)):
-            raise TypeError(f"group {index} of a state dict must have a list 'params', got {group.get('params')!r}")
+        params = group.get("params")
+        if not isinstance(params, (list, tuple)):
+            raise TypeError(f"group {index} of a state dict must have a list 'params', got {shown(params)}")
 
 
 def match(optimizer: Optimizer, saved: list[dict[str, Any]], problems: Mismatch,

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from math import inf, sqrt
 from typing import Any
 
 import numpy as np
 
 from . import _cpu
-from ._check import flag, interval, nonnegative
-from ._core import read_tiles
+from ._check import exactly, flag, interval, nonnegative
+from ._core import sum_over_tiles, sums_by_line
 from .matrix import MatrixOptimizer, Put, put_now, sum_squares
 from .optimizer import Group
 from .parameter import Parameter
 
 
 def epsilons(name: str, value: Any) -> tuple[float | None, float]:
-    items = list(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping)) else []
-    if len(items) != 2:
-        raise TypeError(f"`{name}` must be a pair of a number or None and a number, got {value!r}")
-    first, second = items
+    first, second = exactly(2, "a pair of a number or None and a number", name, value)
     return None if first is None else nonnegative(f"{name}[0]", first), nonnegative(f"{name}[1]", second)
 
 
@@ -38,7 +34,8 @@ class Adafactor(MatrixOptimizer):
     parameter's dtype.  `d` clips the root mean square of the update.
 
     State: `step`, `row_var` (r) of shape (..., n, 1) and `col_var` (c) of shape (..., 1, m), or `variance`.
-    A step writes nothing of a matrix's size but the parameter, and needs no memory of that size.
+    A step needs no memory of a matrix's size beside it, but for F-ordered parameters of more than two axes, which are
+    copied; the factors of many small matrices, such as 1x1 convolutions, are as large as these.
     Raises ValueError for `beta2_decay` above 0, `d` below 1, and for other hyper-parameters that are negative, NaN or
     infinite.
     """
@@ -83,12 +80,11 @@ class Adafactor(MatrixOptimizer):
         target, g = (np.array(p, order="C"), np.array(g, order="C")) if beside else (p, g)
         n, m = p.shape[-2:]
         shape = (p.size // (n * m), *((m, n) if flipped else (n, m)))
-        sums = read_tiles(_cpu.reading("square_sums", p.dtype, _cpu.level), g, None, None, shape,
-                          (h["grad_scale"], h["limit"]), True)
+        sums = sums_by_line(_cpu.reading("square_sums", p.dtype), g, shape, (h["grad_scale"], h["limit"]))
         by_row, by_column = sums[::-1] if flipped else sums
         r, c = moved(state["row_var"], by_row / m, weight), moved(state["col_var"], by_column / n, weight)
-        rows = (1 / np.sqrt(r / np.maximum(sum_of_rows(r) / n, eps1))).astype(p.dtype)
-        columns = (1 / np.sqrt(c, dtype=np.float64)).astype(p.dtype)
+        rows = (1 / np.sqrt(r / np.maximum(sum_of_rows(r) / n, eps1))).astype(p.dtype, order="C")
+        columns = (1 / np.sqrt(c, dtype=np.float64)).astype(p.dtype, order="C")
         lines, across = (columns, rows) if flipped else (rows, columns)
         size = step_size(update_squares("update_squares", g, lines, across, shape, h))
         step = Put("adafactor", target, g, {**h, "step_size": size}, (lines, across, np.array(shape[1:], np.int64)))
@@ -101,9 +97,7 @@ class Adafactor(MatrixOptimizer):
 def update_squares(name: str, g: np.ndarray, a: np.ndarray, b: np.ndarray, shape: tuple[int, int, int],
                    h: dict[str, float], *more: float) -> float:
     """The sum of the squares of an update that isn't clipped yet."""
-    found: float = read_tiles(_cpu.reading(name, g.dtype, _cpu.level), g, a, b, shape,
-                              (h["grad_scale"], h["limit"], h["cap"], *more), False)
-    return found
+    return sum_over_tiles(_cpu.reading(name, g.dtype), g, a, b, shape, (h["grad_scale"], h["limit"], h["cap"], *more))
 
 
 def moved(moment: np.ndarray, mean: np.ndarray, weight: float) -> np.ndarray:
@@ -114,9 +108,9 @@ def moved(moment: np.ndarray, mean: np.ndarray, weight: float) -> np.ndarray:
 
 def sum_of_rows(r: np.ndarray) -> np.ndarray:
     """In float64, from the first row on, with few calls of NumPy for many matrices of few rows too."""
-    total: np.ndarray = r[..., :1, :].astype(np.float64)
     if r.size <= r.shape[-2] ** 2:
         return np.add.accumulate(r, axis=-2, dtype=np.float64)[..., -1:, :]
+    total: np.ndarray = r[..., :1, :].astype(np.float64)
     for k in range(1, r.shape[-2]):
         total += r[..., k:k + 1, :]
     return total

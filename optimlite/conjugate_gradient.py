@@ -74,7 +74,7 @@ EXACT = {"strong_wolfe": partial(strong_wolfe, c2=0.1), "nocedal_wright": partia
 
 def beta_name(name: str, value: Any) -> str:
     if not isinstance(value, str) or value not in BETAS:
-        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, BETAS))}, got {value!r}")
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, BETAS))}, got {_check.shown(value)}")
     return value
 
 

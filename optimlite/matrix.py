@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from . import _cpu
 from ._core import Leaf, Memory, Plan, Rule, execute, reduce
 from ._driver import Driver, Made, Run
+from ._state import filled
 from .optimizer import Group, Optimizer
 from .parameter import Parameter, describe
 
@@ -76,16 +77,19 @@ class MatrixDriver(Driver):
             if array.shape != shape or array.dtype != parameter.dtype:
                 raise ValueError(f"state `{key}` {where} must be {parameter.dtype} of shape {shape}, "
                                  f"got {array.dtype} of shape {array.shape}")
-            flags, order = array.flags, "F" if parameter.flags.fnc else "C"
-            if not (flags.writeable and flags.aligned and (flags.fnc or flags.forc if order == "F" else flags.carray)):
-                raise ValueError(f"state `{key}` {where} must be writeable and laid out as the parameter; "
+            flags, like = array.flags, parameter.flags
+            layout, fits = "C-contiguous", flags.c_contiguous
+            if shape == parameter.shape:
+                layout = "laid out as the parameter"
+                fits = flags.c_contiguous == like.c_contiguous and flags.f_contiguous == like.f_contiguous
+            if not (flags.writeable and flags.aligned and fits):
+                raise ValueError(f"state `{key}` {where} must be writeable and {layout}; "
                                  f"assign into it: state['{key}'][...] = value")
 
     def begin(self, parameter: Parameter, made: list[Made]) -> dict[str, np.ndarray]:
         """The parameter's state, with what it lacks made now and noted in `made`."""
         state, shapes = self.optimizer.state[parameter], self.optimizer.state_shapes(self.group, parameter)
-        order: Literal["F", "C"] = "F" if parameter.flags.fnc else "C"
-        new = {key: np.zeros(shape, parameter.dtype, order) for key, shape in shapes.items() if key not in state}
+        new = {key: filled(parameter, shape, 0.0) for key, shape in shapes.items() if key not in state}
         new |= {key: np.array(initial) for key, initial in self.optimizer.scalars.items() if key not in state}
         if new:
             made += [(state, key) for key in new]

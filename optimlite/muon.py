@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from math import sqrt
 from typing import Any
 
 import numpy as np
 
 from . import _cpu
-from ._check import flag, nonnegative, number
+from ._check import exactly, flag, nonnegative, number, shown
 from ._core import apply
 from .matrix import MatrixOptimizer, Put, put_now, sum_squares
 from .optimizer import Group
@@ -19,16 +18,14 @@ ADJUSTMENTS = (None, "original", "match_rms_adamw")
 
 
 def coefficients_of_quintic(name: str, value: Any) -> tuple[float, ...]:
-    items = list(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping)) else []
-    if len(items) != 3:
-        raise TypeError(f"`{name}` must be three numbers, got {value!r}")
+    items = exactly(3, "three numbers", name, value)
     return tuple(number(f"{name}[{index}]", item) for index, item in enumerate(items))
 
 
 def iterations(name: str, value: Any) -> int:
     result = number(name, value)
     if not isinstance(result, int):
-        raise TypeError(f"`{name}` must be an integer, got {value!r}")
+        raise TypeError(f"`{name}` must be an integer, got {shown(value)}")
     if not 0 <= result < 100:
         raise ValueError(f"`{name}` must be >= 0 and < 100, got {result}")
     return result
@@ -37,7 +34,7 @@ def iterations(name: str, value: Any) -> int:
 def adjustment(name: str, value: Any) -> str | None:
     if value is None or (isinstance(value, str) and value in ADJUSTMENTS):
         return value
-    raise ValueError(f"`{name}` must be None, 'original' or 'match_rms_adamw', got {value!r}")
+    raise ValueError(f"`{name}` must be None, 'original' or 'match_rms_adamw', got {shown(value)}")
 
 
 class Muon(MatrixOptimizer):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ._state import State
+from ._state import State, filled
 from .matrix import MatrixOptimizer
 from .optimizer import Group, Optimizer
 from .parameter import Parameter
@@ -357,7 +357,7 @@ def update(optimizer: Optimizer, factor: float, limit: float) -> None:
             first = not any(key in state for key in (*shapes, *optimizer.scalars))
             for key, shape in shapes.items():
                 if key not in state:
-                    state[key] = np.full(shape, initial.get(key, 0.0), p.dtype, order="F" if p.flags.fnc else "C")
+                    state[key] = filled(p, shape, initial.get(key, 0.0))
             scalars = {key: state[key].item() if key in state else value
                        for key, value in optimizer.scalars.items()}
             with np.errstate(all="ignore"):

@@ -17,6 +17,7 @@ cdef struct Matrices:            # one behind the other, and what is summed over
     Py_ssize_t down              # tiles, one below the other and side by side
     Py_ssize_t across
     Py_ssize_t together          # tiles in a thread's part
+    Py_ssize_t parts
     double* rows                 # matrix x tile across x row
     double* columns              # matrix x tile down x column
     double* lanes                # part x lane
@@ -67,41 +68,65 @@ cdef void add_up(double* x, Py_ssize_t count, Py_ssize_t n) noexcept nogil:
             x[i] = x[i] + x[k * n + i]
 
 
-def read_tiles(Reading reading not None, cnp.ndarray g not None, cnp.ndarray a, cnp.ndarray b, tuple shape not None,
-               tuple coefficients not None, bint by_line) -> tuple | float:
-    """Sums over matrices that stand in memory one behind the other; `shape` is their number, rows and columns, all > 0.
-
-    Returns the sums of each row and of each column where `by_line`, else that of all.  `a` and `b` hold a value for
-    each row and for each column of each matrix, if the kernel reads them.  The caller has checked types and sizes.
-    """
-    cdef Py_ssize_t tiles, parts, k
-    cdef double[8] c
-    cdef double total = 0.0
-    cdef cnp.ndarray rows, columns, lanes
-    cdef Matrices x
-    for k, value in enumerate(coefficients):
-        c[k] = value
-    x.read, x.c, x.itemsize = reading.read, c, reading.itemsize
-    x.g = cnp.PyArray_BYTES(g)
-    x.a = cnp.PyArray_BYTES(g if a is None else a)
-    x.b = cnp.PyArray_BYTES(g if b is None else b)
+cdef int cut(Matrices* x, Reading reading, cnp.ndarray g, tuple shape) except -1:
+    # what is read, and its tiles; gives the number of parts
+    x.read, x.itemsize = reading.read, reading.itemsize
+    x.g = x.a = x.b = cnp.PyArray_BYTES(g)
     x.count, x.n, x.m = shape
     x.down, x.across = (x.n + TILE_ROWS - 1) // TILE_ROWS, (x.m + TILE_COLUMNS - 1) // TILE_COLUMNS
     x.together = max(1, BLOCK // (min(<Py_ssize_t> TILE_ROWS, x.n) * min(<Py_ssize_t> TILE_COLUMNS, x.m)))
-    tiles = x.count * x.down * x.across
-    parts = (tiles + x.together - 1) // x.together
-    rows, columns = (np.empty(shape) for shape in (
-        [(x.count, x.across, x.n), (x.count, x.down, x.m)] if by_line else [0, 0]))
-    lanes = np.empty((parts, LANES))
+    x.parts = (x.count * x.down * x.across + x.together - 1) // x.together
+    return 0
+
+
+cdef int read_parts(Matrices* x, tuple coefficients) except -1:
+    cdef double[4] c
+    cdef Py_ssize_t k
+    if len(coefficients) > 4:
+        raise ValueError("a kernel over tiles has at most 4 coefficients")
+    for k, value in enumerate(coefficients):
+        c[k] = value
+    x.c = c
+    if x.count * x.n * x.m < PAY * BLOCK:        # not worth giving up the GIL
+        for k in range(x.parts):
+            read_part(x, k)
+    else:
+        with nogil:
+            pool_run(read_part, x, x.parts, max_threads)
+    return 0
+
+
+def sums_by_line(Reading reading not None, cnp.ndarray g not None, tuple shape not None,
+                 tuple coefficients not None) -> tuple:
+    """Sums over each row and over each column of matrices that stand in memory one behind the other, as float64.
+
+    `shape` is the number of matrices, their rows and columns, all > 0.  The caller has checked types and sizes.
+    """
+    cdef Matrices x
+    cdef Py_ssize_t k
+    cut(&x, reading, g, shape)
+    cdef cnp.ndarray rows = np.empty((x.count, x.across, x.n)), columns = np.empty((x.count, x.down, x.m))
+    cdef cnp.ndarray lanes = np.empty((x.parts, LANES))
     x.rows, x.columns = <double*> cnp.PyArray_DATA(rows), <double*> cnp.PyArray_DATA(columns)
     x.lanes = <double*> cnp.PyArray_DATA(lanes)
-    with nogil:
-        pool_run(read_part, &x, parts, max_threads if x.count * x.n * x.m >= PAY * BLOCK else 1)
-        if by_line:
-            for k in range(x.count):
-                add_up(x.rows + k * x.across * x.n, x.across, x.n)
-                add_up(x.columns + k * x.down * x.m, x.down, x.m)
-        else:
-            for k in range(parts):
-                total = total + fold(x.lanes + k * LANES)
-    return (rows[:, 0], columns[:, 0]) if by_line else total
+    read_parts(&x, coefficients)
+    for k in range(x.count):
+        add_up(x.rows + k * x.across * x.n, x.across, x.n)
+        add_up(x.columns + k * x.down * x.m, x.down, x.m)
+    return rows[:, 0], columns[:, 0]
+
+
+def sum_over_tiles(Reading reading not None, cnp.ndarray g not None, cnp.ndarray a not None, cnp.ndarray b not None,
+                   tuple shape not None, tuple coefficients not None) -> float:
+    """The sum over all elements, as `sums_by_line`; `a` and `b` hold a value for each row and for each column."""
+    cdef Matrices x
+    cdef Py_ssize_t k
+    cdef double total = 0.0
+    cut(&x, reading, g, shape)
+    cdef cnp.ndarray lanes = np.empty((x.parts, LANES))
+    x.a, x.b, x.lanes = cnp.PyArray_BYTES(a), cnp.PyArray_BYTES(b), <double*> cnp.PyArray_DATA(lanes)
+    x.rows = x.columns = x.lanes                 # no kernel for this writes to them
+    read_parts(&x, coefficients)
+    for k in range(x.parts):
+        total = total + fold(x.lanes + k * LANES)
+    return total

@@ -1,4 +1,4 @@
-"""What the tests of behaviour share: a small model, gradients from a seeded stream, snapshots of all bytes, scripts."""
+"""What the tests of behaviour share: small models, schedules, gradients, snapshots of all bytes, messages, scripts."""
 
 from __future__ import annotations
 
@@ -7,15 +7,27 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+import pytest
 
 import optimlite as ol
 
 PATIENCE = float(os.environ.get("OPTIMLITE_TEST_PATIENCE", "1"))      # sanitizers are slow
 SHAPES = {"W": (3, 4), "b": (5,), "t": ()}
+THREADS = [1, 2, 5]
+# Every schedule that is a function of the count and no composition, with arguments.
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "StepLR": {"step_size": 3}, "MultiStepLR": {"milestones": [2]}, "ConstantLR": {}, "LinearLR": {},
+    "ExponentialLR": {"gamma": 0.5}, "PolynomialLR": {}, "CosineAnnealingLR": {"T_max": 4},
+    "CosineAnnealingWarmRestarts": {"T_0": 4}, "LambdaLR": {"lr_lambda": lambda t: 1 / (t + 1)},
+    "MultiplicativeLR": {"lr_lambda": lambda t: 0.5}, "SWALR": {"swa_lr": 0.01},
+    "WarmupCosineLR": {"warmup_steps": 2, "total_steps": 6, "start_factor": 0.5},
+    "WarmupStableDecayLR": {"warmup_steps": 2, "stable_steps": 2, "decay_steps": 3, "start_factor": 0.5},
+    "CyclicLR": {"base_lr": 0.1, "max_lr": 0.2, "cycle_momentum": False},
+    "OneCycleLR": {"max_lr": 0.1, "total_steps": 9, "cycle_momentum": False}}
 
 
 def model(dtype: Any = np.float32, order: Any = "C") -> dict[str, np.ndarray]:
@@ -26,6 +38,10 @@ def model(dtype: Any = np.float32, order: Any = "C") -> dict[str, np.ndarray]:
 
 def parameters(optimizer: ol.Optimizer) -> list[ol.Parameter]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def random(rng: np.random.Generator, size: Any, dtype: Any) -> np.ndarray:
+    return rng.standard_normal(size).astype(dtype)
 
 
 def gradient(step: int, index: int, like: Any) -> np.ndarray:
@@ -58,6 +74,37 @@ def snapshot(optimizer: ol.Optimizer) -> Any:
     groups = [{key: repr(value) for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     return (values(optimizer), [(id(p), id(p.grad), content(p.grad)) for p in parameters(optimizer)], groups,
             dict(optimizer.defaults), optimizer.steps_taken)
+
+
+def sgd(*rates: float, **options: Any) -> ol.SGD:
+    """A group for every rate; schedulers take it to have stepped."""
+    optimizer = ol.SGD([{"params": [ol.Parameter(np.ones(2))], "lr": lr} for lr in rates or (0.1,)], **options)
+    optimizer.steps_taken = 1
+    return optimizer
+
+
+def rates(optimizer: ol.Optimizer, key: str = "lr") -> list[float]:
+    return [group[key] for group in optimizer.param_groups]
+
+
+def stepped(scheduler: ol.lr_scheduler.LRScheduler, steps: int = 1) -> ol.lr_scheduler.LRScheduler:
+    for _ in range(steps):
+        scheduler.step()
+    return scheduler
+
+
+def whole_messages(rows: list[tuple[Any, type[Exception], str]]) -> pytest.MarkDecorator:
+    """A test for every row: what is refused, the error, and its whole message."""
+    return pytest.mark.parametrize(("act", "error", "message"), rows, ids=[message[:60] for _, _, message in rows])
+
+
+def refusal(act: Callable[[], Any], error: type[Exception], message: str) -> Exception:
+    """The error that this raises: its message is the given one and nothing else, and no cause hangs on it."""
+    with pytest.raises(error) as caught:
+        act()
+    assert caught.value.args == (message,), caught.value.args
+    assert caught.value.__cause__ is None
+    return caught.value
 
 
 def run_python(code: str, timeout: float = 60, **environment: str) -> subprocess.CompletedProcess[str]:

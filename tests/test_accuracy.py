@@ -15,6 +15,7 @@ from strategies import HYPER, hyper_names, options, seeds, values
 
 import optimlite as ol
 from optimlite import _cpu, reference
+from optimlite._core import Rule
 
 CHOOSING = ("momentum", "nesterov", "centered", "amsgrad")           # the hyper-parameters that choose a kernel
 # Each kernel: an optimizer, and the choice.
@@ -104,4 +105,4 @@ def test_an_average_is_within_its_roundings_of_the_exact_one(seed: int, scales: 
 
 
 def test_every_kernel_is_here() -> None:
-    assert {*KERNELS, "mean"} == set(_cpu.rules(np.dtype(np.float32), _cpu.level)) - OTHERS
+    assert {*KERNELS, "mean"} == set(_cpu.compiled(Rule, np.dtype(np.float32), _cpu.level)) - OTHERS

@@ -14,6 +14,7 @@ from helpers import output_of, run_python
 
 import optimlite as ol
 from optimlite import _cpu
+from optimlite._core import Rule
 
 FLOATING_POINT = """
     import ctypes, ctypes.util, sys
@@ -190,7 +191,7 @@ def test_a_level_that_the_cpu_lacks_is_refused_and_never_chosen(monkeypatch: pyt
         with pytest.raises(ValueError, match=f"must be one of baseline here, got '{level}', which is not supported"):
             _cpu.choose(level)
         with pytest.raises(ValueError, match=f"does not support the level '{level}'"):
-            _cpu.rules(float, level)
+            _cpu.compiled(Rule, float, level)
 
 
 def test_a_level_that_was_not_built_is_refused_and_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -341,3 +341,27 @@ def test_state_that_does_not_fit_is_refused(case: Case) -> None:
                 built.load_state_dict({**saved, "state": {0: without}})
     built.load_state_dict(saved)
     built.step()
+
+
+@pytest.mark.parametrize("order", "CF")
+@pytest.mark.parametrize("shape", [(6, 4), (5, 3, 2), (2, 3, 4, 5)])
+@pytest.mark.parametrize("case", [CASES[0], CASES[2]], **ids)
+def test_state_replaced_in_another_layout_is_refused(case: Case, shape: tuple[int, ...], order: Any) -> None:
+    """A kernel reads the parameter and its state side by side; factors of Adafactor's stand in C order."""
+    rng = np.random.default_rng(0)
+    p = np.array(rng.standard_normal(shape), order=order)
+    built, other = case.optimizer([p]), case.optimizer([p.copy(order="K")])
+    for _ in range(4):
+        g = rng.standard_normal(shape)
+        built.step(grads=[g])
+        other.step(grads=[g])
+        state = built.state["0"]
+        for key in [key for key in state if state[key].ndim]:
+            kept, before = state[key], values(built)
+            state[key] = kept.copy(order="C" if kept.flags.fnc else "F")
+            if state[key].flags.c_contiguous != kept.flags.c_contiguous:
+                with pytest.raises(ValueError, match=f"`{key}` of '0' .*must be writeable and .*; assign into it"):
+                    built.step(grads=[g])
+            state[key] = kept.copy(order="K")
+            assert values(built) == before
+    assert_same(built, other)

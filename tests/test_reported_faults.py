@@ -11,6 +11,7 @@ from test_kernels import assert_same, same_bits
 
 import optimlite as ol
 from optimlite import _cpu
+from optimlite._core import Rule
 
 RNG = np.random.default_rng(0)
 GRADS = [RNG.standard_normal(1000).astype(np.float32) for _ in range(8)]
@@ -117,7 +118,7 @@ def test_no_kernel_is_imported_that_the_cpu_lacks(monkeypatch: pytest.MonkeyPatc
         with pytest.raises(ValueError, match=f"got '{level}', which is not supported by this CPU"):
             _cpu.choose(level)
         with pytest.raises(ValueError, match=f"does not support the level '{level}'"):
-            _cpu.rules.__wrapped__(np.dtype(np.float32), level)
+            _cpu.compiled.__wrapped__(Rule, np.dtype(np.float32), level)
 
 
 @pytest.mark.parametrize("grad", [

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import content
+from helpers import content, refusal, whole_messages
 
 import optimlite as ol
 from optimlite import _check, _state_dict, _tree
@@ -169,12 +169,9 @@ MESSAGES: list[tuple[Any, type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("act", "error", "message"), MESSAGES, ids=[message[:60] for _, _, message in MESSAGES])
+@whole_messages(MESSAGES)
 def test_the_whole_message(act: Any, error: type[Exception], message: str) -> None:
-    with pytest.raises(error) as caught:
-        act()
-    assert caught.value.args == (message,)
-    assert caught.value.__cause__ is None
+    refusal(act, error, message)
 
 
 # Checks --------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
-from .._check import Check, number
+from .._check import Check, number, shown
 from ..optimizer import Optimizer
 
 T = TypeVar("T")
@@ -27,9 +27,9 @@ def count(least: int) -> Check:
 
 def choice(*allowed: str) -> Check:
     def check(name: str, value: Any) -> str:
-        if value not in allowed:
-            raise ValueError(f"`{name}` must be one of {', '.join(map(repr, allowed))}, got {value!r}")
-        return str(value)
+        if not (isinstance(value, str) and value in allowed):
+            raise ValueError(f"`{name}` must be one of {', '.join(map(repr, allowed))}, got {shown(value)}")
+        return value
 
     return check
 

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .._check import number
+from .._check import number, shown
 from ..optimizer import Optimizer
 from ._arguments import Hyperparameter, an_optimizer, count
 
@@ -224,7 +224,7 @@ class LRScheduler:
                 raise ValueError(f"`state_dict` must come from {this}.state_dict(); it has an unknown {name!r}")
         for name in ("type", "key"):
             if state[name] != mine[name]:
-                raise ValueError(f"`state_dict` must have the {name} {mine[name]!r}, got {state[name]!r}")
+                raise ValueError(f"`state_dict` must have the {name} {mine[name]!r}, got {shown(state[name])}")
         count(0)("last_epoch", state["last_epoch"])
         if not isinstance(state["values"], Mapping):
             raise TypeError(f"`state_dict` must have a dict of values, got {type(state['values']).__name__}")

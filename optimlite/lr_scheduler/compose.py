@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .._check import shown
 from ..optimizer import Optimizer
 from ._arguments import Hyperparameter, count
 from .base import LRScheduler, Walk
@@ -47,7 +48,7 @@ class _Composition(LRScheduler):
     def _check_extra(self, state: Mapping[str, Any]) -> None:
         given = state["schedulers"]
         if not isinstance(given, (list, tuple)) or not all(isinstance(each, Mapping) for each in given):
-            raise TypeError(f"`state_dict` must have a list of dicts in 'schedulers', got {given!r}")
+            raise TypeError(f"`state_dict` must have a list of dicts in 'schedulers', got {shown(given)}")
         mine, theirs = [type(each).__name__ for each in self._schedulers], [str(each.get("type")) for each in given]
         if mine != theirs:
             raise ValueError(f"`state_dict` must come from the schedulers {', '.join(mine)}, got {', '.join(theirs)}")

@@ -9,7 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from .._check import interval, nonnegative
+from .._check import interval, nonnegative, shown
 from ..optimizer import Optimizer
 from ._arguments import PerGroup, count, function
 from .base import LRScheduler, Walk
@@ -28,9 +28,10 @@ def check_callable_state(name: str, fn: Any, state: Any) -> None:
     if state is None:
         return
     if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
-        raise TypeError(f"`state_dict` must have None or the attributes of an object in {name!r}, got {state!r}")
+        raise TypeError(f"`state_dict` must have None or the attributes of an object in {name!r}, got {shown(state)}")
     if not hasattr(fn, "__dict__"):
-        raise ValueError(f"`state_dict` must have None in {name!r} for a function without attributes, got {state!r}")
+        raise ValueError(f"`state_dict` must have None in {name!r} for a function without attributes, "
+                         f"got {shown(state)}")
     copy.deepcopy(dict(state))
 
 

@@ -23,10 +23,18 @@ cdef inline real later(real v, real weight, real g) noexcept nogil:
     return v + weight * (g * g - v)
 
 
+cdef inline real update(real g, real row, real column, real cap) noexcept nogil:
+    return g * least(row * column, cap)
+
+
+cdef inline real update_of_vector(real g, real v, real cap) noexcept nogil:
+    return g * least(<real> 1 / sqrt(v), cap)
+
+
 cdef inline void adafactor_of_vector(const void* hyper, real* p, real g, real* s) noexcept nogil:
     cdef const AdafactorOfVector* h = <const AdafactorOfVector*> hyper
     s[0] = later(s[0], h.weight, g)
-    p[0] = h.keep * p[0] - h.step_size * (g * least(<real> 1 / sqrt(s[0]), h.cap))
+    p[0] = h.keep * p[0] - h.step_size * update_of_vector(g, s[0], h.cap)
 
 
 cdef inline void along_row(const Adafactor* h, const Common* common, Py_ssize_t n, real_array p, const_real_array g,
@@ -35,7 +43,7 @@ cdef inline void along_row(const Adafactor* h, const Common* common, Py_ssize_t 
     cdef real keep = h.keep, step_size = h.step_size, cap = h.cap
     cdef Py_ssize_t i
     for i in range(n):
-        p[i] = keep * p[i] - step_size * (finish(g[i], grad_scale, limit) * least(row * columns[i], cap))
+        p[i] = keep * p[i] - step_size * update(finish(g[i], grad_scale, limit), row, columns[i], cap)
 
 
 cdef void run_adafactor(const Work* w, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
@@ -111,10 +119,10 @@ cdef void update_squares(const Tile* t, const double* c) noexcept nogil:
         row = (<const real*> t.a)[i]
         for k in range(t.m // LANES):
             for j in range(LANES):
-                u = finish(g[k * LANES + j], grad_scale, limit) * least(row * b[k * LANES + j], cap)
+                u = update(finish(g[k * LANES + j], grad_scale, limit), row, b[k * LANES + j], cap)
                 lane[j] = lane[j] + square(u, u)
         for k in range(whole, t.m):
-            u = finish(g[k], grad_scale, limit) * least(row * b[k], cap)
+            u = update(finish(g[k], grad_scale, limit), row, b[k], cap)
             lane[k - whole] = lane[k - whole] + square(u, u)
     for j in range(LANES):
         t.lanes[j] = lane[j]
@@ -133,11 +141,11 @@ cdef void update_squares_of_vector(const Tile* t, const double* c) noexcept nogi
     for k in range(t.m // LANES):
         for j in range(LANES):
             x = finish(g[k * LANES + j], grad_scale, limit)
-            u = x * least(<real> 1 / sqrt(later(v[k * LANES + j], weight, x)), cap)
+            u = update_of_vector(x, later(v[k * LANES + j], weight, x), cap)
             lane[j] = lane[j] + square(u, u)
     for k in range(whole, t.m):
         x = finish(g[k], grad_scale, limit)
-        u = x * least(<real> 1 / sqrt(later(v[k], weight, x)), cap)
+        u = update_of_vector(x, later(v[k], weight, x), cap)
         lane[k - whole] = lane[k - whole] + square(u, u)
     for j in range(LANES):
         t.lanes[j] = lane[j]

@@ -11,7 +11,7 @@ from collections import defaultdict
 import pytest
 
 CASES = 4
-WHOLE = ("_details", "_arguments", "_errors")        # tables in which every row is about another statement
+WHOLE = ("_details", "_arguments", "_errors", "_messages", "_values", "_state")  # each row about another statement
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

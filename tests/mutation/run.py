@@ -35,9 +35,8 @@ LISTED = Path(__file__).with_name("survivors.txt")
 BUDGET = 1.0                                         # seconds of tests for a mutant that survives
 TARGET = 85.0                                        # per cent killed
 SOURCES = ["lr_scheduler/*.py", "_state.py", "_state_dict.py", "_tree.py", "_check.py"]
-TESTS = ["test_lr_scheduler.py", "test_lr_scheduler_arguments.py", "test_lr_scheduler_faults.py",
-         "test_lr_scheduler_details.py", "test_state_dict.py", "test_state_details.py", "test_groups.py",
-         "test_errors.py"]
+TESTS = [*sorted(path.name for path in (ROOT / "tests").glob("test_lr_scheduler*.py")), "test_state_dict.py",
+         "test_state_details.py", "test_groups.py", "test_errors.py"]
 FRESH = ["test_errors.py", "test_lr_scheduler_arguments.py", "test_state_details.py"]
 
 
