@@ -42,7 +42,7 @@ class Descent(Optimizer):
     def __init__(self, params: Any, defaults: Mapping[str, Any], bounds: Any, callback: Callable[[Result], Any] | None,
                  ) -> None:
         if callback is not None and not callable(callback):
-            raise TypeError(f"`callback` must be callable, got {callback!r}")
+            raise TypeError(f"`callback` must be callable, got {shown(callback)}")
         super().__init__(params, defaults)
         self.bounds = None if bounds is None else Bounds(bounds, self)
         self.callback = callback
@@ -120,7 +120,8 @@ class Descent(Optimizer):
         """
         name = type(self).__name__
         if closure is None or not callable(closure):
-            raise TypeError(f"{name}.step needs a closure that computes the loss and its gradients, got {closure!r}")
+            raise TypeError(f"{name}.step needs a closure that computes the loss and its gradients, "
+                            f"got {shown(closure)}")
         if grads is not None:
             raise TypeError(f"{name}.step takes no `grads`, since it evaluates the model several times; "
                             f"return (loss, grads) from the closure")

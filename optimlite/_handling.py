@@ -136,5 +136,5 @@ def zero_gradients(parameters: Iterable[Parameter]) -> None:
     for parameter in parameters:
         if isinstance(parameter.grad, SparseGrad):
             parameter.grad = parameter.grad.empty()
-        elif parameter.grad is not None:
+        elif parameter.grad is not None and parameter.grad.size:     # an empty one may be read-only
             parameter.grad.fill(0)

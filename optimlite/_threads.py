@@ -5,6 +5,8 @@ from __future__ import annotations
 import operator
 import os
 
+from ._check import shown
+
 try:                                     # the first import of a compiled module
     from . import _core
 except ImportError as error:
@@ -36,7 +38,7 @@ def default_num_threads() -> int:
 def set_num_threads(threads: int) -> None:
     """Sets how many threads a step may use, the calling one included. Results don't depend on it."""
     if isinstance(threads, bool) or not hasattr(threads, "__index__") or threads < 1:
-        raise ValueError(f"`threads` must be an integer >= 1, got {threads!r}")
+        raise ValueError(f"`threads` must be an integer >= 1, got {shown(threads)}")
     _core.set_num_threads(min(operator.index(threads), 256))
 
 

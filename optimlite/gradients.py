@@ -127,7 +127,7 @@ def bound(name: str, value: Any) -> float:
 def order(norm_type: Any) -> float:
     p = float(norm_type)                 # "inf" too, as in torch
     if math.isnan(p):
-        raise ValueError(f"`norm_type` must be a number or inf, got {norm_type!r}")
+        raise ValueError(f"`norm_type` must be a number or inf, got {_check.shown(norm_type)}")
     return p
 
 

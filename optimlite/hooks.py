@@ -10,6 +10,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ._check import shown
+
 if TYPE_CHECKING:
     from .optimizer import Optimizer
 
@@ -25,7 +27,7 @@ class Handle:
 
     def __init__(self, hooks: Hooks, hook: Hook, prepend: bool = False) -> None:
         if not callable(hook):
-            raise TypeError(f"a hook must be callable, got {hook!r}")
+            raise TypeError(f"a hook must be callable, got {shown(hook)}")
         self._hooks = hooks
         later = list(hooks.items()) if prepend else []
         if prepend:
@@ -121,7 +123,7 @@ def _arguments(hooks: Hooks, optimizer: Optimizer, args: tuple[Any, ...], kwargs
         if result is None:
             continue
         if not (isinstance(result, tuple) and len(result) == 2):
-            raise TypeError(f"a hook before the step must return None or (args, kwargs), got {result!r}")
+            raise TypeError(f"a hook before the step must return None or (args, kwargs), got {shown(result)}")
         args, kwargs = result
     return args, kwargs
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ._check import resembles
+from ._check import resembles, shown
 from .conjugate_gradient import ConjugateGradient
 from .lbfgs import LBFGS
 
@@ -52,9 +52,9 @@ def minimize(fun: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), metho
     10 times as much unless given.  A run that doesn't converge isn't an error: see `success` and `message`.
     """
     if method not in METHODS:
-        raise ValueError(f"`method` must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
+        raise ValueError(f"`method` must be one of {', '.join(map(repr, METHODS))}, got {shown(method)}")
     if jac is not True and not callable(jac):
-        raise TypeError(f"`jac` must be True (fun returns loss and gradient) or a function, got {jac!r}; "
+        raise TypeError(f"`jac` must be True (fun returns loss and gradient) or a function, got {shown(jac)}; "
                         f"gradients aren't approximated here")
     make, defaults = METHODS[method]
     x = np.array(x0, dtype=np.float32 if getattr(x0, "dtype", None) == np.float32 else np.float64)
@@ -67,7 +67,7 @@ def minimize(fun: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), metho
     given.setdefault("max_eval", 10 * given["max_iter"])
     if bounds is not None:
         if method != "lbfgs":
-            raise ValueError(f"`bounds` need method='lbfgs', got method={method!r}")
+            raise ValueError(f"`bounds` need method='lbfgs', got method={shown(method)}")
         given["bounds"] = [elementwise(bounds, x)]
 
     def closure() -> tuple[Any, list[np.ndarray]]:

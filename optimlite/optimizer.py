@@ -102,7 +102,7 @@ class Optimizer(Hooked):
         if "param_names" in group:
             names = group["param_names"]
             if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-                raise TypeError(f"`param_names` must be a list of str, got {names!r}")
+                raise TypeError(f"`param_names` must be a list of str, got {_check.shown(names)}")
             names = group["param_names"] = list(names)
             if len(names) != len(parameters):
                 raise ValueError(f"`param_names` must have {len(parameters)} items, got {len(names)}")

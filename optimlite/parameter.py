@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import _cpu
+from ._check import shown
 from ._core import Leaf, apply
 from .sparse import SparseGrad
 
@@ -64,7 +65,7 @@ class Parameter(Leaf):
 
     def __init__(self, data: np.ndarray, name: str | None = None) -> None:
         if name is not None and not isinstance(name, str):
-            raise TypeError(f"`name` must be a str, got {name!r}")
+            raise TypeError(f"`name` must be a str, got {shown(name)}")
         super().__init__(check_array(data, name))
         self._name = name
         self._buffer: np.ndarray | None = None           # the memory of accumulated gradients, kept between steps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -69,9 +70,17 @@ def values(optimizer: ol.Optimizer) -> list[Any]:
             for p in parameters(optimizer)]
 
 
+def text(value: Any) -> str:
+    """Its `repr`, which fails for some record arrays."""
+    try:
+        return repr(value)
+    except SystemError:
+        return str(pickle.dumps(value))
+
+
 def snapshot(optimizer: ol.Optimizer) -> Any:
     """Everything that a refusal must leave as it was."""
-    groups = [{key: repr(value) for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    groups = [{key: text(value) for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     return (values(optimizer), [(id(p), id(p.grad), content(p.grad)) for p in parameters(optimizer)], groups,
             dict(optimizer.defaults), optimizer.steps_taken)
 

@@ -252,6 +252,19 @@ def test_what_cannot_be_changed_in_place_is_refused_before_anything_changes(reas
     assert (b.grad == 1).all()
 
 
+def test_an_empty_gradient_may_be_read_only() -> None:
+    """Found by fuzzing: the step was made, and then raised since nothing could be set to zero."""
+    a, b = ol.Parameter(np.ones((3, 0)), "a"), ol.Parameter(np.ones(2), "b")
+    optimizer = ol.Adam([a, b])
+    for call in (lambda: optimizer.step(zero_grad=True), lambda: optimizer.zero_grad(set_to_none=False),
+                 lambda: optimizer.step(zero_grad=True, max_grad_norm=1.0), lambda: ol.clip_grad_value_([a, b], 0.5),
+                 lambda: optimizer.step(zero_grad=True, skip_nonfinite=True), lambda: ol.clip_grad_norm_([a, b], 1.0)):
+        a.grad, b.grad = np.ones((3, 0)), np.ones(2)
+        a.grad.flags.writeable = False
+        call()
+    assert optimizer.steps_taken == 3
+
+
 def test_a_gradient_that_is_a_parameter_is_not_zeroed() -> None:
     x, y = ol.Parameter(np.ones(5), "x"), ol.Parameter(np.full(5, 2.0), "y")
     x.grad, y.grad = y.data, x.data                  # f = x·y

@@ -9,6 +9,8 @@ import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from .._check import shown
+
 if TYPE_CHECKING:
     from .background import Saving
     from .restoring import Restored
@@ -32,9 +34,9 @@ class Checkpoints:
     def __init__(self, folder: str | os.PathLike[str], keep: int = 3, best: str | None = None, *,
                  mode: str = "min") -> None:
         if isinstance(keep, bool) or not isinstance(keep, int) or keep < 1:
-            raise ValueError(f"`keep` must be an integer >= 1, got {keep!r}")
+            raise ValueError(f"`keep` must be an integer >= 1, got {shown(keep)}")
         if mode not in ("min", "max"):
-            raise ValueError(f"`mode` must be 'min' or 'max', got {mode!r}")
+            raise ValueError(f"`mode` must be 'min' or 'max', got {shown(mode)}")
         self.folder, self.keep, self.metric, self.mode = os.path.abspath(folder), keep, best, mode
         os.makedirs(self.folder, exist_ok=True)
         self._values: dict[str, float | None] = {}        # of the metric, by path: a header is read once
@@ -50,7 +52,7 @@ class Checkpoints:
                 number = float(value)                     # type: ignore[arg-type]
             except (TypeError, ValueError):
                 raise ValueError(f"`{self.metric}` must be given as a number: the best checkpoint is chosen by it, "
-                                 f"got {value!r}") from None
+                                 f"got {shown(value)}") from None
             parts[self.metric] = number
         paths = self.paths
         last = int(re.fullmatch(NAME, os.path.basename(paths[-1]))[1]) if paths else 0      # type: ignore[index]

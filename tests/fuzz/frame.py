@@ -37,12 +37,13 @@ def run(one: Callable[[bytes], None], *options: str) -> None:
     atheris.Fuzz()
 
 
-def done(call: Callable[[], object], watched: Callable[[], Any]) -> bool:
+def done(call: Callable[[], object], watched: Callable[[], Any],
+         refusals: tuple[type[Exception], ...] = REFUSALS) -> bool:
     """Whether a call did its work; RuntimeError if it was refused and what is watched isn't as it was before."""
     before = watched()
     try:
         call()
-    except REFUSALS as fault:
+    except refusals as fault:
         if watched() != before:
             raise RuntimeError("refused, but something was changed") from fault
         if not str(fault):
@@ -208,6 +209,6 @@ LAYOUTS: list[Callable[[np.ndarray], np.ndarray]] = [
     lambda a: np.ascontiguousarray(a[::-1])[::-1] if a.ndim else a,
     lambda a: np.ascontiguousarray(a.T).T,
     lambda a: np.broadcast_to(a[:1], a.shape) if a.ndim and len(a) else a,
-    lambda a: np.broadcast_to(a.ravel()[0], a.shape) if a.size else a,
+    lambda a: np.broadcast_to(a.ravel()[:1].reshape(()), a.shape) if a.size else a,    # no element: text may be broken
     lambda a: np.ma.MaskedArray(a, False),
     lambda a: a.view(np.recarray)]
