@@ -110,10 +110,11 @@ def crc_fold(data: np.ndarray) -> bytes: ...
 
 class Kernel:
     sums: int
+    rows: int
     per_row: int
     maxima: int
     itemsize: int
-    def __init__(self, capsule: Any, sums: int, per_row: int, maxima: int, itemsize: int) -> None: ...
+    def __init__(self, capsule: Any, sums: int, rows: int, per_row: int, maxima: int, itemsize: int) -> None: ...
 
 class Vector:
     arrays: list[np.ndarray]

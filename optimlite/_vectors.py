@@ -117,11 +117,16 @@ class Space:
         slope, largest = self.run("combine", [out, gradient, *rows], np.array([[c, *coefficients]]), backwards=True)
         return slope, largest
 
-    def pair(self, s: Vector, y: Vector, step: float, direction: Vector, new: Vector, old: Vector,
-             resting: bool = False) -> tuple[float, float, float]:
-        """s = step * direction and y = new - old (0 where s is 0, if `resting`); returns s.y, y.y, s.s."""
-        yy, sy, ss = self.run("pair", [s, y, direction, new, old], np.array([[step, float(resting)]]))
-        return sy, yy, ss
+    def renew(self, s: Vector, y: Vector, step: float, direction: Vector, new: Vector, old: Vector, gradient: Vector,
+              rows: Sequence[Vector], resting: bool = False) -> tuple[float, float, float, list[float], list[float]]:
+        """s = step * direction and y = new - old (0 where s is 0, if `resting`), and their part in a history.
+
+        Returns s.y, y.y, s.s, and the products of `gradient`, and of y, with every row, s and y among them, all in one
+        pass.  `s` may be the direction itself, if the step is 1.
+        """
+        yy, sy, ss, *products = self.run("renew", [s, y, direction, new, old, gradient, *rows],
+                                         np.array([[step, float(resting)]]))
+        return sy, yy, ss, products[::2], products[1::2]
 
     def reduce(self, name: str, a: Vector, b: Vector) -> float:
         """a.b ("dot") or sum |a| ("sum_abs")."""

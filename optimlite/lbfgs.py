@@ -46,19 +46,12 @@ class History:
         self.pairs.append((self.space.empty(), self.space.empty()))
         return n - 1
 
-    def rows(self, order: list[int]) -> list[Vector]:
-        return [self.pairs[slot][side] for side in (0, 1) for slot in order]
+    def rows(self) -> list[Vector]:
+        return rows([self.pairs[slot] for slot in self.order])
 
-    def products(self, vector: Vector, order: list[int], newest: bool) -> tuple[list[float], list[float]]:
-        """s.vector and y.vector for the pairs in `order`; enters the products of the newest y on the way, if asked."""
-        if not order:
-            return [], []
-        y = self.pairs[order[-1]][1] if newest else vector
-        mine, others = self.space.gram(vector, y, self.rows(order))
-        if newest:
-            self.enter(order, order[-1], others)
-        n = len(order)
-        return mine[:n], mine[n:]
+    def products(self, vector: Vector) -> list[float]:
+        """The products of a vector with every s, and with every y."""
+        return self.space.gram(vector, vector, self.rows())[0] if self.order else []
 
     def enter(self, order: list[int], slot: int, products: list[float]) -> None:
         n = len(order)
@@ -66,14 +59,19 @@ class History:
             self.sy[other, slot] = products[k]
             self.yy[other, slot] = self.yy[slot, other] = products[n + k]
 
-    def direction(self, out: Vector, g: Vector, sg: list[float], yg: list[float]) -> tuple[float, float]:
-        """out = -H g, given s.g and y.g of the pairs; returns g.out and max |out|."""
+    def direction(self, out: Vector, g: Vector, products: list[float]) -> tuple[float, float]:
+        """out = -H g, given the products of g; returns g.out and max |out|."""
         if not self.order:
             return self.space.combine(out, g, -1.0)
         last = self.order[-1]
         gamma = float(self.sy[last, last] / self.yy[last, last])
-        a, b = two_loops(self.sy, self.yy, sg, yg, self.order, gamma)
-        return self.space.combine(out, g, -gamma, self.rows(self.order), a + b)
+        n = len(self.order)
+        a, b = two_loops(self.sy, self.yy, products[:n], products[n:], self.order, gamma)
+        return self.space.combine(out, g, -gamma, self.rows(), a + b)
+
+
+def rows(pairs: list[tuple[Vector, Vector]]) -> list[Vector]:
+    return [pair[side] for side in (0, 1) for pair in pairs]
 
 
 class LBFGSWorkspace(Workspace):
@@ -126,26 +124,33 @@ class LBFGS(Descent):
         return run.group["line_search_fn"] in (None, "strong_wolfe") and run.box is None
 
     def direction(self, run: Run) -> tuple[float, float]:
-        work, size = run.work, run.group["history_size"]
-        history, newest = work.history, False
-        order = history.order
-        if work.pending:
-            slot = history.spare(size)
-            s, y = history.pairs[slot]
-            step = float(work.scalars["t"])
-            sy, yy, ss = run.space.pair(s, y, step, work.d, work.g, work.previous, run.box is not None)
-            # torch's threshold is absolute; ours asks for an angle that the type can resolve
-            newest = sy > 1e-10 if self.torchs(run) else sy > run.space.eps * np.sqrt(ss * yy) > 0.0
-            if newest:
-                order = [*history.order, slot][-size:]
-        products = history.products(run.descent, order, newest)
-        # Nothing is called in between: an interrupt finds a pair with its products or none, and then it is made again.
-        history.order, work.pending = order, False
-        history.taken += 1 if newest else 0
-        slope, largest = history.direction(work.d, run.descent, *products)
+        work, history = run.work, run.work.history
+        products = self.renew(run) if work.pending else None
+        slope, largest = history.direction(work.d, run.descent, products or history.products(run.descent))
         if run.box:
             slope, largest = run.space.turn_inward(work.d, work.g, run.box)
         return slope, largest
+
+    def renew(self, run: Run) -> list[float] | None:
+        """Takes the newest pair into the history; returns the gradient's products, or None if the pair is no good."""
+        work, history, size = run.work, run.work.history, run.group["history_size"]
+        slot, step = history.spare(size), float(work.scalars["t"])
+        order = [*history.order, slot][-size:]
+        (s, y), d = history.pairs[slot], work.d
+        if step == 1.0:                          # d becomes s, and the spare vector the next d
+            s, d = d, s
+        pairs = [*(history.pairs[other] for other in order[:-1]), (s, y)]
+        sy, yy, ss, mine, others = run.space.renew(s, y, step, work.d, work.g, work.previous, run.descent, rows(pairs),
+                                                   run.box is not None)
+        # torch's threshold is absolute; ours asks for an angle that the type can resolve
+        if not (sy > 1e-10 if self.torchs(run) else sy > run.space.eps * np.sqrt(ss * yy) > 0.0):
+            work.pending = False
+            return None
+        history.enter(order, slot, others)
+        # Nothing is called in between: an interrupt finds a pair with its products or none, and then it is made again.
+        history.pairs[slot], history.order, work.d, work.pending = (s, y), order, d, False
+        history.taken += 1
+        return mine
 
     def restart(self, run: Run) -> bool:
         had = bool(run.work.history.order) and not self.torchs(run)
@@ -180,4 +185,4 @@ class LBFGS(Descent):
             history.taken = number + 1
         history.sy, history.yy = np.zeros((2, len(numbers), len(numbers)))
         for slot, (_, y) in enumerate(history.pairs):    # the same bits as when each pair was new
-            history.enter(history.order, slot, history.space.gram(y, y, history.rows(history.order))[1])
+            history.enter(history.order, slot, history.space.gram(y, y, history.rows())[1])

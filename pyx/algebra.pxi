@@ -6,7 +6,7 @@
 cdef enum:
     TILE = 1024                  # a multiple of LANES; part of the definition of a result's bits
 
-ALGEBRA = {}                     # name: (capsule, sums, sums per row, maxima, item size)
+ALGEBRA = {}                     # name: (capsule, sums, vectors before the rows, sums per row, maxima, item size)
 
 
 cdef inline double worse(double a, double b) noexcept nogil:
@@ -215,30 +215,9 @@ cdef void turn_inward(void** v, Py_ssize_t count, const double* c, Py_ssize_t n,
         out[1] = worse(out[1], max_abs(d, d, m))
 
 
-cdef void pair(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
-    # s = c0 * d, y = g - h;  y.y, s.y, s.s.  With c1, y = 0 where s = 0: a variable that rests at its bound.
-    cdef real* s
-    cdef real* y
-    cdef const real* d
-    cdef const real* g
-    cdef const real* h
-    cdef real t = <real> c[0]
-    cdef bint rest = c[1] != 0.0
-    cdef Py_ssize_t tile, at, i, m
-    for tile in range((n + TILE - 1) // TILE):
-        at = tile * TILE
-        m = min(<Py_ssize_t> TILE, n - at)
-        s, y, d = (<real*> v[0]) + at, (<real*> v[1]) + at, (<const real*> v[2]) + at
-        g, h = (<const real*> v[3]) + at, (<const real*> v[4]) + at
-        for i in range(m):
-            s[i] = t * d[i]
-            y[i] = <real> 0 if rest and s[i] == <real> 0 else g[i] - h[i]
-        two_products(y, s, m, out)
-        out[2] += total(square, s, s, m)
-
-
-cdef void gram(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
-    # row.a, row.b for every row: v = a, b, rows...
+cdef inline void gram_of_tile(const real* x, const real* y, void** rows, Py_ssize_t count, Py_ssize_t at, Py_ssize_t m,
+                              double* out) noexcept nogil:
+    # out += row.x, row.y for every row, over the tile at `at`, where x and y stand already
     #
     # A tile is a page of each row, and the processor's own prefetching ends with the page.  The next one is fetched
     # here, of four rows together while these four are read: a quarter of it during each.
@@ -246,26 +225,57 @@ cdef void gram(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double
     cdef double[TILE] b
     cdef double[2 * LANES] lanes
     cdef (const real*)[4] next
-    cdef Py_ssize_t tile, at, i, k, q, m, whole
+    cdef Py_ssize_t i, k, q, whole = m - m % LANES
     cdef const real* row
+    for i in range(m):
+        a[i] = <double> x[i]
+        b[i] = <double> y[i]
+    for k in range(count):
+        q = k % 4
+        for i in range(4):
+            next[i] = (<const real*> rows[min(k - q + i, count - 1)]) + at + TILE + q * (TILE // 4)
+        row = (<const real*> rows[k]) + at
+        lanes_of_row(row, a, b, m // LANES, next, lanes)
+        for i in range(whole, m):
+            lanes[i - whole] += (<double> row[i]) * a[i]
+            lanes[LANES + i - whole] += (<double> row[i]) * b[i]
+        out[2 * k] += fold(lanes)
+        out[2 * k + 1] += fold(lanes + LANES)
+
+
+cdef void gram(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
+    # row.a, row.b for every row: v = a, b, rows...
+    cdef Py_ssize_t tile, at
+    for tile in range((n + TILE - 1) // TILE):
+        at = tile * TILE
+        gram_of_tile((<const real*> v[0]) + at, (<const real*> v[1]) + at, v + 2, count - 2, at,
+                     min(<Py_ssize_t> TILE, n - at), out)
+
+
+cdef void renew(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
+    # s = c0 * d (which may be s), y = g - h;  y.y, s.y, s.s, and row.a, row.y for every row:
+    # v = s, y, d, g, h, a, rows...  With c1, y = 0 where s = 0: a variable that rests at its bound.
+    cdef real* s
+    cdef real* y
+    cdef const real* d
+    cdef const real* g
+    cdef const real* h
+    cdef real t = <real> c[0]
+    cdef bint rest = c[1] != 0.0, known = v[0] == v[2]
+    cdef Py_ssize_t tile, at, i, m
     for tile in range((n + TILE - 1) // TILE):
         at = tile * TILE
         m = min(<Py_ssize_t> TILE, n - at)
-        whole = m - m % LANES
+        s, y, d = (<real*> v[0]) + at, (<real*> v[1]) + at, (<const real*> v[2]) + at
+        g, h = (<const real*> v[3]) + at, (<const real*> v[4]) + at
+        if not known:
+            for i in range(m):
+                s[i] = t * d[i]
         for i in range(m):
-            a[i] = <double> (<const real*> v[0])[at + i]
-            b[i] = <double> (<const real*> v[1])[at + i]
-        for k in range(2, count):
-            q = (k - 2) % 4
-            for i in range(4):
-                next[i] = (<const real*> v[min(k - q + i, count - 1)]) + at + TILE + q * (TILE // 4)
-            row = (<const real*> v[k]) + at
-            lanes_of_row(row, a, b, m // LANES, next, lanes)
-            for i in range(whole, m):
-                lanes[i - whole] += (<double> row[i]) * a[i]
-                lanes[LANES + i - whole] += (<double> row[i]) * b[i]
-            out[2 * (k - 2)] += fold(lanes)
-            out[2 * (k - 2) + 1] += fold(lanes + LANES)
+            y[i] = <real> 0 if rest and s[i] == <real> 0 else g[i] - h[i]
+        two_products(y, s, m, out)
+        out[2] += total(square, s, s, m)
+        gram_of_tile((<const real*> v[5]) + at, y, v + 6, count - 6, at, m, out + 3)
 
 
 cdef inline void add_one(real* acc, const real* a, real x, Py_ssize_t n) noexcept nogil:
@@ -318,20 +328,21 @@ cdef void combine(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, dou
 ctypedef void (*Algebra)(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil
 
 
-cdef void bind_algebra(str name, Algebra run, int sums, int per_row, int maxima):
-    ALGEBRA[name] = PyCapsule_New(<void*> run, "optimlite.algebra", NULL), sums, per_row, maxima, sizeof(real)
+cdef void bind_algebra(str name, Algebra run, int sums, int maxima, int rows=0, int per_row=0):
+    # `rows`: where they begin among the vectors
+    ALGEBRA[name] = PyCapsule_New(<void*> run, "optimlite.algebra", NULL), sums, rows, per_row, maxima, sizeof(real)
 
 
-bind_algebra("observe", observe, 1, 0, 1)
-bind_algebra("compare", compare, 3, 0, 1)
-bind_algebra("copy", copy, 0, 0, 0)
-bind_algebra("move", move, 0, 0, 0)
-bind_algebra("depart", depart, 0, 0, 0)
-bind_algebra("launch", launch, 2, 0, 1)
-bind_algebra("move_within", move_within, 0, 0, 0)
-bind_algebra("slope_within", slope_within, 1, 0, 0)
-bind_algebra("free_gradient", free_gradient, 0, 0, 1)
-bind_algebra("turn_inward", turn_inward, 1, 0, 1)
-bind_algebra("pair", pair, 3, 0, 0)
-bind_algebra("gram", gram, 0, 2, 0)
-bind_algebra("combine", combine, 1, 0, 1)
+bind_algebra("observe", observe, 1, 1)
+bind_algebra("compare", compare, 3, 1)
+bind_algebra("copy", copy, 0, 0)
+bind_algebra("move", move, 0, 0)
+bind_algebra("depart", depart, 0, 0)
+bind_algebra("launch", launch, 2, 1)
+bind_algebra("move_within", move_within, 0, 0)
+bind_algebra("slope_within", slope_within, 1, 0)
+bind_algebra("free_gradient", free_gradient, 0, 1)
+bind_algebra("turn_inward", turn_inward, 1, 1)
+bind_algebra("gram", gram, 0, 0, 2, 2)
+bind_algebra("renew", renew, 3, 0, 6, 2)
+bind_algebra("combine", combine, 1, 1)

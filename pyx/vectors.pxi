@@ -34,11 +34,11 @@ cdef void run_piece(void* context, Py_ssize_t k) noexcept nogil:
 cdef class Kernel:
     """A compiled kernel of vector algebra: Kernel(*ALGEBRA[name]) of a kernel module."""
     cdef Algebra run
-    cdef readonly int sums, per_row, maxima, itemsize
+    cdef readonly int sums, rows, per_row, maxima, itemsize
 
-    def __init__(self, capsule, int sums, int per_row, int maxima, int itemsize):
+    def __init__(self, capsule, int sums, int rows, int per_row, int maxima, int itemsize):
         self.run = <Algebra> PyCapsule_GetPointer(capsule, "optimlite.algebra")
-        self.sums, self.per_row, self.maxima, self.itemsize = sums, per_row, maxima, itemsize
+        self.sums, self.rows, self.per_row, self.maxima, self.itemsize = sums, rows, per_row, maxima, itemsize
 
 
 cdef class Vector:
@@ -100,7 +100,7 @@ cdef class Pieces:
         cdef Pass work
         cdef double* results
         cdef void* block
-        sums = single.sums + single.per_row * (n - 2)
+        sums = single.sums + single.per_row * (n - single.rows)
         width = sums + single.maxima
         block = PyMem_Calloc(1, self.count * (n * sizeof(void*) + sizeof(Algebra) + width * sizeof(double)) + 1)
         if not block:

@@ -45,11 +45,11 @@ def expected(name: str, v: list[np.ndarray], c: np.ndarray) -> tuple[list[np.nda
             d, g, x, low, high = v
             d = np.where(((x <= low) & ((g > 0) | (d < 0))) | ((x >= high) & ((g < 0) | (d > 0))), real(0), d)
             return [d], [a[1] @ d.astype(np.float64), most(d)]
-        case "pair":
+        case "renew":
             s = real(c[0]) * v[2]
             y = np.where((s == 0) & bool(c[1]), real(0), v[3] - v[4])
             s64, y64 = s.astype(np.float64), y.astype(np.float64)
-            return [s, y], [y64 @ y64, s64 @ y64, s64 @ s64]
+            return [s, y], [y64 @ y64, s64 @ y64, s64 @ s64, *(row @ x for row in a[6:] for x in (a[5], y64))]
         case "compare":
             g = real(c[0]) * v[1]
             g64 = g.astype(np.float64)
@@ -73,20 +73,20 @@ def expected(name: str, v: list[np.ndarray], c: np.ndarray) -> tuple[list[np.nda
 KERNELS: dict[str, tuple[int, list[float]]] = {       # vectors, coefficients
     "observe": (3, [-0.7]), "compare": (4, [-0.7]), "copy": (2, []), "move": (3, [0.3]), "depart": (3, [0.3]),
     "launch": (4, [0.4, 0.3]), "move_within": (5, [0.3]), "slope_within": (5, []),
-    "free_gradient": (5, []), "turn_inward": (5, []), "pair": (5, [0.3, 1.0]),
-    "gram": (2 + ROWS, []), "combine": (2 + ROWS, [-0.5, *np.linspace(-1, 1, ROWS)]),
+    "free_gradient": (5, []), "turn_inward": (5, []), "gram": (2 + ROWS, []),
+    "renew": (6 + ROWS, [0.3, 1.0]), "combine": (2 + ROWS, [-0.5, *np.linspace(-1, 1, ROWS)]),
 }
 
 
 def vectors(name: str, count: int, sizes: list[int], dtype: Any) -> list[list[np.ndarray]]:
     rng = np.random.default_rng(0)
     made = [[rng.standard_normal(size).round(1).astype(dtype) for size in sizes] for _ in range(count)]
-    if count == 5 and name != "pair":            # a box, with elements at both bounds
+    if count == 5:                               # a box, with elements at both bounds
         point = {"move_within": 1, "slope_within": 2}.get(name, 2)
         for x, low, high in zip(made[point], made[3], made[4], strict=True):
             low[...], high[...] = np.minimum(low, high), np.maximum(low, high)
             x[...] = np.clip(x, low, high)
-    if name == "pair":
+    if name == "renew":
         for x in made[2]:
             x[::3] = 0
     return made
