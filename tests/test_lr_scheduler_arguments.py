@@ -250,6 +250,7 @@ BUILDS = {
     "step": lambda o: ls.StepLR(o, 3),
     "lambda": lambda o: ls.LambdaLR(o, [abs, Rate()]),
     "sequence": lambda o: ls.SequentialLR(o, [ls.LinearLR(o), ls.LambdaLR(o, Rate())], [3]),
+    "lambdas": lambda o: ls.LambdaLR(o, [Rate(), Rate()]),
     "cyclic": lambda o: ls.CyclicLR(o, 0.1, 0.2, scale_fn=Rate(), cycle_momentum=False),
     "restarts": lambda o: ls.CosineAnnealingWarmRestarts(o, 3),
 }
@@ -269,6 +270,7 @@ class Rate:
     ("lambda", "lr_lambda", 2), ("lambda", "lr_lambda", {0: None, 1: None}), ("lambda", "lr_lambda", [None, 1]),
     ("lambda", "lr_lambda", [None, {0: 1}]), ("lambda", "lr_lambda", [None, {"rate": (x for x in ())}]),
     ("lambda", "lr_lambda", [{"rate": 1.0}, None]),
+    ("lambdas", "lr_lambda", [{"rate": 5.0}, {"rate": (x for x in ())}]),
     ("sequence", "schedulers", None), ("sequence", "schedulers", np.ones((2, 2))), ("sequence", "schedulers", [1, 2]),
     ("sequence", "schedulers", [{"type": "LinearLR"}, {"type": "LambdaLR"}]),
     ("cyclic", "scale_fn", [1]), ("restarts", "fraction", -1), ("restarts", "fraction", 1.5)])

@@ -41,6 +41,15 @@ def without_trace(optimizer: ol.Optimizer) -> ol.Optimizer:
     return optimizer
 
 
+def load_extra(build: Any, **changes: Any) -> None:
+    optimizer = sgd(momentum=0.9)
+    build(optimizer).load_state_dict({**build(optimizer).state_dict(), **changes})
+
+
+def in_chain(optimizer: ol.Optimizer) -> ls.LRScheduler:
+    return ls.ChainedScheduler([ls.StepLR(optimizer, 3), ls.LambdaLR(optimizer, abs)])
+
+
 # What is refused, and the whole message.
 MESSAGES: list[tuple[Any, type[Exception], str]] = [
     (lambda: count(1)("T", 0), ValueError, "`T` must be a whole number >= 1, got 0"),
@@ -89,6 +98,10 @@ MESSAGES: list[tuple[Any, type[Exception], str]] = [
     (lambda: ls.CyclicLR(sgd(momentum=0.9), 0.1, 0.2).load_state_dict(
         {**ls.CyclicLR(sgd(momentum=0.9), 0.1, 0.2).state_dict(), "values": {"eps": []}}), ValueError,
      "`state_dict` must have values of lr, momentum, got eps"),
+    (lambda: ls.StepLR(sgd(0.1, 0.2), 3).load_state_dict(saved(values=["lr"])), TypeError,
+     "`state_dict` must have a dict of values, got list"),
+    (lambda: ls.StepLR(sgd(0.1, 0.2), 3).load_state_dict(saved(_path="ab")), TypeError,
+     "`state_dict` must have a list in '_path', got str"),
     (lambda: ls.StepLR(sgd(0.1, 0.2), 3).load_state_dict(saved(_path=[0.1])), ValueError,
      "`state_dict` must have one entry per group in '_path': 2, got 1"),
     (lambda: ls.StepLR(sgd(0.1, 0.2), 3).load_state_dict(saved(values={"lr": [0.1, "x"]})), TypeError,
@@ -105,6 +118,8 @@ MESSAGES: list[tuple[Any, type[Exception], str]] = [
     (lambda: (lambda o: ls.ChainedScheduler([ls.StepLR(o, 3), ls.StepLR(o, 3, key="momentum")]))(sgd(momentum=0.9)),
      ValueError,
      "`schedulers[1]` must have the key 'lr', got 'momentum'; step schedulers of different keys side by side"),
+    (lambda: (lambda o: ls.ChainedScheduler([ls.StepLR(o, 3)], key="momentum"))(sgd(momentum=0.9)), ValueError,
+     "`schedulers[0]` must have the key 'momentum', got 'lr'; step schedulers of different keys side by side"),
     (lambda: (lambda o: ls.SequentialLR(o, [ls.StepLR(o, 3)] * 2, []))(sgd()), ValueError,
      "`milestones` must have one entry less than `schedulers`: 1, got 0"),
     (lambda: (lambda o: ls.SequentialLR(o, [ls.StepLR(o, 3)] * 3, [4, 2]))(sgd()), ValueError,
@@ -118,9 +133,21 @@ MESSAGES: list[tuple[Any, type[Exception], str]] = [
     (lambda: (lambda o: ls.ChainedScheduler([ls.StepLR(o, 3), ls.LinearLR(o)]).load_state_dict(
         ls.ChainedScheduler([ls.LinearLR(o), ls.ExponentialLR(o, 0.5)]).state_dict()))(sgd()), ValueError,
      "`state_dict` must come from the schedulers StepLR, LinearLR, got LinearLR, ExponentialLR"),
+    (lambda: load_extra(in_chain, schedulers=[3]), TypeError,
+     "`state_dict` must have a list of dicts in 'schedulers', got [3]"),
+    (lambda: load_extra(in_chain, schedulers=[{"type": "StepLR"}, {"type": "LambdaLR"}]), ValueError,
+     "`state_dict` must come from the schedulers StepLR, LambdaLR; that of LambdaLR lacks 'lr_lambda'"),
     (lambda: (lambda o: ls.LambdaLR(o, [abs, abs]).load_state_dict(
         {**ls.LambdaLR(o, abs).state_dict()}))(sgd(0.1, 0.2)), ValueError,
      "`state_dict` must have 2 entries in 'lr_lambda', got 1"),
+    (lambda: load_extra(lambda o: ls.LambdaLR(o, abs), lr_lambda=2), TypeError,
+     "`state_dict` must have a list in 'lr_lambda', got int"),
+    (lambda: load_extra(lambda o: ls.LambdaLR(o, abs), lr_lambda=[3]), TypeError,
+     "`state_dict` must have None or the attributes of an object in 'lr_lambda', got 3"),
+    (lambda: load_extra(lambda o: ls.LambdaLR(o, abs), lr_lambda=[{"rate": 1}]), ValueError,
+     "`state_dict` must have None in 'lr_lambda' for a function without attributes, got {'rate': 1}"),
+    (lambda: load_extra(lambda o: ls.CyclicLR(o, 0.1, 0.2, scale_fn=abs), scale_fn={3: 1}), TypeError,
+     "`state_dict` must have None or the attributes of an object in 'scale_fn', got {3: 1}"),
     (lambda: ls.CyclicLR(sgd(momentum=0.9), 0.1, 0.2, key="weight_decay"), ValueError,
      "`cycle_momentum` must be False where `key` isn't 'lr', got `key`='weight_decay'"),
     (lambda: ls.OneCycleLR(Plain([np.ones(2)]), 0.1, 9), ValueError,

@@ -23,6 +23,16 @@ def test_a_count_given_at_the_start_is_the_count_before(name: str) -> None:
     assert [resumed.at(t) for t in range(8)] == [reference.at(t) for t in range(8)]
 
 
+@pytest.mark.parametrize(("name", "arguments"), [
+    ("SWALR", {"swa_lr": [0.01, 0.02]}), ("MultiplicativeLR", {"lr_lambda": [lambda t: 0.5, lambda t: 0.25]})])
+def test_a_count_given_at_the_start_is_that_of_every_group(name: str, arguments: Any) -> None:
+    reference, optimizer = getattr(ls, name)(sgd(0.1, 0.3), **arguments), sgd(0.0, 0.0)
+    for group, initial, found in zip(optimizer.param_groups, (0.1, 0.3), reference.at(2), strict=True):
+        group.update(initial_lr=initial, lr=found)
+    getattr(ls, name)(optimizer, **arguments, last_epoch=2)
+    assert rates(optimizer) == reference.at(3)
+
+
 @pytest.mark.parametrize("found", [0.5, 0.2, 0.05])
 def test_a_resumed_group_moves_only_from_where_the_schedule_left_it(found: float) -> None:
     """At the initial value or at that of the count before; any other was put there by somebody."""
@@ -48,6 +58,37 @@ def test_a_new_group_joins_at_its_value_and_is_noted() -> None:
     assert optimizer.param_groups[1]["initial_lr"] == 0.4
     scheduler.step()
     assert rates(optimizer) == [0.025, 0.2]
+
+
+def test_a_new_group_joins_with_its_entry_of_every_list() -> None:
+    optimizer = sgd(0.1, 0.1)
+    scheduler = ls.CyclicLR(optimizer, [0.1, 0.2], [0.3, 0.4], 4, cycle_momentum=False)
+    optimizer.add_param_group({"params": [np.ones(2)], "lr": 0.3})
+    scheduler.base_lr.append(0.5)
+    scheduler.max_lr.append(0.9)
+    assert scheduler.at(2) == pytest.approx([0.2, 0.3, 0.7])
+    scheduler.step()
+    assert rates(optimizer) == pytest.approx([0.15, 0.25, 0.6])
+
+
+def test_a_recurrence_of_ones_own_is_given_value_initial_value_count_and_group() -> None:
+    calls = []
+
+    class Falling(ls.LRScheduler):
+        def closed_form(self, base: float, t: int, i: int) -> float:
+            return base - 0.01 * t
+
+        def recurrence(self, value: float, base: float, t: int, i: int) -> float:
+            calls.append((value, base, t, i))
+            return value - 0.01 * base
+
+    optimizer = sgd(0.1, 0.3)
+    optimizer.param_groups[1]["initial_lr"] = 0.2
+    scheduler = Falling(optimizer)
+    assert calls == [(0.3, 0.2, 0, 1)]
+    optimizer.param_groups[0]["lr"], optimizer.param_groups[1]["lr"] = 0.5, 0.2
+    scheduler.step()
+    assert calls[1:] == [(0.5, 0.1, 1, 0)]
 
 
 def test_a_walk_goes_on_from_where_it_was_and_starts_over_for_another() -> None:
@@ -110,6 +151,10 @@ def test_the_state_of_a_plateau() -> None:
     assert fresh.state_dict() == scheduler.state_dict()
     fresh.step(2)
     assert rates(fresh.optimizer) == pytest.approx([0.01, 0.03])
+    fresh = ls.ReduceLROnPlateau(sgd(1.0))
+    fresh.step(3)
+    fresh.load_state_dict(ls.ReduceLROnPlateau(sgd(1.0)).state_dict())           # from before the first metric
+    assert fresh.state_dict()["best"] is None
 
 
 def test_states_of_compositions_name_their_parts() -> None:
@@ -127,6 +172,21 @@ def test_states_of_compositions_name_their_parts() -> None:
     assert fresh.state_dict() == sequence.state_dict()
     stepped(fresh, 2), stepped(sequence, 2)
     assert rates(other) == rates(optimizer)
+
+
+@pytest.mark.parametrize("build", [lambda o, f: ls.MultiplicativeLR(o, f), lambda o, f: ls.ChainedScheduler(
+    [ls.MultiplicativeLR(o, f), ls.ExponentialLR(o, 0.5)])], ids=["alone", "in a chain"])
+def test_recurrences_go_on_from_a_loaded_count_without_walking_there(build: Any) -> None:
+    calls = []
+
+    def factor(t: int) -> float:
+        calls.append(t)
+        return 0.5
+
+    scheduler = build(sgd(), factor)
+    scheduler.load_state_dict({**scheduler.state_dict(), "last_epoch": 1000})
+    stepped(scheduler, 2)
+    assert calls == [1001, 1002]
 
 
 def test_attributes_of_callables_are_copied_both_ways() -> None:
@@ -152,6 +212,20 @@ def test_attributes_of_callables_are_copied_both_ways() -> None:
         assert first.history == [1.0, 2.0]
 
 
+def test_a_loaded_scale_function_makes_the_values_from_then_on() -> None:
+    class Rate:
+        def __init__(self, rate: float) -> None:
+            self.rate = rate
+
+        def __call__(self, t: float) -> float:
+            return self.rate
+
+    one, other = (ls.CyclicLR(sgd(), 0.1, 0.2, 4, scale_fn=Rate(rate), cycle_momentum=False) for rate in (1.0, 0.5))
+    assert other.at(1) != one.at(1)
+    other.load_state_dict(one.state_dict())
+    assert other.at(1) == one.at(1)
+
+
 def test_fractions_of_epochs_are_kept() -> None:
     scheduler = ls.CosineAnnealingWarmRestarts(sgd(), 4)
     scheduler.step(1.25)
@@ -168,14 +242,15 @@ def test_fractions_of_epochs_are_kept() -> None:
 
 # Changed by hand: the recurrences go on in proportion to what they find ----------------------------------------------
 
-def after_hands(name: str, steps: int, changed: int, hand: float = 0.5, **arguments: Any) -> tuple[Any, list[Any]]:
+def after_hands(name: str, steps: int, changed: int, hand: float = 0.5, put: float = 0.0,
+                **arguments: Any) -> tuple[Any, list[Any]]:
     """The scheduler, and the rates of two groups after each count, the second group changed by hand at one of them."""
     optimizer = sgd(0.5, 0.5)
     scheduler = getattr(ls, name)(optimizer, **{**SCHEDULES[name], **arguments})
     seen = []
     for t in range(steps):
         if t == changed:
-            optimizer.param_groups[1]["lr"] *= hand
+            optimizer.param_groups[1]["lr"] = put or optimizer.param_groups[1]["lr"] * hand
         scheduler.step()
         seen.append(rates(optimizer))
     return scheduler, seen
@@ -208,6 +283,18 @@ def test_a_sequence_changed_by_hand_goes_on_in_proportion_until_the_next_takes_o
     assert seen == pytest.approx([1, 0.5, 1, 1, 0.5, 0.5])
 
 
+def test_each_part_of_a_sequence_goes_on_from_a_hand_set_rate_in_its_own_way() -> None:
+    optimizer = sgd(0.1, 0.2)
+    sequence = ls.SequentialLR(optimizer, [
+        ls.MultiplicativeLR(optimizer, [lambda t: 0.5, lambda t: 0.25]),
+        ls.LambdaLR(optimizer, [lambda t: 1.0 + t, lambda t: 2.0 + t]),          # writes over what it finds
+        ls.CosineAnnealingLR(optimizer, 2)], [2, 4])                             # rises from the bottom by the half
+    for left, touched in [(0.05, 0.075), (0.1, 0.4), (0.2, 0.6), (0.1, 0.2), (0.05, 0.15), (0, 0), (0.05, 0.2)]:
+        optimizer.param_groups[1]["lr"] += 0.1
+        sequence.step()
+        assert rates(optimizer) == pytest.approx([left, touched])
+
+
 @pytest.mark.parametrize(("name", "arguments", "factor"), [
     ("LinearLR", {"start_factor": 0.25}, 0.25), ("ConstantLR", {"factor": 0.25}, 0.25), ("ExponentialLR", {}, 1.0),
     ("MultiStepLR", {"milestones": [0, 0, 3]}, 0.01), ("StepLR", {}, 1.0), ("PolynomialLR", {}, 1.0),
@@ -220,6 +307,13 @@ def test_a_schedule_enters_where_it_finds_the_rate(name: str, arguments: Any, fa
     assert rates(optimizer) == pytest.approx([0.3 * factor], rel=1e-12)
 
 
+def test_a_chain_enters_where_it_finds_the_rate() -> None:
+    optimizer = sgd(0.3)
+    optimizer.param_groups[0]["initial_lr"] = 0.5
+    ls.ChainedScheduler([ls.ConstantLR(optimizer, 0.25), ls.ExponentialLR(optimizer, 0.5)])
+    assert rates(optimizer) == [0.3 * 0.25]
+
+
 def test_a_cosine_changed_by_hand_scales_what_is_above_its_floor() -> None:
     scheduler, seen = after_hands("CosineAnnealingLR", 9, 1, eta_min=0.1)
     half = (0.5 * seen[0][0] - 0.1) / (seen[0][0] - 0.1)
@@ -229,8 +323,9 @@ def test_a_cosine_changed_by_hand_scales_what_is_above_its_floor() -> None:
     # Above the bottom it rises as the closed form does.
     for t in (4, 5, 6, 7):
         assert seen[t][1] == pytest.approx(scheduler.at(t + 1)[1], rel=1e-9)
-    _, seen = after_hands("CosineAnnealingLR", 6, 4, hand=2.0, eta_min=0.1)      # in the bottom itself
-    assert seen[4][1] == pytest.approx(0.2 + 0.4 * (1 - math.cos(math.pi / 4)) / 2, rel=1e-12)
+    for bottom in (4, 12):                                                       # in the bottom itself
+        _, seen = after_hands("CosineAnnealingLR", 14, bottom, hand=2.0, eta_min=0.1)
+        assert seen[bottom][1] == pytest.approx(0.2 + 0.4 * (1 - math.cos(math.pi / 4)) / 2, rel=1e-12)
 
 
 @pytest.mark.parametrize("strategy", ["cos", "linear"])
@@ -251,12 +346,31 @@ def test_an_annealing_changed_by_hand_still_ends_at_its_constant(strategy: str) 
 
 @pytest.mark.parametrize("name", ["LambdaLR", "CosineAnnealingWarmRestarts", "CyclicLR", "OneCycleLR"])
 def test_a_schedule_without_a_recurrence_writes_over_what_it_finds(name: str) -> None:
-    _, seen = after_hands(name, 4, 1)
+    scheduler, seen = after_hands(name, 4, 1)
     assert all(one == other for one, other in seen)
+    optimizer = sgd(0.3)
+    optimizer.param_groups[0]["initial_lr"] = 0.5
+    getattr(ls, name)(optimizer, **SCHEDULES[name], last_epoch=1)
+    assert rates(optimizer) == scheduler.at(2)[:1]
 
 
 def test_factors_of_zero_start_again_from_the_initial_rate() -> None:
-    _, seen = after_hands("WarmupCosineLR", 3, 0, start_factor=0.0)
-    assert seen[0] == [0.25, 0.25]                   # nothing to be in proportion to
+    for put in (0.0, 0.3):
+        _, seen = after_hands("WarmupCosineLR", 3, 0, put=put, start_factor=0.0)
+        assert seen[0] == [0.25, 0.25]               # nothing to be in proportion to
     _, seen = after_hands("ConstantLR", 7, 1, factor=0.0)
     assert [row[1] for row in seen] == [0, 0, 0, 0, 0.5, 0.5, 0.5]
+    _, seen = after_hands("ConstantLR", 7, 1, put=0.3, factor=0.0)
+    assert [row[1] for row in seen] == [0, 0.3, 0.3, 0.3, 0.5, 0.5, 0.5]
+    optimizer = sgd(0.1, 0.2)
+    chain = stepped(ls.ChainedScheduler([ls.LambdaLR(optimizer, [lambda t: t != 2, lambda t: 2 * (t != 2)]),
+                                         ls.ExponentialLR(optimizer, 0.5)]), 2)
+    assert rates(optimizer) == [0, 0]
+    optimizer.param_groups[1]["lr"] = 0.3
+    chain.step()
+    assert rates(optimizer) == pytest.approx([0.1 * 0.125, 0.2 * 2 * 0.125])
+
+
+def test_after_an_end_at_zero_a_rate_set_by_hand_stays() -> None:
+    _, seen = after_hands("LinearLR", 7, 5, put=0.3, start_factor=1.0, end_factor=0.0)
+    assert seen[4:] == [[0, 0], [0, 0.3], [0, 0.3]]

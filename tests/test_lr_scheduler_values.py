@@ -61,7 +61,9 @@ def test_values_at_the_edges_of_counts() -> None:
     assert values("CosineAnnealingLR", 0, 2, 4, 8, eta_min=0.1) == [0.5, pytest.approx(0.3), 0.1, 0.5]
     assert values("CosineAnnealingWarmRestarts", 0, 4, 11, 12, T_mult=2) == [0.5, 0.5, values(
         "CosineAnnealingWarmRestarts", 7, T_0=8)[0], 0.5]
+    assert values("CosineAnnealingWarmRestarts", 2, 8) == [pytest.approx(0.25), 0.5]
     assert values("SWALR", 0, 5, 10, 11) == [0.5, pytest.approx(0.255), 0.01, 0.01]
+    assert values("SWALR", 3) == [pytest.approx(0.5 - 0.49 * (1 - math.cos(0.3 * math.pi)) / 2)]
     assert values("SWALR", 0, 4, anneal_strategy="linear") == [0.5, pytest.approx(0.304)]
     assert values("SWALR", 0, anneal_epochs=0) == [0.01]
     assert values("WarmupCosineLR", 0, 1, 2, 4, 6, 7, min_factor=0.1) == [
@@ -82,6 +84,7 @@ def test_the_shapes_of_cycles() -> None:
         return [scheduler.at(t)[0] for t in counts]
 
     assert cyclic(0, 1, 2, 3, step_size_up=1) == [0, 1, 0, 1]
+    assert cyclic(4, 1, 7, 8, 0, step_size_up=4) == [1, 0.25, 0.25, 0, 0]              # in any order
     assert cyclic(1, 2, 3, 4, step_size_up=2, step_size_down=1, mode="exp_range", gamma=0.5) == [0.25, 0.25, 0, 1 / 32]
     assert cyclic(1, 2, 3, 4, step_size_up=2, gamma=0.5) == [0.5, 1, 0.5, 0]           # no decay without "exp_range"
     assert cyclic(2, 6, step_size_up=2, scale_fn=lambda c: 1 / c) == [1, 0.5]          # of the cycle, from 1
@@ -99,10 +102,14 @@ def test_the_shapes_of_cycles() -> None:
     assert once(0, 2, 4, 9, three_phase=True) == [0.25, 1, 0.25, 0.125]
     assert once(3, three_phase=True) == [0.625]
     assert once(0, 4, 9, pct_start=0.5, three_phase=True) == [0.25, 1, pytest.approx(0.125)]
+    optimizer = sgd()
+    assert ls.OneCycleLR(optimizer, 1.0, 10, div_factor=4, cycle_momentum=False).base_lrs == [0.25]
+    assert rates(optimizer, "initial_lr") == [0.25]
 
 
 # The metric's schedule, epoch by epoch: (options, metrics, rates after each)
 PLATEAUS = [
+    ({}, [1] * 12, [1] * 11 + [0.1]),
     ({"patience": 0}, [1, 1, 0.9, 0.9], [1, 0.1, 0.1, 0.01]),
     ({"patience": 2, "factor": 0.5}, [1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 0.5, 0.5, 0.5, 0.25]),
     ({"patience": 0, "cooldown": 2, "factor": 0.5}, [1, 1, 1, 1, 1], [1, 0.5, 0.5, 0.5, 0.25]),
@@ -160,15 +167,16 @@ def test_only_the_first_beta_is_cycled(build: Any) -> None:
     scheduler = build(optimizer)
     seen = []
     for _ in range(6):
-        seen.append(optimizer.param_groups[0]["betas"])
         scheduler.step()
+        seen.append(optimizer.param_groups[0]["betas"])
     assert {second for _, second in seen} == {0.99}
     assert len({first for first, _ in seen}) > 2
     assert list(scheduler.state_dict()["values"]) == ["lr", "betas[0]"]
     assert Hyperparameter("betas[0]", optimizer).index == 0
     slot = Hyperparameter("betas[1]", optimizer)
     slot.set(optimizer.param_groups[0], 0.5)
-    assert optimizer.param_groups[0]["betas"][1] == slot.get(optimizer.param_groups[0]) == 0.5
+    assert slot.get(optimizer.param_groups[0]) == 0.5
+    assert optimizer.param_groups[0]["betas"] == (seen[-1][0], 0.5)
 
 
 @pytest.mark.parametrize(("build", "low", "high"), [
@@ -186,7 +194,9 @@ def test_the_momentum_goes_the_other_way_between_its_ends(build: Any, low: float
         least, most = ends.get("base_momentum", low), ends.get("max_momentum", high)
         assert seen[0] == most
         assert min(seen) == pytest.approx(least, rel=1e-12)
-        assert int(np.argmin(seen)) == int(np.argmax(seen_rates))
+        top = int(np.argmax(seen_rates))
+        assert int(np.argmin(seen)) == top
+        assert seen[top] < seen[top + 1] < seen[top + 2] < most
 
 
 # Compositions --------------------------------------------------------------------------------------------------------
@@ -203,16 +213,17 @@ def test_a_chain_of_rates_that_are_zero() -> None:
     assert chain.at(1) == [0.0, pytest.approx(0.1)]
 
 
-def test_a_chain_of_two_scaling_schedules_and_no_initial_rate() -> None:
-    """Factors are found on 1 where the initial rate is 0; the first schedule here doesn't come from that rate."""
+def test_a_chain_of_scaling_schedules_and_no_initial_rate() -> None:
+    """Factors are found on 1 where the initial rate is 0; one schedule here, whichever it is, doesn't come from it."""
     optimizer = sgd(0.0, 0.0)
-    optimizer.param_groups[1]["lr"] = 0.0
-    chain = ls.ChainedScheduler([ls.CyclicLR(optimizer, 0.1, 0.3, 2, cycle_momentum=False),
-                                 ls.LambdaLR(optimizer, [lambda t: 1.0 + t, lambda t: 2.0]),
-                                 ls.ExponentialLR(optimizer, 0.5)])
+    chain = ls.ChainedScheduler([ls.LambdaLR(optimizer, [lambda t: 1.0 + t, lambda t: 2.0]),
+                                 ls.CyclicLR(optimizer, 0.1, 0.3, 2, cycle_momentum=False),
+                                 ls.CosineAnnealingWarmRestarts(optimizer, 4, eta_min=0.5),
+                                 ls.CosineAnnealingLR(optimizer, 8, eta_min=0.2)])
     wave = [0.1, 0.2, 0.3, 0.2]
     for t in range(4):
-        expected = [wave[t] * (1 + t) * 0.5 ** t, wave[t] * 2 * 0.5 ** t]
+        factor = (0.75 + 0.25 * math.cos(math.pi * t / 4)) * (0.6 + 0.4 * math.cos(math.pi * t / 8))
+        expected = [wave[t] * (1 + t) * factor, wave[t] * 2 * factor]
         assert chain.at(t) == pytest.approx(expected, rel=1e-12)
         assert rates(optimizer) == pytest.approx(expected, rel=1e-12)
         chain.step()
@@ -243,6 +254,33 @@ def test_groups_of_compositions_keep_to_their_own_functions() -> None:
     for t in range(1, 5):
         sequence.step()
         assert rates(optimizer) == pytest.approx(expected[t])
+
+
+def test_a_chain_of_recurrences_alone_walks_each_group_by_its_own_functions() -> None:
+    optimizer = sgd(0.1, 0.2)
+    chain = ls.ChainedScheduler([ls.CosineAnnealingLR(optimizer, 2),             # halves, ends, rises by half, doubles
+                                 ls.MultiplicativeLR(optimizer, [lambda t: 0.5, lambda t: 0.25])])
+    expected = [[0.1, 0.2], [0.025, 0.025], [0, 0], [0.025, 0.025], [0.025, 0.0125]]
+    assert [chain.at(t) for t in range(5)] == [pytest.approx(row) for row in expected]
+    for t in range(1, 5):
+        chain.step()
+        assert rates(optimizer) == pytest.approx(expected[t])
+
+
+def test_every_part_of_a_sequence_counts_from_its_own_milestone() -> None:
+    optimizer = sgd(1.0)
+    sequence = ls.SequentialLR(optimizer, [ls.ExponentialLR(optimizer, 0.5) for _ in range(3)], [2, 5])
+    assert [sequence.at(t)[0] for t in range(8)] == [1, 0.5, 1, 0.5, 0.25, 1, 0.5, 0.25]
+
+
+def test_a_chain_has_the_key_and_the_count_of_its_schedulers() -> None:
+    optimizer = sgd(0.1, weight_decay=0.04)
+    optimizer.param_groups[0]["initial_weight_decay"] = 0.04
+    chain = ls.ChainedScheduler([ls.ExponentialLR(optimizer, 0.5, last_epoch=2, key="weight_decay")])
+    assert (chain.last_epoch, rates(optimizer, "weight_decay")) == (3, [0.04 * 0.5 ** 3])
+    chain.step()
+    assert (chain.last_epoch, rates(optimizer, "weight_decay")) == (4, [0.04 * 0.5 ** 4])
+    assert rates(optimizer) == [0.1]
 
 
 def test_momenta_of_compositions_are_those_of_the_group() -> None:

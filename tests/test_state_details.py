@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import content, refusal, whole_messages
+from helpers import PlainMomentum, content, refusal, whole_messages
 
 import optimlite as ol
 from optimlite import _check, _state_dict, _tree
@@ -56,6 +56,10 @@ MESSAGES: list[tuple[Any, type[Exception], str]] = [
     (lambda: _check.number("lr", "1"), TypeError, "`lr` must be a number, got '1'"),
     (lambda: _check.number("lr", float("inf")), ValueError, "`lr` must be finite, got inf"),
     (lambda: _check.number("lr", 10 ** 400), ValueError, f"`lr` must be finite, got {10 ** 400}"),
+    (lambda: _check.count("history_size", 0), ValueError, "`history_size` must be an integer >= 1, got 0"),
+    (lambda: _check.count("history_size", 1.5), ValueError, "`history_size` must be an integer >= 1, got 1.5"),
+    (lambda: _check.count("history_size", "1"), TypeError, "`history_size` must be a number, got '1'"),
+    (lambda: _check.optional_count("max_eval", 0), ValueError, "`max_eval` must be an integer >= 1, got 0"),
     (lambda: _check.interval(0, 1)("x", 2), ValueError, "`x` must be >= 0 and <= 1, got 2"),
     (lambda: _check.interval(0, 1)("x", -1), ValueError, "`x` must be >= 0 and <= 1, got -1"),
     (lambda: _check.interval(0, 1, closed="left")("x", 1), ValueError, "`x` must be >= 0 and < 1, got 1"),
@@ -177,7 +181,9 @@ def test_the_whole_message(act: Any, error: type[Exception], message: str) -> No
 # Checks --------------------------------------------------------------------------------------------------------------
 
 def test_what_checks_let_pass_and_give() -> None:
-    for value, result in ((np.float32(0.5), 0.5), (np.array([[3]]), 3), (2, 2), (np.int8(4), 4)):
+    whole = 2 ** 53                                  # larger integers are read as floats
+    for value, result in ((np.float32(0.5), 0.5), (np.array([[3]]), 3), (2, 2), (np.int8(4), 4), (whole, whole),
+                          (-whole, -whole), (whole + 1, float(whole)), (-whole - 1, -float(whole))):
         got = _check.number("x", value)
         assert (got, type(got)) == (result, type(result))
     assert [_check.interval(0, 1)("x", value) for value in (0, 0.5, 1)] == [0, 0.5, 1]
@@ -188,6 +194,12 @@ def test_what_checks_let_pass_and_give() -> None:
     assert pair_of(iter([0.5, 0])) == (0.5, 0)
     assert _check.flag("x", np.bool_(True)) is True
     assert _check.flag("x", False) is False
+    for value, result in ((1, 1), (3.0, 3)):
+        got = _check.count("x", value)
+        assert (got, type(got)) == (result, int)
+    assert [_check.optional_count("x", value) for value in (None, 1)] == [None, 1]
+    assert _check.shown("a" * 198) == f"'{'a' * 198}'"                           # 200 characters are shown, no more
+    assert _check.shown("a" * 199) == f"'{'a' * 199}..."
 
 
 @pytest.mark.parametrize(("key", "known", "meant"), [
@@ -387,6 +399,44 @@ def test_why_an_array_does_not_fit(array: Any, like: Any, reason: str) -> None:
     assert _state_dict.misfit(array, like) == reason
 
 
+@pytest.mark.parametrize(("array", "reason"), [
+    (np.array(0), ""), (np.array(2 ** 53), ""), (np.array(0.5), ""), (np.array(-0.5), ""),
+    (np.array(2 ** 53 + 1), f"is {2 ** 53 + 1}, and counts go from 0 to 2**53"),
+    (np.array(-1, np.int8), "is -1, and counts go from 0 to 2**53")], ids=str)
+def test_why_an_integer_is_no_count(array: Any, reason: str) -> None:
+    assert _state_dict.no_count(array) == reason
+
+
+def test_only_counts_must_be_counts() -> None:
+    """Integers of one's own may be of any shape and sign."""
+    optimizer, fresh = PlainMomentum([np.ones(2)]), PlainMomentum([np.ones(2)])
+    optimizer.state["0"]["seen"] = np.array([-1, 3])
+    fresh.load_state_dict(optimizer.state_dict())
+    assert content(fresh.state["0"]["seen"]) == content(np.array([-1, 3]))
+
+
+def test_arrays_that_are_not_in_memory_are_read_only_where_their_values_count() -> None:
+    class Stored(_state_dict.Deferred):
+        def __init__(self, array: np.ndarray) -> None:
+            self.array, self.shape, self.dtype = array, array.shape, array.dtype
+
+        def read(self) -> np.ndarray:
+            return self.array
+
+    saved = stepped(adam()).state_dict()
+    entries = saved["state"][0]
+    same, other, counter = (Stored(array) for array in (
+        entries["exp_avg"], entries["exp_avg_sq"].astype(np.float64), entries["step"]))
+    saved["state"][0] = {"exp_avg": same, "exp_avg_sq": other, "step": counter}
+    problems, states, _ = _state_dict.fit(adam(), saved)
+    found = states[0][1]
+    assert problems == ([], [], [])
+    assert list(found) == ["exp_avg", "exp_avg_sq", "step"]
+    assert found["exp_avg"] is same
+    assert content(found["exp_avg_sq"]) == content(entries["exp_avg_sq"])        # another type: cast without loss
+    assert content(found["step"]) == content(entries["step"])                    # a count: must be in its range
+
+
 def test_arrays_come_from_tensors_numbers_and_swapped_bytes() -> None:
     class Tensor:
         """As torch's look from outside."""
@@ -423,7 +473,7 @@ def test_arrays_come_from_tensors_numbers_and_swapped_bytes() -> None:
 def test_what_is_missing_and_unexpected_is_told_and_the_rest_is_loaded() -> None:
     saved = stepped(adam(), 3).state_dict()
     saved["state"][7] = {}
-    saved["state"][0]["mine"] = 1
+    saved["state"][0] = {"mine": 1, **saved["state"][0]}
     del saved["param_groups"][0]["eps"]
     optimizer = adam(eps=0.5)
     assert optimizer.load_state_dict(saved, strict=False) == (
@@ -502,6 +552,19 @@ def test_loading_state_that_overlaps_live_memory_copies_it() -> None:
     assert content(optimizer.state["W"]["exp_avg_sq"]) == content(one)
 
 
+def test_loading_a_view_that_runs_back_into_live_memory_copies_it() -> None:
+    memory = np.arange(13, dtype=np.float32)
+    optimizer = stepped(adam())
+    state = optimizer.state["W"]
+    state["exp_avg"], state["exp_avg_sq"] = memory[:6].reshape(2, 3), memory[6:12].reshape(2, 3)
+    saved = optimizer.state_dict()
+    saved["state"][0]["exp_avg"] = np.zeros((2, 3), np.float32)
+    saved["state"][0]["exp_avg_sq"] = memory[:0:-2].reshape(2, 3)                # it begins behind both
+    optimizer.load_state_dict(saved)
+    assert state["exp_avg_sq"].tolist() == [[12, 10, 8], [6, 4, 2]]
+    assert not state["exp_avg"].any()
+
+
 def test_a_parameter_of_a_subclass_gets_plain_state() -> None:
     class Mine(np.ndarray):
         pass
@@ -509,3 +572,5 @@ def test_a_parameter_of_a_subclass_gets_plain_state() -> None:
     optimizer = ol.Adam({"W": np.ones(3, np.float32).view(Mine), "b": np.ones(3, np.float32)})
     optimizer.load_state_dict(stepped(ol.Adam({"W": np.ones(3, np.float32), "b": np.ones(3, np.float32)})).state_dict())
     assert type(optimizer.state["W"]["exp_avg"]) is np.ndarray
+    optimizer.param_groups[0]["amsgrad"] = True
+    assert type(optimizer.state_dict()["state"][0]["max_exp_avg_sq"]) is np.ndarray      # which the next step adds

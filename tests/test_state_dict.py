@@ -237,6 +237,10 @@ def test_a_group_that_is_still_empty_takes_the_values_of_its_place() -> None:
     named = ol.SGD([{"params": {"a": zeros()}, "lr": 0.1}, {"params": {}, "lr": 0.2}])
     named.load_state_dict(one.state_dict())                  # the second group of `one` isn't empty: it goes by name
     assert [group["lr"] for group in named.param_groups] == [1e-3, 0.2]
+    two, late = (ol.SGD([{"params": {"a": zeros()}}, {"params": {}, "lr": lr}, {"params": {}, "lr": 2 * lr}])
+                 for lr in (0.3, 0.1))
+    late.load_state_dict(two.state_dict())
+    assert [group["lr"] for group in late.param_groups] == [1e-3, 0.3, 0.6]
 
 
 @pytest.mark.parametrize(("build", "option", "value", "key"), [
@@ -252,6 +256,21 @@ def test_an_option_switched_on_since_the_last_step_resumes_too(build: Any, optio
     saved = optimizer.state_dict()
     assert values(optimizer) == before
     assert not saved["state"][0][key].any()
+    for p, q in zip(parameters(fresh), parameters(optimizer), strict=True):
+        p.data = q.data
+    fresh.load_state_dict(saved)
+    assert values(train(fresh, range(4, 8))) == values(train(optimizer, range(4, 8)))
+
+
+@pytest.mark.parametrize(("build", "key", "initial"), [
+    (lambda: ol.Adagrad(model(), initial_accumulator_value=0.5), "sum", np.full((3, 4), 0.5, np.float32)),
+    (lambda: ol.Adafactor(model()), "row_var", np.zeros((3, 1), np.float32)),
+], ids=["Adagrad", "Adafactor"])
+def test_an_entry_that_was_taken_out_is_saved_as_the_next_step_begins_it(build: Any, key: str, initial: Any) -> None:
+    optimizer, fresh = train(build(), range(1, 4)), build()
+    del optimizer.state["W"][key]
+    saved = optimizer.state_dict()
+    assert content(saved["state"][0][key]) == content(initial)
     for p, q in zip(parameters(fresh), parameters(optimizer), strict=True):
         p.data = q.data
     fresh.load_state_dict(saved)
