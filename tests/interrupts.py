@@ -39,6 +39,7 @@ def interrupted(act: Callable[[], Any], moment: int) -> bool:
     def trace(frame: FrameType, event: str, argument: Any) -> Any:
         nonlocal passed
         if event == "call":
+            frame.f_trace = trace        # CPython 3.13 takes the next line only where this is known
             frame.f_trace_opcodes, frame.f_trace_lines = True, False
         elif event == "opcode" and frame.f_lasti in moments(frame.f_code):
             passed += 1

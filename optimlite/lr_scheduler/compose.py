@@ -146,7 +146,7 @@ class ChainedScheduler(_Composition):
         value = self._carry(value, base, t, i)
         if not self._scaling:
             return value
-        before = self._scale(base, t - 1, i) if t else 0.0
+        before = self._scale(base, t - 1, i)
         return value * (self._scale(base, t, i) / before) if before else self.closed_form(base, t, i)
 
     def _carry(self, value: float, base: float, t: int, i: int) -> float:
