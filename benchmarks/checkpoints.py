@@ -118,7 +118,7 @@ def contenders(shapes: Shapes) -> Mapping[str, Contender]:
     pairs = [(to.reshape(-1)[at:at + PIECE], of.reshape(-1)[at:at + PIECE])
              for to, of in zip(training.arrays.values(), copies, strict=True) for at in range(0, to.size, PIECE)]
 
-    def memory_copy() -> None:                   # what reading a file from the page cache can't be faster than
+    def memory_copy() -> None:                   # for comparison: a read from the page cache copies, too
         with ThreadPoolExecutor(ol.get_num_threads()) as pool:
             for _ in pool.map(lambda pair: np.copyto(*pair), pairs):
                 pass

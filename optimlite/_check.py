@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,16 +21,16 @@ EXECUTION = ("foreach", "fused", "capturable", "differentiable")     # torch's; 
 
 
 def shown(value: Any) -> str:
-    """What a message says of a value: its `repr` where it has one, no longer than a line or two."""
+    """What a message says of a value: its `repr` where it has one, in a line or two."""
     try:
-        text = repr(value)
+        text = " ".join(repr(value).split())
     except Exception:                            # of somebody's class, or of a record array with broken bytes
         return f"an object of type {type(value).__name__}"
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def number(name: str, value: Any) -> float | int:
-    """A finite Python number: NumPy scalars and arrays of one element are converted, so that nobody can alter them."""
+    """A finite Python number: NumPy's, and arrays of one of them, are converted, so that nobody can alter them."""
     if isinstance(value, (np.generic, np.ndarray)) and value.dtype.kind in "biuf":
         if value.size != 1:
             raise TypeError(f"`{name}` must be a single number, got an array of shape {value.shape}")
@@ -41,7 +42,7 @@ def number(name: str, value: Any) -> float | int:
     except OverflowError:                        # an int beyond float64
         finite = False
     if not finite:
-        raise ValueError(f"`{name}` must be finite, got {value}")
+        raise ValueError(f"`{name}` must be finite, got {shown(value)}")
     return value if -(1 << 53) <= value <= 1 << 53 else float(value)     # products of larger ints could pass float64
 
 
@@ -79,10 +80,10 @@ def optional_count(name: str, value: Any) -> int | None:
 
 def exactly(count: int, rule: str, name: str, value: Any) -> list[Any]:
     """The items of something like a list; `rule` says how many there must be, and of what."""
-    try:
-        items = [] if isinstance(value, (str, bytes, Mapping)) else list(value)
-    except TypeError:
-        items = []
+    listed = isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping, np.generic))
+    if isinstance(value, np.ndarray):
+        listed = value.ndim > 0
+    items = list(islice(value, count + 1)) if listed else []
     if len(items) != count:
         raise TypeError(f"`{name}` must be {rule}, got {shown(value)}")
     return items

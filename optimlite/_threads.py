@@ -37,9 +37,13 @@ def default_num_threads() -> int:
 
 def set_num_threads(threads: int) -> None:
     """Sets how many threads a step may use, the calling one included. Results don't depend on it."""
-    if isinstance(threads, bool) or not hasattr(threads, "__index__") or threads < 1:
+    try:
+        count = 0 if isinstance(threads, bool) else operator.index(threads)
+    except TypeError:
+        count = 0
+    if count < 1:
         raise ValueError(f"`threads` must be an integer >= 1, got {shown(threads)}")
-    _core.set_num_threads(min(operator.index(threads), 256))
+    _core.set_num_threads(min(count, 256))
 
 
 def get_num_threads() -> int:

@@ -132,7 +132,7 @@ class LBFGS(Descent):
         return slope, largest
 
     def renew(self, run: Run) -> list[float] | None:
-        """Takes the newest pair into the history; returns the gradient's products, or None if the pair is no good."""
+        """Takes a good newest pair into the history; returns the gradient's products, where it knows them."""
         work, history, size = run.work, run.work.history, run.group["history_size"]
         slot, step = history.spare(size), float(work.scalars["t"])
         order = [*history.order, slot][-size:]
@@ -144,8 +144,8 @@ class LBFGS(Descent):
                                                    run.box is not None)
         # torch's threshold is absolute; ours asks for an angle that the type can resolve
         if not (sy > 1e-10 if self.torchs(run) else sy > run.space.eps * np.sqrt(ss * yy) > 0.0):
-            work.pending = False
-            return None
+            work.pending = False                 # the others' products are known, unless one pair wasn't looked at
+            return [*mine[:len(order) - 1], *mine[len(order):-1]] if len(order) > len(history.order) else None
         history.enter(order, slot, others)
         # Nothing is called in between: an interrupt finds a pair with its products or none, and then it is made again.
         history.pairs[slot], history.order, work.d, work.pending = (s, y), order, d, False

@@ -51,7 +51,7 @@ def minimize(fun: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), metho
     LBFGS and ConjugateGradient, and scipy's maxiter, maxfun, gtol, maxcor, xtol.  `max_iter` is 15,000 and `max_eval`
     10 times as much unless given.  A run that doesn't converge isn't an error: see `success` and `message`.
     """
-    if method not in METHODS:
+    if not (isinstance(method, str) and method in METHODS):
         raise ValueError(f"`method` must be one of {', '.join(map(repr, METHODS))}, got {shown(method)}")
     if jac is not True and not callable(jac):
         raise TypeError(f"`jac` must be True (fun returns loss and gradient) or a function, got {shown(jac)}; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from typing import Any, ClassVar
 
@@ -100,10 +100,11 @@ class Optimizer(Hooked):
         tree = _tree.read(group["params"])
         parameters, names, chosen = _tree.as_parameters(tree)
         if "param_names" in group:
-            names = group["param_names"]
-            if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-                raise TypeError(f"`param_names` must be a list of str, got {_check.shown(names)}")
-            names = group["param_names"] = list(names)
+            given = group["param_names"]
+            names = list(given) if isinstance(given, Iterable) else []
+            if isinstance(given, str) or not (isinstance(given, Iterable) and all(isinstance(n, str) for n in names)):
+                raise TypeError(f"`param_names` must be a list of str, got {_check.shown(given)}")
+            group["param_names"] = names
             if len(names) != len(parameters):
                 raise ValueError(f"`param_names` must have {len(parameters)} items, got {len(names)}")
         elif chosen and parameters:

@@ -68,8 +68,19 @@ cdef void add_up(double* x, Py_ssize_t count, Py_ssize_t n) noexcept nogil:
             x[i] = x[i] + x[k * n + i]
 
 
+cdef void add_lines(const Matrices* x) noexcept nogil:
+    cdef Py_ssize_t k
+    for k in range(x.count):
+        add_up(x.rows + k * x.across * x.n, x.across, x.n)
+        add_up(x.columns + k * x.down * x.m, x.down, x.m)
+
+
+cdef inline bint small(const Matrices* x) noexcept nogil:
+    return x.count * x.n * x.m < PAY * BLOCK     # not worth giving up the GIL
+
+
 cdef int cut(Matrices* x, Reading reading, cnp.ndarray g, tuple shape) except -1:
-    # what is read, and its tiles; gives the number of parts
+    # what is read, and its tiles and parts
     x.read, x.itemsize = reading.read, reading.itemsize
     x.g = x.a = x.b = cnp.PyArray_BYTES(g)
     x.count, x.n, x.m = shape
@@ -79,7 +90,7 @@ cdef int cut(Matrices* x, Reading reading, cnp.ndarray g, tuple shape) except -1
     return 0
 
 
-cdef int read_parts(Matrices* x, tuple coefficients) except -1:
+cdef int read_all(Matrices* x, tuple coefficients) except -1:
     cdef double[4] c
     cdef Py_ssize_t k
     if len(coefficients) > 4:
@@ -87,7 +98,7 @@ cdef int read_parts(Matrices* x, tuple coefficients) except -1:
     for k, value in enumerate(coefficients):
         c[k] = value
     x.c = c
-    if x.count * x.n * x.m < PAY * BLOCK:        # not worth giving up the GIL
+    if small(x):
         for k in range(x.parts):
             read_part(x, k)
     else:
@@ -103,16 +114,17 @@ def sums_by_line(Reading reading not None, cnp.ndarray g not None, tuple shape n
     `shape` is the number of matrices, their rows and columns, all > 0.  The caller has checked types and sizes.
     """
     cdef Matrices x
-    cdef Py_ssize_t k
     cut(&x, reading, g, shape)
     cdef cnp.ndarray rows = np.empty((x.count, x.across, x.n)), columns = np.empty((x.count, x.down, x.m))
     cdef cnp.ndarray lanes = np.empty((x.parts, LANES))
     x.rows, x.columns = <double*> cnp.PyArray_DATA(rows), <double*> cnp.PyArray_DATA(columns)
     x.lanes = <double*> cnp.PyArray_DATA(lanes)
-    read_parts(&x, coefficients)
-    for k in range(x.count):
-        add_up(x.rows + k * x.across * x.n, x.across, x.n)
-        add_up(x.columns + k * x.down * x.m, x.down, x.m)
+    read_all(&x, coefficients)
+    if small(&x):
+        add_lines(&x)
+    else:
+        with nogil:
+            add_lines(&x)
     return rows[:, 0], columns[:, 0]
 
 
@@ -126,7 +138,7 @@ def sum_over_tiles(Reading reading not None, cnp.ndarray g not None, cnp.ndarray
     cdef cnp.ndarray lanes = np.empty((x.parts, LANES))
     x.a, x.b, x.lanes = cnp.PyArray_BYTES(a), cnp.PyArray_BYTES(b), <double*> cnp.PyArray_DATA(lanes)
     x.rows = x.columns = x.lanes                 # no kernel for this writes to them
-    read_parts(&x, coefficients)
+    read_all(&x, coefficients)
     for k in range(x.parts):
         total = total + fold(x.lanes + k * LANES)
     return total

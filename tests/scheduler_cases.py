@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,10 @@ class Decay:
         self.rate = rate
 
     def __call__(self, t: float) -> float:
-        return self.rate**t
+        try:
+            return self.rate**t
+        except OverflowError:            # where fuzzing has changed the rate
+            return math.inf
 
 
 def each_step(schedulers: list[Any], k: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -268,6 +269,31 @@ def test_integers_beyond_float64s_precision_are_read_as_floats() -> None:
 class Unspeakable:
     def __repr__(self) -> str:
         raise SystemError("a repr that fails")
+
+
+class Endless:
+    def __getitem__(self, index: int) -> float:
+        return 0.5
+
+
+@pytest.mark.parametrize("value", [Endless(), itertools.count(), np.zeros((), "f4,f4")[()], np.array(0.5)],
+                         ids=["getitem", "count", "record", "0-d"])
+def test_what_only_looks_like_a_pair_is_refused_at_once(value: Any) -> None:
+    for make in (lambda: ol.Adam([np.ones(3)], betas=value), lambda: ol.Adafactor([np.ones(3)], eps=value)):
+        with pytest.raises(TypeError, match=r"must be a pair of .*, got "):
+            make()
+
+
+@pytest.mark.parametrize("act", [
+    lambda odd: ol.set_num_threads(odd), lambda odd: ol.minimize(lambda x: (0.0, x), np.ones(2), method=odd),
+    lambda odd: ol.Checkpoints("run", mode=odd), lambda odd: ol.lr_scheduler.ReduceLROnPlateau(stepping(), mode=odd),
+    lambda odd: stepping().add_param_group({"params": [np.ones(2)], "param_names": odd})],
+    ids=["threads", "method", "mode", "plateau", "names"])
+@pytest.mark.parametrize("odd", [np.array([1, 2]), ["lbfgs", 3], 2.5, Unspeakable()],
+                         ids=["array", "list", "float", "repr"])
+def test_odd_arguments_are_refused_by_name(odd: Any, act: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"`.*must be"):
+        act(odd)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -7,6 +7,7 @@ import functools
 import json
 import pathlib
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -537,3 +538,27 @@ def test_the_documentation_shows_every_schedule_and_every_report_has_a_test():
     named = re.findall(r"\d{4,6}", " ".join(re.findall(r"def (test_\w+)", tests)))
     assert set(reports) - {"2018", "2017"} <= set(named)
     assert len(set(reports)) > 30
+
+
+@pytest.mark.parametrize("make", [
+    lambda o: ls.ExponentialLR(o, 1e300), lambda o: ls.StepLR(o, 1, 1e300),
+    lambda o: ls.MultiStepLR(o, [1, 2], 1e300),
+    lambda o: ls.CyclicLR(o, 0.1, 1, 2, mode="exp_range", gamma=1e300, cycle_momentum=False)],
+    ids=["exponential", "step", "milestones", "cyclic"])
+def test_a_rate_beyond_all_numbers_is_refused_by_name(make: Callable[[ol.Optimizer], ls.LRScheduler]) -> None:
+    """Powers that overflow raised an OverflowError that named nothing; products of torch's recurrences are infinite."""
+    p = ol.Parameter(np.ones(2))
+    p.grad = np.ones(2)
+    sgd = ol.SGD([p], lr=0.1)
+    scheduler = make(sgd)
+    for _ in range(3):
+        sgd.param_groups[0]["lr"], rate = 0.1, sgd.param_groups[0]["lr"]
+        sgd.step()
+        sgd.param_groups[0]["lr"] = rate
+        scheduler.step()
+    assert scheduler.at(3) == [np.inf]
+    sgd.param_groups[0]["lr"] = np.inf
+    before = p.data.copy()
+    with pytest.raises(ValueError, match="`lr` must be finite, got inf"):
+        sgd.step()
+    assert np.array_equal(p.data, before)

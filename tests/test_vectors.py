@@ -143,6 +143,25 @@ def test_maxima_notice_what_is_not_finite(value: float, at: int, level: str) -> 
     assert np.isnan(seen[1]) if np.isnan(value) else seen[1] == np.inf
 
 
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("dtype", TYPES)
+def test_a_new_pair_is_among_the_rows_it_is_multiplied_with(dtype: type, known: bool, level: str) -> None:
+    """As L-BFGS calls it: the rows end with s and y, which are written first; s may be the direction itself."""
+    rng = np.random.default_rng(0)
+    for size in (1, 15, 1024, 20_001):
+        d, g, h, a, old = (rng.standard_normal(size).astype(dtype) for _ in range(5))
+        s, y, step = d if known else np.empty_like(d), np.empty_like(d), 1.0 if known else 0.3
+        wanted = dtype(step) * d, g - h
+        pieces = Pieces([size], [np.dtype(dtype).itemsize])
+        found = pieces.run(_cpu.algebra("renew", level), [Vector([x]) for x in (s, y, d, g, h, a, old, s, y)],
+                           np.array([[step, 0.0]]))
+        assert np.array_equal(s, wanted[0])
+        assert np.array_equal(y, wanted[1])
+        gram = pieces.run(_cpu.algebra("gram", level), [Vector([x]) for x in (a, y, old, s, y)], np.ones((1, 1)))
+        assert found[3:] == gram
+        assert found[:3] == pytest.approx([gram[5], gram[3], s.astype(float) @ s], rel=1e-12)
+
+
 def test_no_parameters_and_empty_ones() -> None:
     for sizes in ([], [0], [0, 0]):
         empty = Vector([np.zeros(size) for size in sizes])

@@ -35,7 +35,7 @@ class Checkpoints:
                  mode: str = "min") -> None:
         if isinstance(keep, bool) or not isinstance(keep, int) or keep < 1:
             raise ValueError(f"`keep` must be an integer >= 1, got {shown(keep)}")
-        if mode not in ("min", "max"):
+        if not (isinstance(mode, str) and mode in ("min", "max")):
             raise ValueError(f"`mode` must be 'min' or 'max', got {shown(mode)}")
         self.folder, self.keep, self.metric, self.mode = os.path.abspath(folder), keep, best, mode
         os.makedirs(self.folder, exist_ok=True)

@@ -25,11 +25,19 @@ def count(least: int) -> Check:
     return check
 
 
+def power(base: float, exponent: float) -> float:
+    """Infinite where Python's own raises OverflowError, as a product is: the next step refuses that rate by name."""
+    try:
+        return float(base**exponent)
+    except OverflowError:
+        return math.inf
+
+
 def choice(*allowed: str) -> Check:
     def check(name: str, value: Any) -> str:
         if not (isinstance(value, str) and value in allowed):
             raise ValueError(f"`{name}` must be one of {', '.join(map(repr, allowed))}, got {shown(value)}")
-        return value
+        return str(value)
 
     return check
 

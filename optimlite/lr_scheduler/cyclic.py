@@ -10,7 +10,7 @@ from typing import Any
 
 from .._check import fraction, interval, nonnegative
 from ..optimizer import Optimizer
-from ._arguments import Hyperparameter, PerGroup, choice, count, function
+from ._arguments import Hyperparameter, PerGroup, choice, count, function, power
 from .base import LRScheduler
 from .factors import callable_state, check_callable_state, load_callable_state
 
@@ -104,7 +104,7 @@ class CyclicLR(_CycledLR):
             return height * float(self.scale_fn(cycle if self.scale_mode == "cycle" else t))
         if self.mode == "triangular2":
             return height * 0.5 ** (cycle - 1)
-        return height * self.gamma**t if self.mode == "exp_range" else height
+        return height * power(self.gamma, t) if self.mode == "exp_range" else height
 
     def closed_form(self, base: float, t: int, i: int) -> float:
         low, height = self.base_lr[i], self._place(t)

@@ -11,7 +11,7 @@ from typing import Any
 
 from .._check import interval, nonnegative, shown
 from ..optimizer import Optimizer
-from ._arguments import PerGroup, count, function
+from ._arguments import PerGroup, count, function, power
 from .base import LRScheduler, Walk
 
 Factor = Callable[[int], float]
@@ -117,7 +117,7 @@ class StepLR(LRScheduler):
         super().__init__(optimizer, last_epoch, key=key)
 
     def closed_form(self, base: float, t: int, i: int) -> float:
-        return base * self.gamma ** (t // self.step_size)
+        return base * power(self.gamma, t // self.step_size)
 
     def recurrence(self, value: float, base: float, t: int, i: int) -> float:
         return value if t == 0 or t % self.step_size else value * self.gamma
@@ -141,11 +141,11 @@ class MultiStepLR(LRScheduler):
         super().__init__(optimizer, last_epoch, key=key)
 
     def closed_form(self, base: float, t: int, i: int) -> float:
-        return base * self.gamma ** bisect_right(self.milestones, t)
+        return base * power(self.gamma, bisect_right(self.milestones, t))
 
     def recurrence(self, value: float, base: float, t: int, i: int) -> float:
         now = bisect_right(self.milestones, t) - bisect_left(self.milestones, t)
-        return value * self.gamma**now
+        return value * power(self.gamma, now)
 
 
 class ConstantLR(LRScheduler):
@@ -222,7 +222,7 @@ class ExponentialLR(LRScheduler):
         super().__init__(optimizer, last_epoch, key=key)
 
     def closed_form(self, base: float, t: int, i: int) -> float:
-        return base * self.gamma**t
+        return base * power(self.gamma, t)
 
     def recurrence(self, value: float, base: float, t: int, i: int) -> float:
         return value * self.gamma if t else value

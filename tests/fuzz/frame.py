@@ -37,13 +37,12 @@ def run(one: Callable[[bytes], None], *options: str) -> None:
     atheris.Fuzz()
 
 
-def done(call: Callable[[], object], watched: Callable[[], Any],
-         refusals: tuple[type[Exception], ...] = REFUSALS) -> bool:
+def done(call: Callable[[], object], watched: Callable[[], Any]) -> bool:
     """Whether a call did its work; RuntimeError if it was refused and what is watched isn't as it was before."""
     before = watched()
     try:
         call()
-    except refusals as fault:
+    except REFUSALS as fault:
         if watched() != before:
             raise RuntimeError("refused, but something was changed") from fault
         if not str(fault):
