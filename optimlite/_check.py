@@ -17,6 +17,7 @@ BESIDE = {"params", "param_names", "name", "max_lr", "min_lr", "swa_lr", "base_m
 ALIASES = {"learning_rate": "lr", "learningrate": "lr", "alpha": "lr", "eta": "lr", "beta": "betas", "beta1": "betas",
            "beta2": "betas", "beta_1": "betas", "beta_2": "betas", "epsilon": "eps", "wd": "weight_decay",
            "l2": "weight_decay", "decay": "weight_decay", "mu": "momentum"}
+VARKEYWORDS = 0x08                       # of a code object's flags
 EXECUTION = ("foreach", "fused", "capturable", "differentiable")     # torch's; here kernels are always fused
 
 
@@ -121,6 +122,19 @@ def group_keys(group: Mapping[str, Any], known: Iterable[str], optimizer: str) -
         if meant := resembles(key, known):
             raise ValueError(f"a parameter group has the key `{key}`, which {optimizer} doesn't know; "
                              f"did you mean `{meant}`?")
+
+
+def parameters_of(function: Callable[..., Any]) -> tuple[tuple[str, ...], bool]:
+    """The names of a function's parameters, and whether it takes any others by name.
+
+    As `inspect` has it, whose own import can cost as much as half of ours.
+    """
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    code = getattr(function, "__code__", None)
+    if code is None:                             # not a function of Python's: it checks for itself
+        return (), True
+    return code.co_varnames[:code.co_argcount + code.co_kwonlyargcount], bool(code.co_flags & VARKEYWORDS)
 
 
 def constructor(optimizer: str, given: Iterable[str], accepted: Iterable[str]) -> None:

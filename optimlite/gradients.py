@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import math
 import types
 import warnings
@@ -27,7 +26,7 @@ R = TypeVar("R")
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """Refuses torch's `foreach`, and slips, with what to do."""
-    known = list(inspect.signature(function).parameters)
+    known, _ = _check.parameters_of(function)
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:

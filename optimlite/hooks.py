@@ -6,11 +6,10 @@ Around a step: the hooks of all optimizers, those of this one, the step, those o
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ._check import shown
+from ._check import parameters_of, shown
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
@@ -130,8 +129,8 @@ def _arguments(hooks: Hooks, optimizer: Optimizer, args: tuple[Any, ...], kwargs
 
 def taking_gradients(step: Callable[..., Any]) -> Callable[..., Any]:
     """A user's `step` that knows no `grads` gets it: they are assigned first."""
-    known = inspect.signature(step).parameters
-    if "grads" in known or any(p.kind is p.VAR_KEYWORD for p in known.values()):
+    names, any_other = parameters_of(step)
+    if "grads" in names or any_other:
         return step
 
     @functools.wraps(step)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from math import inf
@@ -44,9 +43,9 @@ class Optimizer(Hooked):
     sweeps: ClassVar[bool] = True                        # kernels read each gradient once, and may leave zeros behind
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Optimizer:
-        signature = inspect.signature(cls.__init__).parameters
-        if kwargs and not any(p.kind is p.VAR_KEYWORD for p in signature.values()):
-            _check.constructor(cls.__name__, kwargs, signature)
+        names, any_other = _check.parameters_of(cls.__init__)
+        if kwargs and not any_other:
+            _check.constructor(cls.__name__, kwargs, names)
         return super().__new__(cls)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
