@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 from typing import Any
 
@@ -405,6 +406,25 @@ def test_why_an_array_does_not_fit(array: Any, like: Any, reason: str) -> None:
     (np.array(-1, np.int8), "is -1, and counts go from 0 to 2**53")], ids=str)
 def test_why_an_integer_is_no_count(array: Any, reason: str) -> None:
     assert _state_dict.no_count(array) == reason
+
+
+def test_the_parameters_of_functions_are_those_that_inspect_gives() -> None:
+    """Through decorators, too; what isn't a function of Python's may take anything."""
+    def plain(self: Any, a: int, /, b: int = 1, *rest: int, c: int, d: int = 2) -> int:
+        return a + b + c + d                         # its other variables are none of its parameters
+
+    def open_ended(a: int, **others: int) -> None:
+        names = list(others)
+        del names
+
+    @functools.wraps(plain)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return plain(*args, **kwargs)
+
+    assert _check.parameters_of(plain) == (("self", "a", "b", "c", "d"), False)
+    assert _check.parameters_of(wrapped) == _check.parameters_of(plain)
+    assert _check.parameters_of(len) == _check.parameters_of(functools.partial(plain, 1)) == ((), True)
+    assert _check.parameters_of(open_ended) == (("a",), True)
 
 
 def test_only_counts_must_be_counts() -> None:
