@@ -127,7 +127,7 @@ def group_keys(group: Mapping[str, Any], known: Iterable[str], optimizer: str) -
 def parameters_of(function: Callable[..., Any]) -> tuple[tuple[str, ...], bool]:
     """The names of a function's parameters, and whether it takes any others by name.
 
-    As `inspect` has it, whose own import can cost as much as half of ours.
+    As `inspect` has them but for `*args`; its own import can cost as much as half of ours.
     """
     while hasattr(function, "__wrapped__"):
         function = function.__wrapped__

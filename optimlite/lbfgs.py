@@ -20,7 +20,9 @@ from .parameter import Parameter
 
 
 class History:
-    """The last pairs (s, y) and their products, so that a direction takes two passes over them and no more.
+    """The last pairs (s, y) and their products, so that a direction takes two passes over them.
+
+    A third one only where the newest pair is refused and the oldest had made room for it already.
 
     -H g = -gamma g + sum a_i s_i + b_i y_i, where the two-loop recursion runs on the products alone (the compact
     representation of Byrd, Nocedal & Schnabel 1994).

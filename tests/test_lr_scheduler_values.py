@@ -15,6 +15,14 @@ from optimlite import lr_scheduler as ls
 from optimlite.lr_scheduler._arguments import Hyperparameter
 
 
+def assert_walk(scheduler: ls.LRScheduler, optimizer: ol.Optimizer, expected: list[list[float]]) -> None:
+    """The same rates count by count, by the closed form and by steps."""
+    assert [scheduler.at(t) for t in range(len(expected))] == [pytest.approx(row) for row in expected]
+    for row in expected[1:]:
+        scheduler.step()
+        assert rates(optimizer) == pytest.approx(row)
+
+
 def test_the_defaults_are_torchs() -> None:
     def defaults(schedule: Any) -> dict[str, Any]:
         return {name: p.default for name, p in inspect.signature(schedule).parameters.items()
@@ -250,10 +258,7 @@ def test_groups_of_compositions_keep_to_their_own_functions() -> None:
     optimizer = sgd(0.1, 0.2)
     sequence = ls.SequentialLR(optimizer, build(optimizer, first=False), [2])
     expected = [[0.1, 0.2], [0.05, 0.05], [0.1, 0.4], [0.2, 0.6], [0.3, 0.8]]
-    assert [sequence.at(t) for t in range(5)] == [pytest.approx(row) for row in expected]
-    for t in range(1, 5):
-        sequence.step()
-        assert rates(optimizer) == pytest.approx(expected[t])
+    assert_walk(sequence, optimizer, expected)
 
 
 def test_a_chain_of_recurrences_alone_walks_each_group_by_its_own_functions() -> None:
@@ -261,10 +266,7 @@ def test_a_chain_of_recurrences_alone_walks_each_group_by_its_own_functions() ->
     chain = ls.ChainedScheduler([ls.CosineAnnealingLR(optimizer, 2),             # halves, ends, rises by half, doubles
                                  ls.MultiplicativeLR(optimizer, [lambda t: 0.5, lambda t: 0.25])])
     expected = [[0.1, 0.2], [0.025, 0.025], [0, 0], [0.025, 0.025], [0.025, 0.0125]]
-    assert [chain.at(t) for t in range(5)] == [pytest.approx(row) for row in expected]
-    for t in range(1, 5):
-        chain.step()
-        assert rates(optimizer) == pytest.approx(expected[t])
+    assert_walk(chain, optimizer, expected)
 
 
 def test_every_part_of_a_sequence_counts_from_its_own_milestone() -> None:
