@@ -232,8 +232,8 @@ def no_count(array: np.ndarray) -> str:
 def target(optimizer: Optimizer, parameter: Parameter, key: str,
            shapes: dict[str, tuple[int, ...]]) -> np.ndarray | None:
     """An array of the shape and dtype that an entry of the state has; None where the optimizer doesn't say."""
-    if key in optimizer.state[parameter]:
-        return optimizer.state[parameter][key]
+    if (own := optimizer.state[parameter].get(key)) is not None:
+        return own
     if optimizer.state_names is None:
         return None
     if key in optimizer.scalars:

@@ -230,7 +230,16 @@ def crafted_of_ours() -> Iterator[tuple[str, bytes]]:
         yield f"tree {tree[:40]}", ours(tree)
 
 
+def compact(data: bytes) -> bytes:
+    """The same header without spaces, which is read by another way."""
+    length = int.from_bytes(data[:8], "little")
+    if length != len(data[8:8 + length]):
+        return data
+    return file_of(data[8:8 + length].replace(b'": ', b'":').replace(b", ", b","), data[8 + length:])
+
+
 CRAFTED = [*crafted(), *crafted_of_ours()]
+CRAFTED += [(f"{name}, compact", compact(data)) for name, data in CRAFTED if compact(data) != data]
 
 
 def test_there_are_enough() -> None:
@@ -255,11 +264,30 @@ def test_crafted_headers(data: bytes) -> None:
 
 def test_what_the_crafted_files_start_from_is_valid() -> None:
     with memory_file() as (fd, path):
-        for data in (file_of({"x": F32}, b"\0" * 8), ours('{"x":{"$array":"x"}}')):
+        spaced = file_of({"x": F32}, b"\0" * 8)
+        turned = file_of({"x": dict(reversed(F32.items()))}, b"\0" * 8)
+        for data in (spaced, compact(spaced), turned, compact(turned), ours('{"x":{"$array":"x"}}')):
             put(fd, data)
             assert same(ol.load(path), {"x": np.zeros(2, np.float32)})
         put(fd, file_of({"x": {"dtype": "U8", "shape": [0, 2**62], "data_offsets": [0, 0]}}))
         assert ol.load(path)["x"].shape == (0, 2**62)
+
+
+def test_an_entry_in_one_match_is_what_its_tokens_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    def outcome(data: bytes) -> object:
+        try:
+            return header.parse(data[8:], len(data), len(data) + 8)
+        except ValueError as fault:
+            return str(fault)
+
+    good = [file_of(json.dumps({name: {"dtype": code, "shape": shape, "data_offsets": [0, 8]}}, separators=(",", ":"))
+                    .encode()) for name in ("x", "\u00e9", 'a"b') for code, shape in
+            (("F32", [2]), ("I64", []), ("U8", [8, 1]), ("F16", [1] * 63 + [4]))]
+    headers = [*good, *(data for _, data in CRAFTED)]
+    found = [outcome(data) for data in headers]
+    assert all(isinstance(each, tuple) for each in found[:len(good)])
+    monkeypatch.setattr(header.Scanner, "entry", lambda self: None)
+    assert [outcome(data) for data in headers] == found
 
 
 @pytest.mark.plain

@@ -81,17 +81,26 @@ def test_the_traffic_of_benchmarks_moves_every_array_once(states: int, dtype: An
     assert all(each.tobytes() == gradient.tobytes() for each in state)
 
 
-def test_sums_of_bytes_are_folded_where_the_cpu_can() -> None:
-    data = np.frombuffer(np.random.default_rng(0).bytes(640), np.uint8)
-    if not _core.crc_folds():
+@pytest.mark.parametrize("width", [16, 32])
+def test_sums_of_bytes_are_folded_where_the_cpu_can(width: int) -> None:
+    block = 4 * width
+    data = np.frombuffer(np.random.default_rng(0).bytes(10 * block), np.uint8)
+    for length in (0, block - 1, block + 1, block // 2):
+        with pytest.raises(ValueError, match=r"`data` must have a positive multiple of 4 \* `width` bytes"):
+            _core.crc_fold(data[:length], width)
+    if width > _core.crc_folds():
         with pytest.raises(ValueError, match="the CPU must fold"):
-            _core.crc_fold(data)
+            _core.crc_fold(data, width)
         return
-    for length in (0, 63, 65, 100):
-        with pytest.raises(ValueError, match="`data` must have a positive multiple of 64 bytes"):
-            _core.crc_fold(data[:length])
-    for length in (64, 128, 640):                    # zlib's sum goes on from zero if it is told this value
-        assert zlib.crc32(_core.crc_fold(data[:length]), 0xFFFFFFFF) == zlib.crc32(data[:length])
+    for length in (block, 2 * block, 10 * block):    # zlib's sum goes on from zero if it is told this value
+        assert zlib.crc32(_core.crc_fold(data[:length], width), 0xFFFFFFFF) == zlib.crc32(data[:length])
+
+
+def test_registers_that_sum_are_of_16_or_32_bytes() -> None:
+    assert _core.crc_folds() in (0, 16, 32)
+    for width in (-16, 0, 8, 64):
+        with pytest.raises(ValueError, match="the CPU must fold"):
+            _core.crc_fold(np.zeros(1024, np.uint8), width)
 
 
 def test_kernels_tell_the_size_of_their_elements() -> None:

@@ -15,7 +15,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -32,6 +32,7 @@ NAMES = {name: code for code, name in ML_DTYPES.items()}
 # Two marks say that a file is ours; either makes all four keys mandatory, so that no damage to one turns checking off.
 FORMAT, HEADER_SUM, SUMS, TREE = "optimlite", "optimlite_header_crc32", "optimlite_crc32", "optimlite_tree"
 VERSION = "1"
+EIGHT_DIGITS = re.compile("[0-9a-f]{8}")
 
 
 class Tensor(NamedTuple):
@@ -102,28 +103,47 @@ class Scanner:
     """Reads the tokens of a header; whatever else stands there is a fault, named with its place."""
 
     SPACE = rb"[ \t\n\r]*+"
+    SPACES = re.compile(SPACE)
     STRING = re.compile(SPACE + rb'("(?:[^"\\\x00-\x1f]++|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*+")')
     INTEGER = re.compile(SPACE + rb"(0|[1-9][0-9]{0,18})(?![0-9.eE])")
     END = re.compile(SPACE + rb"\Z")
-    SIGN = {sign: re.compile(rb"[ \t\n\r]*+" + re.escape(sign)) for sign in (b"{", b"}", b"[", b"]", b":", b",")}
+    # An entry as it is usually written, in one match: it takes a fifth of the time.
+    ENTRY = re.compile(rb'\{"dtype":"([A-Z0-9]++)","shape":\[((?:N(?:,N){0,63})?+)\],"data_offsets":\[(N),(N)\]\}'
+                       .replace(b"N", rb"(?:0|[1-9][0-9]{0,17}+)"))
 
     def __init__(self, text: bytes) -> None:
         self.text, self.position = text, 0
 
     def take(self, pattern: re.Pattern[bytes], what: str) -> bytes:
         if (found := pattern.match(self.text, self.position)) is None:
-            raise ValueError(f"the header must have {what} at byte {self.position}, "
-                             f"got {self.text[self.position:self.position + 16]!r}")
+            self.refuse(what)
         self.position = found.end()
         return found[found.lastindex or 0]
 
+    def refuse(self, what: str) -> NoReturn:
+        raise ValueError(f"the header must have {what} at byte {self.position}, "
+                         f"got {self.text[self.position:self.position + 16]!r}")
+
     def sign(self, sign: bytes) -> None:
-        self.take(self.SIGN[sign], f"'{sign.decode()}'")
+        if not self.sees(sign):
+            self.refuse(f"'{sign.decode()}'")
 
     def sees(self, sign: bytes) -> bool:
-        if found := self.SIGN[sign].match(self.text, self.position):
-            self.position = found.end()
-        return bool(found)
+        if self.text.startswith(sign, self.position):
+            self.position += 1
+            return True
+        if (spaces := self.SPACES.match(self.text, self.position)) and self.text.startswith(sign, spaces.end()):
+            self.position = spaces.end() + 1
+            return True
+        return False
+
+    def entry(self) -> tuple[str, list[int], list[int]] | None:
+        """Dtype, shape and offsets, where they stand as they usually do."""
+        if (found := self.ENTRY.match(self.text, self.position)) is None:
+            return None
+        self.position = found.end()
+        code, shape, begin, end = found.groups()
+        return code.decode(), [int(length) for length in shape.split(b",")] if shape else [], [int(begin), int(end)]
 
     def string(self, what: str = "a string") -> str:
         token = self.take(self.STRING, what)
@@ -192,6 +212,21 @@ def parse(text: bytes, start: int, size: int) -> tuple[dict[str, str], list[Tens
 
 def entry(scan: Scanner, name: str, start: int) -> Tensor:
     what = f"'{name}'"
+    code, shape, offsets = scan.entry() or fields(scan, what)
+    if code not in SIZES or code == "C128":
+        raise ValueError(f"{what} must have a dtype that NumPy knows, got '{code}'")
+    if len(offsets) != 2 or offsets[0] > offsets[1]:
+        raise ValueError(f"{what} must have a begin and an end as data_offsets, got {offsets}")
+    if SIZES[code] * prod(length for length in shape if length) >= 1 << 63:
+        raise ValueError(f"{what} must be smaller than 2**63 bytes, got the shape {shape}")
+    if SIZES[code] * prod(shape) != offsets[1] - offsets[0]:
+        raise ValueError(f"{what} must have {SIZES[code] * prod(shape)} bytes by its shape {shape} and dtype {code}, "
+                         f"got {offsets[1] - offsets[0]}")
+    return Tensor(name, code, tuple(shape), start + offsets[0], start + offsets[1])
+
+
+def fields(scan: Scanner, what: str) -> tuple[str, list[int], list[int]]:
+    """Dtype, shape and offsets of an entry, in any order and with any spaces."""
     code, shape, offsets = "", None, None
     for field in scan.members(what):
         if field == "dtype":
@@ -204,16 +239,7 @@ def entry(scan: Scanner, name: str, start: int) -> Tensor:
             raise ValueError(f"{what} must have dtype, shape and data_offsets, got '{field}'")
     if not code or shape is None or offsets is None:
         raise ValueError(f"{what} must have dtype, shape and data_offsets")
-    if code not in SIZES or code == "C128":
-        raise ValueError(f"{what} must have a dtype that NumPy knows, got '{code}'")
-    if len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise ValueError(f"{what} must have a begin and an end as data_offsets, got {offsets}")
-    if SIZES[code] * prod(length for length in shape if length) >= 1 << 63:
-        raise ValueError(f"{what} must be smaller than 2**63 bytes, got the shape {shape}")
-    if SIZES[code] * prod(shape) != offsets[1] - offsets[0]:
-        raise ValueError(f"{what} must have {SIZES[code] * prod(shape)} bytes by its shape {shape} and dtype {code}, "
-                         f"got {offsets[1] - offsets[0]}")
-    return Tensor(name, code, tuple(shape), start + offsets[0], start + offsets[1])
+    return code, shape, offsets
 
 
 def marked(metadata: Mapping[str, str]) -> bool:
@@ -235,6 +261,6 @@ def checked(metadata: Mapping[str, str], tensors: list[Tensor]) -> list[Tensor]:
     if crcs.keys() != {tensor.name for tensor in tensors}:
         raise ValueError("the header must have a checksum for each array")
     for name, crc in crcs.items():
-        if not re.fullmatch("[0-9a-f]{8}", crc):
+        if not EIGHT_DIGITS.fullmatch(crc):
             raise ValueError(f"the checksum of '{name}' must have 8 hexadecimal digits, got {crc[:20]!r}")
     return [tensor._replace(crc=int(crcs[tensor.name], 16)) for tensor in tensors]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -32,12 +34,12 @@ class Restored(dict[str, Any]):
 class Stored(_state_dict.Deferred):
     """An array that is still in the file."""
 
-    def __init__(self, file: File, tensor: Tensor, verify: bool) -> None:
-        self.file, self.tensor, self.verify = file, tensor, verify
+    def __init__(self, tensor: Tensor, fetch: Callable[[Tensor], np.ndarray]) -> None:
+        self.tensor, self.fetch = tensor, fetch
         self.shape, self.dtype = tensor.shape, tensor.dtype
 
     def read(self) -> np.ndarray:
-        return self.file.fresh([self.tensor], self.verify)[self.tensor.name]
+        return self.fetch(self.tensor)
 
 
 def restore(path: str | os.PathLike[str], parts: Mapping[str, Any], strict: bool, verify: bool) -> Restored:
@@ -83,10 +85,20 @@ class Plan:
         else:
             self._nesting(name, live, saved)
 
+    def fresh(self, tensors: list[Tensor]) -> dict[str, np.ndarray]:
+        return self.file.fresh(tensors, self.verify)
+
     # The kinds of parts ----------------------------------------------------------------------------------------------
 
     def _optimizer(self, name: str, live: Optimizer, saved: Any) -> None:
-        state_dict = replaced(saved, lambda tensor: Stored(self.file, tensor, self.verify))
+        tensors: list[Tensor] = []
+        replaced(saved, tensors.append)
+        single = cache(lambda: self.fresh([tensor for tensor in tensors if prod(tensor.shape) == 1]))
+
+        def fetch(tensor: Tensor) -> np.ndarray:         # a model has many counts, which one call reads
+            return (single() if prod(tensor.shape) == 1 else self.fresh([tensor]))[tensor.name]
+
+        state_dict = replaced(saved, lambda tensor: Stored(tensor, fetch))
         try:
             fit = _state_dict.fit(live, state_dict)
         except CheckpointError:                  # counts are read to be checked, and may be damaged
@@ -115,7 +127,7 @@ class Plan:
         places = dict(leaves(state_of(live))) if isinstance(live, Average) else {}
         direct = {path: tensor for path, tensor in tensors.items() if isinstance(places.get(path), np.ndarray)
                   and (places[path].shape, places[path].dtype) == (tensor.shape, tensor.dtype)}
-        arrays = self.file.fresh([tensor for path, tensor in tensors.items() if path not in direct], self.verify)
+        arrays = self.fresh([tensor for path, tensor in tensors.items() if path not in direct])
         # An average checks and loads its own arrays, which changes nothing, and they are read into later.
         arrays.update({tensor.name: places[path] for path, tensor in direct.items()})
         self.reads.extend((tensor, places[path]) for path, tensor in direct.items())
@@ -151,7 +163,7 @@ class Plan:
         elif live.dtype == tensor.dtype:
             self.reads.append((tensor, live))
         else:
-            values = Stored(self.file, tensor, self.verify).read()
+            values = self.fresh([tensor])[tensor.name]
             cast = lossless(values, live.dtype)
             if cast is None:
                 self.result.misshapen.append(f"{path} is {values.dtype} in the file and would lose values as "

@@ -26,7 +26,7 @@ BUFFERS = 512                        # in one call of the system, which takes up
 THREADED = 8 << 20                   # bytes from which on threads pay
 PAGE = 4096                          # bytes
 MAX_THREADS = 4                      # more than these wait for the memory
-FOLDS = crc_folds()
+WIDTH = crc_folds()                  # bytes of the registers that sum, 0 where the CPU can't
 Batch = TypeVar("Batch")
 
 
@@ -242,10 +242,10 @@ class Sums:
 
 def crc32(buffer: Any) -> int:
     """zlib's CRC-32 of bytes, several times as fast where the CPU multiplies polynomials."""
-    folded = buffer.nbytes & ~63 if FOLDS else 0
+    folded = buffer.nbytes & -4 * WIDTH
     if folded < 1024:
         return zlib.crc32(buffer)
-    rest = zlib.crc32(crc_fold(buffer[:folded]), 0xFFFFFFFF)      # the value of which a CRC-32 goes on from zero
+    rest = zlib.crc32(crc_fold(buffer[:folded], WIDTH), 0xFFFFFFFF)      # the value of which a CRC-32 goes on from zero
     return zlib.crc32(buffer[folded:], rest)
 
 
