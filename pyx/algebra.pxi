@@ -33,8 +33,8 @@ cdef void observe(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, dou
 cdef extern from "lanes.h" nogil:
     void lanes_of_two(const real* x, const real* a, Py_ssize_t rows, double* lanes) noexcept
     void lanes_of_three(const real* x, const real* a, const real* b, Py_ssize_t rows, double* lanes) noexcept
-    void lanes_of_row(const real* x, const double* a, const double* b, Py_ssize_t rows, const real** next,
-                      double* lanes) noexcept
+    void lanes_of_rows(const real* x, const real* y, const double* a, const double* b, Py_ssize_t rows,
+                       const real** next, double* lanes) noexcept
 
 
 cdef inline void two_products(const real* x, const real* a, Py_ssize_t n, double* out) noexcept nogil:
@@ -220,27 +220,31 @@ cdef inline void gram_of_tile(const real* x, const real* y, void** rows, Py_ssiz
     # out += row.x, row.y for every row, over the tile at `at`, where x and y stand already
     #
     # A tile is a page of each row, and the processor's own prefetching ends with the page.  The next one is fetched
-    # here, of four rows together while these four are read: a quarter of it during each.
+    # here, of four rows together while these four are read: a half of it during two of them.
     cdef double[TILE] a
     cdef double[TILE] b
-    cdef double[2 * LANES] lanes
+    cdef double[4 * LANES] lanes
     cdef (const real*)[4] next
     cdef Py_ssize_t i, k, q, whole = m - m % LANES
-    cdef const real* row
+    cdef const real* first
+    cdef const real* second
     for i in range(m):
         a[i] = <double> x[i]
         b[i] = <double> y[i]
-    for k in range(count):
+    for k in range(0, count, 2):
         q = k % 4
         for i in range(4):
             next[i] = (<const real*> rows[min(k - q + i, count - 1)]) + at + TILE + q * (TILE // 4)
-        row = (<const real*> rows[k]) + at
-        lanes_of_row(row, a, b, m // LANES, next, lanes)
+        first = (<const real*> rows[k]) + at
+        second = (<const real*> rows[min(k + 1, count - 1)]) + at
+        lanes_of_rows(first, second, a, b, m // LANES, next, lanes)
         for i in range(whole, m):
-            lanes[i - whole] += (<double> row[i]) * a[i]
-            lanes[LANES + i - whole] += (<double> row[i]) * b[i]
-        out[2 * k] += fold(lanes)
-        out[2 * k + 1] += fold(lanes + LANES)
+            lanes[i - whole] += (<double> first[i]) * a[i]
+            lanes[LANES + i - whole] += (<double> first[i]) * b[i]
+            lanes[2 * LANES + i - whole] += (<double> second[i]) * a[i]
+            lanes[3 * LANES + i - whole] += (<double> second[i]) * b[i]
+        for i in range(min(<Py_ssize_t> 4, 2 * (count - k))):
+            out[2 * k + i] += fold(lanes + i * LANES)
 
 
 cdef void gram(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
