@@ -135,7 +135,7 @@ class AnyOrder(RuleBasedStateMachine):
                 case "itself":
                     g = p.data
                 case "itself reversed":
-                    g = p.data[(slice(None, None, -1),) * p.ndim]
+                    g = p.data[(..., *[slice(None, None, -1)] * p.ndim)]      # a view, without axes too
                 case "another parameter":
                     g = like[seed % len(like)].data
                 case "state" if kept:

@@ -201,6 +201,17 @@ def test_restore_writes_into_the_live_memory(tmp_path: Path, verify: bool, stepp
     assert bits(live) == bits(saved)
 
 
+def test_state_comes_back_in_its_order(tmp_path: Path) -> None:
+    optimizer = ol.RMSprop([np.ones(3)])
+    optimizer.step(grads=[np.ones(3)])
+    optimizer.param_groups[0]["centered"] = True          # what the next step would add is saved, too
+    ol.save(tmp_path / "a", optimizer=optimizer)
+    fresh = ol.RMSprop([np.ones(3)])
+    ol.restore(tmp_path / "a", optimizer=fresh)
+    orders = [list(each.state_dict()["state"][0]) for each in (optimizer, fresh)]
+    assert orders == [["square_avg", "step", "grad_avg"]] * 2
+
+
 def test_a_mismatch_names_every_key_and_changes_nothing(tmp_path: Path) -> None:
     ol.save(tmp_path / "a", **training(), epoch=1, other=np.ones(2))
     live = training(seed=1)

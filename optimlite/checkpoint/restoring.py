@@ -107,17 +107,18 @@ class Plan:
             raise ValueError(f"{self.file.path}: part '{name}' doesn't fit: {fault}") from None
         for kind, found in fit.problems._asdict().items():
             getattr(self.result, kind).extend(f"{name}: {what}" for what in found)
-        placed: list[tuple[Parameter, dict[str, np.ndarray]]] = []
+        placed: list[tuple[Parameter, dict[str, Any], dict[str, np.ndarray]]] = []
         for parameter, entries in fit.states:
             found = {key: value for key, value in entries.items() if isinstance(value, Stored)}
             places = {key: _state_dict.place(live, parameter, key, value) for key, value in found.items()}
             self.reads.extend((found[key].tensor, places[key]) for key in found)
             entries.update(places)
-            placed.append((parameter, places))
+            placed.append((parameter, entries, places))
 
         def commit() -> None:
-            for parameter, places in placed:              # new arrays become the state's own, without another copy
-                live.state[parameter].update(places)
+            for parameter, entries, places in placed:     # new arrays become the state's own, without another copy
+                state = live.state[parameter]
+                state.update({key: array for key, array in entries.items() if key in places or key not in state})
             _state_dict.commit(live, fit)
 
         self.commits.append(commit)
