@@ -31,7 +31,7 @@ cdef class Memory:
         PyMem_Free(self.begin)
         PyMem_Free(self.end)
 
-    cpdef bint overlaps(self, cnp.ndarray array) noexcept:
+    def overlaps(self, cnp.ndarray array not None) -> bool:
         # `array` is contiguous, as the ranges' arrays are
         cdef uintptr_t a = <uintptr_t> cnp.PyArray_DATA(array)
         cdef uintptr_t b = a + <uintptr_t> cnp.PyArray_NBYTES(array)

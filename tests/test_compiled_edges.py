@@ -128,3 +128,8 @@ def test_the_quota_of_a_container_is_rounded_up(tmp_path: Any, monkeypatch: pyte
         assert _threads.default_num_threads() == count
     file.unlink()
     assert _threads.default_num_threads() == 8
+
+
+def test_nothing_is_no_array_to_overlap_with() -> None:
+    with pytest.raises(TypeError, match="Argument 'array'"):
+        _core.Memory([np.ones(2)]).overlaps(None)         # type: ignore[arg-type]

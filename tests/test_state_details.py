@@ -594,3 +594,12 @@ def test_a_parameter_of_a_subclass_gets_plain_state() -> None:
     assert type(optimizer.state["W"]["exp_avg"]) is np.ndarray
     optimizer.param_groups[0]["amsgrad"] = True
     assert type(optimizer.state_dict()["state"][0]["max_exp_avg_sq"]) is np.ndarray      # which the next step adds
+
+
+def test_state_of_ones_own_optimizer_must_fit_the_state_that_is_there() -> None:
+    optimizer = stepped(PlainMomentum([np.ones(3)]))
+    saved = optimizer.state_dict()
+    saved["state"][0]["average"] = np.ones(4)
+    with pytest.raises(ValueError, match=r"has shape \(4,\), not \(3,\)"):
+        optimizer.load_state_dict(saved)
+    assert PlainMomentum([np.ones(3)]).load_state_dict(saved) == ([], [], [])       # nothing is there to tell
