@@ -60,6 +60,9 @@ class Deferred:
     def read(self) -> np.ndarray:
         raise NotImplementedError
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> np.ndarray:      # one among a group's own keys, which are copied
+        return self.read().copy()
+
 
 class Fit(NamedTuple):
     """A state dict matched with an optimizer, which isn't changed yet."""

@@ -2,7 +2,8 @@
    of `total` in vector.pxi, whose lanes these are.
 
    With vector types, since gcc otherwise keeps some lanes in memory, where each addition waits for the store before it:
-   that takes twice as long.  A function works on as many lanes at a time as there are registers for its sums. */
+   that takes twice as long.  A function works on two registers of lanes at a time, so that up to eight sums of two
+   vectors by two stay in registers. */
 
 #if defined(_MSC_VER)
   #define OPTIMLITE_NOINLINE __declspec(noinline)
@@ -121,7 +122,7 @@ static OPTIMLITE_NOINLINE void lanes_of_rows(const real *x, const real *y, const
     }
 }
 
-#else
+#else                                    /* MSVC, which has no vector types */
 
 #define EACH_LANE for (j = 0; j < 16; j++)
 

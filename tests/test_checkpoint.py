@@ -212,6 +212,71 @@ def test_state_comes_back_in_its_order(tmp_path: Path) -> None:
     assert orders == [["square_avg", "step", "grad_avg"]] * 2
 
 
+@pytest.mark.parametrize("kind", [ol.Adam, ol.RMSprop, ol.Muon, ol.LBFGS, ol.ConjugateGradient])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_state_of_another_type_is_laid_out_as_its_parameter(tmp_path: Path, kind: Any, order: Any) -> None:
+    def step(optimizer: ol.Optimizer, W: np.ndarray) -> np.ndarray:
+        optimizer.step(lambda: (float((W**2).sum()), {"W": np.asarray(2 * W, order=order)}))
+        return W
+
+    W = np.asarray(np.linspace(1, 2, 12).reshape(3, 4), np.float32, order=order)
+    saved = kind({"W": W})
+    step(saved, W)
+    ol.save(tmp_path / "a", optimizer=saved)
+    wide = [W.astype(np.float64, order="K") for _ in range(2)]
+    by_file, by_dict = (kind({"W": each}) for each in wide)
+    ol.restore(tmp_path / "a", optimizer=by_file)
+    by_dict.load_state_dict(saved.state_dict())
+    assert step(by_file, wide[0]).tobytes() == step(by_dict, wide[1]).tobytes()
+
+
+def test_no_two_parameters_get_one_array(tmp_path: Path) -> None:
+    """Even if the file says that their state is the same."""
+    optimizer = ol.Adam([np.ones(3), np.ones(3)])
+    optimizer.step(grads=[np.ones(3)] * 2)
+    odd = optimizer.state_dict()
+    odd["param_groups"][0]["params"] = [0, 0]
+    del odd["state"][1]
+    ol.save(tmp_path / "a", optimizer=odd)
+    fresh = ol.Adam([np.ones(3), np.ones(3)])
+    ol.restore(tmp_path / "a", optimizer=fresh)
+    fresh.step(grads=[np.ones(3)] * 2)
+    assert [state["step"] for state in fresh.state_dict()["state"].values()] == [2, 2]
+
+
+def test_an_array_among_a_groups_own_keys(tmp_path: Path) -> None:
+    optimizer = ol.SGD([np.ones(3)], lr=1)
+    optimizer.param_groups[0]["note"] = {"seen": [np.arange(3), np.int64(7)]}
+    ol.save(tmp_path / "a", optimizer=optimizer)
+    fresh = ol.SGD([np.ones(3)], lr=1)
+    ol.restore(tmp_path / "a", optimizer=fresh)
+    assert same(fresh.param_groups[0]["note"], {"seen": [np.arange(3), 7]})
+    ol.save(tmp_path / "b", optimizer=fresh)
+    damage(tmp_path / "a", "optimizer.param_groups.0.note.seen.0")
+    with pytest.raises(ol.CheckpointError, match=r"note.seen.0' is damaged"):
+        ol.restore(tmp_path / "a", optimizer=fresh)
+
+
+def damage(path: Path, name: str) -> None:
+    with File(path) as file:
+        begin = file.tensors[name].begin
+    data = bytearray(path.read_bytes())
+    data[begin] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_damaged_count_is_a_fault_where_it_is_restored(tmp_path: Path) -> None:
+    optimizer = ol.Adam({"a": np.ones(3), "b": np.ones(4)})
+    optimizer.step(grads={"a": np.ones(3), "b": np.ones(4)})
+    ol.save(tmp_path / "a", optimizer=optimizer)
+    damage(tmp_path / "a", "optimizer.state.1.step")
+    a, b = ol.Adam({"a": np.ones(3)}), ol.Adam({"b": np.ones(4)})
+    assert ol.restore(tmp_path / "a", optimizer=a, strict=False).missing == []
+    assert a.state["a"]["step"] == 1
+    with pytest.raises(ol.CheckpointError, match=r"'optimizer.state.1.step' is damaged"):
+        ol.restore(tmp_path / "a", optimizer=b, strict=False)
+
+
 def test_a_mismatch_names_every_key_and_changes_nothing(tmp_path: Path) -> None:
     ol.save(tmp_path / "a", **training(), epoch=1, other=np.ones(2))
     live = training(seed=1)

@@ -107,7 +107,7 @@ class Scanner:
     STRING = re.compile(SPACE + rb'("(?:[^"\\\x00-\x1f]++|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*+")')
     INTEGER = re.compile(SPACE + rb"(0|[1-9][0-9]{0,18})(?![0-9.eE])")
     END = re.compile(SPACE + rb"\Z")
-    # An entry as it is usually written, in one match: it takes a fifth of the time.
+    # An entry as it is usually written, in one match: by tokens, it takes eight times as long.
     ENTRY = re.compile(rb'\{"dtype":"([A-Z0-9]++)","shape":\[((?:N(?:,N){0,63})?+)\],"data_offsets":\[(N),(N)\]\}'
                        .replace(b"N", rb"(?:0|[1-9][0-9]{0,17}+)"))
 
@@ -132,10 +132,10 @@ class Scanner:
         if self.text.startswith(sign, self.position):
             self.position += 1
             return True
-        if (spaces := self.SPACES.match(self.text, self.position)) and self.text.startswith(sign, spaces.end()):
+        spaces = self.SPACES.match(self.text, self.position)
+        if seen := spaces is not None and self.text.startswith(sign, spaces.end()):      # there may be none: it matches
             self.position = spaces.end() + 1
-            return True
-        return False
+        return seen
 
     def entry(self) -> tuple[str, list[int], list[int]] | None:
         """Dtype, shape and offsets, where they stand as they usually do."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from functools import cache
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -91,12 +91,15 @@ class Plan:
     # The kinds of parts ----------------------------------------------------------------------------------------------
 
     def _optimizer(self, name: str, live: Optimizer, saved: Any) -> None:
-        tensors: list[Tensor] = []
-        replaced(saved, tensors.append)
-        single = cache(lambda: self.fresh([tensor for tensor in tensors if prod(tensor.shape) == 1]))
+        counts = {leaf.name: leaf for path, leaf in leaves(saved) if isinstance(leaf, Tensor)
+                  and path.rpartition(".")[2] in live.scalars}
+        together = cache(lambda: self.fresh(list(counts.values())))
 
         def fetch(tensor: Tensor) -> np.ndarray:         # a model has many counts, which one call reads
-            return (single() if prod(tensor.shape) == 1 else self.fresh([tensor]))[tensor.name]
+            if tensor.name in counts:
+                with contextlib.suppress(CheckpointError):        # perhaps in the count of another
+                    return together()[tensor.name]
+            return self.fresh([tensor])[tensor.name]
 
         state_dict = replaced(saved, lambda tensor: Stored(tensor, fetch))
         try:
@@ -107,18 +110,25 @@ class Plan:
             raise ValueError(f"{self.file.path}: part '{name}' doesn't fit: {fault}") from None
         for kind, found in fit.problems._asdict().items():
             getattr(self.result, kind).extend(f"{name}: {what}" for what in found)
-        placed: list[tuple[Parameter, dict[str, Any], dict[str, np.ndarray]]] = []
+        placed: list[tuple[Parameter, dict[str, np.ndarray]]] = []
         for parameter, entries in fit.states:
-            found = {key: value for key, value in entries.items() if isinstance(value, Stored)}
-            places = {key: _state_dict.place(live, parameter, key, value) for key, value in found.items()}
-            self.reads.extend((found[key].tensor, places[key]) for key in found)
-            entries.update(places)
-            placed.append((parameter, entries, places))
+            new: dict[str, np.ndarray] = {}
+            for key, value in entries.items():
+                own = _state_dict.place(live, parameter, key, value)
+                stored, there = isinstance(value, Stored), own is live.state[parameter].get(key)
+                if stored:
+                    self.reads.append((value.tensor, own))
+                elif not there:
+                    np.copyto(own, value)
+                if stored or not there:
+                    entries[key] = own
+                if not there:
+                    new[key] = own
+            placed.append((parameter, new))
 
         def commit() -> None:
-            for parameter, entries, places in placed:     # new arrays become the state's own, without another copy
-                state = live.state[parameter]
-                state.update({key: array for key, array in entries.items() if key in places or key not in state})
+            for parameter, new in placed:        # new arrays become the state's own, in order and without another copy
+                live.state[parameter].update(new)
             _state_dict.commit(live, fit)
 
         self.commits.append(commit)
