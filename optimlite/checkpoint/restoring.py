@@ -91,9 +91,13 @@ class Plan:
     # The kinds of parts ----------------------------------------------------------------------------------------------
 
     def _optimizer(self, name: str, live: Optimizer, saved: Any) -> None:
-        counts = {leaf.name: leaf for path, leaf in leaves(saved) if isinstance(leaf, Tensor)
-                  and path.rpartition(".")[2] in live.scalars}
+        counts: dict[str, Tensor] = {}
         together = cache(lambda: self.fresh(list(counts.values())))
+
+        def stored(tensor: Tensor) -> Stored:
+            if not tensor.shape:
+                counts[tensor.name] = tensor
+            return Stored(tensor, fetch)
 
         def fetch(tensor: Tensor) -> np.ndarray:         # a model has many counts, which one call reads
             if tensor.name in counts:
@@ -101,7 +105,7 @@ class Plan:
                     return together()[tensor.name]
             return self.fresh([tensor])[tensor.name]
 
-        state_dict = replaced(saved, lambda tensor: Stored(tensor, fetch))
+        state_dict = replaced(saved, stored)
         try:
             fit = _state_dict.fit(live, state_dict)
         except CheckpointError:                  # counts are read to be checked, and may be damaged
@@ -113,14 +117,15 @@ class Plan:
         placed: list[tuple[Parameter, dict[str, np.ndarray]]] = []
         for parameter, entries in fit.states:
             new: dict[str, np.ndarray] = {}
+            state = live.state[parameter]
             for key, value in entries.items():
                 own = _state_dict.place(live, parameter, key, value)
-                stored, there = isinstance(value, Stored), own is live.state[parameter].get(key)
-                if stored:
+                deferred, there = isinstance(value, Stored), own is state.get(key)
+                if deferred:
                     self.reads.append((value.tensor, own))
                 elif not there:
                     np.copyto(own, value)
-                if stored or not there:
+                if deferred or not there:
                     entries[key] = own
                 if not there:
                     new[key] = own

@@ -21,7 +21,8 @@ from .._threads import get_num_threads
 from .header import Tensor
 
 PIECE = 1 << 20                      # bytes that are written at a time: two threads find them in the cache they share
-READ = 4                             # pieces that are read at a time: of smaller ones, threads wait for the interpreter
+SUMMED = 4                           # pieces that are read and summed at a time: these, too, stay in the cache
+READ = 12                            # pieces that are only read: of fewer, threads wait for the interpreter
 BUFFERS = 512                        # in one call of the system, which takes up to 1024
 THREADED = 8 << 20                   # bytes from which on threads pay
 PAGE = 4096                          # bytes
@@ -81,7 +82,7 @@ def each(batches: Iterator[Batch], work: Callable[[Batch, np.ndarray], None], nb
     faults: list[BaseException] = []
 
     def loop() -> None:
-        scratch = np.empty(min(nbytes, READ * PIECE) + PAGE, np.uint8)
+        scratch = np.empty(min(nbytes, max(READ, SUMMED) * PIECE) + PAGE, np.uint8)
         try:
             while not faults:
                 with lock:
@@ -173,7 +174,7 @@ def read(fd: int, jobs: list[tuple[Tensor, np.ndarray | None]], verify: bool) ->
             if isinstance(piece.array, np.ndarray) and not direct:
                 put(piece.array, buffer)
 
-    each(cut(jobs, READ * PIECE), work, sum(tensor.end - tensor.begin for tensor, _ in jobs))
+    each(cut(jobs, (SUMMED if verify else READ) * PIECE), work, sum(tensor.end - tensor.begin for tensor, _ in jobs))
     if verify:
         for (tensor, _), crc in zip(jobs, sums.results(), strict=True):
             if tensor.crc is not None and tensor.crc != crc:
