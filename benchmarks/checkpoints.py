@@ -36,6 +36,8 @@ TARGETS = (
 )
 MOST_MEMORY = 64 << 20               # bytes beyond what is there already, for each of
 PIECE = 1 << 18                      # elements that a thread copies at a time
+READ = 8 << 20                       # bytes that a thread reads at a time
+LEAD = 64                            # bytes before a raw file's arrays, without which copies are slow on some CPUs
 SPARING = ("save", "restore", "restore unverified")
 
 
@@ -102,17 +104,21 @@ def contenders(shapes: Shapes) -> Mapping[str, Contender]:
 
     def raw_write() -> None:
         with open(folder / "raw", "wb", buffering=0) as file:
+            file.write(bytes(LEAD))
             for array in training.arrays.values():
                 buffer = as_buffer(array)
                 while buffer:
                     buffer = buffer[file.write(buffer):]
 
-    def raw_read() -> None:
-        with open(folder / "raw", "rb", buffering=0) as file:
-            for array in training.arrays.values():
-                buffer = as_buffer(array)
-                while buffer:
-                    buffer = buffer[file.readinto(buffer):]        # type: ignore[attr-defined]
+    ends = LEAD + np.cumsum([array.nbytes for array in training.arrays.values()])
+    parts_of_file = [(as_buffer(array)[at:at + READ], int(end) - array.nbytes + at)
+                     for array, end in zip(training.arrays.values(), ends, strict=True)
+                     for at in range(0, array.nbytes, READ)]
+
+    def raw_read() -> None:                      # by all threads: the least that any restore into live arrays costs
+        with open(folder / "raw", "rb") as file, ThreadPoolExecutor(ol.get_num_threads()) as pool:
+            if sum(pool.map(lambda part: os.preadv(file.fileno(), part[:1], part[1]), parts_of_file)) < ends[-1] - LEAD:
+                raise OSError("a read was cut short")
 
     copies = [array.copy() for array in training.arrays.values()]
     pairs = [(to.reshape(-1)[at:at + PIECE], of.reshape(-1)[at:at + PIECE])
