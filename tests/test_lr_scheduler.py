@@ -147,12 +147,14 @@ def test_a_step_costs_at_most_five_microseconds(case):
     opt = optimizer(case, 1)
     opt.step()
     [scheduler] = case.schedulers(ls, opt)
-    fastest = np.inf  # processor time, and the best of many tries: other programs don't count
-    for _ in range(50):
+    fastest = np.inf  # processor time, and the best of up to 500 tries: other programs don't count
+    for _ in range(500):
         began = time.process_time()
         for _ in range(2000):
             scheduler.step()
         fastest = min(fastest, (time.process_time() - began) / 2000)
+        if fastest <= 5e-6:
+            break
     assert fastest <= 5e-6
 
 
