@@ -1,0 +1,52 @@
+/* The sums of lanes.h with vector types and without, as MSVC gets them: exits with 0 if they have the same bits. */
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef ptrdiff_t Py_ssize_t;
+#if defined(OPTIMLITE_DOUBLE)
+typedef double real;
+#else
+typedef float real;
+#endif
+#define real_prefetch(p) ((void) (p))
+
+#define lanes_of_two vectors_of_two
+#define lanes_of_three vectors_of_three
+#define lanes_of_rows vectors_of_rows
+#include "lanes.h"
+#undef lanes_of_two
+#undef lanes_of_three
+#undef lanes_of_rows
+#undef OPTIMLITE_NOINLINE
+#undef __GNUC__
+#include "lanes.h"
+
+enum { ROWS = 32, N = 16 * ROWS };
+
+static real number(void) {
+    return (real) ((rand() / (double) RAND_MAX - 0.5) * 1e3);
+}
+
+int main(void) {
+    real x[N], y[N], b[N];
+    double wide_y[N], wide_b[N], with[64], without[64];
+    const real *next[4] = {x, x, y, y};
+    for (int turn = 0; turn < 100; turn++) {
+        for (int i = 0; i < N; i++) {
+            x[i] = number(), y[i] = number(), b[i] = number();
+            wide_y[i] = y[i], wide_b[i] = b[i];
+        }
+        vectors_of_two(x, y, ROWS, with);
+        lanes_of_two(x, y, ROWS, without);
+        if (memcmp(with, without, 32 * sizeof(double))) return 1;
+        vectors_of_three(x, y, b, ROWS, with);
+        lanes_of_three(x, y, b, ROWS, without);
+        if (memcmp(with, without, 48 * sizeof(double))) return 2;
+        vectors_of_rows(x, b, wide_y, wide_b, ROWS, next, with);
+        lanes_of_rows(x, b, wide_y, wide_b, ROWS, next, without);
+        if (memcmp(with, without, 64 * sizeof(double))) return 3;
+    }
+    return 0;
+}
