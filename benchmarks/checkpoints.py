@@ -1,7 +1,7 @@
 """Checkpoints of 1.5 GB (GPT-2's parameters and Adam's state) against raw transfers, torch, NumPy, safetensors.
 
-The files lie in the page cache (a memory-backed folder, if the machine has one) and nobody calls fsync: what is
-measured is the software, not a disk.
+What is measured is the software, not a disk: nobody calls fsync, what is written goes to a memory-backed folder, if the
+machine has one, and what is read lies in the page cache, in files of the folder for temporary ones (TMPDIR).
 """
 
 from __future__ import annotations
@@ -74,35 +74,39 @@ def as_buffer(array: np.ndarray) -> memoryview:
 
 
 class Transfer:
-    """Writes or reads a file; a writer's old file is removed before the clock starts.
+    """Writes or reads a file; what writers wrote is removed before the clock starts.
 
     Then as many bytes are written elsewhere and removed: a virtual machine's free memory may not be there yet, and who
     gets it first waits up to ten times as long as for the write.
     """
 
-    def __init__(self, run: Callable[[], object], nbytes: int, spare: Path, removed: Path | None = None) -> None:
-        self.run, self.nbytes, self.spare, self.removed = run, nbytes, spare, removed
+    def __init__(self, run: Callable[[], object], nbytes: int, written: Path) -> None:
+        self.run, self.nbytes, self.written = run, nbytes, written
 
     def enter(self) -> None:
-        if self.removed is not None:
-            self.removed.unlink(missing_ok=True)
-        with open(self.spare, "wb", buffering=0) as file:
+        self.clear()
+        with open(self.written / "spare", "wb", buffering=0) as file:
             for _ in range(0, self.nbytes, 1 << 20):
                 file.write(bytes(1 << 20))
-        self.spare.unlink()
+        self.clear()
+
+    def clear(self) -> None:
+        for path in self.written.iterdir():
+            path.unlink()
 
     def __call__(self) -> None:
         self.run()
 
 
 def contenders(shapes: Shapes) -> Mapping[str, Contender]:
-    """Writers before the readers of their files."""
     training = Training(shapes)
-    folder = Path(tempfile.mkdtemp(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
-    weakref.finalize(training, shutil.rmtree, folder)
+    written = Path(tempfile.mkdtemp(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
+    cached = Path(tempfile.mkdtemp())
+    for folder in (written, cached):
+        weakref.finalize(training, shutil.rmtree, folder)
     parts: dict[str, Any] = {"model": training.model, "optimizer": training.optimizer}
 
-    def raw_write() -> None:
+    def raw_write(folder: Path = written) -> None:
         with open(folder / "raw", "wb", buffering=0) as file:
             file.write(bytes(LEAD))
             for array in training.arrays.values():
@@ -116,7 +120,7 @@ def contenders(shapes: Shapes) -> Mapping[str, Contender]:
                      for at in range(0, array.nbytes, READ)]
 
     def raw_read() -> None:                      # by all threads: the least that any restore into live arrays costs
-        with open(folder / "raw", "rb") as file, ThreadPoolExecutor(ol.get_num_threads()) as pool:
+        with open(cached / "raw", "rb") as file, ThreadPoolExecutor(ol.get_num_threads()) as pool:
             if sum(pool.map(lambda part: os.preadv(file.fileno(), part[:1], part[1]), parts_of_file)) < ends[-1] - LEAD:
                 raise OSError("a read was cut short")
 
@@ -129,42 +133,48 @@ def contenders(shapes: Shapes) -> Mapping[str, Contender]:
             for _ in pool.map(lambda pair: np.copyto(*pair), pairs):
                 pass
 
-    transfer = partial(Transfer, nbytes=training.nbytes, spare=folder / "spare")
+    def save(folder: Path = written) -> None:
+        ol.save(folder / "ours", **parts, fsync=False)
+
+    raw_write(cached)
+    save(cached)
+    transfer = partial(Transfer, nbytes=training.nbytes, written=written)
     found = {
-        "raw write": transfer(raw_write, removed=folder / "raw"),
-        "save": transfer(lambda: ol.save(folder / "ours", **parts, fsync=False), removed=folder / "ours"),
-        "np.savez": transfer(lambda: np.savez(folder / "a.npz", **training.arrays),      # type: ignore[arg-type]
-                             removed=folder / "a.npz"),
+        "raw write": transfer(raw_write),
+        "save": transfer(save),
+        "np.savez": transfer(lambda: np.savez(written / "a.npz", **training.arrays)),      # type: ignore[arg-type]
         "memory copy": transfer(memory_copy),
         "raw read": transfer(raw_read),
-        "restore": transfer(lambda: ol.restore(folder / "ours", **parts)),
-        "restore unverified": transfer(lambda: ol.restore(folder / "ours", **parts, verify=False)),
+        "restore": transfer(lambda: ol.restore(cached / "ours", **parts)),
+        "restore unverified": transfer(lambda: ol.restore(cached / "ours", **parts, verify=False)),
     }
     if importlib.util.find_spec("safetensors"):
         import safetensors.numpy
 
         def library() -> None:
-            loaded = safetensors.numpy.load_file(folder / "library")
+            loaded = safetensors.numpy.load_file(cached / "library")
             for name, array in training.arrays.items():
                 np.copyto(array, loaded[name])
 
-        safetensors.numpy.save_file(training.arrays, folder / "library")
+        safetensors.numpy.save_file(training.arrays, cached / "library")
         found["safetensors load_file + copy"] = transfer(library)
     if importlib.util.find_spec("torch"):
         import torch
 
         model, optimizer = training.torch()
 
-        def load() -> None:
-            loaded = torch.load(folder / "torch")
+        def torch_save(folder: Path = written) -> None:
+            torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, folder / "torch")
+
+        def torch_load() -> None:
+            loaded = torch.load(cached / "torch")
             model.load_state_dict(loaded["model"])
             optimizer.load_state_dict(loaded["optimizer"])
 
-        found["torch.save"] = transfer(lambda: torch.save(
-            {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, folder / "torch"),
-            removed=folder / "torch")
-        found["torch.load + load_state_dict"] = transfer(load)
-    found["save"].run()
+        torch_save(cached)
+        found["torch.save"] = transfer(torch_save)
+        found["torch.load + load_state_dict"] = transfer(torch_load)
+    os.sync()                                    # or the disk would be written to meanwhile
     return found
 
 

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from .._core import crc_fold, crc_folds
+from .._core import crc_fold, crc_folds, stream
 from .._threads import get_num_threads
 from .header import Tensor
+from .mapped import Mapped
 
 PIECE = 1 << 20                      # bytes that are written at a time: two threads find them in the cache they share
 SUMMED = 4                           # pieces that are read and summed at a time: these, too, stay in the cache
@@ -50,28 +51,37 @@ def pieces(array: np.ndarray, itemsize: int, most: int) -> Iterator[np.ndarray]:
         yield from pieces(array[(slice(None),) * axis + (slice(start, start + step),)], itemsize, most)
 
 
-def cut(jobs: Iterable[tuple[Tensor, np.ndarray | None]], most: int) -> Iterator[list[Piece]]:
-    """Batches of at most `most` bytes, in pieces that follow each other in the file.
+def cut(jobs: Iterable[tuple[Tensor, np.ndarray | None]], most: int, together: int = 0) -> Iterator[list[Piece]]:
+    """Batches of at most `together` bytes, in pieces of at most `most` that follow each other in the file.
 
     A tensor without an array is read only to be summed.
     """
+    def every() -> Iterator[Piece]:
+        for key, (tensor, array) in enumerate(jobs):
+            offset, itemsize = tensor.begin, tensor.dtype.itemsize if array is not None else 1
+            parts: Iterable[Any] = (pieces(array, itemsize, most) if array is not None else
+                                    (min(most, tensor.end - start) for start in range(offset, tensor.end, most)))
+            for part in parts:
+                nbytes = part.size * itemsize if array is not None else part
+                if nbytes:
+                    yield Piece(key, part, offset, nbytes)
+                offset += nbytes
+
+    return parts(every(), max(most, together))
+
+
+def parts(pieces: Iterable[Piece], most: int) -> Iterator[list[Piece]]:
+    """Batches of pieces that follow each other, of at most `most` bytes together."""
     batch: list[Piece] = []
     total = 0
-    for key, (tensor, array) in enumerate(jobs):
-        offset, itemsize = tensor.begin, tensor.dtype.itemsize if array is not None else 1
-        parts: Iterable[Any] = (pieces(array, itemsize, most) if array is not None else
-                                (min(most, tensor.end - start) for start in range(offset, tensor.end, most)))
-        for part in parts:
-            nbytes = part.size * itemsize if array is not None else part
-            apart = batch and batch[-1].offset + batch[-1].nbytes != offset
-            if apart or len(batch) == BUFFERS or total + nbytes > most:
-                if batch:
-                    yield batch
-                batch, total = [], 0
-            if nbytes:
-                batch.append(Piece(key, part, offset, nbytes))
-            offset += nbytes
-            total += nbytes
+    for piece in pieces:
+        apart = batch and batch[-1].offset + batch[-1].nbytes != piece.offset
+        if apart or len(batch) == BUFFERS or total + piece.nbytes > most:
+            if batch:
+                yield batch
+            batch, total = [], 0
+        batch.append(piece)
+        total += piece.nbytes
     if batch:
         yield batch
 
@@ -117,7 +127,7 @@ def write(fd: int, jobs: list[tuple[Tensor, np.ndarray]], report: Callable[[int]
 
     A file takes the bytes of one thread at a time, so one thread writes, and another one sums meanwhile.
     """
-    sums = Sums(len(jobs))
+    sums, writer = Sums(len(jobs)), Writer(fd)
     faults: list[BaseException] = []
 
     def sum_up() -> None:
@@ -138,10 +148,11 @@ def write(fd: int, jobs: list[tuple[Tensor, np.ndarray]], report: Callable[[int]
             if not helper:
                 for piece, buffer in zip(batch, buffers, strict=True):
                     sums.add(piece, buffer)
-            full(os.pwritev, fd, buffers, batch[0].offset)
+            writer.add(buffers, batch[0].offset)
             report(sum(piece.nbytes for piece in batch))
             if faults:
                 break
+        writer.flush()
     except BaseException as fault:
         faults.append(fault)             # which ends the helper
     if helper:
@@ -151,11 +162,50 @@ def write(fd: int, jobs: list[tuple[Tensor, np.ndarray]], report: Callable[[int]
     return sums.results()
 
 
+class Writer:
+    """Gathers bytes until they end where a piece of the file does.
+
+    The system keeps what one call writes to a whole piece in large pages, which are faster to read again.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.fd, self.buffers, self.begin, self.end = fd, list[np.ndarray](), 0, 0
+
+    def add(self, buffers: list[np.ndarray], offset: int) -> None:
+        if offset != self.end or len(self.buffers) + len(buffers) > 2 * BUFFERS:
+            self.flush()
+            self.begin = self.end = offset
+        for buffer in buffers:
+            self.end += buffer.nbytes
+            rest = self.end % PIECE
+            if self.end - rest > self.begin:
+                self.buffers.append(buffer[:buffer.nbytes - rest])
+                self.flush()
+                self.begin, buffer = self.end - rest, buffer[buffer.nbytes - rest:]
+            if buffer.nbytes:
+                self.buffers.append(buffer)
+
+    def flush(self) -> None:
+        full(os.pwritev, self.fd, self.buffers, self.begin)
+        self.buffers.clear()
+
+
 def read(fd: int, jobs: list[tuple[Tensor, np.ndarray | None]], verify: bool) -> None:
     """Reads tensors into arrays of their dtype and shape, or only their sums; ValueError if a checksum differs."""
     sums = Sums(len(jobs))
 
+    def use(piece: Piece, buffer: np.ndarray) -> None:
+        if verify:
+            sums.add(piece, buffer)
+        if isinstance(piece.array, np.ndarray):
+            put(piece.array, buffer)
+
     def work(batch: list[Piece], scratch: np.ndarray) -> None:
+        if not (mapped and mapped.read(batch, use)):
+            for part in parts(batch, most):
+                fetch(part, scratch)
+
+    def fetch(batch: list[Piece], scratch: np.ndarray) -> None:
         first = batch[0].offset
         shift = (first + PAGE // 2 - scratch.__array_interface__["data"][0]) % PAGE      # far from what `at_odds` tells
         buffers = []
@@ -169,12 +219,18 @@ def read(fd: int, jobs: list[tuple[Tensor, np.ndarray | None]], verify: bool) ->
             buffers.append((buffer, direct))
         full(os.preadv, fd, [buffer for buffer, _ in buffers], first)
         for piece, (buffer, direct) in zip(batch, buffers, strict=True):
-            if verify:
+            if not direct:
+                use(piece, buffer)
+            elif verify:
                 sums.add(piece, buffer)
-            if isinstance(piece.array, np.ndarray) and not direct:
-                put(piece.array, buffer)
 
-    each(cut(jobs, (SUMMED if verify else READ) * PIECE), work, sum(tensor.end - tensor.begin for tensor, _ in jobs))
+    nbytes, most = sum(tensor.end - tensor.begin for tensor, _ in jobs), (SUMMED if verify else READ) * PIECE
+    mapped = Mapped.of(fd) if nbytes >= THREADED else None
+    try:
+        each(cut(jobs, most, READ * PIECE), work, nbytes)
+    finally:
+        if mapped:
+            mapped.close()
     if verify:
         for (tensor, _), crc in zip(jobs, sums.results(), strict=True):
             if tensor.crc is not None and tensor.crc != crc:
@@ -193,7 +249,7 @@ def at_odds(address: int, offset: int) -> bool:
 def put(array: np.ndarray, buffer: np.ndarray) -> None:
     """Copies bytes, in C order, into an array of any strides."""
     if array.flags.c_contiguous:
-        np.copyto(array.reshape(-1).view(np.uint8), buffer)
+        stream(array.reshape(-1).view(np.uint8), buffer)
     else:
         np.copyto(array, buffer.view(array.dtype).reshape(array.shape))
 
