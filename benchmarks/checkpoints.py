@@ -74,14 +74,14 @@ def as_buffer(array: np.ndarray) -> memoryview:
 
 
 class Transfer:
-    """Writes or reads a file; what writers wrote is removed before the clock starts.
+    """Writes a file, or reads one: before the clock starts, what writers wrote is removed, and a reader's file is read.
 
-    Then as many bytes are written elsewhere and removed: a virtual machine's free memory may not be there yet, and who
-    gets it first waits up to ten times as long as for the write.
+    In between as many bytes are written elsewhere and removed: a virtual machine's free memory may not be there yet,
+    and who gets it first waits up to ten times as long as for the write.
     """
 
-    def __init__(self, run: Callable[[], object], nbytes: int, written: Path) -> None:
-        self.run, self.nbytes, self.written = run, nbytes, written
+    def __init__(self, run: Callable[[], object], nbytes: int, written: Path, read: Path | None = None) -> None:
+        self.run, self.nbytes, self.written, self.read = run, nbytes, written, read
 
     def enter(self) -> None:
         self.clear()
@@ -89,6 +89,10 @@ class Transfer:
             for _ in range(0, self.nbytes, 1 << 20):
                 file.write(bytes(1 << 20))
         self.clear()
+        if self.read:
+            with open(self.read, "rb", buffering=0) as file:
+                while file.read(1 << 20):
+                    pass
 
     def clear(self) -> None:
         for path in self.written.iterdir():
@@ -138,15 +142,18 @@ def contenders(shapes: Shapes) -> Mapping[str, Contender]:
 
     raw_write(cached)
     save(cached)
+    def restore(verify: bool) -> None:
+        ol.restore(cached / "ours", **parts, verify=verify)
+
     transfer = partial(Transfer, nbytes=training.nbytes, written=written)
     found = {
         "raw write": transfer(raw_write),
         "save": transfer(save),
         "np.savez": transfer(lambda: np.savez(written / "a.npz", **training.arrays)),      # type: ignore[arg-type]
         "memory copy": transfer(memory_copy),
-        "raw read": transfer(raw_read),
-        "restore": transfer(lambda: ol.restore(cached / "ours", **parts)),
-        "restore unverified": transfer(lambda: ol.restore(cached / "ours", **parts, verify=False)),
+        "raw read": transfer(raw_read, read=cached / "raw"),
+        "restore": transfer(partial(restore, True), read=cached / "ours"),
+        "restore unverified": transfer(partial(restore, False), read=cached / "ours"),
     }
     if importlib.util.find_spec("safetensors"):
         import safetensors.numpy
@@ -157,7 +164,7 @@ def contenders(shapes: Shapes) -> Mapping[str, Contender]:
                 np.copyto(array, loaded[name])
 
         safetensors.numpy.save_file(training.arrays, cached / "library")
-        found["safetensors load_file + copy"] = transfer(library)
+        found["safetensors load_file + copy"] = transfer(library, read=cached / "library")
     if importlib.util.find_spec("torch"):
         import torch
 
@@ -173,7 +180,7 @@ def contenders(shapes: Shapes) -> Mapping[str, Contender]:
 
         torch_save(cached)
         found["torch.save"] = transfer(torch_save)
-        found["torch.load + load_state_dict"] = transfer(torch_load)
+        found["torch.load + load_state_dict"] = transfer(torch_load, read=cached / "torch")
     os.sync()                                    # or the disk would be written to meanwhile
     return found
 
