@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import optimlite
-from optimlite import _cpu
+from optimlite.native import dispatch
 
 from .cases import CEILINGS, TARGETS
 from .checkpoints import lines as checkpoint_lines
@@ -29,7 +29,7 @@ def machine() -> dict[str, Any]:
     except (OSError, StopIteration):
         cpu = platform.processor()
     versions = {name: importlib.metadata.version(name) for name in PACKAGES if importlib.util.find_spec(name)}
-    return {"cpu": cpu, "machine": platform.machine(), "system": platform.system(), "threads": ALL, "level": _cpu.level,
+    return {"cpu": cpu, "machine": platform.machine(), "system": platform.system(), "threads": ALL, "level": dispatch.level,
             "python": platform.python_version(), "optimlite": optimlite.__version__, **versions}
 
 

@@ -3,36 +3,39 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ._threads import get_num_threads, set_num_threads
-from .adadelta import Adadelta
-from .adagrad import Adagrad
-from .adam import Adam, AdamW
-from .adamax import Adamax
-from .asgd import ASGD
+from .native.threads import get_num_threads, set_num_threads
+from .optimizers.adadelta import Adadelta
+from .optimizers.adagrad import Adagrad
+from .optimizers.adam import Adam, AdamW
+from .optimizers.adamax import Adamax
+from .optimizers.asgd import ASGD
 from .average import Average
-from .denormals import get_flush_denormal, set_flush_denormal
-from .gradients import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
-from .groups import group_by_name
-from .hooks import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
-from .nadam import NAdam
-from .optimizer import Optimizer
-from .parameter import Parameter
-from .radam import RAdam
-from .rmsprop import RMSprop
-from .rprop import Rprop
-from .sgd import SGD
-from .sparse import SparseGrad
-from .sparse_adam import SparseAdam
+from .native.denormals import get_flush_denormal, set_flush_denormal
+from .clipping import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
+from .grouping import group_by_name
+from .engine.hooks import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from .optimizers.nadam import NAdam
+from .engine.optimizer import Optimizer
+from .engine.parameter import Parameter
+from .optimizers.radam import RAdam
+from .optimizers.rmsprop import RMSprop
+from .optimizers.rprop import Rprop
+from .optimizers.sgd import SGD
+from .engine.sparse_grad import SparseGrad
+from .optimizers.sparse_adam import SparseAdam
 from .torch_bridge import to_torch
 
 if TYPE_CHECKING:
     from . import line_search, lr_scheduler
-    from .adafactor import Adafactor
+    from .optimizers.adafactor import Adafactor
     from .checkpoint import CheckpointError, Checkpoints, load, restore, save
     from .conjugate_gradient import ConjugateGradient
     from .lbfgs import LBFGS
     from .minimizing import minimize
-    from .muon import Muon
+    from .optimizers.lamb import LAMB
+    from .optimizers.lars import LARS
+    from .optimizers.muon import Muon
+    from .optimizers.stable_adamw import StableAdamW
 
 __version__ = "0.1.0"
 
@@ -45,6 +48,8 @@ __all__ = [
     "AdamW",
     "Adamax",
     "ConjugateGradient",
+    "LAMB",
+    "LARS",
     "LBFGS",
     "Muon",
     "NAdam",
@@ -53,6 +58,7 @@ __all__ = [
     "Rprop",
     "SGD",
     "SparseAdam",
+    "StableAdamW",
     "Average",
     "CheckpointError",
     "Checkpoints",
@@ -82,7 +88,8 @@ __all__ = [
 # Imported at first use, and where they live: half of the import's time, for what many programs don't touch.
 _LATE = {
     "line_search": "line_search", "lr_scheduler": "lr_scheduler",
-    "Adafactor": "adafactor", "Muon": "muon",
+    "Adafactor": "optimizers.adafactor", "LAMB": "optimizers.lamb", "LARS": "optimizers.lars",
+    "Muon": "optimizers.muon", "StableAdamW": "optimizers.stable_adamw",
     "ConjugateGradient": "conjugate_gradient", "LBFGS": "lbfgs", "minimize": "minimizing",
     **dict.fromkeys(("CheckpointError", "Checkpoints", "load", "restore", "save"), "checkpoint"),
 }

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._check import shown
+from .checks import shown
 from ._vectors import Space, Vector
-from .parameter import Parameter
+from .engine.parameter import Parameter
 
 if TYPE_CHECKING:
-    from .optimizer import Optimizer
+    from .engine.optimizer import Optimizer
 
 
 class Bounds:

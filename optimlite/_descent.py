@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from ._bounds import Bounds
-from ._check import shown
+from .checks import shown
 from ._result import Result
 from ._run import Closure, Run
 from ._vectors import Seen, Vector
 from ._workspace import Workspace
 from .line_search import SEARCHES, Found, Phi
-from .optimizer import Group, Optimizer
-from .parameter import Parameter
+from .engine.optimizer import Group, Optimizer
+from .engine.parameter import Parameter
 
 MOST = 40                        # evaluations of one line search, after which something else is wrong
 

@@ -27,23 +27,23 @@ class Place:
 
     @property
     def away(self) -> bool:
-        return 0 <= self.before < self.space.pieces.runs
+        return 0 <= self.before < self.space.pieces.finished
 
     def move(self, step: float) -> None:
         space, work = self.space, self.work
         if self.step is None and self.box is None:
-            self.before = space.pieces.runs
+            self.before = space.pieces.finished
             space.depart(work.x, step, work.d)
         elif step != self.step:
             if self.step is None:
                 space.save(work.x)
-                self.before = space.pieces.runs
+                self.before = space.pieces.finished
             space.move(work.x, step, work.d, self.box)
         self.step = step
 
     def launch(self, step: float, beta: float) -> tuple[float, float, float]:
         """The direction beta * d - g and the first step along it; returns the direction's d.d, g.d, max |d|."""
-        self.before = self.space.pieces.runs
+        self.before = self.space.pieces.finished
         found = self.space.launch(self.work.x, step, self.work.d, self.work.g, beta)
         self.step = step
         return found

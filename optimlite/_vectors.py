@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _cpu
-from ._core import Pieces, Vector, reduce, two_loops
-from .parameter import Parameter
+from .native import dispatch
+from .native.vectors import Blocks, Vector, two_loops
+from .engine.parameter import Parameter
 
 NONE = np.zeros((1, 0))
 
@@ -40,7 +40,7 @@ class Space:
         self.x = Vector([p.data for p in self.parameters])
         self.size = sum(p.size for p in self.parameters)
         self.eps = max((float(np.finfo(p.dtype).eps) for p in self.parameters), default=0.0)
-        self.pieces = Pieces([p.size for p in self.parameters], [p.dtype.itemsize for p in self.parameters])
+        self.pieces = Blocks([p.size for p in self.parameters], [p.dtype.itemsize for p in self.parameters])
         self.rescale(scale)
         self.missing: dict[int, np.ndarray] = {}         # zeros in the place of gradients that are None
 
@@ -54,7 +54,7 @@ class Space:
         return Vector([np.zeros_like(p.data, subok=False) for p in self.parameters])
 
     def run(self, name: str, vectors: list[Vector], coefficients: Any = NONE, backwards: bool = False) -> list[float]:
-        return self.pieces.run(_cpu.algebra(name, _cpu.level), vectors, coefficients, backwards)
+        return self.pieces.run(dispatch.vector_kernels(name, dispatch.level), vectors, coefficients, backwards)
 
     # Between the parameters and the vectors --------------------------------------------------------------------------
 
@@ -130,7 +130,7 @@ class Space:
 
     def reduce(self, name: str, a: Vector, b: Vector) -> float:
         """a.b ("dot") or sum |a| ("sum_abs")."""
-        return reduce([(_cpu.reduction(name, x.dtype), x, y) for x, y in zip(a.arrays, b.arrays, strict=True)])
+        return self.run(name, [a, b])[0]
 
     def gram(self, a: Vector, b: Vector, rows: Sequence[Vector]) -> tuple[list[float], list[float]]:
         """The products of a, and of b, with every row, in one pass over the rows."""

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ._vectors import Space, Vector
-from .parameter import Parameter
+from .engine.parameter import Parameter
 
 if TYPE_CHECKING:
-    from .optimizer import Optimizer
+    from .engine.optimizer import Optimizer
 
 
 class Workspace:

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from . import _cpu, _tree
-from ._check import fraction
-from ._core import Memory, Plan, Stepping, exchange, execute, power
-from ._driver import Run
-from ._state import check_distinct
-from .parameter import Parameter
+from .checks import fraction
+from .engine import nesting
+from .engine.parameter import Parameter
+from .engine.state import check_distinct
+from .native import dispatch
+from .native.runtime import power
+from .native.steps import AddressRanges, Launch, Plan, Stepping, execute
 
 
 class Average:
@@ -40,7 +41,7 @@ class Average:
             raise ValueError("`bias_correction` needs a `decay`: an equal mean has no bias")
         self.bias_correction = bool(bias_correction)
         self._count = np.zeros((), np.int64)     # stored by the call that averages: an interrupt finds both or none
-        self._parameters, self._names, _ = _tree.as_parameters(_tree.read(params))
+        self._parameters, self._names, _ = nesting.as_parameters(nesting.read(params))
         if not self._parameters:
             raise ValueError("an average needs at least one parameter, got an empty nesting")
         check_distinct((f"parameter '{name}'" for name in self._names), (p.data for p in self._parameters))
@@ -52,13 +53,14 @@ class Average:
     def _make_plans(self) -> None:
         for average, parameter in zip(self._averages, self._parameters, strict=True):
             average.grad = parameter.data
-        self._memory = Memory(average.data for average in self._averages)
+        self._memory = AddressRanges(average.data for average in self._averages)
         self._plans = []
         for dtype in dict.fromkeys(average.dtype for average in self._averages):
-            plan = Plan([average for average in self._averages if average.dtype == dtype], 0, 1)
-            for row in range(len(plan.leaves)):
-                plan.attach(row, [], [self._count], True)
-            self._plans.append((plan, dtype))
+            plan = Plan([average for average in self._averages if average.dtype == dtype],
+                        dispatch.kernel("mean", dtype), 1)
+            for at in range(len(plan.parameters)):
+                plan.attach(at, [], [self._count], True)
+            self._plans.append(plan)
 
     @property
     def n_averaged(self) -> int:
@@ -82,11 +84,9 @@ class Average:
         else:
             weight = 1.0 - self.decay if t > 1 else 1.0
         with Stepping():
-            for plan, _ in self._plans:
+            for plan in self._plans:
                 plan.bind(self._memory)
-            runs: list[Run] = [(plan, 0, _cpu.rule("mean", dtype), {"weight": weight}, {"t": t})
-                               for plan, dtype in self._plans if plan.prepare()]
-            execute(runs)
+            execute([Launch(plan, 0, {"weight": weight}, {"t": t}) for plan in self._plans if plan.prepare()])
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
@@ -101,6 +101,8 @@ class Average:
             raise RuntimeError("the averages are swapped in already")
         pairs = [(p.data, average.data) for p, average in zip(self._parameters, self._averages, strict=True)]
         pairs.append(self._swapped)              # with the arrays, so that it is true of them at any moment
+        from .native.files import exchange           # few programs evaluate averages
+
         try:
             exchange(pairs)
             yield

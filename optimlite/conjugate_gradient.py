@@ -7,8 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
-from . import _check, line_search
-from ._check import count, optional_count
+from . import checks, line_search
+from .checks import count, optional_count
 from ._descent import MOST, Descent, search
 from ._result import Result
 from ._run import Run
@@ -74,7 +74,7 @@ EXACT = {"strong_wolfe": partial(strong_wolfe, c2=0.1), "nocedal_wright": partia
 
 def beta_name(name: str, value: Any) -> str:
     if not isinstance(value, str) or value not in BETAS:
-        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, BETAS))}, got {_check.shown(value)}")
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, BETAS))}, got {checks.shown(value)}")
     return value
 
 
@@ -97,9 +97,9 @@ class ConjugateGradient(Descent):
     Raises ValueError for hyper-parameters out of range, or that differ between groups.
     """
 
-    checks = {"lr": _check.nonnegative, "max_iter": count, "max_eval": optional_count,
-              "tolerance_grad": _check.nonnegative, "tolerance_change": _check.nonnegative, "beta": beta_name,
-              "line_search_fn": search, "restart_every": optional_count, "maximize": _check.flag}
+    checks = {"lr": checks.nonnegative, "max_iter": count, "max_eval": optional_count,
+              "tolerance_grad": checks.nonnegative, "tolerance_change": checks.nonnegative, "beta": beta_name,
+              "line_search_fn": search, "restart_every": optional_count, "maximize": checks.flag}
     scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0, "slope": 0.0, "square": 0.0, "length": 0.0, "guess": 0.0,
                "since_restart": 0}
     state_names: ClassVar[Any] = Names(*scalars, "direction", "prev_grad")

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import _check
-from ._check import count, optional_count
+from . import checks
+from .checks import count, optional_count
 from ._descent import Descent, optional_search
 from ._result import Result
 from ._run import Run
@@ -16,7 +16,7 @@ from ._torch_wolfe import torch_strong_wolfe
 from ._vectors import Space, Vector, two_loops
 from ._workspace import Names, Workspace
 from .line_search import Found, Phi
-from .parameter import Parameter
+from .engine.parameter import Parameter
 
 
 class History:
@@ -103,9 +103,9 @@ class LBFGS(Descent):
     Raises ValueError for hyper-parameters out of range, or that differ between groups.
     """
 
-    checks = {"lr": _check.nonnegative, "max_iter": count, "max_eval": optional_count,
-              "tolerance_grad": _check.nonnegative, "tolerance_change": _check.nonnegative, "history_size": count,
-              "line_search_fn": optional_search, "maximize": _check.flag}
+    checks = {"lr": checks.nonnegative, "max_iter": count, "max_eval": optional_count,
+              "tolerance_grad": checks.nonnegative, "tolerance_change": checks.nonnegative, "history_size": count,
+              "line_search_fn": optional_search, "maximize": checks.flag}
     scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0}
     state_names: ClassVar[Any] = Names("n_iter", "func_evals", "t", "direction", "prev_grad")
 

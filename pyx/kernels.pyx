@@ -1,26 +1,110 @@
-# The update rules, compiled once per CPU level and float type: a table of contents.
+# The kernels, compiled once per CPU level and float type: one table, a row for each.
 #
-# Nothing here holds Python objects, checks arguments or knows threads: see core.pyx for the driver.
+# Nothing here holds Python objects, checks arguments or knows threads: see steps.pyx and vectors.pyx for those.  A rule
+# registers itself, so its file is included; everything else is shared by declarations.
 
+from cpython.mem cimport PyMem_Calloc
 from cpython.pycapsule cimport PyCapsule_New
-from libc.stdint cimport int64_t
-from libc.string cimport memcpy, memset
+from libc.stdint cimport uint16_t, uint32_t
 
-RULES = {}                       # name: (capsule of the sweep, number of state slots, names of coefficients, item size)
-REDUCTIONS = {}                  # name: (capsule, item size)
-MAPS = {}                        # name: (capsule, item size)
-READINGS = {}                    # name: (capsule, item size)
+from .algebra cimport (combine, compare, copy, depart, free_gradient, gram, launch, move, move_within, observe, renew,
+                       slope_within, turn_inward)
+from .passes cimport finish_lines, last_spans, measure_lines, measure_spans
+from .real cimport (bits_of_single, const_real_array, decayed, double_sqrt, epsilon, fabs, maximum, real, real_array,
+                    sign, single_of, sqrt, towards)
+from .reductions cimport add, dot, limit, max_abs, scale, sum_abs, sum_squares
+from .sweep cimport Common, last_pass, measure, sweep, sweep_only, sweep_whole
+from .table cimport (EVERYTHING, FORMAT, GROUP, HYPER, LARGEST, LINES, MODIFIER, NUMBERS, PASSES, PRODUCTS, RULE,
+                     SCALARS, SLOTS, SQUARES, SUM, TENSOR, VECTOR, Between, BetweenLines, Entry, How, KernelRow, Kind,
+                     Lines, Own, Pass, Scope, Sums, Sweep, Work, VectorKernel)
 
-include "table.pxi"
-include "types.pxi"
-include "sweep.pxi"
+KERNELS = {}                     # name: (capsule of the row, names of coefficients, names of float64 coefficients)
 
 cdef Common common_fields
 cdef dict COMMON = common_fields
 
-include "vector.pxi"
-include "inplace.pxi"
-include "algebra.pxi"
+
+cdef KernelRow* new_row(str name, Kind kind, dict fields, dict scalars) except NULL:
+    # structs become dicts of their names in order
+    cdef KernelRow* row = <KernelRow*> PyMem_Calloc(1, sizeof(KernelRow))        # kept for the life of the process
+    if not row:
+        raise MemoryError
+    reserved = [field for field in (*fields, *scalars) if field in COMMON or (field in fields and field in scalars)]
+    if name in KERNELS or reserved or len(fields) + len(COMMON) > HYPER or len(scalars) > SCALARS:
+        raise ValueError(f"kernel '{name}' must have a name of its own, at most {HYPER - len(COMMON)} + {SCALARS} "
+                         f"coefficients, and none called {', '.join(COMMON)} or twice, got {[*fields, *scalars]}")
+    row.kind, row.itemsize = kind, sizeof(real)
+    KERNELS[name] = PyCapsule_New(row, "optimlite.kernel", NULL), (*COMMON, *fields) if kind == RULE else (), (*scalars,)
+    return row
+
+
+cdef KernelRow* bind(str name, Sweep run, int slots, dict fields, dict scalars={}) except NULL:
+    cdef KernelRow* row = new_row(name, RULE, fields, scalars)
+    row.run, row.slots = run, slots
+    row.measure_spans, row.measure_lines = measure_spans, measure_lines
+    row.finish_lines, row.last_spans = finish_lines, last_spans
+    return row
+
+
+cdef int bind_whole(str name, Sweep run, int slots, dict fields) except -1:
+    bind(name, run, slots, fields).whole = True
+    return 0
+
+
+cdef KernelRow* owns(int fields, KernelRow* row) noexcept:
+    # the first fields of the rule's struct are a tensor's own, once a pass has measured
+    row.own = fields
+    return row
+
+
+cdef Pass* measured(KernelRow* row, Sweep measure, tuple how, Scope scope, Between between) except NULL:
+    # adds a pass before the last
+    cdef Pass* added = &row.passes[row.n_passes]
+    cdef int k
+    if row.n_passes == PASSES - 1 or len(how) > NUMBERS:
+        raise ValueError(f"a rule has at most {PASSES - 1} passes before the last, of at most {NUMBERS} numbers")
+    added.measure, added.numbers, added.scope, added.between = measure, len(how), scope, between
+    for k in range(added.numbers):
+        added.how[k] = how[k]
+    row.n_passes += 1
+    return added
+
+
+cdef int measured_lines(KernelRow* row, Sweep measure, BetweenLines between, int states) except -1:
+    # Adds a pass that sums squares by row and by column.  The rule then finds in s[slots] the product of the factors
+    # that `between` makes of `states` state arrays, which have a value for each row, or for each column.
+    cdef Pass* added = measured(row, measure, (SQUARES,), LINES, NULL)
+    added.between_lines, row.lines, row.line_states = between, added, states
+    return 0
+
+
+cdef int bind_vector(str name, VectorKernel run, int sums, int maxima, int first_row=0, int per_row=0) except -1:
+    cdef KernelRow* row = new_row(name, VECTOR, {}, {})
+    row.vector, row.sums, row.maxima, row.first_row, row.per_row = run, sums, maxima, first_row, per_row
+    return 0
+
+
+bind_vector("dot", dot, 1, 0)
+bind_vector("sum_squares", sum_squares, 1, 0)
+bind_vector("sum_abs", sum_abs, 1, 0)
+bind_vector("max_abs", max_abs, 0, 1)
+bind_vector("scale", scale, 0, 0)
+bind_vector("limit", limit, 0, 0)
+bind_vector("add", add, 0, 0)
+bind_vector("observe", observe, 1, 1)
+bind_vector("compare", compare, 3, 1)
+bind_vector("copy", copy, 0, 0)
+bind_vector("move", move, 0, 0)
+bind_vector("depart", depart, 0, 0)
+bind_vector("launch", launch, 2, 1)
+bind_vector("move_within", move_within, 0, 0)
+bind_vector("slope_within", slope_within, 1, 0)
+bind_vector("free_gradient", free_gradient, 0, 1)
+bind_vector("turn_inward", turn_inward, 1, 1)
+bind_vector("gram", gram, 0, 0, 2, 2)
+bind_vector("renew", renew, 3, 0, 6, 2)
+bind_vector("combine", combine, 1, 1)
+
 include "rules/sgd.pxi"
 include "rules/adam.pxi"
 include "rules/average.pxi"
@@ -32,7 +116,13 @@ include "rules/radam.pxi"
 include "rules/rmsprop.pxi"
 include "rules/rprop.pxi"
 include "rules/asgd.pxi"
+include "rules/lamb.pxi"
+include "rules/lars.pxi"
+include "rules/stable_adamw.pxi"
 include "rules/adafactor.pxi"
 include "rules/muon.pxi"
-include "rules/put.pxi"
+include "rules/assign.pxi"
 include "rules/traffic.pxi"
+include "rules/cautious.pxi"
+include "rules/probe.pxi"
+include "rules/toy.pxi"

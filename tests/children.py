@@ -14,7 +14,7 @@ from cases import CASES
 from helpers import parameters, train, values
 
 import optimlite as ol
-from optimlite import _core
+from optimlite.native import runtime
 
 SIZE = 120_000       # elements: from about 100,000 on, a step uses threads
 
@@ -27,9 +27,9 @@ def optimizers() -> list[ol.Optimizer]:
 
 def go_on(optimizer: ol.Optimizer, parameter: ol.Parameter) -> tuple[ol.Optimizer, list[Any], bool, int, int]:
     """What a child does: two steps. It tells of the bits, of the identity of what it got, and of its threads."""
-    before = _core.pool_size()
+    before = runtime.pool_size()
     train(optimizer, (2, 3))
-    return optimizer, values(optimizer), parameters(optimizer)[0] is parameter, before, _core.pool_size()
+    return optimizer, values(optimizer), parameters(optimizer)[0] is parameter, before, runtime.pool_size()
 
 
 def main(method: str) -> None:
@@ -39,7 +39,7 @@ def main(method: str) -> None:
     mine, twins = optimizers(), optimizers()
     for optimizer in (*mine, *twins):
         train(optimizer, (0, 1))
-    assert _core.pool_size() == 2                            # the steps so far were threaded
+    assert runtime.pool_size() == 2                            # the steps so far were threaded
     before = [values(optimizer) for optimizer in mine]
     with context.Pool(1) as pool:
         work = [(optimizer, parameters(optimizer)[0]) for optimizer in mine]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import settings
 
 import optimlite as ol
-from optimlite import _cpu
+from optimlite.native import dispatch
 
 # 200 examples of each property in `make test`, always the same; 10,000 others in each `make test-long`.  No deadlines,
 # which a busy machine misses.
@@ -26,12 +26,12 @@ def threads() -> Iterator[None]:
     ol.set_num_threads(before)
 
 
-@pytest.fixture(params=_cpu.LEVELS)
+@pytest.fixture(params=dispatch.LEVELS)
 def level(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each CPU level that was built and that this machine runs."""
-    if request.param not in _cpu.available():
+    if request.param not in dispatch.available():
         pytest.skip(f"this machine doesn't run level {request.param}")
     # not by monkeypatch, which keeps a test out of `make parallel-test`
-    before, _cpu.level = _cpu.level, request.param
+    before, dispatch.level = dispatch.level, request.param
     yield request.param
-    _cpu.level = before
+    dispatch.level = before

@@ -41,8 +41,20 @@ HYPER: Mapping[str, st.SearchStrategy[Any]] = {
     "etas": st.tuples(between(0, 1), between(1, 4)),
     "step_sizes": st.tuples(numbers(0, 50), numbers(0, 50)).map(sorted).map(tuple),
     "lambd": numbers(0, 1), "t0": st.integers(0, 8), "alpha": numbers(0, 1),
-    "amsgrad": flags, "centered": flags, "nesterov": flags, "maximize": flags, "decoupled_weight_decay": flags,
+    "max_trust_ratio": st.none() | between(0, 10), "trust_coefficient": numbers(0, 10),
+    "beta2_decay": numbers(-1, 0), "d": numbers(1, 10),
+    "always_adapt": flags, "grad_averaging": flags, "bias_correction": flags, "trust_clip": flags, "cautious": flags,
+    "lr_in_momentum": st.just(False), "amsgrad": flags, "centered": flags, "nesterov": flags, "maximize": flags, "decoupled_weight_decay": flags,
 }
+
+
+OF_ONE: Mapping[tuple[str, str], st.SearchStrategy[Any]] = {      # where a name means something else
+    ("Adafactor", "eps"): st.tuples(st.none() | numbers(0, 0.1), numbers(0, 0.1)),
+}
+
+
+def hyper(optimizer: type[ol.Optimizer], name: str) -> st.SearchStrategy[Any]:
+    return OF_ONE.get((optimizer.__name__, name)) or HYPER[name]
 
 
 def hyper_names(optimizer: type[ol.Optimizer]) -> list[str]:
@@ -53,7 +65,7 @@ def hyper_names(optimizer: type[ol.Optimizer]) -> list[str]:
 def options(draw: st.DrawFn, optimizer: type[ol.Optimizer], beside: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Some hyper-parameters that go with those `beside` them; the others are left to their defaults."""
     names = hyper_names(optimizer)
-    chosen = {name: draw(HYPER[name]) for name in draw(st.lists(st.sampled_from(names), unique=True))}
+    chosen = {name: draw(hyper(optimizer, name)) for name in draw(st.lists(st.sampled_from(names), unique=True))}
     if {**(beside or {}), **chosen}.get("nesterov"):
         chosen |= {"momentum": draw(between(0, 1)), "dampening": 0}
     return chosen

@@ -19,11 +19,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from strategies import (
-    HYPER,
     LARGE,
     UNWRITABLE,
     WRITABLE,
     dtypes,
+    hyper,
     hyper_names,
     options,
     orders,
@@ -35,7 +35,8 @@ from strategies import (
 from test_kernels import Guarded, assert_same, same_bits
 
 import optimlite as ol
-from optimlite import _cpu, reference
+from optimlite import reference
+from optimlite.native import dispatch
 
 Array = np.ndarray
 OVERLAPPING = ["itself", "itself reversed", "another parameter", "state"]
@@ -68,23 +69,23 @@ class AnyOrder(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.before = ol.get_num_threads(), _cpu.level
+        self.before = ol.get_num_threads(), dispatch.level
         self.guards: list[Guarded] = []
         self.unwritable: set[ol.Parameter] = set()   # their gradients can't be zeroed in place
         self.count = 0
 
     def teardown(self) -> None:
         ol.set_num_threads(self.before[0])
-        _cpu.level = self.before[1]
+        dispatch.level = self.before[1]
         assert all(guard.intact() for guard in self.guards)
 
     # Building --------------------------------------------------------------------------------------------------------
 
-    @initialize(data=st.data(), kind=st.sampled_from(OPTIMIZERS), level=st.sampled_from(_cpu.available()),
+    @initialize(data=st.data(), kind=st.sampled_from(OPTIMIZERS), level=st.sampled_from(dispatch.available()),
                 groups=st.lists(LEAVES, min_size=1, max_size=3), large=st.booleans(), named=st.booleans())
     def begin(self, data: Any, kind: type[ol.Optimizer], level: str, groups: list[Any], large: bool,
               named: bool) -> None:
-        _cpu.level = level
+        dispatch.level = level
         self.kind, self.named = kind, named
         if large:                                # enough for several threads; not too often, since it takes time
             groups[0] = [*groups[0], (data.draw(st.sampled_from(LARGE)), np.float32, "C", 1)]
@@ -248,7 +249,7 @@ class AnyOrder(RuleBasedStateMachine):
         group = self.live.param_groups[which]
         name = data.draw(st.sampled_from(hyper_names(self.kind)))
         kept = group[name]
-        group[name] = math.nan if bad else data.draw(HYPER[name])
+        group[name] = math.nan if bad else data.draw(hyper(self.kind, name))
         try:
             self.live._check_group(dict(group))
         except (TypeError, ValueError):          # such a number, or beside the others

@@ -62,7 +62,7 @@ def test_the_bits_are_the_twins(dtype: type, threads_used: int, level: str, thre
             p[...] = new
         average.update()
         for a, p in zip(twins, params, strict=True):
-            reference.mean(SimpleNamespace(weight=dtype(1 / t)), a, p)
+            reference.RULES["mean"].update(SimpleNamespace(weight=dtype(1 / t)), a, p)
     assert all(map(same_bits, average.averages, twins))
 
 

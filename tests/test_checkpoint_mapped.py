@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import optimlite as ol
-from optimlite import _core
+from optimlite.native import runtime
 from optimlite.checkpoint import CheckpointError, mapped, transfer
 
 if not mapped.fcntl:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import zlib
 from typing import Any
@@ -11,61 +10,101 @@ import numpy as np
 import pytest
 
 import optimlite as ol
-from optimlite import _core, _cpu, _threads
+from optimlite.native import dispatch, files, runtime, steps, threads
 
 
-def kernels(dtype: Any) -> Any:
-    return importlib.import_module(f"optimlite._kernels_{_cpu.TYPES[np.dtype(dtype)]}_{_cpu.level}")
+def adam_rule() -> runtime.Kernel:
+    return dispatch.kernel("adam", np.dtype(np.float32))
 
 
-def adam_rule() -> _core.Rule:
-    return _cpu.rule("adam", np.dtype(np.float32))
-
-
-def plan_of(array: np.ndarray, gradient: Any, states: int) -> tuple[_core.Plan, list[np.ndarray]]:
+def plan_of(rule: runtime.Kernel, array: np.ndarray, gradient: Any) -> tuple[steps.Plan, list[np.ndarray]]:
     """A plan of one parameter, bound to its gradient."""
-    leaf = ol.Parameter(array)
-    leaf.grad = gradient
-    plan = _core.Plan([leaf], states, 0)
-    state = [np.zeros_like(array) for _ in range(states)]
+    parameter = ol.Parameter(array)
+    parameter.grad = gradient
+    plan = steps.Plan([parameter], rule, 0)
+    state = [np.zeros_like(array) for _ in range(rule.slots)]
     plan.attach(0, state, [], True)
-    plan.bind(_core.Memory([array, *state]))
+    plan.bind(steps.AddressRanges([array, *state]))
     assert plan.prepare() == 1
     return plan, state
 
 
-def coefficients(rule: _core.Rule) -> dict[str, float]:
-    return dict.fromkeys([name for name in rule.fields if name not in ("grad_scale", "limit", "l2")], 0.5)
+def coefficients(rule: runtime.Kernel) -> dict[str, float]:
+    return dict.fromkeys(rule.fields[4:], 0.5)
 
 
 def test_a_rule_tells_what_it_takes() -> None:
     rule = adam_rule()
-    assert (rule.slots, rule.itemsize, rule.fields[:3]) == (2, 4, ("grad_scale", "limit", "l2"))
-    assert set(rule.fields[3:]) == {"beta1", "fresh1", "beta2", "fresh2", "keep", "step_size", "inv_root_bias2", "eps"}
+    assert (rule.kind, rule.slots, rule.itemsize, rule.measures) == ("rule", 2, 4, 0)
+    assert rule.fields == ("grad_scale", "max_abs", "l2", "keep", "beta1", "fresh1", "beta2", "fresh2", "step_size",
+                           "inv_root_bias2", "eps")
+    lamb = dispatch.kernel("lamb", np.dtype(np.float64))
+    assert (lamb.measures, lamb.itemsize, lamb.scalars) == (1, 8, ("lr", "most", "adapts"))
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    (lambda c: c.pop("eps"), "^the rule needs a coefficient `eps`, got .*'beta1'"),
-    (lambda c: c.update(lr=0.1), "^the rule has the coefficients .*'eps'.*, got .*'lr'")])
+    (lambda c: c.pop("eps"), "^the rule 'adam' has the coefficients beta1, .* beside grad_scale, max_abs, l2, keep; "
+                             "`coefficients` lacks eps$"),
+    (lambda c: c.update(lr=0.1), "`coefficients` has lr$")])
 def test_coefficients_that_are_not_the_rules_are_refused(change: Any, message: str) -> None:
     """A coefficient that nobody reads would be a hyper-parameter without effect."""
-    array = np.ones(3, np.float32)
-    plan, state = plan_of(array, np.ones(3, np.float32), 2)
-    rule = adam_rule()
+    array, rule = np.ones(3, np.float32), adam_rule()
+    plan, state = plan_of(rule, array, np.ones(3, np.float32))
     given = coefficients(rule)
     change(given)
     with pytest.raises(TypeError, match=message):
-        _core.execute([(plan, 0, rule, given, {})])
+        steps.execute([steps.Launch(plan, 0, given, {})])
     assert (array == 1).all()
     assert not any(each.any() for each in state)
-    _core.execute([(plan, 0, rule, coefficients(rule), {})])
+    steps.execute([steps.Launch(plan, 0, coefficients(rule), {})])
     assert (array < 1).all()
 
 
-def test_a_rule_has_at_most_five_states() -> None:
-    with pytest.raises(ValueError, match=r"^a rule has at most 5 state slots, got 6$"):
-        _core.Plan([], 6, 0)
-    assert _core.Plan([], 5, 0).pending() == []
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_plan_takes_as_many_states_as_its_rule_has(count: int) -> None:
+    plan = steps.Plan([ol.Parameter(np.ones(3, np.float32))], adam_rule(), 0)
+    with pytest.raises(ValueError, match=f"^the rule 'adam' has 2 state arrays and 0 scalars, got {count} and 0$"):
+        plan.attach(0, [np.zeros(3, np.float32)] * count, [], True)
+
+
+@pytest.mark.parametrize(("name", "kind", "message"), [
+    ("adamm", "rule", "^there is no rule called 'adamm'; did you mean 'adam'[?]$"),
+    ("dot", "rule", "^there is no rule called 'dot'; is its file included in pyx/kernels.pyx, and built[?]$"),
+    ("adam", "modifier", "^there is no modifier called 'adam'")])
+def test_an_unknown_kernel_is_refused(name: str, kind: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dispatch.kernel(name, np.dtype(np.float32), kind)
+
+
+class Slip(ol.Optimizer):
+    """An optimizer whose rule names other state than its kernel has, or unknown coefficients."""
+
+    def __init__(self, params: Any, name: str, slots: dict[str, float], **coefficients: float) -> None:
+        self.recipe, self.given = (name, slots), coefficients
+        super().__init__(params, {"lr": 0.1})
+
+    def rule(self, group: Any) -> Any:
+        return self.recipe
+
+    def coefficients(self, group: Any, state: Any, first: bool) -> dict[str, float]:
+        return dict(self.given)
+
+
+@pytest.mark.parametrize(("name", "slots", "message"), [
+    ("adam", {"exp_avg": 0.0}, r"^the rule 'adam' has 2 state arrays, but Slip names 1 \(exp_avg\); `rule` must name each, "
+                               r"in the order of s\[0\], s\[1\], \.\.\.$"),
+    ("adam", {}, "^the rule 'adam' has 2 state arrays, but Slip names 0; "),
+    ("sgd", {"b": 0.0}, r"^the rule 'sgd' has 0 state arrays, but Slip names 1 \(b\); "),
+    ("sdg", {}, "^there is no rule called 'sdg'; did you mean 'sgd'[?]$"),
+    ("sgd", {}, "^the rule 'sgd' has the coefficients lr beside grad_scale, max_abs, l2, keep; `coefficients` lacks lr$")])
+def test_what_a_class_says_of_its_rule_is_checked(name: str, slots: dict[str, float], message: str) -> None:
+    """One state too few was written beyond its array."""
+    array = np.ones(1000, np.float32)
+    optimizer = Slip([array], name, slots)
+    with pytest.raises((TypeError, ValueError), match=message):
+        optimizer.step(grads=[np.ones(1000, np.float32)])
+    assert (array == 1).all()
+    assert not optimizer.state["0"]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -73,10 +112,10 @@ def test_a_rule_has_at_most_five_states() -> None:
 def test_the_traffic_of_benchmarks_moves_every_array_once(states: int, dtype: Any) -> None:
     """The limit of bandwidth is honest only if each array is read and written, and the gradient read."""
     array, gradient = np.arange(70, dtype=dtype), np.linspace(1, 2, 70).astype(dtype)
-    plan, state = plan_of(array, gradient, states)
-    rule = _cpu.rule(f"traffic{states}", np.dtype(dtype))
+    rule = dispatch.kernel(f"traffic{states}", np.dtype(dtype))
+    plan, state = plan_of(rule, array, gradient)
     assert rule.slots == states
-    _core.execute([(plan, 0, rule, {"weight": 0.0}, {})])
+    steps.execute([steps.Launch(plan, 0, {"weight": 0.0}, {})])
     assert array.tobytes() == (np.arange(70, dtype=dtype) + gradient).tobytes()
     assert all(each.tobytes() == gradient.tobytes() for each in state)
 
@@ -87,31 +126,27 @@ def test_sums_of_bytes_are_folded_where_the_cpu_can(width: int) -> None:
     data = np.frombuffer(np.random.default_rng(0).bytes(10 * block), np.uint8)
     for length in (0, block - 1, block + 1, block // 2):
         with pytest.raises(ValueError, match=r"`data` must have a positive multiple of 4 \* `width` bytes"):
-            _core.crc_fold(data[:length], width)
-    if width > _core.crc_folds():
+            files.crc_fold(data[:length], width)
+    if width > files.crc_folds():
         with pytest.raises(ValueError, match="the CPU must fold"):
-            _core.crc_fold(data, width)
+            files.crc_fold(data, width)
         return
     for length in (block, 2 * block, 10 * block):    # zlib's sum goes on from zero if it is told this value
-        assert zlib.crc32(_core.crc_fold(data[:length], width), 0xFFFFFFFF) == zlib.crc32(data[:length])
+        assert zlib.crc32(files.crc_fold(data[:length], width), 0xFFFFFFFF) == zlib.crc32(data[:length])
 
 
 def test_registers_that_sum_are_of_16_or_32_bytes() -> None:
-    assert _core.crc_folds() in (0, 16, 32)
+    assert files.crc_folds() in (0, 16, 32)
     for width in (-16, 0, 8, 64):
         with pytest.raises(ValueError, match="the CPU must fold"):
-            _core.crc_fold(np.zeros(1024, np.uint8), width)
+            files.crc_fold(np.zeros(1024, np.uint8), width)
 
 
 def test_kernels_tell_the_size_of_their_elements() -> None:
     for dtype in (np.float32, np.float64):
-        module, size = kernels(dtype), np.dtype(dtype).itemsize
-        assert {_core.Reduction(*entry).itemsize for entry in module.REDUCTIONS.values()} == {size}
-        assert {_core.Map(*entry).itemsize for entry in module.MAPS.values()} == {size}
-        algebra = [_core.Kernel(*entry) for entry in module.ALGEBRA.values()]
-        assert {kernel.itemsize for kernel in algebra} == {size}
-        assert all(kernel.sums >= 0 and kernel.per_row >= 0 and kernel.maxima >= 0 for kernel in algebra)
-        assert any(kernel.sums for kernel in algebra)
+        table = dispatch.kernels(np.dtype(dtype), dispatch.level)
+        assert {kernel.itemsize for kernel in table.values()} == {np.dtype(dtype).itemsize}
+        assert {kernel.kind for kernel in table.values()} == {"rule", "vector", "format", "modifier"}
 
 
 def test_the_quota_of_a_container_is_rounded_up(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,11 +160,11 @@ def test_the_quota_of_a_container_is_rounded_up(tmp_path: Any, monkeypatch: pyte
     for text, count in (("150000 100000", 2), ("100000 100000", 1), ("10000 100000", 1), ("max 100000", 8),
                         ("9900000 100000", 8)):
         file.write_text(text + "\n")
-        assert _threads.default_num_threads() == count
+        assert threads.default_num_threads() == count
     file.unlink()
-    assert _threads.default_num_threads() == 8
+    assert threads.default_num_threads() == 8
 
 
 def test_nothing_is_no_array_to_overlap_with() -> None:
     with pytest.raises(TypeError, match="Argument 'array'"):
-        _core.Memory([np.ones(2)]).overlaps(None)         # type: ignore[arg-type]
+        steps.AddressRanges([np.ones(2)]).overlaps(None)         # type: ignore[arg-type]

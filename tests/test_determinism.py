@@ -12,7 +12,7 @@ import test_matrix
 from fixed_runs import RUNS, Run, golden, integers
 
 import optimlite as ol
-from optimlite import _core, _cpu
+from optimlite.native import dispatch, runtime
 
 THREADS = [1, 2, 3, 4, 8]
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "bits.json").read_text())
@@ -51,14 +51,14 @@ def test_threads_and_levels_change_no_bit(name: str, dtype: str, steps: int, thr
     """Arrays large enough for several threads; compared on the way too, since runs may come together again."""
     kind, case = {**RUNS, **MATRICES}[name]
     found: dict[int, dict[str, str]] = {}
-    for level, count in product(_cpu.available(), THREADS):
-        monkeypatch.setattr(_cpu, "level", level)
+    for level, count in product(dispatch.available(), THREADS):
+        monkeypatch.setattr(dispatch, "level", level)
         ol.set_num_threads(count)
         run = kind(case, np.dtype(dtype), kind.large)
         for stop in (10, 100, 1000):
             if stop <= steps:
                 run.advance(stop // run.costs - run.count)
                 found.setdefault(stop, {})[f"{level}, {count} threads"] = run.digest()
-        assert _core.pool_size() >= min(count, 6) - 1        # there are six parts or seven
+        assert runtime.pool_size() >= min(count, 6) - 1        # there are six parts or seven
     for stop, digests in found.items():
         assert len(set(digests.values())) == 1, f"after {stop} steps: {digests}"

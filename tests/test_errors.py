@@ -198,7 +198,7 @@ SIZES = [(50, "must be a pair of numbers, got 50"), ((1e-6,), "must be a pair of
          ((-1e-6, 50), "`step_sizes[0]` must be >= 0, got -1e-06"),
          ((NAN, 50), "`step_sizes[0]` must be finite, got nan"), ((1, 0.5), "must be (least, largest), got (1, 0.5)")]
 BY_NAME = {"betas": BETAS, "rho": UNIT, "etas": ETAS, "step_sizes": SIZES, **dict.fromkeys(
-    ("lr", "momentum", "weight_decay", "eps", "momentum_decay", "lr_decay", "initial_accumulator_value", "lambd"),
+    ("lr", "momentum", "weight_decay", "eps", "trust_coefficient", "momentum_decay", "lr_decay", "initial_accumulator_value", "lambd"),
     NONNEGATIVE)}
 
 
@@ -213,6 +213,8 @@ VALUES = {optimizer: {name: refused(name, parameter.default)
 VALUES[ol.SGD]["nesterov"] = [*FLAGS, (True, "`nesterov` needs `momentum` > 0 and `dampening` = 0, got momentum=0")]
 VALUES[ol.RMSprop]["alpha"] = UNIT
 VALUES[ol.ASGD]["alpha"] = NONNEGATIVE
+VALUES[ol.LAMB]["max_trust_ratio"] = [(-1, "must be > 0, got -1"), (0, "must be > 0, got 0"), (NAN, "must be finite"),
+                                      ("1", "must be a number, got '1'")]
 VALUES[ol.Adafactor] = {
     "lr": NONNEGATIVE, "weight_decay": NONNEGATIVE, "maximize": FLAGS,
     "beta2_decay": [*NUMBERS, (0.1, "must be <= 0, got 0.1")],

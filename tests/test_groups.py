@@ -331,13 +331,13 @@ def test_a_slip_between_two_steps_is_refused(optimizer: type[ol.Optimizer], key:
 def test_an_equal_number_is_no_change() -> None:
     built = ol.SGD([zeros()], lr=0.5)
     built.step(grads=[ones()])
-    plans = built._drivers[0].plans
+    plans = built._plans[0].plans
     built.param_groups[0]["lr"] = 1.0 / 2.0
-    assert built._drivers[0].unchanged(built.state.version)
+    assert built._plans[0].unchanged(built.state.version)
     built.param_groups[0]["lr"] = 0.25
-    assert not built._drivers[0].unchanged(built.state.version)
+    assert not built._plans[0].unchanged(built.state.version)
     built.step()
-    assert built._drivers[0].plans is plans          # the coefficients changed, not what a plan is made of
+    assert built._plans[0].plans is plans          # the coefficients changed, not what a plan is made of
 
 
 def test_a_value_that_is_taken_away_is_missed() -> None:

@@ -13,8 +13,7 @@ import pytest
 from helpers import output_of, run_python
 
 import optimlite as ol
-from optimlite import _cpu
-from optimlite._core import Rule
+from optimlite.native import dispatch
 
 FLOATING_POINT = """
     import ctypes, ctypes.util, sys
@@ -144,10 +143,10 @@ def test_what_fails_within_compiled_modules_keeps_its_own_error(tmp_path: Path) 
     done = run_python("import sys; sys.modules['numpy'] = None; import optimlite")
     assert "import of numpy halted" in done.stderr.splitlines()[-1]
     place = copied(tmp_path, compiled=True)
-    for module in (place / "optimlite").glob("_core*"):
+    for module in (place / "optimlite" / "native").glob("runtime*"):
         if module.suffix != ".pyi":
             module.write_bytes(module.read_bytes()[:100])
-    assert "_core" in import_from(place)
+    assert "runtime" in import_from(place)
     assert "pip install" not in import_from(place)
 
 
@@ -155,23 +154,23 @@ def test_what_fails_within_compiled_modules_keeps_its_own_error(tmp_path: Path) 
 
 LEVEL = """
     import sys, numpy as np, optimlite as ol
-    from optimlite import _cpu
+    from optimlite.native import dispatch
     for dtype in (np.float32, np.float64):
         array = np.ones(9, dtype)
         ol.Adam([array], lr=0.5).step(grads=[np.ones(9, dtype)])
-    levels = {name.rpartition("_")[2] for name in sys.modules if "._kernels_" in name}
-    print(_cpu.level, *levels)
+    levels = {name.rpartition("_")[2] for name in sys.modules if ".kernels_" in name}
+    print(dispatch.level, *levels)
 """
 
 
-@pytest.mark.parametrize("level", _cpu.available())
+@pytest.mark.parametrize("level", dispatch.available())
 def test_the_environment_chooses_the_level(level: str) -> None:
     """pytorch and DeepSpeed#1886, SIGILL: only the modules of the chosen level are ever imported."""
     assert output_of(LEVEL, OPTIMLITE_CPU=level) == f"{level} {level}"
 
 
 def test_the_best_level_is_the_default() -> None:
-    best = _cpu.available()[-1]
+    best = dispatch.available()[-1]
     assert output_of(LEVEL, OPTIMLITE_CPU="") == f"{best} {best}"
 
 
@@ -184,25 +183,25 @@ def test_an_unknown_level_is_refused(value: str) -> None:
 
 def test_a_level_that_the_cpu_lacks_is_refused_and_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     """DeepSpeed#1886, numcodecs#252: an AVX-512 build run where there is none."""
-    monkeypatch.setattr(_cpu, "cpu_supports", lambda level: level == "baseline")
-    assert _cpu.choose(None) == "baseline"
-    assert _cpu.available() == ["baseline"]
+    monkeypatch.setattr(dispatch, "cpu_supports", lambda level: level == "baseline")
+    assert dispatch.choose(None) == "baseline"
+    assert dispatch.available() == ["baseline"]
     for level in ("v3", "v4"):
         with pytest.raises(ValueError, match=f"must be one of baseline here, got '{level}', which is not supported"):
-            _cpu.choose(level)
+            dispatch.choose(level)
         with pytest.raises(ValueError, match=f"does not support the level '{level}'"):
-            _cpu.compiled(Rule, float, level)
+            dispatch.kernels(float, level)
 
 
 def test_a_level_that_was_not_built_is_refused_and_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_cpu, "cpu_supports", lambda level: True)
-    monkeypatch.setattr(_cpu, "built", lambda level: level == "baseline")
-    assert _cpu.choose(None) == "baseline"
+    monkeypatch.setattr(dispatch, "cpu_supports", lambda level: True)
+    monkeypatch.setattr(dispatch, "built", lambda level: level == "baseline")
+    assert dispatch.choose(None) == "baseline"
     with pytest.raises(ValueError, match="got 'v3', which was not built"):
-        _cpu.choose("v3")
-    monkeypatch.setattr(_cpu, "built", lambda level: False)
+        dispatch.choose("v3")
+    monkeypatch.setattr(dispatch, "built", lambda level: False)
     with pytest.raises(ImportError, match="kernels are missing; install it with"):
-        _cpu.choose(None)
+        dispatch.choose(None)
 
 
 # The package ---------------------------------------------------------------------------------------------------------

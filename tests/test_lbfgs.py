@@ -327,7 +327,7 @@ def test_the_same_bits_for_any_threads_and_level(search: str, level: str, thread
     ends = []
     for count, name in ((1, "baseline"), (1, level), (2, level), (3, level)):
         ol.set_num_threads(count)
-        monkeypatch.setattr(ol._cpu, "level", name)
+        monkeypatch.setattr(ol.native.dispatch, "level", name)
         x = np.linspace(0, 2, 100_003, dtype=np.float32)
         opt = ol.LBFGS([x[:40_000], x[40_000:]], line_search_fn=search, history_size=5, max_iter=12)
         spectrum = np.linspace(1, 50, x.size, dtype=np.float32)

@@ -17,7 +17,8 @@ from strategies import LARGE, UNWRITABLE, WRITABLE, dtypes, numbers, orders, pla
 from test_kernels import same_bits
 
 import optimlite as ol
-from optimlite import _cpu, reference
+from optimlite import reference
+from optimlite.native import dispatch
 from optimlite import lr_scheduler as ls
 
 Array = np.ndarray
@@ -36,20 +37,20 @@ def made(leaves: list[Any]) -> list[ol.Parameter]:
     return parameters
 
 
-levels = st.sampled_from(_cpu.available())
+levels = st.sampled_from(dispatch.available())
 counts = st.sampled_from([1, 2, 3, 8])
 
 
 @given(leaves=LEAVES, norm_type=NORMS, level=levels, count=counts)
 def test_norms_have_the_twins_bits(leaves: list[Any], norm_type: float, level: str, count: int) -> None:
-    before = _cpu.level, ol.get_num_threads()
+    before = dispatch.level, ol.get_num_threads()
     try:
-        _cpu.level = level
+        dispatch.level = level
         ol.set_num_threads(count)
         gradients = [p.grad for p in made(leaves)]
         found = ol.get_total_norm(gradients, norm_type)
     finally:
-        _cpu.level = before[0]
+        dispatch.level = before[0]
         ol.set_num_threads(before[1])
     laid_out = [(g if g.flags.forc else np.ascontiguousarray(g), g) for g in gradients]
     assert same_bits(np.array(found), np.array(reference.grad_norm(laid_out, norm_type)))

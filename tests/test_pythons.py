@@ -79,4 +79,4 @@ def test_a_free_threaded_python_turns_the_gil_on_and_says_so() -> None:
     done = subprocess.run([sys.executable, "-c", "import optimlite, sys; print(sys._is_gil_enabled())"], text=True,
                           capture_output=True, env=environment)
     assert done.stdout.strip() == "True"
-    assert "GIL) has been enabled to load module 'optimlite._core'" in done.stderr
+    assert "GIL) has been enabled to load module 'optimlite.native.runtime'" in done.stderr

@@ -10,8 +10,7 @@ from cases import CASES, Case
 from test_kernels import assert_same, same_bits
 
 import optimlite as ol
-from optimlite import _cpu
-from optimlite._core import Rule
+from optimlite.native import dispatch
 
 RNG = np.random.default_rng(0)
 GRADS = [RNG.standard_normal(1000).astype(np.float32) for _ in range(8)]
@@ -112,13 +111,13 @@ def test_a_skipped_parameter_keeps_its_own_count() -> None:
 
 def test_no_kernel_is_imported_that_the_cpu_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     """DeepSpeed#1886: a build for AVX-512 crashed an AMD CPU."""
-    monkeypatch.setattr(_cpu, "cpu_supports", lambda level: level == "baseline")
-    assert _cpu.choose(None) == "baseline"
+    monkeypatch.setattr(dispatch, "cpu_supports", lambda level: level == "baseline")
+    assert dispatch.choose(None) == "baseline"
     for level in ("v3", "v4"):
         with pytest.raises(ValueError, match=f"got '{level}', which is not supported by this CPU"):
-            _cpu.choose(level)
+            dispatch.choose(level)
         with pytest.raises(ValueError, match=f"does not support the level '{level}'"):
-            _cpu.compiled.__wrapped__(Rule, np.dtype(np.float32), level)
+            dispatch.kernels.__wrapped__(np.dtype(np.float32), level)
 
 
 @pytest.mark.parametrize("grad", [

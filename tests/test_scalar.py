@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from optimlite._core import power, real_power
+from optimlite.native.runtime import power, real_power
 
 
 def test_powers_are_right() -> None:

@@ -11,13 +11,14 @@ import pytest
 from helpers import PlainMomentum, content, refusal, whole_messages
 
 import optimlite as ol
-from optimlite import _check, _state_dict, _tree
+from optimlite import checks
+from optimlite.engine import nesting, state_dict
 from optimlite._bounds import Bounds
-from optimlite._state import State, StateMap, check_distinct
+from optimlite.engine.state import State, StateMap, Version, check_distinct
 
 
 def pair_of(value: Any) -> Any:
-    return _check.pair(_check.fraction)("betas", value)
+    return checks.pair(checks.fraction)("betas", value)
 
 
 def adam(**options: Any) -> ol.Adam:
@@ -42,7 +43,7 @@ def bounds(value: Any) -> Bounds:
 
 
 def gradients(grads: Any, params: Any) -> list[Any]:
-    return list(_tree.gradients(grads, _tree.read(params)))
+    return list(nesting.gradients(grads, nesting.read(params)))
 
 
 a, b, c = np.zeros(1), np.zeros(2), np.zeros(3)
@@ -51,24 +52,24 @@ NEST = {"x": [a, b], "y": c}
 # What is refused, and the whole message.
 MESSAGES: list[tuple[Any, type[Exception], str]] = [
     # checks
-    (lambda: _check.number("lr", np.ones(2)), TypeError, "`lr` must be a single number, got an array of shape (2,)"),
-    (lambda: _check.number("lr", True), TypeError, "`lr` must be a number, got True"),
-    (lambda: _check.number("lr", np.bool_(True)), TypeError, "`lr` must be a number, got True"),
-    (lambda: _check.number("lr", "1"), TypeError, "`lr` must be a number, got '1'"),
-    (lambda: _check.number("lr", float("inf")), ValueError, "`lr` must be finite, got inf"),
-    (lambda: _check.number("lr", 10 ** 400), ValueError, f"`lr` must be finite, got 1{'0' * 199}..."),
-    (lambda: _check.count("history_size", 0), ValueError, "`history_size` must be an integer >= 1, got 0"),
-    (lambda: _check.count("history_size", 1.5), ValueError, "`history_size` must be an integer >= 1, got 1.5"),
-    (lambda: _check.count("history_size", "1"), TypeError, "`history_size` must be a number, got '1'"),
-    (lambda: _check.optional_count("max_eval", 0), ValueError, "`max_eval` must be an integer >= 1, got 0"),
-    (lambda: _check.interval(0, 1)("x", 2), ValueError, "`x` must be >= 0 and <= 1, got 2"),
-    (lambda: _check.interval(0, 1)("x", -1), ValueError, "`x` must be >= 0 and <= 1, got -1"),
-    (lambda: _check.interval(0, 1, closed="left")("x", 1), ValueError, "`x` must be >= 0 and < 1, got 1"),
-    (lambda: _check.interval(0, 1, closed="right")("x", 0), ValueError, "`x` must be > 0 and <= 1, got 0"),
-    (lambda: _check.interval(0, 1, closed="neither")("x", 0), ValueError, "`x` must be > 0 and < 1, got 0"),
-    (lambda: _check.interval(0, 1, closed="neither")("x", 1), ValueError, "`x` must be > 0 and < 1, got 1"),
-    (lambda: _check.interval(2.5)("x", 2), ValueError, "`x` must be >= 2.5, got 2"),
-    (lambda: _check.interval(high=2.5)("x", 3), ValueError, "`x` must be <= 2.5, got 3"),
+    (lambda: checks.number("lr", np.ones(2)), TypeError, "`lr` must be a single number, got an array of shape (2,)"),
+    (lambda: checks.number("lr", True), TypeError, "`lr` must be a number, got True"),
+    (lambda: checks.number("lr", np.bool_(True)), TypeError, "`lr` must be a number, got True"),
+    (lambda: checks.number("lr", "1"), TypeError, "`lr` must be a number, got '1'"),
+    (lambda: checks.number("lr", float("inf")), ValueError, "`lr` must be finite, got inf"),
+    (lambda: checks.number("lr", 10 ** 400), ValueError, f"`lr` must be finite, got 1{'0' * 199}..."),
+    (lambda: checks.count("history_size", 0), ValueError, "`history_size` must be an integer >= 1, got 0"),
+    (lambda: checks.count("history_size", 1.5), ValueError, "`history_size` must be an integer >= 1, got 1.5"),
+    (lambda: checks.count("history_size", "1"), TypeError, "`history_size` must be a number, got '1'"),
+    (lambda: checks.optional_count("max_eval", 0), ValueError, "`max_eval` must be an integer >= 1, got 0"),
+    (lambda: checks.interval(0, 1)("x", 2), ValueError, "`x` must be >= 0 and <= 1, got 2"),
+    (lambda: checks.interval(0, 1)("x", -1), ValueError, "`x` must be >= 0 and <= 1, got -1"),
+    (lambda: checks.interval(0, 1, closed="left")("x", 1), ValueError, "`x` must be >= 0 and < 1, got 1"),
+    (lambda: checks.interval(0, 1, closed="right")("x", 0), ValueError, "`x` must be > 0 and <= 1, got 0"),
+    (lambda: checks.interval(0, 1, closed="neither")("x", 0), ValueError, "`x` must be > 0 and < 1, got 0"),
+    (lambda: checks.interval(0, 1, closed="neither")("x", 1), ValueError, "`x` must be > 0 and < 1, got 1"),
+    (lambda: checks.interval(2.5)("x", 2), ValueError, "`x` must be >= 2.5, got 2"),
+    (lambda: checks.interval(high=2.5)("x", 3), ValueError, "`x` must be <= 2.5, got 3"),
     (lambda: pair_of(0.9), TypeError, "`betas` must be a pair of numbers, got 0.9"),
     (lambda: pair_of("ab"), TypeError, "`betas` must be a pair of numbers, got 'ab'"),
     (lambda: pair_of(b"ab"), TypeError, "`betas` must be a pair of numbers, got b'ab'"),
@@ -76,27 +77,27 @@ MESSAGES: list[tuple[Any, type[Exception], str]] = [
     (lambda: pair_of((0.1, 0.2, 0.3)), TypeError, "`betas` must be a pair of numbers, got (0.1, 0.2, 0.3)"),
     (lambda: pair_of((0.1, 1.0)), ValueError, "`betas[1]` must be >= 0 and < 1, got 1.0"),
     (lambda: pair_of((-0.1, 0.9)), ValueError, "`betas[0]` must be >= 0 and < 1, got -0.1"),
-    (lambda: _check.flag("maximize", 1), TypeError, "`maximize` must be True or False, got 1"),
-    (lambda: _check.group_keys({"learning_rate": 1}, ["lr"], "SGD"), ValueError,
+    (lambda: checks.flag("maximize", 1), TypeError, "`maximize` must be True or False, got 1"),
+    (lambda: checks.group_keys({"learning_rate": 1}, ["lr"], "SGD"), ValueError,
      "a parameter group has the key `learning_rate`, which SGD doesn't know; did you mean `lr`?"),
-    (lambda: _check.group_keys({"mine": 1, "Weight_Decays": 1}, ["lr", "weight_decay"], "SGD"), ValueError,
+    (lambda: checks.group_keys({"mine": 1, "Weight_Decays": 1}, ["lr", "weight_decay"], "SGD"), ValueError,
      "a parameter group has the key `Weight_Decays`, which SGD doesn't know; did you mean `weight_decay`?"),
-    (lambda: _check.constructor("SGD", ["params", "lr", "fused"], ["self", "params", "lr"]), TypeError,
+    (lambda: checks.constructor("SGD", ["params", "lr", "fused"], ["self", "params", "lr"]), TypeError,
      "SGD has no argument `fused`: optimlite's kernels are always fused; leave it out"),
-    (lambda: _check.constructor("SGD", ["Learning_Rate"], ["self", "params", "lr"]), TypeError,
+    (lambda: checks.constructor("SGD", ["Learning_Rate"], ["self", "params", "lr"]), TypeError,
      "SGD has no argument `Learning_Rate`; did you mean `lr`?"),
-    (lambda: _check.constructor("SGD", ["self"], ["self", "params", "lr", "momentum"]), TypeError,
+    (lambda: checks.constructor("SGD", ["self"], ["self", "params", "lr", "momentum"]), TypeError,
      "SGD has no argument `self`; it has `lr`, `momentum`"),
     # nestings
-    (lambda: _tree.read({"x": {a.shape}}), TypeError, "parameters must come in a fixed order, got a set; use a list"),
-    (lambda: _tree.read(frozenset()), TypeError, "parameters must come in a fixed order, got a set; use a list"),
-    (lambda: _tree.read(3), TypeError,
+    (lambda: nesting.read({"x": {a.shape}}), TypeError, "parameters must come in a fixed order, got a set; use a list"),
+    (lambda: nesting.read(frozenset()), TypeError, "parameters must come in a fixed order, got a set; use a list"),
+    (lambda: nesting.read(3), TypeError,
      "parameters must be NumPy arrays, Parameters or nestings of them, got int"),
-    (lambda: _tree.read({"x": [a, ("y", "word")]}), TypeError,
+    (lambda: nesting.read({"x": [a, ("y", "word")]}), TypeError,
      "parameters must be NumPy arrays, Parameters or nestings of them, got str at 'x.y'"),
-    (lambda: _tree.read([[b"x"]]), TypeError,
+    (lambda: nesting.read([[b"x"]]), TypeError,
      "parameters must be NumPy arrays, Parameters or nestings of them, got bytes at '0.0'"),
-    (lambda: _tree.read(("x", ("y", 1))), TypeError,
+    (lambda: nesting.read(("x", ("y", 1))), TypeError,
      "parameters must be NumPy arrays, Parameters or nestings of them, got int at 'x.y'"),
     (lambda: gradients(a, NEST), ValueError,
      "`grads` must be nested as the parameters are, got ndarray for 2 parameters or branches"),
@@ -119,7 +120,7 @@ MESSAGES: list[tuple[Any, type[Exception], str]] = [
     (lambda: gradients([("y", a), ("x", b), ("y", c)], [("x", a), ("y", b), ("y", c)]), ValueError,
      "`grads` has names that stand twice: ['y', 'x', 'y']; give them in the order ['x', 'y', 'y']"),
     # state
-    (lambda: State(lambda: None).__setitem__("m", "word"), TypeError,
+    (lambda: State(Version()).__setitem__("m", "word"), TypeError,
      "state `m` must be a numeric array or a number, got str"),
     (lambda: adam().state["V"], KeyError, "the optimizer has no parameter 'V'"),
     (lambda: adam().state[np.ones(3, np.float32)], KeyError, "the optimizer has no such parameter (got ndarray)"),
@@ -185,22 +186,22 @@ def test_what_checks_let_pass_and_give() -> None:
     whole = 2 ** 53                                  # larger integers are read as floats
     for value, result in ((np.float32(0.5), 0.5), (np.array([[3]]), 3), (2, 2), (np.int8(4), 4), (whole, whole),
                           (-whole, -whole), (whole + 1, float(whole)), (-whole - 1, -float(whole))):
-        got = _check.number("x", value)
+        got = checks.number("x", value)
         assert (got, type(got)) == (result, type(result))
-    assert [_check.interval(0, 1)("x", value) for value in (0, 0.5, 1)] == [0, 0.5, 1]
-    assert _check.interval(0, 1, closed="right")("x", 1) == 1
-    assert _check.interval(0, 1, closed="left")("x", 0) == 0
-    assert _check.interval()("x", -1e308) == -1e308
+    assert [checks.interval(0, 1)("x", value) for value in (0, 0.5, 1)] == [0, 0.5, 1]
+    assert checks.interval(0, 1, closed="right")("x", 1) == 1
+    assert checks.interval(0, 1, closed="left")("x", 0) == 0
+    assert checks.interval()("x", -1e308) == -1e308
     assert pair_of(np.array([0.5, 0.25])) == (0.5, 0.25)
     assert pair_of(iter([0.5, 0])) == (0.5, 0)
-    assert _check.flag("x", np.bool_(True)) is True
-    assert _check.flag("x", False) is False
+    assert checks.flag("x", np.bool_(True)) is True
+    assert checks.flag("x", False) is False
     for value, result in ((1, 1), (3.0, 3)):
-        got = _check.count("x", value)
+        got = checks.count("x", value)
         assert (got, type(got)) == (result, int)
-    assert [_check.optional_count("x", value) for value in (None, 1)] == [None, 1]
-    assert _check.shown("a" * 198) == f"'{'a' * 198}'"                           # 200 characters are shown, no more
-    assert _check.shown("a" * 199) == f"'{'a' * 199}..."
+    assert [checks.optional_count("x", value) for value in (None, 1)] == [None, 1]
+    assert checks.shown("a" * 198) == f"'{'a' * 198}'"                           # 200 characters are shown, no more
+    assert checks.shown("a" * 199) == f"'{'a' * 199}..."
 
 
 @pytest.mark.parametrize(("key", "known", "meant"), [
@@ -209,38 +210,38 @@ def test_what_checks_let_pass_and_give() -> None:
     ("NESTEROV_", ["nesterov"], "nesterov"), ("name", ["lr"], None), ("lrr", ["lr"], "lr"), ("l", ["lr"], None),
     ("epsilon", ["eps"], "eps"), ("moment", ["momentum", "maximize"], "momentum")])
 def test_what_a_slip_resembles(key: str, known: list[str], meant: str | None) -> None:
-    assert _check.resembles(key, iter(known)) == meant
+    assert checks.resembles(key, iter(known)) == meant
 
 
 def test_keys_of_ones_own_are_let_through() -> None:
-    _check.group_keys({"params": 1, 3: 1, "initial_lrr": 1, "max_lr": 1, "lr": 1, "name": 1, "mine": 1}, ["lr"], "SGD")
+    checks.group_keys({"params": 1, 3: 1, "initial_lrr": 1, "max_lr": 1, "lr": 1, "name": 1, "mine": 1}, ["lr"], "SGD")
     with pytest.raises(ValueError, match="`lrr`"):   # the last of many is looked at too
-        _check.group_keys({"params": 1, 3: 1, "initial_lr": 1, "max_lr": 1, "lr": 1, "lrr": 1}, ["lr"], "SGD")
-    _check.constructor("SGD", ["params", "lr"], ["self", "lr"])
+        checks.group_keys({"params": 1, 3: 1, "initial_lr": 1, "max_lr": 1, "lr": 1, "lrr": 1}, ["lr"], "SGD")
+    checks.constructor("SGD", ["params", "lr"], ["self", "lr"])
     with pytest.raises(TypeError, match="`lrr`"):
-        _check.constructor("SGD", ["params", "lr", "lrr"], ["self", "lr"])
+        checks.constructor("SGD", ["params", "lr", "lrr"], ["self", "lr"])
 
 
 # Nestings ------------------------------------------------------------------------------------------------------------
 
 def test_a_tree_and_its_paths() -> None:
-    tree = _tree.read({"x": [a, ("k", b)], 7: (c, c)})
+    tree = nesting.read({"x": [a, ("k", b)], 7: (c, c)})
     assert tree == [("x", True, [("0", False, a), ("k", True, b)]), ("7", True, [("0", False, c), ("1", False, c)])]
-    assert [(path, chosen) for path, chosen, _ in _tree.flatten(tree)] == [
+    assert [(path, chosen) for path, chosen, _ in nesting.flatten(tree)] == [
         ("x.0", True), ("x.k", True), ("7.0", True), ("7.1", True)]
-    assert [(path, chosen) for path, chosen, _ in _tree.flatten(_tree.read([[a], [("k", b)], c]))] == [
+    assert [(path, chosen) for path, chosen, _ in nesting.flatten(nesting.read([[a], [("k", b)], c]))] == [
         ("0.0", False), ("1.k", True), ("2", False)]
-    assert list(_tree.flatten(a)) == [("", False, a)]
-    assert list(_tree.flatten(_tree.read(("k", a)))) == [("k", True, a)]
-    assert _tree.is_pair(("x", 1))
-    assert not any(map(_tree.is_pair, (["x", 1], ("x",), ("x", 1, 2), (1, "x"), "xy")))
+    assert list(nesting.flatten(a)) == [("", False, a)]
+    assert list(nesting.flatten(nesting.read(("k", a)))) == [("k", True, a)]
+    assert nesting.is_pair(("x", 1))
+    assert not any(map(nesting.is_pair, (["x", 1], ("x",), ("x", 1, 2), (1, "x"), "xy")))
 
 
 def test_the_names_of_parameters() -> None:
     named, unnamed = ol.Parameter(a, "own"), ol.Parameter(b)
 
     def names(params: Any) -> tuple[list[str], list[str | None], bool]:
-        found, called, chosen = _tree.as_parameters(_tree.read(params))
+        found, called, chosen = nesting.as_parameters(nesting.read(params))
         return called, [p.name for p in found], chosen
 
     assert names(c) == (["0"], ["0"], False)
@@ -250,7 +251,7 @@ def test_the_names_of_parameters() -> None:
     assert names([named, c]) == (["own", "1"], ["own", "1"], False)
     assert names({"x": named, "y": [unnamed, c]}) == (["x", "y.0", "y.1"], ["own", None, "y.1"], True)
     assert names([[named], {"k": c}]) == (["own", "1.k"], ["own", "1.k"], True)
-    [wrapped], _, _ = _tree.as_parameters(_tree.read([c]))
+    [wrapped], _, _ = nesting.as_parameters(nesting.read([c]))
     assert wrapped.data is c
 
 
@@ -274,19 +275,19 @@ def test_gradients_in_every_nesting() -> None:
 # State ---------------------------------------------------------------------------------------------------------------
 
 def test_every_change_of_an_entry_is_noticed() -> None:
-    changes = []
-    state = State(lambda: changes.append(len(state)))
+    version = Version()
+    state = State(version)
 
     def noticed(act: Any) -> Any:
-        before = len(changes)
+        before = version.count
         result = act()
-        assert len(changes) == before + 1
+        assert version.count == before + 1
         return result
 
     noticed(lambda: state.__setitem__("m", a))
     assert state["m"] is a
     state["m"] = a                                   # the same array
-    assert len(changes) == 1
+    assert version.count == 1
     noticed(lambda: state.update({"n": 3}))
     assert (state["n"].shape, state["n"].dtype) == ((), np.int64)
     noticed(lambda: state.update([("v", 0.5)]))
@@ -295,18 +296,18 @@ def test_every_change_of_an_entry_is_noticed() -> None:
     before = state
     state |= {"m": b}
     assert state is before
-    assert len(changes) == 5
+    assert version.count == 5
     assert state["m"] is b
     assert noticed(lambda: state.setdefault("x")) == 0
     assert noticed(lambda: state.setdefault("y", 4)) == 4
     assert state.setdefault("y", 5) == 4
-    assert len(changes) == 7
+    assert version.count == 7
     noticed(lambda: state.__delitem__("x"))
     assert "x" not in state
     assert noticed(lambda: state.pop("m")) is b
     assert state.pop("m", 9) == 9
     assert state.popitem()[0] == "y"
-    assert len(changes) == 11
+    assert version.count == 11
     noticed(state.clear)
     assert state == {}
     state["m"] = a
@@ -397,7 +398,7 @@ def test_execution_flags_and_names_are_not_loaded_as_hyper_parameters() -> None:
     (np.array(2.5), np.array(1), "is float64 and would lose values as int64"),
     (np.array(2 ** 60 + 1), np.array(1.0), "is int64 and would lose values as float64")], ids=str)
 def test_why_an_array_does_not_fit(array: Any, like: Any, reason: str) -> None:
-    assert _state_dict.misfit(array, like) == reason
+    assert state_dict.misfit(array, like) == reason
 
 
 @pytest.mark.parametrize(("array", "reason"), [
@@ -405,7 +406,7 @@ def test_why_an_array_does_not_fit(array: Any, like: Any, reason: str) -> None:
     (np.array(2 ** 53 + 1), f"is {2 ** 53 + 1}, and counts go from 0 to 2**53"),
     (np.array(-1, np.int8), "is -1, and counts go from 0 to 2**53")], ids=str)
 def test_why_an_integer_is_no_count(array: Any, reason: str) -> None:
-    assert _state_dict.no_count(array) == reason
+    assert state_dict.no_count(array) == reason
 
 
 def test_the_parameters_of_functions_are_those_that_inspect_gives() -> None:
@@ -421,10 +422,10 @@ def test_the_parameters_of_functions_are_those_that_inspect_gives() -> None:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         return plain(*args, **kwargs)
 
-    assert _check.parameters_of(plain) == (("self", "a", "b", "c", "d"), False)
-    assert _check.parameters_of(wrapped) == _check.parameters_of(plain)
-    assert _check.parameters_of(len) == _check.parameters_of(functools.partial(plain, 1)) == ((), True)
-    assert _check.parameters_of(open_ended) == (("a",), True)
+    assert checks.parameters_of(plain) == (("self", "a", "b", "c", "d"), False)
+    assert checks.parameters_of(wrapped) == checks.parameters_of(plain)
+    assert checks.parameters_of(len) == checks.parameters_of(functools.partial(plain, 1)) == ((), True)
+    assert checks.parameters_of(open_ended) == (("a",), True)
 
 
 def test_only_counts_must_be_counts() -> None:
@@ -436,7 +437,7 @@ def test_only_counts_must_be_counts() -> None:
 
 
 def test_arrays_that_are_not_in_memory_are_read_only_where_their_values_count() -> None:
-    class Stored(_state_dict.Deferred):
+    class Stored(state_dict.Deferred):
         def __init__(self, array: np.ndarray) -> None:
             self.array, self.shape, self.dtype = array, array.shape, array.dtype
 
@@ -448,7 +449,7 @@ def test_arrays_that_are_not_in_memory_are_read_only_where_their_values_count() 
     same, other, counter = (Stored(array) for array in (
         entries["exp_avg"], entries["exp_avg_sq"].astype(np.float64), entries["step"]))
     saved["state"][0] = {"exp_avg": same, "exp_avg_sq": other, "step": counter}
-    problems, states, _ = _state_dict.fit(adam(), saved)
+    problems, states, _ = state_dict.fit(adam(), saved)
     found = states[0][1]
     assert problems == ([], [], [])
     assert list(found) == ["exp_avg", "exp_avg_sq", "step"]
@@ -475,17 +476,17 @@ def test_arrays_come_from_tensors_numbers_and_swapped_bytes() -> None:
 
     plain, half, sparse = Tensor(), Tensor(), Tensor()
     half.dtype, sparse.is_sparse = "torch.bfloat16", True
-    assert content(_state_dict.as_array(plain)) == content(np.ones(2))
+    assert content(state_dict.as_array(plain)) == content(np.ones(2))
     assert plain.calls[-3:] == ["detach", "cpu", "numpy"]
-    _state_dict.as_array(half)
+    state_dict.as_array(half)
     assert half.calls[-4:] == ["detach", "cpu", "float", "numpy"]
-    _state_dict.as_array(sparse)
+    state_dict.as_array(sparse)
     assert sparse.calls[-4:] == ["detach", "cpu", "to_dense", "numpy"]
-    assert content(_state_dict.as_array(3)) == content(np.array(3))
-    swapped = _state_dict.as_array(np.array([1.5, 2], ">f4"))
+    assert content(state_dict.as_array(3)) == content(np.array(3))
+    swapped = state_dict.as_array(np.array([1.5, 2], ">f4"))
     assert content(swapped) == content(np.array([1.5, 2], "<f4"))
-    deferred = _state_dict.Deferred()
-    assert _state_dict.as_array(deferred) is deferred
+    deferred = state_dict.Deferred()
+    assert state_dict.as_array(deferred) is deferred
     with pytest.raises(NotImplementedError):
         deferred.read()
 
@@ -526,11 +527,11 @@ def test_bounds_in_every_form() -> None:
 
 def test_what_goes_before_what_in_names_and_gradients() -> None:
     named = ol.Parameter(a, "own")
-    assert _tree.as_parameters(_tree.read([c, named]))[2] is False               # one name that nobody chose is enough
+    assert nesting.as_parameters(nesting.read([c, named]))[2] is False               # one name that nobody chose is enough
     with pytest.raises(TypeError, match=r"at 'x\.k\.0'$"):
-        _tree.read({"x": [("k", [3])]})
+        nesting.read({"x": [("k", [3])]})
     with pytest.raises(TypeError, match=r"got int$"):
-        _tree.read(3)
+        nesting.read(3)
 
 
 def test_versions_count_every_registration_and_load() -> None:

@@ -50,7 +50,7 @@ def test_the_layout_is_torchs() -> None:
     assert [group["params"] for group in saved["param_groups"]] == [[0, 1], [2]]
     assert {key: value for key, value in saved["param_groups"][1].items() if key != "params"} == {
         "lr": 0.5, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0, "amsgrad": False, "maximize": False,
-        "decoupled_weight_decay": False, "name": "head"}
+        "decoupled_weight_decay": False, "cautious": False, "name": "head"}
     state = saved["state"][2]
     assert set(state) == {"step", "exp_avg", "exp_avg_sq"}
     assert isinstance(state["step"], np.ndarray)
@@ -434,7 +434,7 @@ def test_problems_are_named_all_at_once() -> None:
 
 
 def test_a_dict_that_fits_leaves_no_problems() -> None:
-    assert ol.Adam(model()).load_state_dict(adam().state_dict()) == ([], [], [])
+    assert ol.Adam(model()).load_state_dict(adam().state_dict()) == ([], [], [], [])
 
 
 @pytest.mark.parametrize("strict", [True, False])
@@ -515,7 +515,7 @@ def test_a_dict_as_torch_makes_it_is_taken(kind: str, live: bool) -> None:
         optimizer.step(grads=[ones()])
         W[...] = 0
     problems = optimizer.load_state_dict({"state": {0: dict(state)}, "param_groups": [{**group, "params": [0]}]})
-    assert not any(problems)
+    assert not any(problems[:3])
     assert not {"foreach", "fused", "capturable", "differentiable"} & set(optimizer.param_groups[0])
     assert optimizer.param_groups[0]["lr"] == 0.5
     if "step" in state:

@@ -11,7 +11,7 @@ import pytest
 from helpers import output_of, parameters, run_python, values
 
 import optimlite as ol
-from optimlite import _core
+from optimlite.native import runtime
 
 LARGE = 400_000      # elements: far beyond the size from which steps use threads
 
@@ -70,7 +70,7 @@ def test_settings_may_change_while_another_thread_steps(threads: None) -> None:
         for count in (1, 3, 2, 5):
             ol.set_num_threads(count)
             ol.set_flush_denormal(ol.get_flush_denormal())
-            assert _core.pool_size() >= 0
+            assert runtime.pool_size() >= 0
     worker.join()
     assert values(other) == values(one)
 

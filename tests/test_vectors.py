@@ -10,8 +10,8 @@ from cases import SIZES
 from test_kernels import THREADS, TYPES, Guarded
 
 import optimlite as ol
-from optimlite import _cpu
-from optimlite._core import Pieces, Vector
+from optimlite.native import dispatch
+from optimlite.native.vectors import Blocks, Vector, two_loops
 
 ROWS = 7
 
@@ -93,8 +93,9 @@ def vectors(name: str, count: int, sizes: list[int], dtype: Any) -> list[list[np
 
 
 def test_every_kernel_is_here() -> None:
-    module = __import__("optimlite._kernels_f32_baseline", fromlist=["ALGEBRA"])
-    assert list(module.ALGEBRA) == list(KERNELS)
+    table = dispatch.kernels(np.dtype(np.float32), "baseline")
+    simple = {"dot", "sum_squares", "sum_abs", "max_abs", "scale", "limit", "add"}       # clipping's, tested there
+    assert [name for name, kernel in table.items() if kernel.kind == "vector" and name not in simple] == list(KERNELS)
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -107,8 +108,8 @@ def test_values_and_bits(name: str, dtype: type, level: str, threads: None) -> N
         ol.set_num_threads(workers)
         made = [[Guarded(x) for x in vector] for vector in vectors(name, count, SIZES, dtype)]
         before = [[item.array.copy() for item in vector] for vector in made]
-        pieces = Pieces(SIZES, [itemsize] * len(SIZES))
-        found = pieces.run(_cpu.algebra(name, level), [Vector([item.array for item in vector]) for vector in made],
+        pieces = Blocks(SIZES, [itemsize] * len(SIZES))
+        found = pieces.run(dispatch.vector_kernels(name, level), [Vector([item.array for item in vector]) for vector in made],
                            np.array([c]), workers == 2)
         results = []
         for k in range(len(SIZES)):
@@ -126,8 +127,8 @@ def test_values_and_bits(name: str, dtype: type, level: str, threads: None) -> N
         outcomes.append((found, [[item.array.tobytes() for item in vector] for vector in made]))
     ol.set_num_threads(1)
     made = vectors(name, count, SIZES, dtype)
-    base = Pieces(SIZES, [itemsize] * len(SIZES)).run(
-        _cpu.algebra(name, "baseline"), [Vector(vector) for vector in made], np.array([c]))
+    base = Blocks(SIZES, [itemsize] * len(SIZES)).run(
+        dispatch.vector_kernels(name, "baseline"), [Vector(vector) for vector in made], np.array([c]))
     assert all(outcome == outcomes[0] for outcome in outcomes)
     assert base == outcomes[0][0]
     assert [[x.tobytes() for x in vector] for vector in made] == outcomes[0][1]
@@ -138,8 +139,8 @@ def test_values_and_bits(name: str, dtype: type, level: str, threads: None) -> N
 def test_maxima_notice_what_is_not_finite(value: float, at: int, level: str) -> None:
     x = np.ones(40_000, np.float32)
     x[at] = value
-    pieces, d = Pieces([x.size], [4]), np.zeros_like(x)
-    seen = pieces.run(_cpu.algebra("observe", level), [Vector([a]) for a in (np.empty_like(x), x, d)], np.ones((1, 1)))
+    pieces, d = Blocks([x.size], [4]), np.zeros_like(x)
+    seen = pieces.run(dispatch.vector_kernels("observe", level), [Vector([a]) for a in (np.empty_like(x), x, d)], np.ones((1, 1)))
     assert np.isnan(seen[1]) if np.isnan(value) else seen[1] == np.inf
 
 
@@ -152,12 +153,12 @@ def test_a_new_pair_is_among_the_rows_it_is_multiplied_with(dtype: type, known: 
         d, g, h, a, old = (rng.standard_normal(size).astype(dtype) for _ in range(5))
         s, y, step = d if known else np.empty_like(d), np.empty_like(d), 1.0 if known else 0.3
         wanted = dtype(step) * d, g - h
-        pieces = Pieces([size], [np.dtype(dtype).itemsize])
-        found = pieces.run(_cpu.algebra("renew", level), [Vector([x]) for x in (s, y, d, g, h, a, old, s, y)],
+        pieces = Blocks([size], [np.dtype(dtype).itemsize])
+        found = pieces.run(dispatch.vector_kernels("renew", level), [Vector([x]) for x in (s, y, d, g, h, a, old, s, y)],
                            np.array([[step, 0.0]]))
         assert np.array_equal(s, wanted[0])
         assert np.array_equal(y, wanted[1])
-        gram = pieces.run(_cpu.algebra("gram", level), [Vector([x]) for x in (a, y, old, s, y)], np.ones((1, 1)))
+        gram = pieces.run(dispatch.vector_kernels("gram", level), [Vector([x]) for x in (a, y, old, s, y)], np.ones((1, 1)))
         assert found[3:] == gram
         assert found[:3] == pytest.approx([gram[5], gram[3], s.astype(float) @ s], rel=1e-12)
 
@@ -165,7 +166,7 @@ def test_a_new_pair_is_among_the_rows_it_is_multiplied_with(dtype: type, known: 
 def test_no_parameters_and_empty_ones() -> None:
     for sizes in ([], [0], [0, 0]):
         empty = Vector([np.zeros(size) for size in sizes])
-        pieces, kernel = Pieces(sizes, [8] * len(sizes)), _cpu.algebra("observe", _cpu.level)
+        pieces, kernel = Blocks(sizes, [8] * len(sizes)), dispatch.vector_kernels("observe", dispatch.level)
         assert pieces.run(kernel, [empty] * 3, np.ones((1, 1))) == [0, 0]
 
 
@@ -185,5 +186,5 @@ def test_two_loops_is_the_two_loop_recursion() -> None:
     r = gamma * q
     for k in order:
         r = r + (alpha[k] - y[k] @ r / (s[k] @ y[k])) * s[k]
-    a, b = ol._core.two_loops(s @ y.T, y @ y.T, list(s[order] @ g), list(y[order] @ g), order, gamma)
+    a, b = two_loops(s @ y.T, y @ y.T, list(s[order] @ g), list(y[order] @ g), order, gamma)
     np.testing.assert_allclose(-gamma * g + a @ s[order] + b @ y[order], r, rtol=1e-8)

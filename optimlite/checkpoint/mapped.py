@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from .._core import resident
+def resident(data): return False
+
 
 try:
     import fcntl

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import _state_dict
+from ..engine import state_dict as state_dicts
 from ..average import Average
 from ..lr_scheduler.base import LRScheduler
-from ..optimizer import Optimizer
-from ..parameter import Parameter
+from ..engine.optimizer import Optimizer
+from ..engine.parameter import Parameter
 from . import CheckpointError
 from .header import Tensor
 from .reader import File
@@ -29,9 +29,10 @@ class Restored(dict[str, Any]):
         self.missing: list[str] = []
         self.unexpected: list[str] = []
         self.misshapen: list[str] = []
+        self.defaulted: list[str] = []           # options that are newer than the file
 
 
-class Stored(_state_dict.Deferred):
+class Stored(state_dicts.Deferred):
     """An array that is still in the file."""
 
     def __init__(self, tensor: Tensor, fetch: Callable[[Tensor], np.ndarray]) -> None:
@@ -107,7 +108,7 @@ class Plan:
 
         state_dict = replaced(saved, stored)
         try:
-            fit = _state_dict.fit(live, state_dict)
+            fit = state_dicts.fit(live, state_dict)
         except CheckpointError:                  # counts are read to be checked, and may be damaged
             raise
         except (TypeError, ValueError) as fault:
@@ -119,7 +120,7 @@ class Plan:
             new: dict[str, np.ndarray] = {}
             state = live.state[parameter]
             for key, value in entries.items():
-                own = _state_dict.place(live, parameter, key, value)
+                own = state_dicts.place(live, parameter, key, value)
                 deferred, there = isinstance(value, Stored), own is state.get(key)
                 if deferred:
                     self.reads.append((value.tensor, own))
@@ -134,7 +135,7 @@ class Plan:
         def commit() -> None:
             for parameter, new in placed:        # new arrays become the state's own, in order and without another copy
                 live.state[parameter].update(new)
-            _state_dict.commit(live, fit)
+            state_dicts.commit(live, fit)
 
         self.commits.append(commit)
 

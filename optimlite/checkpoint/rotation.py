@@ -9,7 +9,7 @@ import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from .._check import shown
+from ..checks import shown
 
 if TYPE_CHECKING:
     from .background import Saving

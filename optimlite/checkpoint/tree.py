@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from .._tree import is_pair
-from ..parameter import Parameter
+from ..engine.nesting import is_pair
+from ..engine.parameter import Parameter
 from .header import Tensor, code_of
 
 UNFIT_FOR_NAMES = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
@@ -52,7 +52,7 @@ def encode(parts: Mapping[str, Any]) -> Encoded:
 def state_of(part: Any) -> Any:
     """What is saved of a part: the live state of what has one, itself otherwise."""
     from ..average import Average
-    from ..optimizer import Optimizer
+    from ..engine.optimizer import Optimizer
 
     if not hasattr(part, "state_dict"):
         return part

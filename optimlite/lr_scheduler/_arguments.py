@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
-from .._check import Check, number, shown
-from ..optimizer import Optimizer
+from ..checks import Check, number, shown
+from ..engine.optimizer import Optimizer
 
 T = TypeVar("T")
 

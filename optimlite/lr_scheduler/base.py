@@ -11,8 +11,8 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .._check import number, shown
-from ..optimizer import Optimizer
+from ..checks import number, shown
+from ..engine.optimizer import Optimizer
 from ._arguments import Hyperparameter, an_optimizer, count
 
 if TYPE_CHECKING:

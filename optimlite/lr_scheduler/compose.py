@@ -9,8 +9,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .._check import shown
-from ..optimizer import Optimizer
+from ..checks import shown
+from ..engine.optimizer import Optimizer
 from ._arguments import Hyperparameter, count
 from .base import LRScheduler, Walk
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .._check import fraction, nonnegative, number
-from ..optimizer import Optimizer
+from ..checks import fraction, nonnegative, number
+from ..engine.optimizer import Optimizer
 from ._arguments import count
 from .base import LRScheduler
 

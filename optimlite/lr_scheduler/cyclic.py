@@ -8,8 +8,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .._check import fraction, interval, nonnegative
-from ..optimizer import Optimizer
+from ..checks import fraction, interval, nonnegative
+from ..engine.optimizer import Optimizer
 from ._arguments import Hyperparameter, PerGroup, choice, count, function, power
 from .base import LRScheduler
 from .factors import callable_state, check_callable_state, load_callable_state

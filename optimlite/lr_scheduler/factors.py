@@ -9,8 +9,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from .._check import interval, nonnegative, shown
-from ..optimizer import Optimizer
+from ..checks import interval, nonnegative, shown
+from ..engine.optimizer import Optimizer
 from ._arguments import PerGroup, count, function, power
 from .base import LRScheduler, Walk
 

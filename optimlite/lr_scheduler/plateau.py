@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, SupportsFloat
 
-from .._check import interval, nonnegative, number
-from ..optimizer import Optimizer
+from ..checks import interval, nonnegative, number
+from ..engine.optimizer import Optimizer
 from ._arguments import PerGroup, choice, count
 from .base import LRScheduler
 

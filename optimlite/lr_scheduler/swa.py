@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from .._check import nonnegative
-from ..optimizer import Optimizer
+from ..checks import nonnegative
+from ..engine.optimizer import Optimizer
 from ._arguments import PerGroup, choice, count
 from .base import LRScheduler
 

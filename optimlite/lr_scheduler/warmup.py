@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from .._check import interval
-from ..optimizer import Optimizer
+from ..checks import interval
+from ..engine.optimizer import Optimizer
 from ._arguments import choice, count
 from .base import LRScheduler
 from .cosine import cosine

@@ -1,160 +1,131 @@
 # Adafactor.  Shazeer & Stern 2018.
 #
-# Nothing of a matrix's size is written but the parameter: one pass sums the gradient's squares by row and by column,
-# another the squares of the update, and the sweep computes the update again.
+# Nothing of a large matrix's size is written but the parameter: the first pass sums the gradient's squares by row and by
+# column, the second the squares of the update, and the last computes the update again.
 
 cdef struct Adafactor:
-    real keep                    # 1 - lr * weight_decay
-    real step_size               # relative to the parameter and clipped by the size of the update
-    real cap                     # 1 / eps1
-
-cdef struct AdafactorOfVector:
+    real eps1                    # negative: the float type's own
     real weight                  # of the newest square
-    real keep
-    real step_size
-    real cap
+
+cdef struct AdafactorScalars:
+    double newest                # the same weight, for rows and columns
+    double least                 # eps1 again
+    double relative              # eps2: the least size of a parameter
+    double lr                    # min(lr, 1 / sqrt(t))
+    double clip                  # d
 
 
-cdef inline real least(real x, real cap) noexcept nogil:
+cdef inline real not_below(real eps1) noexcept nogil:
+    return epsilon if eps1 < <real> 0 else eps1
+
+
+cdef inline void gradient_alone(const void* hyper, real p, real g, real* s, real* y) noexcept nogil:
+    y[0] = g
+
+
+cdef inline void move_means(const double* sums, real_array moment, Py_ssize_t n, Py_ssize_t width,
+                            real weight) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        moment[i] = towards(moment[i], <real> (sums[i] / width), weight)
+
+
+cdef inline void inverse_roots(const_real_array moment, Py_ssize_t n, real_array out) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        out[i] = <real> 1 / sqrt(moment[i])
+
+
+cdef inline void relative_inverse_roots(const_real_array moment, Py_ssize_t matrices, Py_ssize_t n, real least,
+                                        real_array out) noexcept nogil:
+    # of n moments for each matrix, over their mean
+    cdef double mean
+    cdef Py_ssize_t k, i
+    if n == 1:
+        for k in range(matrices):
+            out[k] = <real> 1 / sqrt(moment[k] / maximum(moment[k], least))
+        return
+    for k in range(matrices):
+        mean = 0.0
+        for i in range(n):
+            mean = mean + <double> moment[k * n + i]
+        mean = mean / n
+        for i in range(n):
+            out[k * n + i] = <real> 1 / sqrt(moment[k * n + i] / maximum(<real> mean, least))
+
+
+cdef void adafactor_lines(const double* c, const Entry* entry, const Lines* lines, Py_ssize_t first, Py_ssize_t last,
+                          const double* row_sums, const double* column_sums, void* row_factors,
+                          void* column_factors) noexcept nogil:
+    # The first state has the means of rows, r, the second those of columns, c; in memory rows may lie as columns do.
+    # The factors are 1 / sqrt(r / max(mean(r), eps1)) and 1 / sqrt(c).
+    cdef const AdafactorScalars* h = <const AdafactorScalars*> c
+    cdef Py_ssize_t n = lines.rows, m = lines.columns, matrices = last - first
+    cdef real* r = (<real*> entry.state[1 if lines.flipped else 0]) + first * n
+    cdef real* q = (<real*> entry.state[0 if lines.flipped else 1]) + first * m
+    if row_sums != NULL:
+        move_means(row_sums, r, matrices * n, m, <real> h.newest)
+        move_means(column_sums, q, matrices * m, n, <real> h.newest)
+    if row_factors == NULL:
+        return
+    if lines.flipped:
+        inverse_roots(r, matrices * n, <real*> row_factors)
+        relative_inverse_roots(q, matrices, m, not_below(<real> h.least), <real*> column_factors)
+    else:
+        relative_inverse_roots(r, matrices, n, not_below(<real> h.least), <real*> row_factors)
+        inverse_roots(q, matrices * m, <real*> column_factors)
+
+
+cdef inline real capped(real x, real cap) noexcept nogil:
     return cap if x > cap else x         # false for NaN, so NaN stays
 
 
-cdef inline real later(real v, real weight, real g) noexcept nogil:
-    return v + weight * (g * g - v)
+cdef inline real adafactor(const void* hyper, real p, real g, real* s) noexcept nogil:
+    # s[0]: the product of the factors of the element's row and column
+    cdef const Adafactor* h = <const Adafactor*> hyper
+    return g * capped(s[0], <real> 1 / not_below(h.eps1))
 
 
-cdef inline real update(real g, real row, real column, real cap) noexcept nogil:
-    return g * least(row * column, cap)
+cdef inline void adafactor_sizes(const void* hyper, real p, real g, real* s, real* y) noexcept nogil:
+    y[0] = p
+    y[1] = adafactor(hyper, p, g, s)
 
 
-cdef inline real update_of_vector(real g, real v, real cap) noexcept nogil:
-    return g * least(<real> 1 / sqrt(v), cap)
+cdef inline real adafactor_vector(const void* hyper, real p, real g, real* s) noexcept nogil:
+    # s[0]: the element's variance
+    cdef const Adafactor* h = <const Adafactor*> hyper
+    return g * capped(<real> 1 / sqrt(s[0]), <real> 1 / not_below(h.eps1))
 
 
-cdef inline void adafactor_of_vector(const void* hyper, real* p, real g, real* s) noexcept nogil:
-    cdef const AdafactorOfVector* h = <const AdafactorOfVector*> hyper
-    s[0] = later(s[0], h.weight, g)
-    p[0] = h.keep * p[0] - h.step_size * update_of_vector(g, s[0], h.cap)
+cdef inline void adafactor_vector_sizes(const void* hyper, real p, real g, real* s, real* y) noexcept nogil:
+    cdef const Adafactor* h = <const Adafactor*> hyper
+    s[0] = towards(s[0], g * g, h.weight)
+    y[0] = p
+    y[1] = adafactor_vector(hyper, p, g, s)
 
 
-cdef inline void along_row(const Adafactor* h, const Common* common, Py_ssize_t n, real_array p, const_real_array g,
-                           real row, const_real_array columns) noexcept nogil:
-    cdef real grad_scale = common.grad_scale, limit = common.limit
-    cdef real keep = h.keep, step_size = h.step_size, cap = h.cap
-    cdef Py_ssize_t i
-    for i in range(n):
-        p[i] = keep * p[i] - step_size * update(finish(g[i], grad_scale, limit), row, columns[i], cap)
+cdef bint adafactor_step(const double* c, const Sums* sums, double* state, Own* own) noexcept nogil:
+    # max(eps2, rms(p)) * min(lr, 1 / sqrt(t)) / max(1, rms(update) / d), where a NaN is not the larger one
+    cdef const AdafactorScalars* h = <const AdafactorScalars*> c
+    cdef double size = double_sqrt(sums.of[0] / sums.count), excess = double_sqrt(sums.of[1] / sums.count) / h.clip
+    own.scale = (size if size > h.relative else h.relative) * h.lr
+    own.scale = own.against = own.scale / excess if excess > 1.0 else own.scale
+    return True
 
 
-cdef void run_adafactor(const Work* w, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    # The states: a factor for each row, one for each column, and how many rows and columns each matrix has.  Gradients
-    # that are to be zero are zeroed after the step, since it reads them more than once.
-    cdef real hyper[HYPER]
-    cdef const Row* row
-    cdef Py_ssize_t k, at, end, i, j, n, m, stop
-    memcpy(hyper, w.hyper, sizeof(hyper))
-    for k in range(first, last):
-        row = &w.rows[w.spans[k].row]
-        n, m = (<const int64_t*> row.state[2])[0], (<const int64_t*> row.state[2])[1]
-        at, end = w.spans[k].begin, w.spans[k].end
-        i = at // m
-        j = at - i * m
-        while at < end:
-            stop = min(end, at + m - j)
-            along_row(<const Adafactor*> (<const char*> hyper + sizeof(Common)), <const Common*> hyper, stop - at,
-                      (<real*> row.param) + at, (<const real*> row.grad) + at, (<const real*> row.state[0])[i],
-                      (<const real*> row.state[1]) + i // n * m + j)
-            at, i, j = stop, i + 1, 0
-
-
-cdef void run_adafactor_of_vector(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
-    sweep(adafactor_of_vector, 1, w, i, j)
-
+cdef void run_gradient(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: measure(gradient_alone, 0, 1, w.tile)
+cdef void run_adafactor_sizes(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
+    measure(adafactor_sizes, 1, 2, w.tile)
+cdef void run_adafactor_vector_sizes(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
+    measure(adafactor_vector_sizes, 1, 2, w.tile)
+cdef void run_adafactor(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: last_pass(adafactor, 1, w.tile)
+cdef void run_adafactor_vector(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
+    last_pass(adafactor_vector, 1, w.tile)
 
 cdef Adafactor adafactor_fields
-cdef AdafactorOfVector adafactor_of_vector_fields
-bind("adafactor", run_adafactor, 3, adafactor_fields)
-bind("adafactor_of_vector", run_adafactor_of_vector, 1, adafactor_of_vector_fields)
-
-
-# Over tiles of a gradient: the coefficients are grad_scale, limit, and those that are named.
-
-cdef void square_sums(const Tile* t, const double* c) noexcept nogil:
-    # of each row, in lanes; of each column, from the first row on
-    cdef real grad_scale = <real> c[0], limit = <real> c[1], x
-    cdef double[LANES] lane
-    cdef double_array column = t.columns
-    cdef const_real_array g
-    cdef Py_ssize_t i, k, whole = t.m - t.m % LANES
-    cdef int j, lanes = LANES if t.m > 4 else 4      # the others of small matrices, such as convolutions', are 0
-    memset(t.columns, 0, t.m * sizeof(double))
-    for i in range(t.n):
-        g = (<const real*> t.g) + i * t.stride
-        for j in range(lanes):
-            lane[j] = 0.0
-        for k in range(t.m // LANES):
-            for j in range(LANES):
-                x = finish(g[k * LANES + j], grad_scale, limit)
-                lane[j] = lane[j] + square(x, x)
-                column[k * LANES + j] = column[k * LANES + j] + square(x, x)
-        for k in range(whole, t.m):
-            x = finish(g[k], grad_scale, limit)
-            lane[k - whole] = lane[k - whole] + square(x, x)
-            column[k] = column[k] + square(x, x)
-        t.rows[i] = fold(lane) if t.m > 4 else (lane[0] + lane[2]) + (lane[1] + lane[3])
-
-
-cdef void update_squares(const Tile* t, const double* c) noexcept nogil:
-    # g * min(a b, cap), squared; c2: cap
-    cdef real grad_scale = <real> c[0], limit = <real> c[1], cap = <real> c[2], row, u
-    cdef double[LANES] lane
-    cdef const_real_array g
-    cdef const_real_array b = <const real*> t.b
-    cdef Py_ssize_t i, k, whole = t.m - t.m % LANES
-    cdef int j
-    for j in range(LANES):
-        lane[j] = t.lanes[j]
-    for i in range(t.n):
-        g = (<const real*> t.g) + i * t.stride
-        row = (<const real*> t.a)[i]
-        for k in range(t.m // LANES):
-            for j in range(LANES):
-                u = update(finish(g[k * LANES + j], grad_scale, limit), row, b[k * LANES + j], cap)
-                lane[j] = lane[j] + square(u, u)
-        for k in range(whole, t.m):
-            u = update(finish(g[k], grad_scale, limit), row, b[k], cap)
-            lane[k - whole] = lane[k - whole] + square(u, u)
-    for j in range(LANES):
-        t.lanes[j] = lane[j]
-
-
-cdef void update_squares_of_vector(const Tile* t, const double* c) noexcept nogil:
-    # g * min(1 / sqrt(later variance), cap), squared, of a matrix of one row whose variances are b; c2, c3: cap, weight
-    cdef real grad_scale = <real> c[0], limit = <real> c[1], cap = <real> c[2], weight = <real> c[3], x, u
-    cdef double[LANES] lane
-    cdef const_real_array g = <const real*> t.g
-    cdef const_real_array v = <const real*> t.b
-    cdef Py_ssize_t k, whole = t.m - t.m % LANES
-    cdef int j
-    for j in range(LANES):
-        lane[j] = t.lanes[j]
-    for k in range(t.m // LANES):
-        for j in range(LANES):
-            x = finish(g[k * LANES + j], grad_scale, limit)
-            u = update_of_vector(x, later(v[k * LANES + j], weight, x), cap)
-            lane[j] = lane[j] + square(u, u)
-    for k in range(whole, t.m):
-        x = finish(g[k], grad_scale, limit)
-        u = update_of_vector(x, later(v[k], weight, x), cap)
-        lane[k - whole] = lane[k - whole] + square(u, u)
-    for j in range(LANES):
-        t.lanes[j] = lane[j]
-
-
-cdef void bind_reading(str name, ReadTile run):
-    READINGS[name] = PyCapsule_New(<void*> run, "optimlite.reading", NULL), sizeof(real)
-
-
-bind_reading("square_sums", square_sums)
-bind_reading("update_squares", update_squares)
-bind_reading("update_squares_of_vector", update_squares_of_vector)
+cdef AdafactorScalars adafactor_scalars
+cdef KernelRow* factored = bind("adafactor", run_adafactor, 0, adafactor_fields, adafactor_scalars)
+measured_lines(factored, run_gradient, adafactor_lines, 2)
+measured(factored, run_adafactor_sizes, (SQUARES, SQUARES), TENSOR, adafactor_step)
+measured(bind("adafactor_vector", run_adafactor_vector, 1, adafactor_fields, adafactor_scalars),
+         run_adafactor_vector_sizes, (SQUARES, SQUARES), TENSOR, adafactor_step).moves = True

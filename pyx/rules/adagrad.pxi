@@ -5,10 +5,10 @@ cdef struct Adagrad:
     real eps
 
 
-cdef inline void adagrad(const void* hyper, real* p, real g, real* s) noexcept nogil:
+cdef inline real adagrad(const void* hyper, real p, real g, real* s) noexcept nogil:
     cdef const Adagrad* h = <const Adagrad*> hyper
     s[0] = s[0] + g * g
-    p[0] = p[0] - h.step_size * g / (sqrt(s[0]) + h.eps)
+    return h.step_size * g / (sqrt(s[0]) + h.eps)
 
 
 cdef void run_adagrad(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(adagrad, 1, w, i, j)

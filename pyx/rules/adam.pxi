@@ -5,25 +5,24 @@ cdef struct Adam:
     real fresh1                  # 1 - beta1
     real beta2
     real fresh2
-    real keep                    # 1 - lr * weight_decay where the decay is decoupled, else 1
     real step_size               # lr / (1 - beta1^t)
     real inv_root_bias2          # 1 / sqrt(1 - beta2^t)
     real eps
 
 
-cdef inline void adam(const void* hyper, real* p, real g, real* s) noexcept nogil:
+cdef inline real adam(const void* hyper, real p, real g, real* s) noexcept nogil:
     cdef const Adam* h = <const Adam*> hyper
     s[0] = h.beta1 * s[0] + h.fresh1 * g
     s[1] = h.beta2 * s[1] + h.fresh2 * (g * g)
-    p[0] = h.keep * p[0] - h.step_size * s[0] / (sqrt(s[1]) * h.inv_root_bias2 + h.eps)
+    return h.step_size * s[0] / (sqrt(s[1]) * h.inv_root_bias2 + h.eps)
 
 
-cdef inline void amsgrad(const void* hyper, real* p, real g, real* s) noexcept nogil:
+cdef inline real amsgrad(const void* hyper, real p, real g, real* s) noexcept nogil:
     cdef const Adam* h = <const Adam*> hyper
     s[0] = h.beta1 * s[0] + h.fresh1 * g
     s[1] = h.beta2 * s[1] + h.fresh2 * (g * g)
     s[2] = maximum(s[2], s[1])
-    p[0] = h.keep * p[0] - h.step_size * s[0] / (sqrt(s[2]) * h.inv_root_bias2 + h.eps)
+    return h.step_size * s[0] / (sqrt(s[2]) * h.inv_root_bias2 + h.eps)
 
 
 cdef void run_adam(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(adam, 2, w, i, j)

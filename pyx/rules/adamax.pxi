@@ -8,11 +8,11 @@ cdef struct Adamax:
     real eps
 
 
-cdef inline void adamax(const void* hyper, real* p, real g, real* s) noexcept nogil:
+cdef inline real adamax(const void* hyper, real p, real g, real* s) noexcept nogil:
     cdef const Adamax* h = <const Adamax*> hyper
     s[0] = h.beta1 * s[0] + h.fresh1 * g
     s[1] = maximum(h.beta2 * s[1], fabs(g) + h.eps)
-    p[0] = p[0] - h.step_size * s[0] / s[1]
+    return h.step_size * s[0] / s[1]
 
 
 cdef void run_adamax(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(adamax, 2, w, i, j)

@@ -7,10 +7,10 @@ cdef struct Mean:
 
 cdef inline void mean(const void* hyper, real* a, real p, real* s) noexcept nogil:
     cdef const Mean* h = <const Mean*> hyper
-    a[0] = a[0] + h.weight * (p - a[0])
+    a[0] = towards(a[0], p, h.weight)
 
 
-cdef void run_mean(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(mean, 0, w, i, j)
+cdef void run_mean(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep_only(mean, 0, w, i, j)
 
 cdef Mean mean_fields
-bind("mean", run_mean, 0, mean_fields)
+bind_whole("mean", run_mean, 0, mean_fields)

@@ -9,17 +9,17 @@ cdef struct Muon:
 
 cdef inline void muon(const void* hyper, real* u, real g, real* s) noexcept nogil:
     cdef const Muon* h = <const Muon*> hyper
-    u[0] = s[0] + h.fresh * (g - s[0])
+    u[0] = towards(s[0], g, h.fresh)
 
 
 cdef inline void muon_nesterov(const void* hyper, real* u, real g, real* s) noexcept nogil:
     cdef const Muon* h = <const Muon*> hyper
-    u[0] = g + h.momentum * (s[0] + h.fresh * (g - s[0]) - g)
+    u[0] = g + h.momentum * (towards(s[0], g, h.fresh) - g)
 
 
-cdef void run_muon(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(muon, 1, w, i, j)
-cdef void run_muon_nesterov(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(muon_nesterov, 1, w, i, j)
+cdef void run_muon(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep_only(muon, 1, w, i, j)
+cdef void run_muon_nesterov(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep_only(muon_nesterov, 1, w, i, j)
 
 cdef Muon muon_fields
-bind("muon", run_muon, 1, muon_fields)
-bind("muon_nesterov", run_muon_nesterov, 1, muon_fields)
+bind_whole("muon", run_muon, 1, muon_fields)
+bind_whole("muon_nesterov", run_muon_nesterov, 1, muon_fields)

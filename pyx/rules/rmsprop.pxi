@@ -22,35 +22,32 @@ cdef inline real deviation(const RMSprop* h, real g, real* s) noexcept nogil:
     return sqrt(maximum(s[0] - s[1] * s[1], <real> 0)) + h.eps
 
 
-cdef inline void rmsprop(const void* hyper, real* p, real g, real* s) noexcept nogil:
+cdef inline real rmsprop(const void* hyper, real p, real g, real* s) noexcept nogil:
     cdef const RMSprop* h = <const RMSprop*> hyper
-    p[0] = p[0] - h.lr * g / square_mean(h, g, s)
+    return h.lr * g / square_mean(h, g, s)
 
 
-cdef inline void rmsprop_centered(const void* hyper, real* p, real g, real* s) noexcept nogil:
+cdef inline real rmsprop_centered(const void* hyper, real p, real g, real* s) noexcept nogil:
     cdef const RMSprop* h = <const RMSprop*> hyper
-    p[0] = p[0] - h.lr * g / deviation(h, g, s)
+    return h.lr * g / deviation(h, g, s)
 
 
-cdef inline void rmsprop_momentum(const void* hyper, real* p, real g, real* s) noexcept nogil:
+cdef inline real rmsprop_momentum(const void* hyper, real p, real g, real* s) noexcept nogil:
     cdef const RMSprop* h = <const RMSprop*> hyper
     s[1] = h.momentum * s[1] + g / square_mean(h, g, s)
-    p[0] = p[0] - h.lr * s[1]
+    return h.lr * s[1]
 
 
-cdef inline void rmsprop_centered_momentum(const void* hyper, real* p, real g, real* s) noexcept nogil:
+cdef inline real rmsprop_centered_momentum(const void* hyper, real p, real g, real* s) noexcept nogil:
     cdef const RMSprop* h = <const RMSprop*> hyper
     s[2] = h.momentum * s[2] + g / deviation(h, g, s)
-    p[0] = p[0] - h.lr * s[2]
+    return h.lr * s[2]
 
 
 cdef void run_rmsprop(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(rmsprop, 1, w, i, j)
-cdef void run_rmsprop_centered(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
-    sweep(rmsprop_centered, 2, w, i, j)
-cdef void run_rmsprop_momentum(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
-    sweep(rmsprop_momentum, 2, w, i, j)
-cdef void run_rmsprop_centered_momentum(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
-    sweep(rmsprop_centered_momentum, 3, w, i, j)
+cdef void run_rmsprop_centered(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(rmsprop_centered, 2, w, i, j)
+cdef void run_rmsprop_momentum(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(rmsprop_momentum, 2, w, i, j)
+cdef void run_rmsprop_centered_momentum(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(rmsprop_centered_momentum, 3, w, i, j)
 
 cdef RMSprop rmsprop_fields
 bind("rmsprop", run_rmsprop, 1, rmsprop_fields)

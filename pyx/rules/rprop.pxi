@@ -7,14 +7,14 @@ cdef struct Rprop:
     real most                    # step_sizes[1]
 
 
-cdef inline void rprop(const void* hyper, real* p, real g, real* s) noexcept nogil:
+cdef inline real rprop(const void* hyper, real p, real g, real* s) noexcept nogil:
     cdef const Rprop* h = <const Rprop*> hyper
     cdef real agreement = g * s[0]
     cdef real size = (h.grow if agreement > <real> 0 else h.shrink if agreement < <real> 0 else <real> 1) * s[1]
     size = size if size > h.least else h.least
     s[1] = size if size < h.most else h.most
     s[0] = <real> 0 if agreement < <real> 0 else g
-    p[0] = p[0] - sign(s[0]) * s[1]
+    return sign(s[0]) * s[1]
 
 
 cdef void run_rprop(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(rprop, 2, w, i, j)

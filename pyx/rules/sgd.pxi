@@ -9,21 +9,21 @@ cdef struct Momentum:
     real lr
 
 
-cdef inline void sgd(const void* hyper, real* p, real g, real* s) noexcept nogil:
+cdef inline real sgd(const void* hyper, real p, real g, real* s) noexcept nogil:
     cdef const SGD* h = <const SGD*> hyper
-    p[0] = p[0] - h.lr * g
+    return h.lr * g
 
 
-cdef inline void momentum(const void* hyper, real* p, real g, real* b) noexcept nogil:
+cdef inline real momentum(const void* hyper, real p, real g, real* b) noexcept nogil:
     cdef const Momentum* h = <const Momentum*> hyper
     b[0] = h.momentum * b[0] + h.fresh * g
-    p[0] = p[0] - h.lr * b[0]
+    return h.lr * b[0]
 
 
-cdef inline void nesterov(const void* hyper, real* p, real g, real* b) noexcept nogil:
+cdef inline real nesterov(const void* hyper, real p, real g, real* b) noexcept nogil:
     cdef const Momentum* h = <const Momentum*> hyper
     b[0] = h.momentum * b[0] + h.fresh * g
-    p[0] = p[0] - h.lr * (g + h.momentum * b[0])
+    return h.lr * (g + h.momentum * b[0])
 
 
 cdef void run_sgd(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(sgd, 0, w, i, j)

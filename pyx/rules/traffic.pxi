@@ -26,13 +26,13 @@ cdef inline void traffic3(const void* hyper, real* p, real g, real* s) noexcept 
     p[0] = p[0] + g
 
 
-cdef void run_traffic0(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(traffic0, 0, w, i, j)
-cdef void run_traffic1(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(traffic1, 1, w, i, j)
-cdef void run_traffic2(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(traffic2, 2, w, i, j)
-cdef void run_traffic3(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(traffic3, 3, w, i, j)
+cdef void run_traffic0(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep_only(traffic0, 0, w, i, j)
+cdef void run_traffic1(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep_only(traffic1, 1, w, i, j)
+cdef void run_traffic2(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep_only(traffic2, 2, w, i, j)
+cdef void run_traffic3(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep_only(traffic3, 3, w, i, j)
 
 cdef Traffic traffic_fields
-bind("traffic0", run_traffic0, 0, traffic_fields)
-bind("traffic1", run_traffic1, 1, traffic_fields)
-bind("traffic2", run_traffic2, 2, traffic_fields)
-bind("traffic3", run_traffic3, 3, traffic_fields)
+bind_whole("traffic0", run_traffic0, 0, traffic_fields)
+bind_whole("traffic1", run_traffic1, 1, traffic_fields)
+bind_whole("traffic2", run_traffic2, 2, traffic_fields)
+bind_whole("traffic3", run_traffic3, 3, traffic_fields)

@@ -1,4 +1,4 @@
-/* The sums of lanes.h with vector types and without, as MSVC gets them: exits with 0 if they have the same bits. */
+/* The sums of products.h with vector types and without, as MSVC gets them: exits with 0 if they have the same bits. */
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -15,13 +15,13 @@ typedef float real;
 #define lanes_of_two vectors_of_two
 #define lanes_of_three vectors_of_three
 #define lanes_of_rows vectors_of_rows
-#include "lanes.h"
+#include "products.h"
 #undef lanes_of_two
 #undef lanes_of_three
 #undef lanes_of_rows
 #undef OPTIMLITE_NOINLINE
 #undef __GNUC__
-#include "lanes.h"
+#include "products.h"
 
 enum { ROWS = 32, N = 16 * ROWS };
 

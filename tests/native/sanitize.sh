@@ -47,7 +47,7 @@ thread)
 esac
 
 "${run[@]}" "$python" -c "
-import optimlite._core as core
+import optimlite.native.runtime as core
 libraries = {line.split()[-1] for line in open('/proc/self/maps')}
 assert '$tree' in core.__file__ and any('lib${kind:0:1}san' in name for name in libraries), (core.__file__, libraries)"
 [ $# -gt 0 ] || set -- "${tests[@]}"

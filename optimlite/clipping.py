@@ -1,0 +1,201 @@
+"""Clipping of gradients outside a step, and their norm: torch.nn.utils' functions."""
+
+from __future__ import annotations
+
+import functools
+import math
+import types
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+
+from . import checks
+from .engine.gradient_options import check_writable, clip_coefficient
+from .engine.parameter import Parameter, describe
+from .native.steps import AddressRanges, clippable_in_place, in_parameter_order
+
+FAST = {1.0: "sum_abs", 2.0: "sum_squares", math.inf: "max_abs"}     # order of a norm: its kernel
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def checked(function: Callable[P, R]) -> Callable[P, R]:
+    """Refuses torch's `foreach`, and slips, with what to do."""
+    known, _ = checks.parameters_of(function)
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        if kwargs:
+            checks.constructor(function.__name__, kwargs, known)
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+@checked
+def clip_grad_norm_(parameters: Parameter | Iterable[Parameter], max_norm: float, norm_type: float = 2.0,
+                    error_if_nonfinite: bool = False) -> float:
+    """Scales all gradients in place so that their norm together is at most `max_norm`; returns the norm before.
+
+        grad = grad * min(1, max_norm / (norm + 1e-6))
+
+    `norm_type`: as for `get_total_norm`.  `max_norm=inf` only measures.  Parameters without a gradient are left out; a
+    gradient that several parameters share is scaled once.  An infinite or NaN norm spoils the gradients unless
+    `error_if_nonfinite`, which raises RuntimeError.  Raises ValueError for a gradient that is read-only, broadcast or
+    shares memory with a parameter or, in part, with another gradient.  Nothing is changed before an error.
+
+    `optimizer.step(max_grad_norm=...)` does the same without writing to the gradients.
+    """
+    listed = listed_parameters(parameters)
+    max_norm = bound("max_norm", max_norm)
+    gradients = writable_gradients(listed, "clipped")
+    norm = total_norm(in_parameter_order(listed), norm_type, error_if_nonfinite)
+    scale(gradients, clip_coefficient(max_norm, norm))
+    return norm
+
+
+@checked
+def clip_grads_with_norm_(parameters: Parameter | Iterable[Parameter], max_norm: float, total_norm: float) -> None:
+    """Scales all gradients in place by min(1, max_norm / (total_norm + 1e-6)): the second half of `clip_grad_norm_`."""
+    listed = listed_parameters(parameters)
+    max_norm = bound("max_norm", max_norm)
+    scale(writable_gradients(listed, "clipped"), clip_coefficient(max_norm, float(total_norm)))
+
+
+@checked
+def clip_grad_value_(parameters: Parameter | Iterable[Parameter], clip_value: float) -> None:
+    """Clips every element of every gradient to [-clip_value, clip_value], in place; NaN stays.
+
+    Raises ValueError as `clip_grad_norm_` does, before anything is changed.  `optimizer.step(max_grad_value=...)` does
+    the same without writing to the gradients.
+    """
+    listed = listed_parameters(parameters)
+    most = bound("clip_value", clip_value)
+    for gradient in in_place("limit", writable_gradients(listed, "clipped"), most):
+        limit = gradient.dtype.type(most)
+        np.copyto(gradient, limit, where=gradient > limit)       # not np.clip, whose zeros' signs depend on the strides
+        np.copyto(gradient, -limit, where=gradient < -limit)
+
+
+@checked
+def get_total_norm(tensors: np.ndarray | Iterable[np.ndarray], norm_type: float = 2.0,
+                   error_if_nonfinite: bool = False) -> float:
+    """The norm of several arrays as if they were one vector, in float64.
+
+        (sum |x|^norm_type)^(1 / norm_type), or the largest |x| for `norm_type=inf`
+
+    For the norms 1, 2 and inf the bits don't depend on the number of threads or the CPU; other orders take longer, and
+    the C library's powers.  float16 is read as float32.  Empty arrays add nothing; without arrays the norm is 0.
+    Raises TypeError for what isn't an array of real floats, and with `error_if_nonfinite` RuntimeError for a norm that
+    is infinite or NaN.
+    """
+    if isinstance(tensors, Parameter):
+        raise TypeError("`tensors` must be arrays, got a Parameter; use its .grad or .data")
+    arrays = [tensors] if isinstance(tensors, np.ndarray) else list(tensors)
+    return total_norm([flat(array) for array in arrays], norm_type, error_if_nonfinite)
+
+
+# What the above share ------------------------------------------------------------------------------------------------
+
+def listed_parameters(parameters: Any) -> list[Parameter]:
+    if isinstance(parameters, Parameter):
+        return [parameters]
+    if isinstance(parameters, (np.ndarray, Mapping, str)) or not isinstance(parameters, Iterable):
+        raise TypeError(f"`parameters` must be Parameters, which have gradients, got {type(parameters).__name__}; "
+                        f"wrap arrays in ol.Parameter, and pass a dict's .values()")
+    listed = list(parameters)
+    for item in listed:
+        if not isinstance(item, Parameter):
+            raise TypeError(f"`parameters` must be Parameters, which have gradients, got {type(item).__name__}; "
+                            f"wrap arrays in ol.Parameter")
+    if not listed and isinstance(parameters, types.GeneratorType):
+        warnings.warn("`parameters` is a generator that yields nothing (consumed before?): nothing is clipped",
+                      stacklevel=4)
+    return listed
+
+
+def bound(name: str, value: Any) -> float:
+    return math.inf if value == math.inf else float(checks.nonnegative(name, value))
+
+
+def order(norm_type: Any) -> float:
+    p = float(norm_type)                 # "inf" too, as in torch
+    if math.isnan(p):
+        raise ValueError(f"`norm_type` must be a number or inf, got {checks.shown(norm_type)}")
+    return p
+
+
+def flat(array: Any) -> np.ndarray:
+    """The elements of an array in one dimension, in the order of memory where that has no gaps."""
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.dtype.itemsize > 8:
+        raise TypeError(f"`tensors` must be arrays of float16, float32 or float64, got "
+                        f"{getattr(array, 'dtype', type(array).__name__)}")
+    dtype = np.float64 if array.dtype.itemsize == 8 else np.float32
+    return np.require(np.ravel(array, order="K" if array.flags.forc else "C"), dtype, "A")
+
+
+def total_norm(arrays: list[np.ndarray], norm_type: float, error_if_nonfinite: bool) -> float:
+    p = order(norm_type)
+    arrays = sorted((array for array in arrays if array.size), key=lambda array: array.itemsize)     # as a step does
+    if p in FAST:
+        from .native.arrays import over_arrays       # few programs clip outside of steps
+
+        [result] = over_arrays(FAST[p], arrays)
+        result = math.sqrt(result) if p == 2 else result
+    else:
+        with np.errstate(all="ignore"):
+            norms = [np.linalg.norm(array.ravel().astype(np.float64), p) for array in arrays]
+            result = float(np.linalg.norm(np.array(norms), p)) if norms else 0.0
+    if error_if_nonfinite and not math.isfinite(result):
+        raise RuntimeError(f"the total norm of the gradients must be finite, got {result}; skip this step, "
+                           f"or pass error_if_nonfinite=False")
+    return result
+
+
+def writable_gradients(parameters: list[Parameter], done: str) -> list[np.ndarray]:
+    """The gradients, each once; raises ValueError if one can't be changed in place by itself."""
+    kept = [parameter.data for parameter in parameters]
+    memory = AddressRanges(kept)
+    if (plain := clippable_in_place(parameters, memory)) is not None:
+        return plain
+    own: dict[Any, np.ndarray] = {}
+    for parameter in parameters:
+        gradient = parameter.grad
+        if gradient is not None and gradient.size:
+            check_writable(gradient, f"gradient of {describe(parameter.name, parameter.shape)}", done,
+                           "assign p.grad = grad.copy()", memory, kept)
+            own[gradient.ctypes.data, gradient.shape, gradient.strides] = gradient
+    gradients = list(own.values())
+    reach = 0
+    for (begin, end), at in sorted((np.lib.array_utils.byte_bounds(g), at) for at, g in enumerate(gradients)):
+        this = gradients[at]
+        if begin < reach and any(np.shares_memory(this, other) for other in gradients if other is not this):
+            raise ValueError(f"a gradient of shape {this.shape} shares part of its memory with another one and "
+                             f"can't be {done}; assign p.grad = grad.copy()")
+        reach = max(reach, end)
+    return gradients
+
+
+def in_place(name: str, gradients: list[np.ndarray], a: float) -> list[np.ndarray]:
+    """Runs a vector kernel over the contiguous gradients and returns the others."""
+    from .native.arrays import over_arrays
+
+    compiled, others = [], []
+    for gradient in gradients:
+        if (flags := gradient.flags).forc and flags.aligned:
+            compiled.append(gradient)
+        else:
+            others.append(gradient)
+    over_arrays(name, compiled, c=a)
+    return others
+
+
+def scale(gradients: list[np.ndarray], factor: float) -> None:
+    if factor != 1.0:
+        with np.errstate(all="ignore"):
+            for gradient in in_place("scale", gradients, factor):
+                np.multiply(gradient, gradient.dtype.type(factor), out=gradient)

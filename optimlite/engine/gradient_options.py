@@ -1,0 +1,136 @@
+"""What a step does with the gradients besides using them: unscale, test, clip, zero."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .. import checks
+from ..native import dispatch
+from ..native.steps import AddressRanges, Plan, not_zeroable_in_place, sum_over_gradients
+from .parameter import Parameter
+from .sparse_grad import SparseGrad
+
+if TYPE_CHECKING:
+    from .optimizer import Optimizer
+
+positive = checks.interval(0, closed="neither")
+
+
+class GradientOptions(NamedTuple):
+    """The arguments of `step`, checked."""
+
+    grad_scale: float = 1.0
+    max_grad_norm: float | None = None
+    max_grad_value: float | None = None
+    skip_nonfinite: bool = False
+    zero_grad: bool = False
+
+
+DEFAULT = GradientOptions()
+
+
+def most(name: str, value: Any) -> float | None:
+    """A bound of clipping: >= 0, and infinity clips nothing."""
+    return None if value is None else math.inf if value == math.inf else float(checks.nonnegative(name, value))
+
+
+@lru_cache(64, typed=True)
+def remembered(scale: Any, norm: Any, value: Any, skip: Any, zero: Any) -> GradientOptions:
+    return GradientOptions(float(positive("grad_scale", scale)), most("max_grad_norm", norm),
+                           most("max_grad_value", value), checks.flag("skip_nonfinite", skip),
+                           checks.flag("zero_grad", zero))
+
+
+def checked_options(given: tuple[Any, ...]) -> GradientOptions:
+    """The arguments of `step` checked, or remembered: a training loop gives the same ones every time."""
+    try:
+        return remembered(*given)
+    except TypeError:                            # or an array of one number, which can't be remembered
+        return remembered.__wrapped__(*given)
+
+
+def clip_coefficient(max_norm: float, norm: float) -> float:
+    """What clips gradients of this norm: torch's, never above 1; NaN if the norm is."""
+    coefficient = max_norm / (norm + 1e-6)
+    return 1.0 if coefficient > 1 else coefficient
+
+
+def bound_norm(plans: list[Plan]) -> float:
+    """The 2-norm of all gradients bound in plans: float32 before float64, each in the order of groups."""
+    kernel = {kernel.itemsize: kernel for kernel in dispatch.vector_kernels("sum_squares", dispatch.level)}
+    ordered = sorted(plans, key=lambda plan: plan.kernel.itemsize)
+    return math.sqrt(sum_over_gradients([(kernel[plan.kernel.itemsize], plan) for plan in ordered]))
+
+
+def check_writable(gradient: np.ndarray, what: str, done: str, cure: str, memory: AddressRanges,
+                   kept: Iterable[np.ndarray]) -> None:
+    """Raises unless the values of a gradient can be changed where they lie, and nothing else changes with them.
+
+    `memory` and `kept` hold the arrays that it may not overlap; `done` says what is to be done to it.
+    """
+    reason = ""
+    if not gradient.flags.writeable:
+        reason = "is read-only"
+    elif overlaps_itself(gradient):
+        reason = "is a broadcast array" if 0 in gradient.strides else "overlaps itself"
+    elif memory.overlaps(gradient) if gradient.flags.forc else any(np.shares_memory(gradient, a) for a in kept):
+        reason = "shares memory with a parameter or state"
+    if reason:
+        raise ValueError(f"{what} {reason} and can't be {done}; {cure}")
+
+
+def overlaps_itself(array: np.ndarray) -> bool:
+    """Whether elements may share memory: broadcast, or windows that slide by less than their length."""
+    extent = array.itemsize
+    if not array.size:
+        return False
+    for stride, size in sorted((abs(stride), size) for stride, size in zip(array.strides, array.shape, strict=True)):
+        if size > 1:
+            if stride < extent:
+                return True
+            extent = stride * (size - 1) + extent
+    return False
+
+
+class GradientPass:
+    """The gradients of one step, bound in plans, and what the step does with them."""
+
+    def __init__(self, optimizer: Optimizer, options: GradientOptions, plans: list[Plan]) -> None:
+        self.optimizer, self.options, self.plans = optimizer, options, plans
+        self.zero_in_sweep = False
+        self.zero_later: list[Parameter] = []    # the parameters whose gradient the sweep can't zero
+        if options.zero_grad:
+            self.zero_later = not_zeroable_in_place(plans)
+            optimizer._check_zeroing(self.zero_later)
+            # one that several parameters share is read several times
+            self.zero_in_sweep = optimizer.single_pass and optimizer._disjoint.check(plans)
+
+    def scale_factor(self) -> float | None:
+        """What multiplies them: one float64 number that unscales and clips, or None to skip the step."""
+        scale, max_norm, _, skip, _ = self.options
+        if max_norm is None and not skip:
+            return scale
+        norm = self.optimizer.last_grad_norm = scale * bound_norm(self.plans)
+        if skip and not math.isfinite(norm):
+            return None
+        return scale if max_norm is None else scale * clip_coefficient(max_norm, norm)
+
+    def zero(self, stepped: bool) -> None:
+        """Zeroes what the step has not."""
+        if not self.options.zero_grad:
+            return
+        every = (parameter for plan in self.plans for parameter in plan.parameters)
+        zero_gradients(self.zero_later if self.zero_in_sweep and stepped else every)
+
+
+def zero_gradients(parameters: Iterable[Parameter]) -> None:
+    for parameter in parameters:
+        if isinstance(parameter.grad, SparseGrad):
+            parameter.grad = parameter.grad.empty()
+        elif parameter.grad is not None and parameter.grad.size:     # an empty one may be read-only
+            parameter.grad.fill(0)

@@ -1,0 +1,183 @@
+"""Between a parameter group and its kernels: plans made once, and rechecked cheaply before every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import checks
+from ..native import dispatch
+from ..native.runtime import Kernel
+from ..native.steps import AddressRanges, GroupPlanCore, Plan, SparsePlan
+from .formats import FORMATS
+from .method import Group, Method, Recipe
+from .parameter import Parameter, describe
+from .state import Place, filled, place_of
+
+Created = tuple[dict[str, np.ndarray], str]      # an entry of the state that begins with this step
+
+
+class GroupPlan(GroupPlanCore):
+    """The plans of one group: one for each float type and rule in it.
+
+    The method is handed in with every call, not kept: an optimizer holds its plans, and if they held it, too, it would
+    live until the cyclic collector comes, which takes no notice of megabytes.
+    """
+
+    def __init__(self, method: Method, group: Group) -> None:
+        super().__init__(group, tuple(method.scalars), ("params", *method.defaults))
+        self.params: tuple[Parameter, ...] | None = None     # those that were checked last
+        self.made_of: Any = None                 # what the group's values have chosen: rules, a modifier, a format
+
+    def refresh(self, method: Method) -> None:
+        """Validates the group, and makes the plans anew where parameters, rules or state changed."""
+        group = self.group
+        for name in ("params", *method.defaults):
+            if name not in group:
+                raise KeyError(f"a parameter group lacks the hyper-parameter `{name}`")
+        group["params"] = tuple(group["params"])         # a list could grow unnoticed
+        checks.group_keys(group, method.defaults, type(method).__name__)
+        method._check_group(group)
+        if group["params"] != self.params:
+            method._check_parameters()
+        version = method.state.version
+        made_of = method.rules(group), method.first_rule(group), modifier_of(group), method._state_format
+        if made_of != self.made_of or group["params"] is not self.params or self.version != version:
+            plans = self.make_plans(method, made_of[0])
+            self.totals = [group[name] for name in method.totals(group)]
+            self.made_of, self.plans = made_of, plans    # at once: an interrupt may not leave one without the other
+        self.params = group["params"]
+        self.remember(version)
+
+    def make_plans(self, method: Method, recipes: tuple[Recipe, ...]) -> list[Plan]:
+        members: dict[tuple[np.dtype, int], list[Parameter]] = {}
+        for parameter in self.group["params"]:
+            members.setdefault((parameter.dtype, method.which_rule(parameter)), []).append(parameter)
+        return [self.make_plan(method, parameters, recipes[which], dtype)
+                for (dtype, which), parameters in sorted(members.items(), key=lambda item: item[0][1])]
+
+    def make_plan(self, method: Method, parameters: list[Parameter], recipe: Recipe, dtype: np.dtype,
+                  kind: type[Plan] = Plan) -> Plan:
+        name, slots = recipe
+        kernel = dispatch.kernel(name, dtype)
+        check_rule(method, kernel, slots)
+        plan = kind(parameters, kernel, len(self.scalars))
+        plan.slots = slots
+        if first := method.first_rule(self.group):
+            plan.first_kernel = dispatch.kernel(first, dtype)
+            check_rule(method, plan.first_kernel, slots)
+        if modifier := modifier_of(self.group):
+            check_modifier(method, kernel, modifier)
+            plan.modifier = dispatch.kernel(modifier, dtype, "modifier")
+        if method._state_format is not None:
+            plan.formats = [dispatch.kernel(method._state_format, dtype, "format")] * kernel.slots
+        for at, parameter in enumerate(parameters):
+            state = method.state[parameter]
+            if state:
+                self.check_state(method, plan, at)
+                if all(key in state for key in (*slots, *self.scalars)):
+                    plan.attach(at, [state[key] for key in slots], [state[key] for key in self.scalars], True)
+            elif not (slots or self.scalars):
+                plan.attach(at, [], [], True)
+        return plan
+
+    def outgrown(self, method: Method, plan: Plan) -> SparsePlan:
+        """The same plan with room for sparse gradients."""
+        grown = self.make_plan(method, plan.parameters, (plan.kernel.name, plan.slots), plan.parameters[0].dtype,
+                               SparsePlan)
+        assert isinstance(grown, SparsePlan)
+        return grown
+
+    def sparse(self, method: Method) -> Callable[[Parameter], Any]:
+        """What a plan runs for a sparse gradient: its indices and values, or a dense gradient where all rows move."""
+        unchanged = method.leaves_zero_rows_unchanged(self.group)
+        return lambda p: p.grad.arrays() if unchanged else p.grad.to_dense(len(p.data))
+
+    # State -----------------------------------------------------------------------------------------------------------
+
+    def places(self, method: Method, plan: Plan, at: int) -> Iterator[tuple[str, Place]]:
+        """Each state array of a parameter, and how it must lie."""
+        parameter, stored = plan.parameters[at], method._state_format
+        dtype = parameter.dtype if stored is None else FORMATS[stored].dtype
+        for key, shape in method.state_shapes(self.group, parameter).items():
+            yield key, place_of(parameter, shape, dtype, key in method.line_states)
+
+    def check_state(self, method: Method, plan: Plan, at: int) -> None:
+        """Raises if somebody replaced an entry of the state by something that a kernel can't update in place."""
+        parameter = plan.parameters[at]
+        state = method.state[parameter]
+        where = f"of {describe(method.state.name_of(parameter), parameter.shape)}"
+        for key, place in self.places(method, plan, at):
+            if (array := state.get(key)) is not None:
+                check_place(array, place, key, where)
+        check_scalars(method, state, where)
+
+    def create_state(self, method: Method, plan: Plan, created: list[Created]) -> None:
+        """Creates the state of the parameters that have their first gradient now, and notes it in `created`."""
+        pending = plan.pending()
+        # Scalars that step together stand side by side in memory: five hundred counters are 63 cache lines, not 500.
+        blocks = [np.full(len(pending), initial) for initial in method.scalars.values()]
+        for k, at in enumerate(pending):
+            state = method.state[plan.parameters[at]]
+            has_stepped = not (plan.slots or self.scalars) or any(key in state for key in (*plan.slots, *self.scalars))
+            new = {key: filled(place, plan.slots[key], plan.parameters[at].dtype)
+                   for key, place in self.places(method, plan, at) if key not in state}
+            new |= {key: block[k:k + 1].reshape(())
+                    for key, block in zip(self.scalars, blocks, strict=True) if key not in state}
+            created += [(state, key) for key in new]
+            dict.update(state, new)              # unnoticed: this plan learns of it right here
+            plan.attach(at, [state[key] for key in plan.slots], [state[key] for key in self.scalars], has_stepped)
+
+
+class SparseGroupPlan(GroupPlan):
+    """A GroupPlan that takes sparse gradients alone."""
+
+    def bind(self, method: Method, memory: AddressRanges) -> None:
+        for parameter in self.group["params"]:
+            if isinstance(parameter.grad, np.ndarray):
+                raise TypeError(f"gradient of '{method.state.name_of(parameter)}' must be a SparseGrad for "
+                                f"{type(method).__name__}, got an array; use Adam for dense gradients")
+        super().bind(method, memory)
+
+
+def check_place(array: np.ndarray, place: Place, key: str, where: str) -> None:
+    if array.shape != place.shape or array.dtype != place.dtype:
+        raise ValueError(f"state `{key}` {where} must be {place.dtype} of shape {place.shape}, "
+                         f"got {array.dtype} of shape {array.shape}")
+    flags, layout, fits = array.flags, "C-contiguous", array.flags.c_contiguous
+    if place.like is not None:
+        layout, like = "laid out as the parameter", place.like.flags
+        fits = flags.c_contiguous == like.c_contiguous and flags.f_contiguous == like.f_contiguous
+    if not (flags.writeable and flags.aligned and fits):
+        raise ValueError(f"state `{key}` {where} must be writeable and {layout}; "
+                         f"assign into it: state['{key}'][...] = value")
+
+
+def check_scalars(method: Method, state: Mapping[str, np.ndarray], where: str) -> None:
+    for key, initial in method.scalars.items():
+        scalar, dtype = state.get(key), np.asarray(initial).dtype
+        if scalar is not None and (scalar.shape != () or scalar.dtype != dtype or not scalar.flags.writeable):
+            raise ValueError(f"state `{key}` {where} must be a writeable 0-d array of {dtype}, "
+                             f"got {scalar.dtype} of shape {scalar.shape}")
+
+
+def modifier_of(group: Group) -> str | None:
+    """The kernel that changes the updates of any rule, where the group asks for one."""
+    return "cautious" if group.get("cautious") else None
+
+
+def check_rule(method: Method, kernel: Kernel, slots: dict[str, float]) -> None:
+    """Raises TypeError where a class and its kernel don't agree on the state arrays."""
+    has = kernel.slots + kernel.line_states
+    if len(slots) != has:
+        names = f" ({', '.join(slots)})" if slots else ""
+        raise TypeError(f"the rule '{kernel.name}' has {has} state arrays, but {type(method).__name__} names "
+                        f"{len(slots)}{names}; `rule` must name each, in the order of s[0], s[1], ...")
+
+
+def check_modifier(method: Method, kernel: Kernel, modifier: str) -> None:
+    if not kernel.yields:
+        raise ValueError(f"`{modifier}` can't be applied to {type(method).__name__}, whose rule '{kernel.name}' writes "
+                         f"the parameter itself instead of yielding an update")

@@ -1,0 +1,170 @@
+"""Hooks: functions that are called around steps and state dicts, with torch's names and in torch's order.
+
+Around a step: the hooks of all optimizers, those of this one, the step, those of this one, those of all.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..checks import parameters_of, shown
+
+if TYPE_CHECKING:
+    from .optimizer import Optimizer
+
+Hook = Callable[..., Any]
+Hooks = dict["Handle", Hook]
+
+_before_any_step: Hooks = {}
+_after_any_step: Hooks = {}
+
+
+class Handle:
+    """What registering a hook returns: `remove()` takes the hook out again, and so does the end of a `with` block."""
+
+    def __init__(self, hooks: Hooks, hook: Hook, prepend: bool = False) -> None:
+        if not callable(hook):
+            raise TypeError(f"a hook must be callable, got {shown(hook)}")
+        self._hooks = hooks
+        later = list(hooks.items()) if prepend else []
+        if prepend:
+            hooks.clear()
+        hooks[self] = hook
+        hooks.update(later)
+
+    def remove(self) -> None:
+        self._hooks.pop(self, None)
+
+    def __enter__(self) -> Handle:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.remove()
+
+
+def register_optimizer_step_pre_hook(hook: Hook) -> Handle:
+    """Has `hook(optimizer, args, kwargs)` called before every step of every optimizer.
+
+    `args` starts with the optimizer, as in torch; the hook may return new `(args, kwargs)` for the step.
+    """
+    return Handle(_before_any_step, hook)
+
+
+def register_optimizer_step_post_hook(hook: Hook) -> Handle:
+    """Has `hook(optimizer, args, kwargs)` called after every step of every optimizer."""
+    return Handle(_after_any_step, hook)
+
+
+class Hooked:
+    """The part of an optimizer that keeps its hooks. They belong to the object: copies and pickles have none."""
+
+    def _forget_hooks(self) -> None:
+        self._before_step: Hooks = {}
+        self._after_step: Hooks = {}
+        self._before_save: Hooks = {}
+        self._after_save: Hooks = {}
+        self._before_load: Hooks = {}
+        self._after_load: Hooks = {}
+
+    def register_step_pre_hook(self, hook: Hook) -> Handle:
+        """Has `hook(optimizer, args, kwargs)` called before every step.
+
+        `args` starts with the optimizer, as in torch; the hook may return new `(args, kwargs)` for the step.
+        """
+        return Handle(self._before_step, hook)
+
+    def register_step_post_hook(self, hook: Hook) -> Handle:
+        """Has `hook(optimizer, args, kwargs)` called after every step."""
+        return Handle(self._after_step, hook)
+
+    def register_state_dict_pre_hook(self, hook: Hook, prepend: bool = False) -> Handle:
+        """Has `hook(optimizer)` called before `state_dict` reads the state; `prepend`: before the hooks there are."""
+        return Handle(self._before_save, hook, prepend)
+
+    def register_state_dict_post_hook(self, hook: Hook, prepend: bool = False) -> Handle:
+        """Has `hook(optimizer, state_dict)` called with every state dict made; it may change it or return another."""
+        return Handle(self._after_save, hook, prepend)
+
+    def register_load_state_dict_pre_hook(self, hook: Hook, prepend: bool = False) -> Handle:
+        """Has `hook(optimizer, state_dict)` called before loading, with a shallow copy of the state dict.
+
+        The hook may change the copy or return another state dict.
+        """
+        return Handle(self._before_load, hook, prepend)
+
+    def register_load_state_dict_post_hook(self, hook: Hook, prepend: bool = False) -> Handle:
+        """Has `hook(optimizer)` called after a state dict was loaded."""
+        return Handle(self._after_load, hook, prepend)
+
+
+def call(hooks: Hooks, *args: Any) -> None:
+    for hook in tuple(hooks.values()):           # a hook may remove itself
+        hook(*args)
+
+
+def passed(hooks: Hooks, optimizer: Hooked, state_dict: Any) -> Any:
+    """The state dict that the hooks make of the one given."""
+    if hooks and isinstance(state_dict, Mapping):
+        state_dict = dict(state_dict)
+    for hook in tuple(hooks.values()):
+        result = hook(optimizer, state_dict)
+        state_dict = state_dict if result is None else result
+    return state_dict
+
+
+def _arguments(hooks: Hooks, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any],
+               ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments that the hooks before a step make of those given."""
+    for hook in tuple(hooks.values()):
+        result = hook(optimizer, args, kwargs)
+        if result is None:
+            continue
+        if not (isinstance(result, tuple) and len(result) == 2):
+            raise TypeError(f"a hook before the step must return None or (args, kwargs), got {shown(result)}")
+        args, kwargs = result
+    return args, kwargs
+
+
+def taking_gradients(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A user's `step` that knows no `grads` gets it: they are assigned first."""
+    names, any_other = parameters_of(step)
+    if "grads" in names or any_other:
+        return step
+
+    @functools.wraps(step)
+    def wrapper(self: Optimizer, *args: Any, grads: Any = None, **kwargs: Any) -> Any:
+        if grads is not None:
+            self._assign(grads)
+        return step(self, *args, **kwargs)
+
+    return wrapper
+
+
+def surrounded(step: Callable[..., Any]) -> Callable[..., Any]:
+    """Wraps a class's `step`, a user's own too, with the hooks and with the count that schedulers ask for."""
+    step = taking_gradients(step)
+
+    @functools.wraps(step)
+    def wrapper(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        if self._in_step:                        # a step that calls its parent's is one step
+            return step(self, *args, **kwargs)
+        self._in_step = True
+        try:
+            if not (_before_any_step or _after_any_step or self._before_step or self._after_step):
+                result = step(self, *args, **kwargs)
+                self.steps_taken += 1
+                return result
+            args = (self, *args)
+            args, kwargs = _arguments(_before_any_step, self, args, kwargs)
+            args, kwargs = _arguments(self._before_step, self, args, kwargs)
+            result = step(*args, **kwargs)
+            self.steps_taken += 1
+            call(self._after_step, self, args, kwargs)
+            call(_after_any_step, self, args, kwargs)
+            return result
+        finally:
+            self._in_step = False
+
+    return wrapper

@@ -1,0 +1,246 @@
+"""A parameter is a float array that an optimizer updates in place, together with its gradient."""
+
+from __future__ import annotations
+
+import operator
+import sys
+from typing import Any
+
+import numpy as np
+
+from ..checks import shown
+from ..native.steps import ParameterCore
+from .sparse_grad import SparseGrad
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def describe(name: str | None, shape: tuple[int, ...]) -> str:
+    return f"'{name}'" if name else f"an unnamed parameter of shape {shape}"
+
+
+def masked(array: Any) -> bool:
+    """Whether elements may be masked, which kernels wouldn't see. Most programs never import numpy.ma."""
+    return "numpy.ma" in sys.modules and isinstance(array, np.ma.MaskedArray)
+
+
+def check_array(array: Any, name: str | None) -> np.ndarray:
+    """Returns `array` if kernels can update it in place; raises, with the cure, if they can't."""
+    if not isinstance(array, np.ndarray):
+        which = f"parameter '{name}'" if name else "a parameter"
+        raise TypeError(f"{which} must be a NumPy array, got {type(array).__name__}; "
+                        f"use np.asarray(value, dtype=np.float32)")
+    what = f"parameter {describe(name, array.shape)}" if name else describe(name, array.shape)
+    if masked(array):
+        raise TypeError(f"{what} must be a plain array, got a masked one; use a.filled(0)")
+    if array.dtype.kind == "f" and not array.dtype.isnative and array.dtype.newbyteorder("=") in FLOATS:
+        raise TypeError(f"{what} must be in native byte order, got {array.dtype.str}; "
+                        f"use a.astype(np.{array.dtype.name})")
+    if array.dtype not in FLOATS:
+        raise TypeError(f"{what} must be float32 or float64, got {array.dtype}; use a.astype(np.float32)")
+    if not (array.flags.c_contiguous or array.flags.f_contiguous):
+        raise ValueError(f"{what} must be contiguous, got strides {array.strides}; "
+                         f"use np.ascontiguousarray(a)")
+    if not array.flags.aligned:
+        raise ValueError(f"{what} must be aligned in memory, got {array.ctypes.data:#x}; use a.copy()")
+    if not array.flags.writeable:
+        raise ValueError(f"{what} must be writeable, got a read-only array; use a.copy()")
+    return array
+
+
+class Parameter(ParameterCore):
+    """A parameter of a model: shares the memory of `data`, and behaves as that array in expressions.
+
+    `data`: a float32 or float64 array, C- or F-contiguous, aligned, writeable and in native byte order; anything else
+    raises, since it would have to be copied.  `name` appears in messages, state dicts and `optimizer.state[name]`.
+
+    `p.data` is that very array; `p.data = a` copies values into it.  `p.grad` is None or an array of the parameter's
+    shape and dtype (checked when assigned; strided gradients count by their values; a scalar is a gradient of a 0-d
+    parameter) or a SparseGrad.  Equality and hash are by identity, so that parameters can be keys.
+    """
+
+    __slots__ = ("_buffer", "_name")
+    __array_priority__ = 1
+
+    def __init__(self, data: np.ndarray, name: str | None = None) -> None:
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"`name` must be a str, got {shown(name)}")
+        super().__init__(check_array(data, name))
+        self._name = name
+        self._buffer: np.ndarray | None = None           # the memory of accumulated gradients, kept between steps
+
+    @property
+    def name(self) -> str | None:
+        return self._name
+
+    @property
+    def data(self) -> np.ndarray:
+        """The array itself; assigning copies values into its memory."""
+        return self.array
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        if value is self.array:
+            return                       # p.data -= g ends here
+        value = np.asarray(value)
+        if value.shape != self.array.shape:
+            raise ValueError(f"data of {describe(self._name, self.array.shape)} must keep its shape "
+                             f"{self.array.shape}, got {value.shape}")
+        np.copyto(self.array, value)
+
+    def accumulate_grad(self, gradient: Any) -> None:
+        """Adds to `.grad`, in place, in a buffer that the parameter owns: micro-batches add up without temporaries.
+
+        The first gradient after `zero_grad()` is copied into the buffer of the last step, unless somebody still holds
+        that one.  Arrays that come in are never written to.  The rows of SparseGrads are put together.  Raises as
+        assigning to `.grad` does, and TypeError for a sparse gradient added to one that isn't.
+        """
+        array = self.array
+        if isinstance(gradient, SparseGrad) or isinstance(self.grad, SparseGrad):
+            self.grad = self._joined(gradient)
+            return
+        if not (type(gradient) is np.ndarray and gradient.dtype == array.dtype and gradient.shape == array.shape):
+            gradient = self.accepts(gradient)
+        before = self.grad
+        if before is None or before is not self._buffer:
+            if self._buffer is None or sys.getrefcount(self._buffer) > 2:
+                self._buffer = np.empty_like(array, subok=False)
+            buffer = self._buffer
+            np.copyto(buffer, gradient if before is None else before)
+            self.grad = buffer
+            if before is None:
+                return
+        same = gradient.flags.aligned and gradient.strides == array.strides
+        if same and not np.may_share_memory(gradient, self._buffer):
+            from ..native.arrays import over_arrays         # most programs never accumulate
+
+            over_arrays("add", [self._buffer], [gradient])
+        else:
+            np.add(self._buffer, gradient, out=self._buffer)
+
+    def _joined(self, gradient: Any) -> SparseGrad:
+        """The gradient and another one, at least one of them sparse."""
+        before = self.grad
+        if not isinstance(gradient, SparseGrad) or not (before is None or isinstance(before, SparseGrad)):
+            raise TypeError(f"a gradient of {describe(self._name, self.array.shape)} is sparse and was to be added to "
+                            f"one that isn't; use gradient.to_dense(len(parameter))")
+        self.accepts(gradient)
+        return gradient if before is None else before + gradient
+
+    def accepts(self, gradient: Any) -> Any:
+        """Takes a sparse gradient, a scalar for a 0-d parameter and arrays of a subclass; refuses all that doesn't fit.
+        """
+        array, what = self.array, describe(self._name, self.array.shape)
+        if isinstance(gradient, SparseGrad):
+            gradient.check(array, what)
+            return gradient
+        if isinstance(gradient, (int, float, np.generic)) and array.ndim == 0:
+            scalar = np.asarray(gradient)
+            if scalar.dtype.kind in "fiu" and (not isinstance(gradient, np.generic) or scalar.dtype == array.dtype):
+                return scalar.astype(array.dtype)
+        if isinstance(gradient, Parameter):
+            raise TypeError(f"gradient of {what} must be an array, got a Parameter; use its .data or .grad")
+        if not isinstance(gradient, (np.ndarray, np.generic)):
+            raise TypeError(f"gradient of {what} must be a NumPy array, got {type(gradient).__name__}; "
+                            f"use np.asarray(grad, dtype=np.{array.dtype})")
+        if masked(gradient):
+            raise TypeError(f"gradient of {what} must be a plain array, got a masked one; use grad.filled(0)")
+        if gradient.dtype != array.dtype:
+            raise TypeError(f"gradient of {what} is {gradient.dtype} but the parameter is {array.dtype}; "
+                            f"use grad.astype(np.{array.dtype})")
+        if gradient.shape == array.shape and isinstance(gradient, np.ndarray):
+            return gradient
+        raise ValueError(f"gradient of {what} has shape {gradient.shape} but the parameter has {array.shape}; "
+                         f"reshape or sum the gradient over the broadcast axes")
+
+    # As an array -----------------------------------------------------------------------------------------------------
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.array, dtype=dtype, copy=copy)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"'Parameter' object has no attribute '{name}'")
+        try:
+            return getattr(self.array, name)     # .T, .shape, .sum(), … as on .data
+        except AttributeError:
+            raise AttributeError(f"'Parameter' object has no attribute '{name}'") from None
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.array[index]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.array[index] = value
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __iter__(self) -> Any:
+        return iter(self.array)
+
+    def __contains__(self, value: Any) -> bool:
+        return value in self.array
+
+    def __bool__(self) -> bool:
+        return bool(self.array)
+
+    def __float__(self) -> float:
+        return float(self.array)
+
+    def __int__(self) -> int:
+        return int(self.array)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.array, spec) if spec else str(self)
+
+    def __divmod__(self, other: Any) -> Any:
+        return divmod(self.array, other)
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return divmod(other, self.array)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        name = f", name={self._name!r}" if self._name else ""
+        return f"Parameter({np.array_repr(self.array)}{name})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.array, self._name, self.grad)
+
+
+def _rebuild(cls: type[Parameter], data: np.ndarray, name: str | None, grad: np.ndarray | None) -> Parameter:
+    parameter = cls(data, name)
+    parameter.grad = grad
+    return parameter
+
+
+def _forward(name: str) -> None:
+    plain = getattr(operator, f"__{name}__")
+
+    def binary(self: Parameter, other: Any) -> Any:
+        return plain(self.array, other.array if isinstance(other, Parameter) else other)
+
+    setattr(Parameter, f"__{name}__", binary)
+    if f"__i{name}__" in dir(operator):
+        def reflected(self: Parameter, other: Any) -> Any:
+            return plain(other, self.array)
+
+        in_place = getattr(operator, f"__i{name}__")
+
+        def augmented(self: Parameter, other: Any) -> Parameter:
+            self.data = in_place(self.array, other.array if isinstance(other, Parameter) else other)
+            return self
+
+        setattr(Parameter, f"__r{name}__", reflected)
+        setattr(Parameter, f"__i{name}__", augmented)
+
+
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "lt", "le", "gt", "ge"):
+    _forward(_name)
+for _name in ("neg", "pos", "abs"):
+    setattr(Parameter, f"__{_name}__", (lambda plain: lambda self: plain(self.array))(getattr(operator, _name)))

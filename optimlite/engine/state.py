@@ -1,0 +1,192 @@
+"""The state of an optimizer: for each parameter a mapping of arrays, which the kernels update in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .formats import FORMATS
+from .parameter import Parameter
+
+
+class Version:
+    """Counts changes of entries.  An object of its own: were a state to hold the mapping that holds it, neither would be
+    freed before the cyclic collector comes.
+    """
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+class State(dict[str, np.ndarray]):
+    """One parameter's state. Arrays only: numbers become 0-d arrays. Every change of an entry is noticed."""
+
+    __slots__ = ("_version",)
+
+    def __init__(self, version: Version) -> None:
+        self._version = version
+
+    def _changed(self) -> None:
+        self._version.count += 1
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"state `{key}` must be a numeric array or a number, got {type(value).__name__}")
+        if self.get(key) is not array:               # `state["step"] += 1` ends here: the same array
+            super().__setitem__(key, array)
+            self._changed()
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        for key, value in dict(*args, **kwargs).items():
+            self[key] = value
+
+    def __ior__(self, other: Any) -> State:          # type: ignore[override,misc]
+        self.update(other)
+        return self
+
+    def setdefault(self, key: str, default: Any = 0) -> np.ndarray:
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key)
+        self._changed()
+
+    def pop(self, *args: Any) -> Any:
+        self._changed()
+        return super().pop(*args)
+
+    def popitem(self) -> tuple[str, np.ndarray]:
+        self._changed()
+        return super().popitem()
+
+    def clear(self) -> None:
+        super().clear()
+        self._changed()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+
+class StateMap(Mapping[Any, State]):
+    """The states by parameter; a key is the Parameter, the array it wraps, or its name.
+
+    A parameter that has not stepped has an empty state, and is left out when iterating, as in torch.
+    """
+
+    def __init__(self) -> None:
+        self._version = Version()
+        self._states: dict[Parameter, State] = {}
+        self._called: dict[Parameter, str] = {}
+        self._names: dict[str, list[Parameter]] = {}
+        self._arrays: dict[int, Parameter] = {}
+
+    @property
+    def version(self) -> int:
+        """Of the entries: plans compare it before each step."""
+        return self._version.count
+
+    def invalidate(self) -> None:
+        """Makes plans look again."""
+        self._version.count += 1
+
+    def register(self, parameter: Parameter, name: str) -> None:
+        self._states[parameter] = State(self._version)
+        self._called[parameter] = name
+        self._names.setdefault(name, []).append(parameter)
+        self._arrays[id(parameter.data)] = parameter
+        self.invalidate()
+
+    def name_of(self, parameter: Parameter) -> str:
+        return self._called[parameter]
+
+    def unique_names(self) -> bool:
+        return all(len(parameters) == 1 for parameters in self._names.values())
+
+    def find(self, key: Any) -> Parameter:
+        if isinstance(key, Parameter) and key in self._states:
+            return key
+        if isinstance(key, np.ndarray) and id(key) in self._arrays:
+            return self._arrays[id(key)]
+        if isinstance(key, str) and key in self._names:
+            if len(self._names[key]) > 1:
+                raise KeyError(f"'{key}' names {len(self._names[key])} parameters; use the Parameter itself")
+            return self._names[key][0]
+        raise KeyError(f"the optimizer has no parameter {key!r}" if isinstance(key, str)
+                       else f"the optimizer has no such parameter (got {type(key).__name__})")
+
+    def __getitem__(self, key: Any) -> State:
+        state = self._states.get(key) if isinstance(key, Parameter) else None
+        return state if state is not None else self._states[self.find(key)]
+
+    def __contains__(self, key: object) -> bool:
+        try:
+            return bool(self[key])
+        except KeyError:
+            return False
+
+    def __iter__(self) -> Iterator[Parameter]:
+        return (parameter for parameter, state in self._states.items() if state)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return f"{{{', '.join(f'{self.name_of(p)!r}: {state!r}' for p, state in self.items())}}}"
+
+    def arrays(self) -> Iterator[np.ndarray]:
+        """All the memory that steps write to: of the parameters and of their state."""
+        for parameter, state in self._states.items():
+            yield parameter.data
+            yield from state.values()
+
+    def labels(self) -> Iterator[str]:
+        """What to call each of `arrays()` in a message."""
+        for parameter, state in self._states.items():
+            yield f"parameter '{self.name_of(parameter)}'"
+            yield from (f"state `{key}` of '{self.name_of(parameter)}'" for key in state)
+
+
+class Place(NamedTuple):
+    """How an array of state lies: with the strides of `like`, or C-contiguous."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    like: np.ndarray | None
+
+
+def place_of(parameter: Parameter, shape: tuple[int, ...], dtype: np.dtype, by_line: bool = False) -> Place:
+    """Arrays of the parameter's shape lie as it does, unless they have a value for each of its lines (`by_line`)."""
+    data = parameter.data
+    return Place(shape, dtype, data if shape == data.shape and data.flags.forc and not by_line else None)
+
+
+def empty(place: Place) -> np.ndarray:
+    if place.like is None:
+        return np.empty(place.shape, place.dtype)
+    return np.empty_like(place.like, place.dtype, subok=False)
+
+
+def filled(place: Place, value: float, dtype: np.dtype) -> np.ndarray:
+    """An array of state that begins; `dtype`: the parameter's, in which the value is one."""
+    result, initial = empty(place), np.array(value, dtype)
+    if place.dtype != dtype:
+        [initial] = (form.encode(initial) for form in FORMATS.values() if form.dtype == place.dtype)
+    result[...] = initial
+    return result
+
+
+def check_distinct(labels: Iterable[str], arrays: Iterable[np.ndarray]) -> None:
+    """Raises ValueError for contiguous arrays that overlap in memory."""
+    ranges = sorted((array.ctypes.data, array.ctypes.data + array.nbytes, label)
+                    for label, array in zip(labels, arrays, strict=True) if array.size)
+    for (_, end, one), (begin, _, other) in pairwise(ranges):
+        if begin < end:
+            raise ValueError(f"{one} and {other} overlap in memory; give each its own array")

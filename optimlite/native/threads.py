@@ -1,0 +1,54 @@
+"""The number of threads that steps may use."""
+
+from __future__ import annotations
+
+import operator
+import os
+
+from ..checks import shown
+
+try:                                     # the first import of a compiled module
+    from . import runtime
+except ImportError as error:
+    from .missing import explain
+    raise explain(error) from None
+
+
+def _quota() -> int:
+    """The CPUs that a container's quota leaves (cgroup v2), rounded up; a large number where there is none."""
+    try:
+        with open("/sys/fs/cgroup/cpu.max") as file:
+            quota, period = file.read().split()
+        return max(1, -(-int(quota) // int(period)))
+    except (OSError, ValueError):        # no cgroups, or "max"
+        return 1 << 30
+
+
+def default_num_threads() -> int:
+    """OPTIMLITE_NUM_THREADS, or the CPUs that this process may use."""
+    wanted = os.environ.get("OPTIMLITE_NUM_THREADS")
+    if wanted:
+        if not wanted.isdecimal() or int(wanted) < 1:
+            raise ValueError(f"`OPTIMLITE_NUM_THREADS` must be an integer >= 1, got '{wanted}'")
+        return int(wanted)
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, _quota())
+
+
+def set_num_threads(threads: int) -> None:
+    """Sets how many threads a step may use, the calling one included. Results don't depend on it."""
+    try:
+        count = 0 if isinstance(threads, bool) else operator.index(threads)
+    except TypeError:
+        count = 0
+    if count < 1:
+        raise ValueError(f"`threads` must be an integer >= 1, got {shown(threads)}")
+    runtime.set_num_threads(min(count, 256))
+
+
+def get_num_threads() -> int:
+    """How many threads a step may use; by default the CPUs that this process may use."""
+    return runtime.get_num_threads()
+
+
+set_num_threads(default_num_threads())

@@ -1,0 +1,72 @@
+"""Adam and AdamW, with AMSGrad."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any
+
+from ..checks import flag, fraction, nonnegative, pair
+from ..native.runtime import power
+from ..engine.method import Group, Recipe
+from ..engine.optimizer import Optimizer
+
+
+class Adam(Optimizer):
+    """Adam (Kingma & Ba 2015), with AMSGrad (Reddi et al. 2018) as an option.
+
+        g = grad + weight_decay * p                     (decoupled: p = (1 - lr * weight_decay) * p instead)
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g^2               (amsgrad: v below is the largest so far)
+        p = p - lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
+
+    `weight_decay` is added to the gradient (L2) unless `decoupled_weight_decay`, as in AdamW.  `maximize` ascends.
+    `cautious` (Liang et al. 2024) takes an element's update only where it has the gradient's sign, and divides a
+    tensor's updates by the share of such elements (at least 1e-3); it costs a second pass over the arrays.
+
+    State: `step`, `exp_avg` (m), `exp_avg_sq` (v), and with amsgrad `max_exp_avg_sq`.
+    Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).
+    """
+
+    checks = {"lr": nonnegative, "betas": pair(fraction), "eps": nonnegative, "weight_decay": nonnegative,
+              "amsgrad": flag, "maximize": flag, "decoupled_weight_decay": flag, "cautious": flag}
+    scalars = {"step": 0}
+    state_names = ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+
+    def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 0, amsgrad: bool = False, *, maximize: bool = False,
+                 decoupled_weight_decay: bool = False, cautious: bool = False) -> None:
+        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad,
+                                      maximize=maximize, decoupled_weight_decay=decoupled_weight_decay,
+                                      cautious=cautious))
+
+    def rule(self, group: Group) -> Recipe:
+        if group["amsgrad"]:
+            return "amsgrad", {"exp_avg": 0.0, "exp_avg_sq": 0.0, "max_exp_avg_sq": 0.0}
+        return "adam", {"exp_avg": 0.0, "exp_avg_sq": 0.0}
+
+    def coefficients(self, group: Group, state: dict[str, Any], first: bool) -> dict[str, float]:
+        t = state["step"] = state["step"] + 1
+        lr, (beta1, beta2), decay = group["lr"], group["betas"], group["weight_decay"]
+        decoupled = group["decoupled_weight_decay"]
+        return {
+            "l2": 0.0 if decoupled else decay,
+            "keep": 1.0 - lr * decay if decoupled else 1.0,
+            "beta1": beta1, "fresh1": 1.0 - beta1,
+            "beta2": beta2, "fresh2": 1.0 - beta2,
+            "step_size": lr / (1.0 - power(beta1, t)),
+            "inv_root_bias2": 1.0 / sqrt(1.0 - power(beta2, t)),
+            "eps": group["eps"],
+        }
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019): p shrinks by lr * weight_decay beside the moments.
+
+    Adam with `decoupled_weight_decay=True` and `weight_decay=1e-2` by default; everything else as there.
+    """
+
+    def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 1e-2, amsgrad: bool = False, *, maximize: bool = False,
+                 cautious: bool = False) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, decoupled_weight_decay=True,
+                         cautious=cautious)

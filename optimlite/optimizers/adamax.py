@@ -1,0 +1,42 @@
+"""Adamax: Adam by the infinity norm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..checks import flag, fraction, nonnegative, pair
+from ..native.runtime import power
+from ..engine.method import Group, Recipe
+from ..engine.optimizer import Optimizer
+
+
+class Adamax(Optimizer):
+    """Adamax (Kingma & Ba 2015, section 7.1): Adam with a decaying maximum in place of the root mean square.
+
+        g = grad + weight_decay * p
+        m = beta1 * m + (1 - beta1) * g
+        u = max(beta2 * u, abs(g) + eps)
+        p = p - lr / (1 - beta1^t) * m / u
+
+    State: `step`, `exp_avg` (m), `exp_inf` (u).
+    Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).
+    """
+
+    checks = {"lr": nonnegative, "betas": pair(fraction), "eps": nonnegative, "weight_decay": nonnegative,
+              "maximize": flag}
+    scalars = {"step": 0}
+    state_names = ("step", "exp_avg", "exp_inf")
+
+    def __init__(self, params: Any, lr: float = 2e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 0, *, maximize: bool = False) -> None:
+        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, maximize=maximize))
+
+    def rule(self, group: Group) -> Recipe:
+        return "adamax", {"exp_avg": 0.0, "exp_inf": 0.0}
+
+    def coefficients(self, group: Group, state: dict[str, Any], first: bool) -> dict[str, float]:
+        t = state["step"] = state["step"] + 1
+        beta1, beta2 = group["betas"]
+        return {"l2": group["weight_decay"], "eps": group["eps"],
+                "beta1": beta1, "fresh1": 1.0 - beta1, "beta2": beta2,
+                "step_size": group["lr"] / (1.0 - power(beta1, t))}

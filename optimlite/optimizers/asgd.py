@@ -1,0 +1,48 @@
+"""ASGD: averaged SGD."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..checks import flag, nonnegative, number
+from ..native.runtime import real_power
+from ..engine.method import Group, Recipe
+from ..engine.optimizer import Optimizer
+
+
+class ASGD(Optimizer):
+    """Averaged SGD (Polyak & Juditsky 1992; Bottou 2010): decaying steps, and beside them the average of parameters.
+
+        g = grad + weight_decay * p
+        p = (1 - lambd * eta) * p - eta * g
+        ax = ax + mu * (p - ax)
+        eta = lr / (1 + lambd * lr * t)^alpha           (both for the next step; in the first eta = lr, mu = 1)
+        mu = 1 / max(1, t - t0)
+
+    `lambd` decays the parameters and the steps; `t0` is the step at which averaging starts.  The average is not written
+    into the parameters: read it from `optimizer.state[p]["ax"]`.
+
+    State: `step`, `eta`, `mu` (kept in float64), `ax`.
+    Raises ValueError for `lr`, `lambd`, `alpha` or `weight_decay` that are negative, and for anything NaN or infinite.
+    """
+
+    checks = {"lr": nonnegative, "lambd": nonnegative, "alpha": nonnegative, "t0": number, "weight_decay": nonnegative,
+              "maximize": flag}
+    scalars = {"step": 0, "eta": 0.0, "mu": 1.0}
+    state_names = ("step", "eta", "mu", "ax")
+
+    def __init__(self, params: Any, lr: float = 1e-2, lambd: float = 1e-4, alpha: float = 0.75, t0: float = 1e6,
+                 weight_decay: float = 0, *, maximize: bool = False) -> None:
+        super().__init__(params, dict(lr=lr, lambd=lambd, alpha=alpha, t0=t0, weight_decay=weight_decay,
+                                      maximize=maximize))
+
+    def rule(self, group: Group) -> Recipe:
+        return "asgd", {"ax": 0.0}
+
+    def coefficients(self, group: Group, state: dict[str, Any], first: bool) -> dict[str, float]:
+        lr, lambd = group["lr"], group["lambd"]
+        eta, mu = state["eta"] if state["step"] else lr, state["mu"]
+        t = state["step"] = state["step"] + 1
+        state["eta"] = lr / real_power(1.0 + lambd * lr * t, group["alpha"])
+        state["mu"] = 1.0 / max(1.0, t - group["t0"])
+        return {"l2": group["weight_decay"], "shrink": 1.0 - lambd * eta, "eta": eta, "mu": mu}

@@ -1,0 +1,69 @@
+"""RAdam: Adam with a rectified learning rate."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any
+
+from ..checks import flag, fraction, nonnegative, pair
+from ..native.runtime import power
+from ..engine.method import Group, Recipe
+from ..engine.optimizer import Optimizer
+
+TRACTABLE = 5.0      # length of the averaged past from which on the variance of 1 / sqrt(v) is used, as in torch
+
+
+class RAdam(Optimizer):
+    """RAdam (Liu et al. 2020): Adam whose first steps are plain momentum, until the variance of its rate is tractable.
+
+        g = grad + weight_decay * p                     (decoupled: p = (1 - lr * weight_decay) * p instead)
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g^2
+        rho = r - 2 * t * beta2^t / (1 - beta2^t),  r = 2 / (1 - beta2) - 1
+        p = p - lr / (1 - beta1^t) * m * [rho > 5: sqrt((rho - 4) * (rho - 2) * r / ((r - 4) * (r - 2) * rho))
+                                                   * sqrt(1 - beta2^t) / (sqrt(v) + eps)]
+
+    `weight_decay` is added to the gradient (L2) unless `decoupled_weight_decay`.
+
+    State: `step`, `exp_avg` (m), `exp_avg_sq` (v).
+    Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).
+    """
+
+    checks = {"lr": nonnegative, "betas": pair(fraction), "eps": nonnegative, "weight_decay": nonnegative,
+              "decoupled_weight_decay": flag, "maximize": flag}
+    scalars = {"step": 0}
+    state_names = ("step", "exp_avg", "exp_avg_sq")
+
+    def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 0, decoupled_weight_decay: bool = False, *, maximize: bool = False) -> None:
+        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay,
+                                      decoupled_weight_decay=decoupled_weight_decay, maximize=maximize))
+
+    def rule(self, group: Group) -> Recipe:
+        return "radam", {"exp_avg": 0.0, "exp_avg_sq": 0.0}
+
+    def coefficients(self, group: Group, state: dict[str, Any], first: bool) -> dict[str, float]:
+        t = state["step"] = state["step"] + 1
+        lr, (beta1, beta2), decay = group["lr"], group["betas"], group["weight_decay"]
+        decoupled = group["decoupled_weight_decay"]
+        factor = rectification(beta2, t)
+        return {
+            "l2": 0.0 if decoupled else decay,
+            "keep": 1.0 - lr * decay if decoupled else 1.0,
+            "beta1": beta1, "fresh1": 1.0 - beta1,
+            "beta2": beta2, "fresh2": 1.0 - beta2,
+            "step_size": lr / (1.0 - power(beta1, t)) * (factor or 1.0),
+            "rectified": float(factor > 0.0),
+            "eps": group["eps"],
+        }
+
+
+def rectification(beta2: float, t: int) -> float:
+    """What multiplies m / (sqrt(v) + eps) in step t, bias correction included; 0 while the variance is intractable."""
+    past = power(beta2, t)
+    longest = 2.0 / (1.0 - beta2) - 1.0
+    length = longest - 2.0 * t * past / (1.0 - past)
+    if length <= TRACTABLE:
+        return 0.0
+    return sqrt((length - 4.0) * (length - 2.0) * longest / ((longest - 4.0) * (longest - 2.0) * length)
+                * (1.0 - past))

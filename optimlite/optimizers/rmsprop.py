@@ -1,0 +1,49 @@
+"""RMSprop, centered and with momentum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..checks import flag, interval, nonnegative
+from ..engine.method import Group, Recipe
+from ..engine.optimizer import Optimizer
+
+
+class RMSprop(Optimizer):
+    """RMSprop (Tieleman & Hinton 2012): gradients divided by their running root mean square.
+
+        g = grad + weight_decay * p
+        v = alpha * v + (1 - alpha) * g^2
+        p = p - lr * g / (sqrt(v) + eps)                (momentum: b = momentum * b + g / (sqrt(v) + eps),
+                                                         p = p - lr * b)
+
+    `centered` (Graves 2013) divides by the standard deviation instead: sqrt(v - a^2), a = alpha * a + (1 - alpha) * g.
+    `momentum` and `centered` may be switched at any time; their averages then start at 0.
+
+    State: `step`, `square_avg` (v), with momentum `momentum_buffer` (b), if centered `grad_avg` (a).
+    Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for `alpha` above 1 (which torch
+    accepts, and which makes v negative).
+    """
+
+    checks = {"lr": nonnegative, "alpha": interval(0, 1), "eps": nonnegative, "weight_decay": nonnegative,
+              "momentum": nonnegative, "centered": flag, "maximize": flag}
+    scalars = {"step": 0}
+    state_names = ("step", "square_avg", "grad_avg", "momentum_buffer")
+
+    def __init__(self, params: Any, lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8, weight_decay: float = 0,
+                 momentum: float = 0, centered: bool = False, *, maximize: bool = False) -> None:
+        super().__init__(params, dict(lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum,
+                                      centered=centered, maximize=maximize))
+
+    def rule(self, group: Group) -> Recipe:
+        name, slots = "rmsprop", {"square_avg": 0.0}
+        if group["centered"]:
+            name, slots["grad_avg"] = name + "_centered", 0.0
+        if group["momentum"]:
+            name, slots["momentum_buffer"] = name + "_momentum", 0.0
+        return name, slots
+
+    def coefficients(self, group: Group, state: dict[str, Any], first: bool) -> dict[str, float]:
+        state["step"] = state["step"] + 1
+        return {"l2": group["weight_decay"], "lr": group["lr"], "eps": group["eps"], "momentum": group["momentum"],
+                "alpha": group["alpha"], "fresh": 1.0 - group["alpha"]}

@@ -1,0 +1,56 @@
+"""SparseAdam: Adam for tables of which each step touches few rows."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any
+
+from ..checks import flag, fraction, interval, pair
+from ..native.runtime import power
+from ..engine.method import Group, Recipe
+from ..engine.optimizer import Optimizer
+
+positive = interval(0, closed="neither")
+
+
+class SparseAdam(Optimizer):
+    """Adam on the rows that a sparse gradient touches (PyTorch's "lazy" variant of Kingma & Ba 2015).
+
+        m = beta1 * m + (1 - beta1) * grad              in the touched rows; all others keep their moments
+        v = beta2 * v + (1 - beta2) * grad^2
+        p = p - lr * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + eps)
+
+    Gradients are SparseGrads; a step costs the rows touched, whatever the size of the table.  t counts the steps of the
+    whole table, those with an empty gradient too.  `eps` stands beside sqrt(v) without bias correction: its effect is
+    larger than in Adam during the first steps.
+
+    State: `step`, `exp_avg` (m), `exp_avg_sq` (v), which have the table's shape.
+    Raises ValueError for `lr` or `eps` that isn't above 0 and betas outside [0, 1), TypeError for a dense gradient.
+    """
+
+    checks = {"lr": positive, "betas": pair(fraction), "eps": positive, "maximize": flag}
+    scalars = {"step": 0}
+    state_names = ("step", "exp_avg", "exp_avg_sq")
+    accepts_dense = False
+
+    def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 maximize: bool = False) -> None:
+        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, maximize=maximize))
+
+    def rule(self, group: Group) -> Recipe:
+        return "adam", {"exp_avg": 0.0, "exp_avg_sq": 0.0}
+
+    def leaves_zero_rows_unchanged(self, group: Group) -> bool:
+        return True
+
+    def coefficients(self, group: Group, state: dict[str, Any], first: bool) -> dict[str, float]:
+        t = state["step"] = state["step"] + 1
+        beta1, beta2 = group["betas"]
+        return {
+            "keep": 1.0,
+            "beta1": beta1, "fresh1": 1.0 - beta1,
+            "beta2": beta2, "fresh2": 1.0 - beta2,
+            "step_size": group["lr"] * sqrt(1.0 - power(beta2, t)) / (1.0 - power(beta1, t)),
+            "inv_root_bias2": 1.0,
+            "eps": group["eps"],
+        }

@@ -1,0 +1,372 @@
+"""Every rule in plain NumPy: the formulas that anybody can read, once more.
+
+A rule takes the finished coefficients `h` (each cast once to the arrays' type), the parameter, the finished gradient and
+the state arrays, in the order in which the optimizer's `rule` names them.  It moves the state and returns the update,
+which is subtracted from the parameter; few rules write the parameter themselves.  A pass before the last returns numbers
+for each element; what they become, summed or as a maximum, for a tensor or for more, says a function of float64
+coefficients `c`, the sums and their count, which changes the tensor's own numbers: `keep` and `scale` in
+p = keep * p - scale * update, `against`, which takes the place of `scale` where update and gradient have not the same
+sign, and fields of `h`.  It returns False to cancel the last pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = np.ndarray
+
+
+class Pass(NamedTuple):
+    """One that measures, before the last."""
+
+    measure: Callable[..., tuple[Array, ...]]
+    how: tuple[str, ...]                 # "sum", "squares", "products" (with the number after it), "largest"
+    between: Callable[..., bool]
+    moves: bool = False                  # it stores the state that it has moved
+    scope: str = "tensor"                # or "group", "everything"; "lines": squares by row and by column
+    of_update: bool = False              # it measures the update that the last pass will make
+
+
+class Rule(NamedTuple):
+    update: Callable[..., Any]
+    passes: tuple[Pass, ...] = ()
+    whole: bool = False                  # writes the parameter itself
+    lines: Callable[..., Array] | None = None        # what the rule finds in the place of a state: row times column
+
+
+def towards(a: Array, b: Array, weight: Any) -> Array:
+    """A choice, since a + 1 * (b - a) is not b but b rounded."""
+    return b if weight == 1 else a + weight * (b - a)
+
+
+def decayed(g: Array, decay: Any, p: Array) -> Array:
+    return g + decay * p if decay != 0 else g
+
+
+def root(x: float) -> float:
+    return float(np.sqrt(np.float64(x)))
+
+
+# SGD, momentum and Nesterov's: Robbins & Monro 1951; Polyak 1964; Sutskever et al. 2013.
+
+def sgd(h: Any, p: Array, g: Array) -> Array:
+    return h.lr * g
+
+
+def momentum(h: Any, p: Array, g: Array, b: Array) -> Array:
+    b[...] = h.momentum * b + h.fresh * g
+    return h.lr * b
+
+
+def nesterov(h: Any, p: Array, g: Array, b: Array) -> Array:
+    b[...] = h.momentum * b + h.fresh * g
+    return h.lr * (g + h.momentum * b)
+
+
+# Adam and AdamW: Kingma & Ba 2015; Loshchilov & Hutter 2019; AMSGrad: Reddi et al. 2018.
+
+def adam(h: Any, p: Array, g: Array, m: Array, v: Array) -> Array:
+    m[...] = h.beta1 * m + h.fresh1 * g
+    v[...] = h.beta2 * v + h.fresh2 * (g * g)
+    return h.step_size * m / (np.sqrt(v) * h.inv_root_bias2 + h.eps)
+
+
+def amsgrad(h: Any, p: Array, g: Array, m: Array, v: Array, largest: Array) -> Array:
+    m[...] = h.beta1 * m + h.fresh1 * g
+    v[...] = h.beta2 * v + h.fresh2 * (g * g)
+    largest[...] = np.maximum(largest, v)
+    return h.step_size * m / (np.sqrt(largest) * h.inv_root_bias2 + h.eps)
+
+
+# The running mean of parameters: Polyak & Juditsky 1992; Izmailov et al. 2018.
+
+def mean(h: Any, a: Array, p: Array) -> None:
+    a[...] = towards(a, p, h.weight)
+
+
+# Adagrad: Duchi, Hazan & Singer 2011.
+
+def adagrad(h: Any, p: Array, g: Array, s: Array) -> Array:
+    s[...] = s + g * g
+    return h.step_size * g / (np.sqrt(s) + h.eps)
+
+
+# Adadelta: Zeiler 2012.
+
+def adadelta(h: Any, p: Array, g: Array, v: Array, u: Array) -> Array:
+    v[...] = h.rho * v + h.fresh * (g * g)
+    delta = np.sqrt(u + h.eps) / np.sqrt(v + h.eps) * g
+    u[...] = h.rho * u + h.fresh * (delta * delta)
+    return h.lr * delta
+
+
+# Adamax: Kingma & Ba 2015.
+
+def adamax(h: Any, p: Array, g: Array, m: Array, u: Array) -> Array:
+    m[...] = h.beta1 * m + h.fresh1 * g
+    u[...] = np.maximum(h.beta2 * u, abs(g) + h.eps)
+    return h.step_size * m / u
+
+
+# NAdam: Dozat 2016.
+
+def nadam(h: Any, p: Array, g: Array, m: Array, v: Array) -> Array:
+    m[...] = h.beta1 * m + h.fresh1 * g
+    v[...] = h.beta2 * v + h.fresh2 * (g * g)
+    return (h.step_grad * g + h.step_mean * m) / (np.sqrt(v) * h.inv_root_bias2 + h.eps)
+
+
+# RAdam: Liu et al. 2020.
+
+def radam(h: Any, p: Array, g: Array, m: Array, v: Array) -> Array:
+    m[...] = h.beta1 * m + h.fresh1 * g
+    v[...] = h.beta2 * v + h.fresh2 * (g * g)
+    return h.step_size * m / (np.sqrt(v) + h.eps if h.rectified else 1)
+
+
+# RMSprop, centered and with momentum: Tieleman & Hinton 2012; Graves 2013.
+
+def rmsprop(h: Any, p: Array, g: Array, v: Array) -> Array:
+    v[...] = h.alpha * v + h.fresh * (g * g)
+    return h.lr * g / (np.sqrt(v) + h.eps)
+
+
+def rmsprop_momentum(h: Any, p: Array, g: Array, v: Array, b: Array) -> Array:
+    v[...] = h.alpha * v + h.fresh * (g * g)
+    b[...] = h.momentum * b + g / (np.sqrt(v) + h.eps)
+    return h.lr * b
+
+
+def rmsprop_centered(h: Any, p: Array, g: Array, v: Array, a: Array) -> Array:
+    v[...] = h.alpha * v + h.fresh * (g * g)
+    a[...] = h.alpha * a + h.fresh * g
+    return h.lr * g / (np.sqrt(np.maximum(v - a * a, 0)) + h.eps)
+
+
+def rmsprop_centered_momentum(h: Any, p: Array, g: Array, v: Array, a: Array, b: Array) -> Array:
+    v[...] = h.alpha * v + h.fresh * (g * g)
+    a[...] = h.alpha * a + h.fresh * g
+    b[...] = h.momentum * b + g / (np.sqrt(np.maximum(v - a * a, 0)) + h.eps)
+    return h.lr * b
+
+
+# Rprop: Riedmiller & Braun 1993; Igel & Hüsken 2000.
+
+def sign(x: Array) -> Any:
+    """torch's sign: 0 for NaN."""
+    return np.subtract(x > 0, x < 0, dtype=x.dtype)
+
+
+def rprop(h: Any, p: Array, g: Array, prev: Array, size: Array) -> Array:
+    agreement = g * prev
+    grown = np.where(agreement > 0, h.grow, np.where(agreement < 0, h.shrink, g.dtype.type(1))) * size
+    grown = np.where(grown > h.least, grown, h.least)
+    size[...] = np.where(grown < h.most, grown, h.most)
+    prev[...] = np.where(agreement < 0, 0, g)
+    return sign(prev) * size
+
+
+# ASGD: Polyak & Juditsky 1992; Bottou 2010.
+
+def asgd(h: Any, p: Array, g: Array, ax: Array) -> None:
+    p[...] = h.shrink * p - h.eta * g
+    ax[...] = towards(ax, p, h.mu)
+
+
+# LAMB: You et al. 2020.
+
+def lamb_direction(h: Any, p: Array, m: Array, v: Array) -> Array:
+    return decayed(m * h.inv_bias1 / (np.sqrt(v) * h.inv_root_bias2 + h.eps), h.decay, p)
+
+
+def lamb_moments(h: Any, p: Array, g: Array, m: Array, v: Array) -> tuple[Array, ...]:
+    m[...] = h.beta1 * m + h.fresh1 * g
+    v[...] = h.beta2 * v + h.fresh2 * (g * g)
+    return p, lamb_direction(h, p, m, v)
+
+
+def lamb_trust(c: Any, sums: list[float], count: int, totals: Any, own: dict[str, float]) -> bool:
+    ratio = 1.0
+    if c.adapts and sums[0] > 0 and sums[1] > 0:
+        ratio = min(root(sums[0]) / root(sums[1]), c.most)
+    own["scale"] = own["against"] = c.lr * ratio
+    return True
+
+
+def lamb(h: Any, p: Array, g: Array, m: Array, v: Array) -> Array:
+    return lamb_direction(h, p, m, v)
+
+
+# LARS: You, Gitman & Ginsburg 2017.
+
+def lars_norms(h: Any, p: Array, g: Array, *b: Array) -> tuple[Array, ...]:
+    return p, decayed(g, h.measured_decay, p)
+
+
+def lars_trust(c: Any, sums: list[float], count: int, totals: Any, own: dict[str, float]) -> bool:
+    weight, gradient, ratio = root(sums[0]), root(sums[1]), 1.0
+    if c.adapts and weight > 0 and gradient > 0:
+        with np.errstate(all="ignore"):
+            ratio = float(np.float64(c.trust * weight) / (gradient + weight * c.denominator_decay + c.eps))
+    if c.adapts:
+        ratio = min(ratio, c.most)
+    own["ratio"] = c.factor * ratio
+    return True
+
+
+def trusted(h: Any, p: Array, g: Array) -> Array:
+    return decayed(g, h.decay, p) * h.ratio
+
+
+def lars(h: Any, p: Array, g: Array) -> Array:
+    return h.lr * trusted(h, p, g)
+
+
+def lars_momentum(h: Any, p: Array, g: Array, b: Array) -> Array:
+    b[...] = h.momentum * b + h.fresh * trusted(h, p, g)
+    return h.lr * b
+
+
+def lars_nesterov(h: Any, p: Array, g: Array, b: Array) -> Array:
+    step = trusted(h, p, g)
+    b[...] = h.momentum * b + h.fresh * step
+    return h.lr * (step + h.momentum * b)
+
+
+# StableAdamW: Wortsman et al. 2023.
+
+def stable_moments(h: Any, p: Array, g: Array, m: Array, v: Array) -> tuple[Array, ...]:
+    m[...] = h.beta1 * m + h.fresh1 * g
+    v[...] = h.beta2 * v + h.fresh2 * (g * g)
+    return (np.where(g == 0, g.dtype.type(0), g / np.sqrt(np.maximum(v * h.inv_bias2, h.eps_squared))),)
+
+
+def stable_step(c: Any, sums: list[float], count: int, totals: Any, own: dict[str, float]) -> bool:
+    rms = root(sums[0] / count)
+    lr = c.lr / rms if rms > 1 else c.lr
+    own["scale"] = own["against"] = lr
+    own["keep"] = 1.0 - lr * c.decay
+    return True
+
+
+def stable_adamw(h: Any, p: Array, g: Array, m: Array, v: Array) -> Array:
+    return m * h.inv_bias1 / (np.sqrt(v * h.inv_bias2) + h.eps)
+
+
+# Adafactor: Shazeer & Stern 2018.  Matrices have means of squares by row, r, and by column, c; vectors a variance each.
+
+def not_below(eps1: Any, like: Array) -> Any:
+    return np.finfo(like.dtype).eps if eps1 < 0 else eps1
+
+
+def capped(x: Array, h: Any) -> Array:
+    cap = 1 / not_below(h.eps1, x)
+    return np.where(x > cap, cap, x)
+
+
+def gradient_alone(h: Any, p: Array, g: Array) -> tuple[Array, ...]:
+    return (g,)
+
+
+def adafactor_lines(c: Any, by_row: Array | None, by_column: Array | None, r: Array, q: Array) -> Array:
+    """Moves r and q to sums over rows and columns, where they are given; returns what the rule finds as s[0]."""
+    real, n, m = r.dtype.type, r.shape[-2], q.shape[-1]
+    if by_row is not None and by_column is not None:
+        r[...] = towards(r, (by_row / m).astype(real).reshape(r.shape), real(c.newest))
+        q[...] = towards(q, (by_column / n).astype(real).reshape(q.shape), real(c.newest))
+    mean = (np.add.accumulate(r, axis=-2, dtype=np.float64)[..., -1:, :] / n).astype(real)
+    rows = 1 / np.sqrt(r / np.maximum(mean, not_below(real(c.least), r)))
+    product: Array = rows * (1 / np.sqrt(q))
+    return product
+
+
+def adafactor(h: Any, p: Array, g: Array, factors: Array) -> Array:
+    return g * capped(factors, h)
+
+
+def adafactor_sizes(h: Any, p: Array, g: Array, factors: Array) -> tuple[Array, ...]:
+    return p, adafactor(h, p, g, factors)
+
+
+def adafactor_vector(h: Any, p: Array, g: Array, v: Array) -> Array:
+    return g * capped(1 / np.sqrt(v), h)
+
+
+def adafactor_vector_sizes(h: Any, p: Array, g: Array, v: Array) -> tuple[Array, ...]:
+    v[...] = towards(v, g * g, h.weight)
+    return p, adafactor_vector(h, p, g, v)
+
+
+def adafactor_step(c: Any, sums: list[float], count: int, totals: Any, own: dict[str, float]) -> bool:
+    size, excess = root(sums[0] / count), root(sums[1] / count) / c.clip
+    scale = (size if size > c.relative else c.relative) * c.lr
+    own["scale"] = own["against"] = scale / excess if excess > 1 else scale
+    return True
+
+
+# Cautious updates: Liang et al. 2024.
+
+def agreement(h: Any, u: Array, g: Array) -> tuple[Array, ...]:
+    return ((sign(u) * sign(g) > 0).astype(u.dtype),)
+
+
+def larger_for_it(c: Any, sums: list[float], count: int, totals: Any, own: dict[str, float]) -> bool:
+    own["scale"] = own["scale"] / max(sums[0] / count, 1e-3)
+    own["against"] = 0.0
+    return True
+
+
+# What passes measure, for tests.
+
+def probe_numbers(h: Any, p: Array, g: Array, *s: Array) -> tuple[Array, ...]:
+    return g, g, g, p
+
+
+def probe_between(c: Any, sums: list[float], count: int, totals: Any, own: dict[str, float]) -> bool:
+    own.update({f"number{k}": value for k, value in enumerate(sums)})
+    if sums[0] < c.least:
+        return False
+    if totals is not None and len(totals):
+        totals[0] = totals[0] + sums[0]
+    return True
+
+
+def probe(h: Any, p: Array, g: Array, *s: Array) -> Array:
+    for k, array in enumerate(s):
+        array[...] = getattr(h, f"number{k}")
+    return g
+
+
+# What whole-matrix methods apply.
+
+def descend(h: Any, p: Array, g: Array) -> Array:
+    return h.step_size * g
+
+
+TWO_SQUARES = ("squares", "squares")
+PROBED = ("sum", "squares", "products", "largest")
+LARS = (Pass(lars_norms, TWO_SQUARES, lars_trust),)
+
+RULES: dict[str, Rule] = {
+    **{rule.__name__: Rule(rule) for rule in (
+        sgd, momentum, nesterov, adam, amsgrad, adagrad, adadelta, adamax, nadam, radam, rmsprop, rmsprop_centered,
+        rmsprop_momentum, rmsprop_centered_momentum, rprop, descend)},
+    "mean": Rule(mean, whole=True),
+    "asgd": Rule(asgd, whole=True),
+    "lamb": Rule(lamb, (Pass(lamb_moments, TWO_SQUARES, lamb_trust, moves=True),)),
+    "lars": Rule(lars, LARS),
+    "lars_momentum": Rule(lars_momentum, LARS),
+    "lars_nesterov": Rule(lars_nesterov, LARS),
+    "stable_adamw": Rule(stable_adamw, (Pass(stable_moments, ("squares",), stable_step, moves=True),)),
+    "adafactor": Rule(adafactor, (Pass(gradient_alone, ("squares",), adafactor_step, scope="lines"),
+                                  Pass(adafactor_sizes, TWO_SQUARES, adafactor_step)), lines=adafactor_lines),
+    "adafactor_vector": Rule(adafactor_vector,
+                             (Pass(adafactor_vector_sizes, TWO_SQUARES, adafactor_step, moves=True),)),
+    **{f"probe_{scope}": Rule(probe, (Pass(probe_numbers, PROBED, probe_between, scope=scope),))
+       for scope in ("tensor", "group", "everything")},
+}
+MODIFIERS = {"cautious": Pass(agreement, ("sum",), larger_for_it, of_update=True)}

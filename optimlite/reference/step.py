@@ -1,0 +1,143 @@
+"""One step in plain NumPy: what rules share, and the passes of those that measure first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from ..engine.method import Group
+from ..engine.optimizer import Optimizer
+from ..engine.parameter import Parameter
+from ..engine.sparse_grad import SparseGrad
+from ..engine.whole_matrix import MatrixOptimizer
+from .matrices import METHODS
+from .rules import Array
+from .stepped import Stepped, begin, finished, pieces
+from .sums import grad_norm, larger
+
+
+def step(optimizer: Optimizer, *, grad_scale: float = 1.0, max_grad_norm: float | None = None,
+         max_grad_value: float | None = None, skip_nonfinite: bool = False, zero_grad: bool = False) -> None:
+    """One step of `optimizer` in plain NumPy: the same parameters and state as `optimizer.step()`, bit for bit.
+
+    A gradient that overlaps another parameter or state in memory is read as it is when its turn comes.
+    """
+    factor = grad_scale
+    gradients = [(p.data, g) for group in optimizer.param_groups
+                 for p in sorted(group["params"], key=optimizer.which_rule) if p.grad is not None
+                 for g in pieces(optimizer, group, p)]
+    optimizer.last_grad_norm = None
+    skip = False
+    if max_grad_norm is not None or skip_nonfinite:
+        norm = optimizer.last_grad_norm = grad_scale * grad_norm(gradients)
+        skip = skip_nonfinite and not math.isfinite(norm)
+        if max_grad_norm is not None:
+            factor = grad_scale * clip_coefficient(max_grad_norm, norm)
+    if skip:
+        optimizer.skipped_steps += 1
+    else:
+        update(optimizer, factor, np.inf if max_grad_value is None else max_grad_value)
+    if zero_grad:
+        for p in optimizer._parameters():
+            if isinstance(p.grad, SparseGrad):
+                p.grad = p.grad.empty()
+            elif p.grad is not None:
+                p.grad[...] = 0
+
+
+def clip_coefficient(max_norm: float, norm: float) -> float:
+    return float(np.minimum(1.0, max_norm / (norm + 1e-6)))
+
+
+def update(optimizer: Optimizer, factor: float, max_abs: float) -> None:
+    for group in optimizer.param_groups:
+        optimizer._check_group(group)            # NumPy scalars become numbers of full precision
+    with np.errstate(all="ignore"):
+        if isinstance(optimizer, MatrixOptimizer):
+            update_matrices(optimizer, factor, max_abs)
+            return
+        steps = list(in_order(optimizer, factor, max_abs))
+        for number in range(max((len(one.passes) for one in steps), default=0)):
+            measure(number, [one for one in steps if number < len(one.passes) and one.p.size])
+        for one in steps:
+            one.finish()
+
+
+def in_order(optimizer: Optimizer, factor: float, max_abs: float) -> Iterator[Stepped]:
+    """Group by group, then by float type and rule, then those with equal scalar state: as sums over them are taken."""
+    for group in optimizer.param_groups:
+        signed = -factor if group.get("maximize") else factor
+        plans: dict[Any, dict[Any, list[Stepped]]] = {}
+        for p in group["params"]:
+            cohorts = plans.setdefault((p.dtype, optimizer.which_rule(p)), {})
+            if p.grad is not None:
+                one = Stepped(optimizer, group, p, signed, max_abs)
+                alike = one.first, *(optimizer.state[p][key].tobytes() for key in optimizer.scalars)
+                cohorts.setdefault(alike, []).append(one)
+        yield from (one for _, cohorts in sorted(plans.items(), key=lambda item: item[0][1]) for members in cohorts.values() for one in members)
+
+
+def measure(number: int, steps: list[Stepped]) -> None:
+    """A pass of all parameters, then what it makes of the numbers."""
+    scopes: dict[Any, list[tuple[Stepped, list[float], int]]] = {}
+    for one in steps:
+        scope = one.passes[number].scope
+        if scope == "lines":
+            one.measure_lines()
+            continue
+        key = {"tensor": id(one), "group": ("group", id(one.group)), "everything": "everything"}[scope]
+        scopes.setdefault(key, []).append((one, *one.measure(number)))
+    for members in scopes.values():
+        between(members, number)
+
+
+def between(members: list[tuple[Stepped, list[float], int]], number: int) -> None:
+    """What the numbers of one scope become: a tensor's own, or those of all tensors of a group."""
+    head = members[0][0].passes[number]
+    total, count = [0.0] * len(head.how), 0
+    for _, numbers, size in members:
+        count += size
+        total = [larger(a, b) if how == "largest" else a + b
+                 for how, a, b in zip(head.how, total, numbers, strict=True)]
+    results: dict[int, tuple[bool, dict[str, float]]] = {}
+    for one, _, _ in members:
+        if head.scope == "tensor":
+            one.cancelled = not head.between(one.c, total, count, None, one.own)
+        else:
+            if id(one.group) not in results:
+                results[id(one.group)] = of_group(one, number, total, count)
+            goes_on, own = results[id(one.group)]
+            one.cancelled = not goes_on
+            one.own.update(own)
+            if one.cancelled:
+                one.scalars = {}                 # stand still
+
+
+def of_group(one: Stepped, number: int, total: list[float], count: int) -> tuple[bool, dict[str, float]]:
+    """Whether a group's last pass takes place, and the own numbers of its tensors."""
+    totals = one.optimizer.totals(one.group)
+    moved, own = [float(one.group[key]) for key in totals], dict(one.own)
+    goes_on = one.passes[number].between(one.c, total, count, moved, own)
+    if goes_on:
+        for key, value in zip(totals, moved, strict=True):
+            one.group[key][...] = value
+    return goes_on, {key: value for key, value in own.items() if value != one.own[key]}
+
+
+def update_matrices(optimizer: MatrixOptimizer, factor: float, max_abs: float) -> None:
+    for group in optimizer.param_groups:
+        signed = -factor if group.get("maximize") else factor
+        for p in group["params"]:
+            if p.grad is None:
+                continue
+            begin(optimizer, group, p, {})
+            state = optimizer.state[p]
+            scalars = {key: state[key].item() for key in optimizer.scalars}
+            h = SimpleNamespace(grad_scale=p.dtype.type(signed), max_abs=p.dtype.type(max_abs), l2=0)
+            METHODS[optimizer.twin](group, p.data, finished(h, p.data, np.asarray(p.grad)), state, scalars)
+            for key, value in scalars.items():
+                state[key][...] = value

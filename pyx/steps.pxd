@@ -1,0 +1,91 @@
+# A step's data structures: what is known of a parameter, and the pointer table of a group.
+
+cimport numpy as cnp
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t
+
+from .runtime cimport Kernel
+from .table cimport Entry, Lines, Span
+
+
+cdef class ParameterCore:
+    cdef readonly cnp.ndarray array
+    cdef object gradient
+    cdef object extra_reference          # A second one to the gradient, and to the array: `ndarray.resize` refuses arrays
+    cdef object array_reference          # with more than one, so cached addresses stay valid.
+    cdef uint64_t version                # of the gradient
+    cdef object __weakref__
+
+    cdef void replace(self, gradient) noexcept
+
+
+cdef class AddressRanges:
+    cdef uintptr_t* begin
+    cdef uintptr_t* end
+    cdef Py_ssize_t count
+    cdef readonly bint overlapping       # two of the arrays share memory
+
+
+cdef struct Cut:                 # what threads take: spans gathered into jobs of about BLOCK elements
+    Span* spans
+    Py_ssize_t* first_span       # of each job
+    Py_ssize_t* first_job        # of each cohort
+    Py_ssize_t n_spans
+    Py_ssize_t n_jobs
+    Py_ssize_t weight            # of the job that is being filled
+
+
+cdef class Plan:
+    cdef readonly list parameters
+    cdef readonly Kernel kernel
+    cdef public Kernel first_kernel      # the rule of a parameter's first step, or None
+    cdef public Kernel modifier          # which measures the update and scales it, or None
+    cdef public list formats             # of the state arrays, or None for the float type itself
+    cdef public dict slots               # state arrays: name and initial value
+    cdef Py_ssize_t count, scalars, states
+    cdef int state_itemsize
+    cdef Entry* entries                  # of each parameter; behind them may be those that a SparsePlan adds
+    cdef Py_ssize_t n_entries
+    cdef Lines* lines                    # of each parameter, where the kernel works by rows and columns
+    cdef list keep_alive                 # state arrays and scalars: the tables hold bare pointers
+    cdef list copies                     # parameter: an owned copy of a gradient that can't be used where it lies
+    cdef Py_ssize_t n_copies
+    cdef list gathered                   # parameter: a copy to step, where its own elements don't lie side by side
+    cdef Py_ssize_t n_gathered
+    cdef int64_t** scalar_address        # parameter x scalar
+    cdef uint8_t* is_float               # scalar: float64, else int64
+    cdef uint8_t* has_state              # parameter
+    cdef uint8_t* has_stepped            # parameter: with this state
+    cdef uint64_t* bound_version         # parameter: of the gradient in the table
+    cdef uint64_t bound_assignments      # the process's count when the versions were looked at
+    cdef bint some_without_state         # a parameter may have a gradient and no state
+    cdef int32_t* cohort_of              # parameter
+    cdef bint gradients_changed          # a gradient may have appeared or vanished since `classify`
+    cdef Py_ssize_t cohorts
+    cdef Py_ssize_t* representative      # cohort: one of its parameters
+    cdef bint contiguous_scalars         # one cohort of all parameters, each scalar an array in memory: the fast path
+    # made again when cohorts change
+    cdef bint stale
+    cdef Cut cut
+    cdef Cut line_cut                    # of whole matrices, or of tiles
+    cdef Cut matrix_cut                  # of large matrices
+
+    cdef int place(self, Py_ssize_t i, cnp.ndarray array) except -1
+    cpdef bint bind(self, AddressRanges memory) except -1
+    cdef bint rebind(self, Py_ssize_t i, ParameterCore parameter, AddressRanges memory) except -1
+    cdef bint usable(self, Py_ssize_t i, cnp.ndarray array, cnp.ndarray gradient)
+    cdef void scatter(self) noexcept
+    cpdef Py_ssize_t prepare(self) except? -2
+    cdef bint alike(self, Py_ssize_t i, Py_ssize_t j) noexcept
+    cdef bint still_alike(self) noexcept
+    cdef void classify(self) noexcept
+    cdef int make_cuts(self) except -1
+    cdef int make_room(self, Lines* lines) except -1
+    cpdef bint first(self, Py_ssize_t cohort)
+    cpdef dict values(self, Py_ssize_t cohort, tuple names)
+    cdef int stage(self, dict scalars, int64_t* words) except -1
+    cdef void store(self, Py_ssize_t cohort, const int64_t* words) noexcept
+    # of a SparsePlan
+    cdef Py_ssize_t first_entry(self, Py_ssize_t i) noexcept
+    cdef Py_ssize_t end_entry(self, Py_ssize_t i) noexcept
+    cdef bint is_sparse(self, Py_ssize_t i) noexcept
+    cdef void point_states(self) noexcept
