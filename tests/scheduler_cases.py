@@ -203,20 +203,26 @@ def momentum(group: dict[str, Any]) -> float:
     return float(group["betas"][0] if "betas" in group else group["momentum"])
 
 
-def trajectory(case: Case, module: Any, optimizer: Any, by_hand: bool = False) -> list[list[float]]:
-    """After each count the rate of every group, then the momentum of every group."""
+def values(optimizer: Any) -> list[float]:
+    """The rate of every group, then the momentum of every group."""
+    groups = optimizer.param_groups
+    return [float(group["lr"]) for group in groups] + [momentum(group) for group in groups]
 
-    def values() -> list[float]:
-        groups = optimizer.param_groups
-        return [float(group["lr"]) for group in groups] + [momentum(group) for group in groups]
 
-    schedulers = case.schedulers(module, optimizer)
-    rows = [values()]
-    for k in range(case.steps):
+def walk(case: Case, schedulers: list[Any], optimizer: Any, counts: range, by_hand: bool = False) -> list[list[float]]:
+    """The values after each of these counts."""
+    rows = []
+    for k in counts:
         optimizer.step()
         if by_hand and k in BY_HAND:
             for group in optimizer.param_groups:
                 group["lr"] = BY_HAND[k](group["lr"])
         case.step(schedulers, k)
-        rows.append(values())
+        rows.append(values(optimizer))
     return rows
+
+
+def trajectory(case: Case, module: Any, optimizer: Any, by_hand: bool = False) -> list[list[float]]:
+    """The values at the start and after each count."""
+    schedulers = case.schedulers(module, optimizer)
+    return [values(optimizer), *walk(case, schedulers, optimizer, range(case.steps), by_hand)]

@@ -1,0 +1,34 @@
+# Optimizers that torch lacks and the libraries that have them, side by side.
+import importlib
+from typing import Any
+
+import pytest
+from oracles import BOUNDS, CASES, Case, Ours, trajectory
+from test_oracles import golden, largest_error
+from trajectories import DTYPES
+
+import optimlite as ol
+
+oracle_side = importlib.import_module("make_oracles")
+
+
+def theirs(case: Case, dtype: str) -> Any:
+    if not oracle_side.installed(case.oracle):
+        pytest.skip(f"{case.oracle} isn't installed")
+    return trajectory(case, dtype, oracle_side.LIBRARIES[case.oracle])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_golden_files_are_the_oracles(name: str) -> None:
+    worst, where = largest_error(theirs(CASES[name], "float64"), golden(name))
+    assert worst <= BOUNDS["float64"], where
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", CASES)
+def test_the_trajectory_is_the_oracles(name: str, dtype: str) -> None:
+    case = CASES[name]
+    if not hasattr(ol, case.optimizer):
+        pytest.skip(f"optimlite has no {case.optimizer} yet")
+    worst, where = largest_error(trajectory(case, dtype, Ours), theirs(case, dtype))
+    assert worst <= BOUNDS[dtype], where

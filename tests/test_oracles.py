@@ -1,0 +1,60 @@
+# Optimizers that torch lacks, against the libraries that have the same rule (golden/make_oracles.py).
+from functools import cache
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pytest
+from oracles import BOUNDS, CASES, SNAPSHOTS, STANDSTILL, Case, Ours, golden_file, gradients, initial, trajectory
+from trajectories import DTYPES, error, unpack
+
+import optimlite as ol
+
+Path = dict[int, dict[str, np.ndarray]]
+
+
+@cache
+def golden(name: str) -> Path:
+    with np.load(golden_file(CASES[name].optimizer)) as file:
+        return {t: unpack(record) for t, record in zip(SNAPSHOTS, file[name], strict=True)}
+
+
+def largest_error(ours: Path, theirs: Path) -> tuple[float, str]:
+    """And where it is."""
+    return max((error(ours[t][name], array), f"parameter {name} after step {t}")
+               for t, arrays in theirs.items() for name, array in arrays.items())
+
+
+def here(case: Case) -> Any:
+    return pytest.mark.skipif(not hasattr(ol, case.optimizer), reason=f"optimlite has no {case.optimizer} yet")
+
+
+HERE = [pytest.param(name, marks=here(case)) for name, case in CASES.items()]
+
+
+@pytest.mark.parametrize("maximize", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", HERE)
+def test_the_trajectory_is_the_oracles(name: str, dtype: str, maximize: bool) -> None:
+    """The oracles don't maximize: here the gradients change their sign, too."""
+    worst, where = largest_error(trajectory(CASES[name], dtype, Ours, maximize), golden(name))
+    assert worst <= BOUNDS[dtype], where
+
+
+@pytest.mark.parametrize("optimizer", dict.fromkeys(case.optimizer for case in CASES.values()))
+def test_oracles_agree_and_every_option_counts(optimizer: str) -> None:
+    """Two oracles of one rule gave the same numbers; and an option that did nothing would have been noticed."""
+    names = [name for name, case in CASES.items() if case.optimizer == optimizer]
+    for one, other in combinations(names, 2):
+        same = (CASES[one].options, CASES[one].second) == (CASES[other].options, CASES[other].second)
+        worst, _ = largest_error(golden(one), golden(other))
+        assert worst <= BOUNDS["float64"] if same else worst > 1e-4, f"{one} and {other}: {worst}"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_gradients_have_the_edges_of_the_rules(dtype: str) -> None:
+    """A tensor of zeros, first gradients of zeros in both groups, and a step in which nothing moves."""
+    assert [i for i, p in enumerate(initial(dtype)) if not p.any()] == [4]
+    assert [i for i, g in enumerate(gradients(dtype, 1)) if not g.any()] == [1, 3]
+    assert not any(g.any() for g in gradients(dtype, STANDSTILL))
+    assert all(np.array_equal(a, b) for a, b in zip(gradients(dtype, 13), gradients("float64", 13), strict=True))
