@@ -10,7 +10,7 @@ import pytest
 from helpers import SCHEDULES, rates, sgd, stepped
 
 from optimlite import lr_scheduler as ls
-from optimlite.lr_scheduler.base import Walk
+from optimlite.lr_scheduler.base import Walked
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -94,22 +94,26 @@ def test_a_recurrence_of_ones_own_is_given_value_initial_value_count_and_group()
 def test_a_walk_goes_on_from_where_it_was_and_starts_over_for_another() -> None:
     calls = []
 
-    def doubled(value: float, base: float, t: int, i: int) -> float:
+    def added(value: float, base: float, t: int, i: int) -> float:
         calls.append(t)
         return value + base * t
 
-    walk = Walk()
-    assert walk(doubled, 2.0, 3, 0) == 2.0 + 2.0 * (0 + 1 + 2 + 3)
+    class Sums(Walked):
+        recurrence = staticmethod(added)
+
+    walk = Sums(sgd()).closed_form
+    calls.clear()
+    assert walk(2.0, 3, 0) == 2.0 + 2.0 * (0 + 1 + 2 + 3)
     assert calls == [0, 1, 2, 3]
-    assert walk(doubled, 2.0, 5, 0) == 2.0 + 2.0 * 15
+    assert walk(2.0, 5, 0) == 2.0 + 2.0 * 15
     assert calls == [0, 1, 2, 3, 4, 5]
-    assert walk(doubled, 2.0, 5, 0) == 2.0 + 2.0 * 15     # there already
+    assert walk(2.0, 5, 0) == 2.0 + 2.0 * 15     # there already
     assert calls == [0, 1, 2, 3, 4, 5]
-    assert walk(doubled, 2.0, 1, 0) == 2.0 + 2.0 * 1      # back: from the start
+    assert walk(2.0, 1, 0) == 2.0 + 2.0 * 1      # back: from the start
     assert calls[6:] == [0, 1]
-    assert walk(doubled, 3.0, 1, 0) == 3.0 + 3.0 * 1      # another initial value
-    assert walk(doubled, 2.0, 0, 1) == 2.0                # another group
-    assert walk(doubled, 3.0, 2, 0) == 3.0 + 3.0 * 3
+    assert walk(3.0, 1, 0) == 3.0 + 3.0 * 1      # another initial value
+    assert walk(2.0, 0, 1) == 2.0                # another group
+    assert walk(3.0, 2, 0) == 3.0 + 3.0 * 3
     assert calls[8:] == [0, 1, 0, 2]
 
 
