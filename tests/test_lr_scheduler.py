@@ -512,5 +512,5 @@ def test_plot_draws_every_group():
 
 def test_plot_without_matplotlib_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.pyplot", None)
-    with pytest.raises(ImportError, match=r"pip install optimlite\[plot\]"):
+    with pytest.raises(ImportError, match="pip install matplotlib"):
         ls.StepLR(sgd(0.1), 3).plot(5)

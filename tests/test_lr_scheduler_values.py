@@ -112,7 +112,7 @@ def test_the_shapes_of_cycles() -> None:
     assert once(0, 4, 9, pct_start=0.5, three_phase=True) == [0.25, 1, pytest.approx(0.125)]
     optimizer = sgd()
     assert ls.OneCycleLR(optimizer, 1.0, 10, div_factor=4, cycle_momentum=False).base_lrs == [0.25]
-    assert rates(optimizer, "initial_lr") == [0.25]
+    assert rates(optimizer, "initial_lr") == [0.1]
 
 
 # The metric's schedule, epoch by epoch: (options, metrics, rates after each)

@@ -38,10 +38,10 @@ class _Annealing(LRScheduler):
 
     def recurrence(self, value: float, base: float, t: int, i: int) -> float:
         """In proportion is what lies between the value and the end."""
-        before, after = self._left(t - 1) if t else 1.0, self._left(t)
+        before, after, end = self._left(t - 1) if t else 1.0, self._left(t), self._end(i)
         if not before:
-            return self.closed_form(base, t, i)
-        return value if after == before else self._end(i) + (value - self._end(i)) * (after / before)
+            return blend(base, end, after)
+        return value if after == before else end + (value - end) * (after / before)
 
 
 class CosineAnnealingLR(_Annealing):
@@ -49,10 +49,10 @@ class CosineAnnealingLR(_Annealing):
 
         value(t) = eta_min + (initial - eta_min) * (1 + cos(pi * t / T_max)) / 2
 
-    optimizer: whose groups are scheduled.
+    optimizer: the optimizer whose groups are scheduled.
     T_max: the count that is exactly at `eta_min`; `WarmupCosineLR` stays there.
     eta_min: the lowest value, of all groups. A value that another schedule has taken below it isn't lowered further.
-    last_epoch: count k resumes at k + 1; -1 starts.    key: the scheduled number.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: the scheduled number, "lr" or another.
 
         >>> CosineAnnealingLR(opt, T_max=100, eta_min=0.125).at(100)
         [0.125]
@@ -74,13 +74,14 @@ class CosineAnnealingLR(_Annealing):
         return half_cosine(t / self.T_max)
 
     def recurrence(self, value: float, base: float, t: int, i: int) -> float:
-        closed = self.closed_form(base, t, i)
-        if t and not self._left(t - 1):
-            carried = value + (closed - self.eta_min)  # torch's first step up from the bottom
+        if t and (t - 1) % (2 * self.T_max) == self.T_max:
+            carried = value + (base - self.eta_min) * self._left(t)  # torch's first step up from the bottom
         else:
             carried = super().recurrence(value, base, t, i)
-        # A value below `eta_min` has a negative distance from it, which would grow with the cosine, to below zero.
-        return max(carried, min(value, self.eta_min, closed))
+        if value < self.eta_min:
+            # Its distance from `eta_min` is negative, and would grow with the cosine until the value is below zero.
+            carried = max(carried, min(value, self.closed_form(base, t, i)))
+        return carried
 
 
 class CosineAnnealingWarmRestarts(Overwriting):
@@ -92,10 +93,10 @@ class CosineAnnealingWarmRestarts(Overwriting):
     T_cur = T_i - 1, as in torch; `step(epoch + batch / batches)` and `at(epoch + batch / batches)` take fractions, as
     the paper has it, and come as close to `eta_min` as the last batch is to the restart.
 
-    optimizer: whose groups are scheduled.
+    optimizer: the optimizer whose groups are scheduled.
     T_0: the counts of the first cycle.    T_mult: how many times as long as the last one each cycle is.
     eta_min: the lowest value, of all groups.
-    last_epoch: count k resumes at k + 1; -1 starts.    key: the scheduled number.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: the scheduled number, "lr" or another.
 
         >>> CosineAnnealingWarmRestarts(opt, T_0=10, T_mult=2).at(30)
         [1.0]
@@ -155,10 +156,10 @@ class SWALR(_Annealing):
 
     The initial value is that of the group when the stepping starts, whatever scheduler left it there.
 
-    optimizer: whose groups are scheduled.
+    optimizer: the optimizer whose groups are scheduled.
     swa_lr: the constant, or a list with one per group.
     anneal_epochs: the counts until it is reached; 0 is there at once.    anneal_strategy: "cos" or "linear".
-    last_epoch: count k resumes at k + 1; -1 starts.    key: the scheduled number.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: the scheduled number, "lr" or another.
 
         >>> SWALR(opt, swa_lr=0.5, anneal_epochs=4, anneal_strategy="linear").at(2)
         [0.75]

@@ -71,7 +71,7 @@ class SequentialLR(_Composition):
     optimizer: the optimizer of all schedulers.
     schedulers: a list of schedulers; `ReduceLROnPlateau` is refused. Step this object, and none of them.
     milestones: one entry less than `schedulers`, in rising order.
-    last_epoch: count k resumes at k + 1; -1 starts.    key: that of the schedulers, unless given.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: that of the schedulers, unless given.
 
         >>> SequentialLR(opt, [ConstantLR(opt, 0.5), ExponentialLR(opt, 0.5)], milestones=[4]).at(6)
         [0.25]

@@ -62,14 +62,14 @@ class CyclicLR(_CycledLR):
         height = x / up   while x <= up,   (up + down - x) / down   after
         value(t) = base_lr + (max_lr - base_lr) * height * scale
 
-    optimizer: whose groups are scheduled. Their initial values play no part.
+    optimizer: the optimizer whose groups are scheduled. Their initial values play no part.
     base_lr, max_lr: the ends of the wave; a number, or a list with one per group.
     step_size_up, step_size_down: the counts of a rise, and of a fall, by default the same.
-    mode: scale is 1 for "triangular", 2 ** (1 - c) for "triangular2", gamma ** t for "exp_range".
-    scale_fn: a scale of your own, whatever `mode` says; of the cycle c or, with `scale_mode="iterations"`, of t.
-    cycle_momentum: whether the momentum (or `betas[0]`) goes from `max_momentum` down to `base_momentum` and back. They
-        may be what the optimizer allows. A momentum of 0 is turned on, with a warning.
-    last_epoch: count k resumes at k + 1; -1 starts.    key: the scheduled number.
+    mode, gamma: the scale is 1 for "triangular", 2 ** (1 - c) for "triangular2", gamma ** t for "exp_range".
+    scale_fn, scale_mode: a scale of your own, whatever `mode` says; of the cycle c or, in "iterations", of t.
+    cycle_momentum, base_momentum, max_momentum: whether the momentum (or `betas[0]`) goes from max down to base and
+        back, which may be what the optimizer allows. A momentum of 0 is turned on, with a warning.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: the scheduled number, "lr" or another.
 
         >>> CyclicLR(opt, base_lr=0.0, max_lr=1.0, step_size_up=4).at(3)
         [0.75]
@@ -138,15 +138,15 @@ class OneCycleLR(_CycledLR):
         then up to count total_steps - 1                  max_lr -> min,        momentum base -> max
         initial = max_lr / div_factor,   min = initial / final_div_factor
 
-    optimizer: whose groups are scheduled. Their initial values play no part.
+    optimizer: the optimizer whose groups are scheduled. Their initial values play no part.
     max_lr: the peak; a number, or a list with one per group.
-    total_steps: the length; or give `epochs` and `steps_per_epoch`. Count `total_steps`, which the customary loop
-        reaches with its last `step()`, holds the end value. The step after that raises ValueError, and so does `at`.
+    total_steps: the length; or `epochs` and `steps_per_epoch`, whose product it is. Count `total_steps`, which the
+        usual loop reaches with its last `step()`, holds the end value. The next step raises ValueError, as does `at`.
     pct_start: the part of it that rises, from 0 to 1.    anneal_strategy: "cos", half cosines, or "linear".
     cycle_momentum, base_momentum, max_momentum: as in `CyclicLR`.
     div_factor, final_div_factor: what the peak is divided by at the start, and that again at the end.
     three_phase: falls to the start as slowly as it rose, then to min; `pct_start` is at most 0.5 then.
-    last_epoch: count k resumes at k + 1; -1 starts.    key: the scheduled number.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: the scheduled number, "lr" or another.
 
         >>> OneCycleLR(opt, max_lr=1.0, total_steps=100, div_factor=4).at(0)
         [0.25]

@@ -49,10 +49,10 @@ class LambdaLR(Overwriting, _FromFunction):
 
         value(t) = initial * lr_lambda(t)
 
-    optimizer: whose groups are scheduled.
+    optimizer: the optimizer whose groups are scheduled.
     lr_lambda: a function from the count to a factor, or a list with one function per group. A callable object is
         saved with its attributes, a function is not saved.
-    last_epoch: count k resumes at k + 1; -1 starts.    key: the scheduled number.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: the scheduled number, "lr" or another.
 
         >>> LambdaLR(opt, lambda t: 1 / (1 + t)).at(3)
         [0.25]
@@ -69,10 +69,10 @@ class MultiplicativeLR(Walked, _FromFunction):
 
         value(0) = initial,   value(t) = value(t-1) * lr_lambda(t)
 
-    optimizer: whose groups are scheduled.
+    optimizer: the optimizer whose groups are scheduled.
     lr_lambda: a function from the count to a factor, or a list with one function per group. A callable object is
         saved with its attributes, a function is not saved. `at(t)` multiplies all factors up to t.
-    last_epoch: count k resumes at k + 1; -1 starts.    key: the scheduled number.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: the scheduled number, "lr" or another.
 
         >>> MultiplicativeLR(opt, lambda t: 0.5).at(3)
         [0.125]
@@ -108,9 +108,9 @@ class StepLR(_Decay):
 
         value(t) = initial * gamma ** (t // step_size)
 
-    optimizer: whose groups are scheduled.
+    optimizer: the optimizer whose groups are scheduled.
     step_size: counts from one decay to the next.    gamma: the factor of a decay.
-    last_epoch: count k resumes at k + 1; -1 starts.    key: the scheduled number.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: the scheduled number, "lr" or another.
 
         >>> StepLR(opt, step_size=30, gamma=0.5).at(60)
         [0.25]
@@ -133,10 +133,10 @@ class MultiStepLR(_Decay):
 
         value(t) = initial * gamma ** (number of milestones <= t)
 
-    optimizer: whose groups are scheduled.
+    optimizer: the optimizer whose groups are scheduled.
     milestones: a list of counts, in any order; one that is listed n times counts n times.
     gamma: the factor of a decay.
-    last_epoch: count k resumes at k + 1; -1 starts.    key: the scheduled number.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: the scheduled number, "lr" or another.
 
         >>> MultiStepLR(opt, milestones=[30, 80], gamma=0.5).at(80)
         [0.25]
@@ -159,9 +159,9 @@ class ExponentialLR(_Decay):
 
         value(t) = initial * gamma ** t
 
-    optimizer: whose groups are scheduled.
+    optimizer: the optimizer whose groups are scheduled.
     gamma: the factor of a decay.
-    last_epoch: count k resumes at k + 1; -1 starts.    key: the scheduled number.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: the scheduled number, "lr" or another.
 
         >>> ExponentialLR(opt, gamma=0.5).at(3)
         [0.125]
@@ -182,10 +182,10 @@ class ConstantLR(LRScheduler):
 
         value(t) = initial * (factor if t < total_iters else 1)
 
-    optimizer: whose groups are scheduled.
+    optimizer: the optimizer whose groups are scheduled.
     factor: from 0, which rests for `total_iters` counts, to 1.
     total_iters: the number of counts; 0 is no schedule at all.
-    last_epoch: count k resumes at k + 1; -1 starts.    key: the scheduled number.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: the scheduled number, "lr" or another.
 
         >>> ConstantLR(opt, factor=0.5, total_iters=4).at(3)
         [0.5]
@@ -209,10 +209,10 @@ class LinearLR(LRScheduler):
 
         value(t) = initial * (start_factor + (end_factor - start_factor) * min(t, total_iters) / total_iters)
 
-    optimizer: whose groups are scheduled.
+    optimizer: the optimizer whose groups are scheduled.
     start_factor: above 0, up to 1.    end_factor: from 0 to 1.
     total_iters: the number of counts between them; 0 is at `end_factor` at once.
-    last_epoch: count k resumes at k + 1; -1 starts.    key: the scheduled number.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: the scheduled number, "lr" or another.
 
         >>> LinearLR(opt, start_factor=0.5, total_iters=4).at(2)
         [0.75]
@@ -240,9 +240,9 @@ class PolynomialLR(LRScheduler):
 
         value(t) = initial * (1 - min(t, total_iters) / total_iters) ** power
 
-    optimizer: whose groups are scheduled.
+    optimizer: the optimizer whose groups are scheduled.
     total_iters: the count from which on the value is 0.    power: 1 is a line.
-    last_epoch: count k resumes at k + 1; -1 starts.    key: the scheduled number.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: the scheduled number, "lr" or another.
 
         >>> PolynomialLR(opt, total_iters=4, power=2).at(2)
         [0.25]

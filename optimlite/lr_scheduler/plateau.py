@@ -21,13 +21,13 @@ class ReduceLROnPlateau(LRScheduler):
 
     A metric that is NaN or infinite is a bad epoch, and never the best. `at` and compositions don't exist for it.
 
-    optimizer: whose groups are scheduled.
+    optimizer: the optimizer whose groups are scheduled.
     mode: "min" where a smaller metric is better, "max" where a larger one is.
     factor: from 0 to below 1.    min_lr: where the values stop; a number, or a list with one per group.
     patience: 2 ignores two bad epochs and reduces after the third.
     threshold, threshold_mode: what counts as better, relative to the best or absolute; see above.
     cooldown: the number of epochs after a reduction that don't count as bad.
-    eps: a change of at most `eps` is left out.    key: the scheduled number.
+    eps: a change of at most `eps` is left out.    key: the scheduled number, "lr" or another.
 
         >>> plateau = ReduceLROnPlateau(opt, factor=0.5, patience=1)
         >>> for loss in (3.0, 3.0, 3.0):

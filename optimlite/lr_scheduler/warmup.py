@@ -38,11 +38,11 @@ class WarmupCosineLR(_WarmupLR):
         value(t) = initial * (min_factor + (1 - min_factor) * (1 + cos(pi * p)) / 2)                 after it,
         p = min(1, (t - warmup_steps) / (total_steps - warmup_steps))
 
-    optimizer: whose groups are scheduled.
+    optimizer: the optimizer whose groups are scheduled.
     warmup_steps: the count at the initial value, from 0 to `total_steps`; there the schedule ends at its peak.
     total_steps: the count from which on the value is exactly at `min_factor`.
     min_factor, start_factor: from 0 to 1. With `start_factor=0`, as usual, the very first step does nothing.
-    last_epoch: count k resumes at k + 1; -1 starts.    key: the scheduled number.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: the scheduled number, "lr" or another.
 
         >>> WarmupCosineLR(opt, warmup_steps=4, total_steps=20, min_factor=0.25).at(2)
         [0.5]
@@ -69,11 +69,11 @@ class WarmupStableDecayLR(_WarmupLR):
         value(t) = initial                                                               the next `stable_steps` counts
         value(t) = initial * (min_factor + (1 - min_factor) * d(p))                      p from 0 to 1 in `decay_steps`
 
-    optimizer: whose groups are scheduled.
+    optimizer: the optimizer whose groups are scheduled.
     warmup_steps, stable_steps, decay_steps: the counts of the three parts.
     decay: d(p) is 1 - p for "linear", (1 + cos(pi * p)) / 2 for "cosine", 1 - sqrt(p) for "sqrt".
     min_factor, start_factor: from 0 to 1. With `start_factor=0`, as usual, the very first step does nothing.
-    last_epoch: count k resumes at k + 1; -1 starts.    key: the scheduled number.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: the scheduled number, "lr" or another.
 
         >>> WarmupStableDecayLR(opt, warmup_steps=4, stable_steps=100, decay_steps=8).at(106)
         [0.75]
