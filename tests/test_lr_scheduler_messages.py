@@ -81,7 +81,7 @@ MESSAGES: list[tuple[Any, type[Exception], str]] = [
      "`last_epoch` >= 0 needs 'initial_lr' in every group; group 1 has none"),
     (lambda: Unfinished(sgd()), NotImplementedError, "Unfinished must define closed_form(base, t, i)"),
     (lambda: ls.StepLR(sgd(), 3).at(-1), ValueError, "`t` must be a whole number >= 0, got -1"),
-    (lambda: ls.StepLR(sgd(), 3).at(1.5), ValueError, "`t` must be a whole number >= 0, got 1.5"),  # type: ignore[arg-type]
+    (lambda: ls.StepLR(sgd(), 3).at(1.5), ValueError, "`t` must be a whole number >= 0, got 1.5"),
     (lambda: ls.CosineAnnealingWarmRestarts(sgd(), 3).at(-1), ValueError, "`t` must be >= 0, got -1"),
     (lambda: ls.CosineAnnealingWarmRestarts(sgd(), 3).step(-1), ValueError, "`epoch` must be >= 0, got -1"),
     (lambda: ls.StepLR(sgd(), 3, last_epoch=-2), ValueError, "`last_epoch` must be a whole number >= -1, got -2"),

@@ -10,7 +10,7 @@ import pytest
 from helpers import SCHEDULES, rates, sgd, stepped
 
 from optimlite import lr_scheduler as ls
-from optimlite.lr_scheduler.base import Walked
+from optimlite.lr_scheduler.kinds import Walked
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -314,12 +314,12 @@ def test_fractions_of_epochs_are_kept() -> None:
     scheduler = ls.CosineAnnealingWarmRestarts(sgd(), 4)
     scheduler.step(1.25)
     assert (scheduler.last_epoch, scheduler.state_dict()["fraction"], scheduler.get_last_lr()) == (
-        1, 0.25, scheduler.at(1.25))  # type: ignore[arg-type]
+        1, 0.25, scheduler.at(1.25))
     fresh = ls.CosineAnnealingWarmRestarts(sgd(), 4)
     fresh.load_state_dict(scheduler.state_dict())
     fresh.step()
     assert (fresh.last_epoch, fresh.state_dict()["fraction"]) == (2, 0.25)
-    assert fresh.get_last_lr() == fresh.at(2.25)  # type: ignore[arg-type]
+    assert fresh.get_last_lr() == fresh.at(2.25)
     fresh.step(0)
     assert fresh.get_last_lr() == [0.1]
 

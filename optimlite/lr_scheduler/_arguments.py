@@ -59,11 +59,12 @@ def count(least: int) -> Check:
 def listed(name: str, what: str, values: Any) -> list[Any]:
     """The items of anything that can be iterated over, except text and dicts."""
     try:
-        if not isinstance(values, (str, bytes, Mapping)):
-            return list(values)
+        items = None if isinstance(values, (str, bytes, Mapping)) else iter(values)
     except TypeError:
-        pass
-    raise TypeError(f"`{name}` must be a list of {what}, got {shown(values)}")
+        items = None
+    if items is None:
+        raise TypeError(f"`{name}` must be a list of {what}, got {shown(values)}")
+    return list(items)
 
 
 def counts(name: str, values: Any) -> list[int]:

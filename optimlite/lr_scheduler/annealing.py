@@ -9,7 +9,8 @@ from typing import Any
 from .._check import fraction, nonnegative, number
 from ..optimizer import Optimizer
 from ._arguments import PerGroup, choice, count
-from .base import LRScheduler, Overwriting
+from .base import LRScheduler
+from .kinds import Overwriting
 
 
 def half_cosine(progress: float) -> float:

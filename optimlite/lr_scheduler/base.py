@@ -8,7 +8,7 @@ base class then carries that value on in proportion to the closed form, which is
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .._check import number, parameters_of
@@ -105,8 +105,8 @@ class LRScheduler:
             return after  # to the bit: a chain's walk must begin with what the constructors of its schedulers wrote
         return value * (after / before) if before else self.closed_form(base, t, i)
 
-    def at(self, t: int) -> list[float]:
-        """The values of all groups at count `t`, by the closed form, without any effect."""
+    def at(self, t: float) -> list[float]:
+        """The values of all groups at count `t`, by the closed form, without any effect; 30.0 is a count, too."""
         t = self._check_count(t)
         bases = self.base_lrs
         new = [self._base(group, i) for i, group in enumerate(self.optimizer.param_groups) if i >= len(bases)]
@@ -251,43 +251,3 @@ class LRScheduler:
 
     def __repr__(self) -> str:
         return f"<{self._formula()} at count {self.last_epoch}: {self.key} {self._last_lr}>"
-
-
-class Overwriting(LRScheduler):
-    """A schedule that writes over what it finds, in torch too."""
-
-    def recurrence(self, value: float, base: float, t: int, i: int) -> float:
-        return self.closed_form(base, t, i)
-
-    def _first_value(self, found: float, i: int, resumed: bool) -> float:
-        return self._path[i]
-
-
-class Walked(LRScheduler):
-    """A schedule that a recurrence defines: its closed form walks there from count 0.
-
-    The last place reached is kept for each group, so that asking for 0, 1, 2, … costs one recurrence each.
-    """
-
-    def _attach(self, optimizer: Optimizer, key: str) -> None:
-        super()._attach(optimizer, key)
-        self._reached: dict[int, tuple[float, int, float]] = {}
-
-    def closed_form(self, base: float, t: int, i: int) -> float:
-        return self._walk(self.recurrence, base, t, i)
-
-    def _expected(self, base: float, t: int, i: int) -> float:
-        return self.recurrence(self._path[i], base, t, i)
-
-    def _load_extra(self, state: Mapping[str, Any]) -> None:
-        super()._load_extra(state)
-        self._reached.clear()  # the functions may be other ones now
-
-    def _walk(self, recurrence: Callable[[float, float, int, int], float], base: float, t: int, i: int) -> float:
-        start, reached, value = self._reached.get(i, (base, -1, base))
-        if start != base or reached > t:
-            reached, value = -1, base
-        for k in range(reached + 1, t + 1):
-            value = recurrence(value, base, k, i)
-        self._reached[i] = (base, t, value)
-        return value

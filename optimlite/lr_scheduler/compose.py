@@ -12,7 +12,8 @@ from typing import Any
 from .._check import shown
 from ..optimizer import Optimizer
 from ._arguments import counts, listed
-from .base import LRScheduler, Walked
+from .base import LRScheduler
+from .kinds import Walked
 
 
 class _Composition(LRScheduler):

@@ -12,7 +12,7 @@ from ..optimizer import Optimizer
 from ._arguments import Hyperparameter, PerGroup, choice, count, function, power, result_of
 from ._state import callable_state, check_callable_state, load_callable_state
 from .annealing import blend, half_cosine
-from .base import Overwriting
+from .kinds import Overwriting
 
 Values = float | Sequence[float]
 Level = tuple[float, bool]

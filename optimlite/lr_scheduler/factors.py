@@ -11,7 +11,8 @@ from .._check import interval, nonnegative
 from ..optimizer import Optimizer
 from ._arguments import PerGroup, count, counts, function, power, result_of
 from ._state import callable_state, check_callable_state, load_callable_state
-from .base import LRScheduler, Overwriting, Walked
+from .base import LRScheduler
+from .kinds import Overwriting, Walked
 
 Factor = Callable[[int], float]
 

@@ -90,7 +90,7 @@ class ReduceLROnPlateau(LRScheduler):
         # One product, not best + threshold * abs(best): so it rounds as torch's does for metrics above zero.
         return sign * metric > best * (1 + self.threshold if best > 0 else 1 - self.threshold)
 
-    def at(self, t: int) -> list[float]:
+    def at(self, t: float) -> list[float]:
         raise NotImplementedError("ReduceLROnPlateau has no at(): its values follow the metrics, not the count")
 
     def _adopt_new_groups(self) -> None:
