@@ -601,6 +601,17 @@ def test_a_cycled_momentum_is_what_the_optimizer_allows(cycle):
             cycle(ol.Adam([np.ones(2)]), **bad)
 
 
+@pytest.mark.parametrize("wrap", [lambda o, c: c, lambda o, c: ls.SequentialLR(o, [c], [])], ids=["alone", "composed"])
+def test_a_late_group_without_its_momentum_changes_nothing(wrap):
+    opt = sgd(0.1, momentum=0.9)
+    scheduler = wrap(opt, ls.CyclicLR(opt, 0.1, 0.2, 4, base_momentum=[0.5]))
+    opt.add_param_group({"params": [np.ones(2)], "lr": 0.3})
+    opt.step()
+    with pytest.raises(ValueError, match=r"`base_momentum` lists 1 groups.*scheduler\.base_momentum\.append"):
+        scheduler.step()
+    assert (scheduler.last_epoch, rates(opt), rates(opt, "momentum")) == (0, [0.1, 0.3], [0.9, 0.9])
+
+
 # A cosine beside another decay
 
 

@@ -73,9 +73,10 @@ class LRScheduler:
         # The closed form at the present count; saved under this name.
         self._path = [self.closed_form(base, self.last_epoch, i) for i, base in enumerate(self.base_lrs)]
         values = [self._first_value(self._slot.get(group), i, resumed) for i, group in enumerate(groups)]
+        momenta = self._momenta(self.last_epoch)
         for group in groups:
             self._note_initial(group)
-        self._write(values)
+        self._write(values, momenta)
 
     def _attach(self, optimizer: Optimizer, key: str) -> None:
         self.optimizer = an_optimizer(optimizer)
@@ -107,10 +108,10 @@ class LRScheduler:
 
     def at(self, t: float) -> list[float]:
         """The values of all groups at count `t`, by the closed form, without any effect; 30.0 is a count, too."""
-        t = self._check_count(t)
+        k = self._check_count(t)
         bases = self.base_lrs
         new = [self._base(group, i) for i, group in enumerate(self.optimizer.param_groups) if i >= len(bases)]
-        return [self.closed_form(base, t, i) for i, base in enumerate(bases + new)]
+        return [self.closed_form(base, k, i) for i, base in enumerate(bases + new)]
 
     def plot(self, steps: int, ax: Axes | None = None) -> Axes:
         """Draws the first `steps` values of every group with matplotlib, into `ax` if given; returns the axes."""
@@ -140,9 +141,10 @@ class LRScheduler:
             found = self._slot.get(groups[i])
             path.append(expected)
             values.append(expected if found == self._path[i] else self.recurrence(found, base, t, i))
+        momenta = self._momenta(t)
         self._path = path
         self.last_epoch = t
-        self._write(values)
+        self._write(values, momenta)
 
     def _expected(self, base: float, t: int, i: int) -> float:
         """The closed form at the next count."""
@@ -156,12 +158,15 @@ class LRScheduler:
             return self.recurrence(found, base, 0, i)
         return path if found == self.closed_form(base, self.last_epoch - 1, i) else found
 
-    def _write(self, values: list[float]) -> None:
+    def _write(self, values: list[float], momenta: list[float | None]) -> None:
         for i, group in enumerate(self.optimizer.param_groups):
             self._slot.set(group, values[i])
-            if self._momentum is not None and (momentum := self._momentum_at(self.last_epoch, i)) is not None:
+            if self._momentum is not None and (momentum := momenta[i]) is not None:
                 self._momentum.set(group, momentum)
         self._last_lr = values
+
+    def _momenta(self, t: int) -> list[float | None]:
+        return [] if self._momentum is None else [self._momentum_at(t, i) for i in range(len(self.base_lrs))]
 
     def _momentum_at(self, t: int, i: int) -> float | None:
         """The momentum of count `t`; None where the schedule leaves it alone."""

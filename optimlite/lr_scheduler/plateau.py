@@ -77,7 +77,7 @@ class ReduceLROnPlateau(LRScheduler):
             self.cooldown_counter = self.cooldown
             self.num_bad_epochs = 0
             values = [new if old - new > self.eps else old for old, new in zip(values, smaller, strict=True)]
-        self._write(values)
+        self._write(values, [])
 
     def _is_better(self, metric: float) -> bool:
         if not math.isfinite(metric):
