@@ -115,6 +115,12 @@ def test_only_optimizers_have_schedules(name, arguments):
         getattr(ls, name)([], **arguments)
 
 
+@pytest.mark.parametrize(("name", "arguments"), SCHEDULES)
+def test_a_misspelt_argument_is_refused_by_name(name, arguments):
+    with pytest.raises(TypeError, match=f"^{name} has no argument `ky`; "):
+        getattr(ls, name)(sgd(0.1, momentum=0.9), **arguments, ky="lr")
+
+
 @pytest.mark.parametrize("value", [-1, 2.5, NAN, "3", None, True])
 def test_a_bad_count_is_refused(value):
     with pytest.raises((ValueError, TypeError), match="`t` must be"):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from helpers import PlainMomentum
 from scheduler_cases import FUNCTIONS, optimizer
 
 import optimlite as ol
@@ -599,6 +600,27 @@ def test_a_cycled_momentum_is_what_the_optimizer_allows(cycle):
     for bad in ({"base_momentum": 1.0}, {"max_momentum": [1.0]}):
         with pytest.raises(ValueError, match=r"_momentum` must be >= 0 and < 1, got 1\.0"):
             cycle(ol.Adam([np.ones(2)]), **bad)
+
+
+def test_compositions_leave_the_momentum_alone_where_no_cycle_runs():
+    opt = sgd(0.1, momentum=0.3)
+    parts = [ls.CyclicLR(opt, 0.1, 0.2, 4, cycle_momentum=False), ls.OneCycleLR(opt, 0.5, 10)]
+    chain = ls.ChainedScheduler([ls.SequentialLR(opt, parts, [3]), ls.ExponentialLR(opt, 0.9)])
+    seen = [rates(opt, "momentum")[0]]
+    for _ in range(3):
+        opt.step()
+        chain.step()
+        seen += rates(opt, "momentum")
+    assert seen == [0.3, 0.3, 0.3, 0.95]
+
+
+def test_the_momentum_of_an_optimizer_without_checks():
+    opt = PlainMomentum([np.ones(2)])
+    for bad in ("fast", np.inf):
+        with pytest.raises((TypeError, ValueError), match="`max_momentum` must be"):
+            ls.CyclicLR(opt, 0.1, 0.2, max_momentum=bad)
+    ls.CyclicLR(opt, 0.1, 0.2, base_momentum=-1, max_momentum=2)
+    assert rates(opt, "momentum") == [2]
 
 
 @pytest.mark.parametrize("wrap", [lambda o, c: c, lambda o, c: ls.SequentialLR(o, [c], [])], ids=["alone", "composed"])

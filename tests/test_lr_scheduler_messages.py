@@ -49,6 +49,12 @@ def load_extra(build: Any, **changes: Any) -> None:
     build(optimizer).load_state_dict({**build(optimizer).state_dict(), **changes})
 
 
+def holding(**values: Any) -> None:
+    scheduler = ls.StepLR(sgd(), 3)
+    scheduler.optimizer.param_groups[0].update(values)
+    scheduler.step()
+
+
 def in_chain(optimizer: ol.Optimizer) -> ls.LRScheduler:
     return ls.ChainedScheduler([ls.StepLR(optimizer, 3), ls.LambdaLR(optimizer, abs)])
 
@@ -196,6 +202,11 @@ MESSAGES: list[tuple[Any, type[Exception], str]] = [
      "got <StepLR(step_size=3, gamma=0.1) at count 0: lr [0.1]>"),
     (lambda: ls.SequentialLR(sgd(), 3, [1]), TypeError,  # type: ignore[arg-type]
      "`schedulers` must be a list of schedulers, such as [warmup, decay], got 3"),
+    # What a group holds.
+    (lambda: holding(lr="fast"), TypeError, "`lr` must be a number, got 'fast'"),
+    (lambda: holding(lr=np.ones(2)), TypeError, "`lr` must be a single number, got an array of shape (2,)"),
+    (lambda: (lambda o: o.param_groups[0].update(initial_lr="fast") or ls.StepLR(o, 3))(sgd()), TypeError,
+     "`initial_lr` must be a number, got 'fast'"),
     # What a step is given.
     (lambda: ls.StepLR(sgd(), 3).step(0.5), TypeError,  # type: ignore[call-arg]
      "StepLR.step() takes no arguments, since it counts by itself, got 0.5; "

@@ -126,6 +126,26 @@ def test_another_value_goes_on_in_proportion_to_the_closed_form(schedule: Any, b
     assert schedule(sgd(base)).recurrence(value, base, t, 0) == pytest.approx(expected, rel=1e-15)
 
 
+def test_each_group_goes_on_in_proportion_to_its_own_closed_form() -> None:
+    class PerGroup(ls.LRScheduler):
+        def closed_form(self, base: float, t: int, i: int) -> float:
+            return base * [0.5, 0.25][i] ** t * (t != 2)
+
+    optimizer = sgd(1.0, 1.0)
+    scheduler = PerGroup(optimizer)
+    for expected in ([4.0, 2.0], [0.0, 0.0], [1 / 8, 1 / 64], [4.0, 2.0]):
+        for group in optimizer.param_groups:
+            group["lr"] = 8.0
+        scheduler.step()
+        assert rates(optimizer) == expected
+
+
+def test_an_annealing_that_stands_still_leaves_every_bit() -> None:
+    assert 0.05 + (0.21 - 0.05) != 0.21
+    for schedule in (ls.CosineAnnealingLR(sgd(0.3), 9, 0.05), ls.SWALR(sgd(0.3), 0.05)):
+        assert schedule.recurrence(0.21, 0.3, 0, 0) == 0.21
+
+
 @pytest.mark.parametrize("name", [name for name in SCHEDULES if name not in ("OneCycleLR", "CyclicLR")])
 def test_the_recurrence_leads_from_the_closed_form_to_the_closed_form(name: str) -> None:
     """So a value that was changed, and changed back, is on the schedule again."""

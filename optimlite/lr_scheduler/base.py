@@ -251,7 +251,7 @@ class LRScheduler:
     def _formula(self) -> str:
         """The schedule and its own arguments, as a call."""
         names = [name for name in parameters_of(type(self).__init__)[0]
-                 if name not in ("self", "optimizer", "last_epoch", "key") and hasattr(self, name)]
+                 if name not in ("optimizer", "last_epoch", "key") and hasattr(self, name)]
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
     def __repr__(self) -> str:

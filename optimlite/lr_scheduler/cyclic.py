@@ -67,8 +67,8 @@ class CyclicLR(_CycledLR):
     step_size_up, step_size_down: the counts of a rise, and of a fall, by default the same.
     mode, gamma: the scale is 1 for "triangular", 2 ** (1 - c) for "triangular2", gamma ** t for "exp_range".
     scale_fn, scale_mode: a scale of your own, whatever `mode` says; of the cycle c or, in "iterations", of t.
-    cycle_momentum, base_momentum, max_momentum: whether the momentum (or `betas[0]`) goes from max down to base and
-        back, which may be what the optimizer allows. A momentum of 0 is turned on, with a warning.
+    cycle_momentum: whether the momentum (or `betas[0]`) goes from `max_momentum` down to `base_momentum` and back, both
+        within the limits of the optimizer. A momentum of 0 is turned on, with a warning.
     last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: the scheduled number, "lr" or another.
 
         >>> CyclicLR(opt, base_lr=0.0, max_lr=1.0, step_size_up=4).at(3)
