@@ -473,7 +473,8 @@ def test_a_plateau_of_weight_decay():
 # Order, and a picture
 
 
-@pytest.mark.parametrize("case", [c for c in FUNCTIONS if "fraction" not in c.name][::5] + COMPOUND[:1],
+@pytest.mark.parametrize("case", [c for c in FUNCTIONS if "fraction" not in c.name][::5]
+                         + [c for c in SINGLE if c.name == "restarts"] + COMPOUND[:1],
                          ids=lambda case: case.name)
 def test_the_order_warning(case):
     opt = optimizer(case)

@@ -18,7 +18,7 @@ def plot_schedule(values: Sequence[Sequence[float]], key: str, title: str, ax: A
     if ax is None:
         ax = plt.subplots()[1]
     for i, line in enumerate(zip(*values, strict=True)):
-        ax.plot(range(len(values)), line, label=f"group {i}")
+        ax.plot(line, label=f"group {i}")
     ax.set(title=title, xlabel="count", ylabel=key)
     if len(values[0]) > 1:
         ax.legend()
