@@ -130,8 +130,10 @@ COMPOSED = [
         o, [s.LinearLR(o, total_iters=4), s.CosineAnnealingWarmRestarts(o, 5)], [4]), 24),
     Case("sequential_lambda", lambda s, o: s.SequentialLR(
         o, [s.LambdaLR(o, lambda t: (t + 1) / 5), s.MultiStepLR(o, [3, 6], 0.5)], [5]), 20),
+    # In torch a cycle's start replaces the initial rate, for all schedules beside it; so here it starts at that rate.
     Case("sequential_onecycle", lambda s, o: s.SequentialLR(
-        o, [s.ConstantLR(o, 1.0, 3), s.OneCycleLR(o, 0.3, 20)], [3]), 22),
+        o, [s.ConstantLR(o, 1.0, 3), s.OneCycleLR(o, listed(o, *(3 * lr for lr in RATES)), 20, div_factor=3.0,
+                                                  max_momentum=0.9)], [3]), 22),
     Case("sequential_one", lambda s, o: s.SequentialLR(o, [s.ExponentialLR(o, 0.9)], []), 12),
     Case("chained", lambda s, o: s.ChainedScheduler([s.ConstantLR(o, 0.3, 6), s.ExponentialLR(o, 0.9)]), 24),
     Case("chained_three", lambda s, o: s.ChainedScheduler(

@@ -28,7 +28,7 @@ REFUSED = [
     ("MultiplicativeLR", {"lr_lambda": abs}, "lr_lambda", [None, 0.5, [abs] * 3]),
     ("StepLR", {"step_size": 3}, "step_size", POSITIVE),
     ("StepLR", {"step_size": 3}, "gamma", RATE),
-    ("MultiStepLR", {"milestones": [3]}, "milestones", [[-1], [2.5], ["a"], [3, None]]),
+    ("MultiStepLR", {"milestones": [3]}, "milestones", [[-1], [2.5], ["a"], [3, None], 3, "33", {3: 1}, None]),
     ("MultiStepLR", {"milestones": [3]}, "gamma", RATE),
     ("ConstantLR", {}, "factor", FACTOR),
     ("ConstantLR", {}, "total_iters", WHOLE),
@@ -51,8 +51,8 @@ REFUSED = [
     ("CyclicLR", {"base_lr": 0.1, "max_lr": 0.2}, "gamma", RATE),
     ("CyclicLR", {"base_lr": 0.1, "max_lr": 0.2}, "scale_fn", [0.5]),
     ("CyclicLR", {"base_lr": 0.1, "max_lr": 0.2}, "scale_mode", ["epochs"]),
-    ("CyclicLR", {"base_lr": 0.1, "max_lr": 0.2}, "base_momentum", [-0.1, 1, NAN, [0.8]]),
-    ("CyclicLR", {"base_lr": 0.1, "max_lr": 0.2}, "max_momentum", [-0.1, 1, NAN, [0.8]]),
+    ("CyclicLR", {"base_lr": 0.1, "max_lr": 0.2}, "base_momentum", [-0.1, NAN, INF, [0.8]]),
+    ("CyclicLR", {"base_lr": 0.1, "max_lr": 0.2}, "max_momentum", [-0.1, NAN, INF, [0.8]]),
     ("OneCycleLR", {"total_steps": 9}, "max_lr", [*RATE, [0.1]]),
     ("OneCycleLR", {"max_lr": 0.1}, "total_steps", POSITIVE),
     ("OneCycleLR", {"max_lr": 0.1, "steps_per_epoch": 3}, "epochs", [0, -1, 0.5]),
@@ -73,7 +73,7 @@ REFUSED = [
     ("SWALR", {}, "swa_lr", [*RATE, [0.1]]),
     ("SWALR", {"swa_lr": 0.1}, "anneal_epochs", WHOLE),
     ("SWALR", {"swa_lr": 0.1}, "anneal_strategy", ["cosine"]),
-    ("WarmupCosineLR", {"total_steps": 9}, "warmup_steps", [*WHOLE, 9, 10]),
+    ("WarmupCosineLR", {"total_steps": 9}, "warmup_steps", [*WHOLE, 10]),
     ("WarmupCosineLR", {"warmup_steps": 0}, "total_steps", POSITIVE),
     ("WarmupCosineLR", {"warmup_steps": 1, "total_steps": 9}, "min_factor", FACTOR),
     ("WarmupCosineLR", {"warmup_steps": 1, "total_steps": 9}, "start_factor", FACTOR),
@@ -113,6 +113,12 @@ SCHEDULES = [
 def test_only_optimizers_have_schedules(name, arguments):
     with pytest.raises(TypeError, match=r"`optimizer` must be an optimlite\.Optimizer, got list"):
         getattr(ls, name)([], **arguments)
+
+
+@pytest.mark.parametrize(("name", "arguments"), SCHEDULES)
+def test_a_misspelt_argument_is_refused_by_name(name, arguments):
+    with pytest.raises(TypeError, match=f"^{name} has no argument `ky`; "):
+        getattr(ls, name)(sgd(0.1, momentum=0.9), **arguments, ky="lr")
 
 
 @pytest.mark.parametrize("value", [-1, 2.5, NAN, "3", None, True])

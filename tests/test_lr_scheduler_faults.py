@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from helpers import PlainMomentum
 from scheduler_cases import FUNCTIONS, optimizer
 
 import optimlite as ol
@@ -24,8 +25,8 @@ def sgd(*rates, **options):
     return ol.SGD([{"params": [p], "lr": lr} for p, lr in zip(parameters, rates, strict=True)], **options)
 
 
-def rates(opt):
-    return [group["lr"] for group in opt.param_groups]
+def rates(opt, key="lr"):
+    return [group[key] for group in opt.param_groups]
 
 
 def values(scheduler, n):
@@ -521,6 +522,226 @@ def test_keras_13027_the_count_is_saved():
     again = ls.ExponentialLR(sgd(0.1), 0.5)
     again.load_state_dict(state)
     assert (again.last_epoch, values(again, 3)) == (7, values(scheduler, 3))
+
+
+# Cycles beside other schedules
+
+
+CYCLES = {
+    "OneCycleLR": lambda o, **k: ls.OneCycleLR(o, max_lr=0.5, total_steps=10, **k),
+    "CyclicLR": lambda o, **k: ls.CyclicLR(o, 0.01, 0.5, 4, **k),
+}
+
+
+@pytest.mark.parametrize("cycle", CYCLES.values(), ids=CYCLES)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_cycle_leaves_the_initial_values_to_the_other_schedules(cycle, first):
+    """In torch the cycle's own start takes the place of `initial_lr`, for whatever is made or composed after it."""
+    opt = sgd(0.1, 0.2, momentum=0.3)
+    if first:
+        parts = [cycle(opt), ls.ExponentialLR(opt, 0.5)]
+    else:
+        parts = [ls.ExponentialLR(opt, 0.5), cycle(opt)]
+    alone = cycle(sgd(0.1, 0.2, momentum=0.3))
+    scheduler = ls.SequentialLR(opt, parts, [3])
+    decay, wave = [[0.1 * 0.5**t, 0.2 * 0.5**t] for t in range(3)], [alone.at(t) for t in range(3)]
+    assert [scheduler.at(t) for t in range(6)] == (wave + decay if first else decay + wave)
+    assert scheduler.base_lrs == rates(opt, "initial_lr") == [0.1, 0.2]
+    assert rates(opt, "initial_momentum") == [0.3, 0.3]
+
+
+@pytest.mark.parametrize("cycle", CYCLES.values(), ids=CYCLES)
+def test_a_schedule_made_after_a_cycle_starts_from_the_groups_own_rate(cycle):
+    opt = sgd(0.1, momentum=0.9)
+    cycle(opt)
+    assert ls.ExponentialLR(opt, 0.5).at(1) == [0.05]
+    assert ls.ChainedScheduler([ls.CosineAnnealingLR(opt, 8)]).at(0) == [0.1]
+    late = ol.Adam([np.ones(2)], lr=0.1, betas=(0.7, 0.99))
+    scheduler = cycle(late)
+    late.add_param_group({"params": [np.ones(2)], "lr": 0.3, "betas": (0.6, 0.99)})
+    scheduler.state_dict()
+    assert (rates(late, "initial_lr"), rates(late, "initial_betas[0]")) == ([0.1, 0.3], [0.7, 0.6])
+    assert ls.LinearLR(late, 0.5, key="betas[0]").base_lrs == [0.7, 0.6]
+
+
+@pytest.mark.parametrize("cycle", CYCLES.values(), ids=CYCLES)
+def test_the_momentum_is_the_groups_own_while_another_schedule_runs(cycle):
+    """In torch a cycle that comes later has set the momentum from the first count on."""
+    def make(opt, last_epoch=-1):
+        parts = [ls.ExponentialLR(opt, 0.5), cycle(opt), ls.ConstantLR(opt)]
+        return ls.SequentialLR(opt, parts, [2, 5], last_epoch=last_epoch)
+
+    def momenta(scheduler, n):
+        seen = [rates(scheduler.optimizer, "momentum")[0]]
+        for _ in range(n):
+            scheduler.optimizer.step()
+            scheduler.step()
+            seen += rates(scheduler.optimizer, "momentum")
+        return seen
+
+    alone = momenta(cycle(sgd(0.1, momentum=0.3)), 2)
+    whole = [0.3, 0.3, *alone, 0.3, 0.3, 0.3]
+    assert momenta(make(sgd(0.1, momentum=0.3)), 7) == whole
+    for k in range(7):
+        assert momenta(make(sgd(0.1, momentum=0.3), last_epoch=k), 0) == [whole[k + 1]]
+    scheduler = make(sgd(0.1, momentum=0.3))
+    scheduler.optimizer.param_groups[0]["momentum"] = 0.7            # by hand: it stays until the cycle begins
+    assert momenta(scheduler, 2) == [0.7, 0.7, alone[0]]
+
+
+@pytest.mark.parametrize("cycle", CYCLES.values(), ids=CYCLES)
+def test_a_cycled_momentum_is_what_the_optimizer_allows(cycle):
+    opt = sgd(0.1, momentum=1.5)
+    for base, high in [(1.0, 2.0), ([1.0], [2])]:
+        scheduler = cycle(opt, base_momentum=base, max_momentum=high)
+        assert rates(opt, "momentum") == [2.0]
+        assert scheduler.base_momentum[0] == 1.0
+    opt.step()
+    for bad in ({"base_momentum": 1.0}, {"max_momentum": [1.0]}):
+        with pytest.raises(ValueError, match=r"_momentum` must be >= 0 and < 1, got 1\.0"):
+            cycle(ol.Adam([np.ones(2)]), **bad)
+
+
+def test_compositions_leave_the_momentum_alone_where_no_cycle_runs():
+    opt = sgd(0.1, momentum=0.3)
+    parts = [ls.CyclicLR(opt, 0.1, 0.2, 4, cycle_momentum=False), ls.OneCycleLR(opt, 0.5, 10)]
+    chain = ls.ChainedScheduler([ls.SequentialLR(opt, parts, [3]), ls.ExponentialLR(opt, 0.9)])
+    seen = [rates(opt, "momentum")[0]]
+    for _ in range(3):
+        opt.step()
+        chain.step()
+        seen += rates(opt, "momentum")
+    assert seen == [0.3, 0.3, 0.3, 0.95]
+
+
+def test_the_momentum_of_an_optimizer_without_checks():
+    opt = PlainMomentum([np.ones(2)])
+    for bad in ("fast", np.inf):
+        with pytest.raises((TypeError, ValueError), match="`max_momentum` must be"):
+            ls.CyclicLR(opt, 0.1, 0.2, max_momentum=bad)
+    ls.CyclicLR(opt, 0.1, 0.2, base_momentum=-1, max_momentum=2)
+    assert rates(opt, "momentum") == [2]
+
+
+@pytest.mark.parametrize("wrap", [lambda o, c: c, lambda o, c: ls.SequentialLR(o, [c], [])], ids=["alone", "composed"])
+def test_a_late_group_without_its_momentum_changes_nothing(wrap):
+    opt = sgd(0.1, momentum=0.9)
+    scheduler = wrap(opt, ls.CyclicLR(opt, 0.1, 0.2, 4, base_momentum=[0.5]))
+    opt.add_param_group({"params": [np.ones(2)], "lr": 0.3})
+    opt.step()
+    with pytest.raises(ValueError, match=r"`base_momentum` lists 1 groups.*scheduler\.base_momentum\.append"):
+        scheduler.step()
+    assert (scheduler.last_epoch, rates(opt), rates(opt, "momentum")) == (0, [0.1, 0.3], [0.9, 0.9])
+
+
+# A cosine beside another decay
+
+
+BELOW = {
+    "chain": lambda o: [ls.ChainedScheduler([ls.StepLR(o, 2, 0.1), ls.CosineAnnealingLR(o, T_max=4, eta_min=0.02)])],
+    "the other way": lambda o: [ls.ChainedScheduler([ls.CosineAnnealingLR(o, 4, 0.02), ls.StepLR(o, 2, 0.1)])],
+    "side by side": lambda o: [ls.StepLR(o, 2, 0.1), ls.CosineAnnealingLR(o, 4, 0.02)],
+    "two cosines": lambda o: [ls.ChainedScheduler([ls.CosineAnnealingLR(o, 3), ls.CosineAnnealingLR(o, 4, 0.02)])],
+    "rising": lambda o: [ls.ChainedScheduler([ls.StepLR(o, 2, 0.1), ls.CosineAnnealingLR(o, 4, eta_min=0.3)])],
+}
+
+
+@pytest.mark.parametrize("build", BELOW.values(), ids=BELOW)
+def test_a_cosine_beside_another_decay_stays_above_zero(build):
+    """torch's goes below zero: a distance below `eta_min` grows with the cosine."""
+    opt = sgd(0.1)
+    schedulers = build(opt)
+    for _ in range(40):
+        opt.step()
+        for scheduler in schedulers:
+            scheduler.step()
+        assert rates(opt)[0] >= 0
+    fresh = sgd(0.1)
+    again = build(fresh)
+    fresh.load_state_dict(opt.state_dict())
+    for scheduler, other in zip(again, schedulers, strict=True):
+        scheduler.load_state_dict(other.state_dict())
+    assert rates(fresh) == rates(opt)
+
+
+@pytest.mark.parametrize("initial", [0.1, 0.01])
+@pytest.mark.parametrize("found", [0.0, 0.005, 0.019, 0.02, 0.05])
+@pytest.mark.parametrize("t", range(1, 17))
+def test_a_cosine_lowers_no_value_below_what_it_found_and_its_floor(initial, found, t):
+    scheduler = ls.CosineAnnealingLR(sgd(initial), 4, 0.02)
+    assert scheduler.recurrence(found, initial, t, 0) >= min(found, 0.02, scheduler.at(t)[0])
+
+
+def test_a_plateau_and_a_hand_below_the_floor_of_a_cosine():
+    opt = sgd(0.1)
+    cosine, plateau = ls.CosineAnnealingLR(opt, 4, 0.02), ls.ReduceLROnPlateau(opt, patience=0)
+    for k in range(24):
+        opt.step()
+        cosine.step()
+        plateau.step(1.0)
+        if k == 9:
+            opt.param_groups[0]["lr"] = 0.001
+        assert rates(opt)[0] >= 0
+
+
+# Numbers of NumPy
+
+
+NUMBERS = {"one element": lambda v: np.array([v]), "no axis": np.array, "a matrix": lambda v: np.array([[v]]),
+           "float32": np.float32, "float64": np.float64}
+
+
+@pytest.mark.parametrize("number", NUMBERS.values(), ids=NUMBERS)
+@pytest.mark.parametrize("where", ["lr", "initial_lr", "both"])
+def test_a_rate_may_be_a_number_of_any_type(number, where):
+    """`param_groups[0]["lr"] = np.array([.1])` works in `step`, so it works in schedulers."""
+    names = ["lr", "initial_lr"] if where == "both" else [where]
+    for make in (lambda o: ls.StepLR(o, 1, 0.5), lambda o: ls.ChainedScheduler([ls.StepLR(o, 1, 0.5)]),
+                 lambda o: ls.SequentialLR(o, [ls.StepLR(o, 1, 0.5)], [])):
+        opt = sgd(0.5)
+        opt.param_groups[0].update(dict.fromkeys(names, number(0.5)))
+        scheduler = make(opt)
+        assert (scheduler.base_lrs, scheduler.at(1)) == ([0.5], [0.25])
+        opt.steps_taken = 1
+        opt.param_groups[0]["lr"] = number(0.25)                 # off the schedule, which goes on from there
+        assert values(scheduler, 1)[1] == 0.125
+        assert type(opt.param_groups[0]["lr"]) is float
+        json.dumps(scheduler.state_dict())
+        opt.param_groups[0]["lr"] = number(0.75)
+        assert scheduler.state_dict()["values"] == {"lr": [0.75]}
+
+
+@pytest.mark.parametrize("number", [*NUMBERS.values(), np.int64], ids=[*NUMBERS, "int64"])
+def test_metrics_and_factors_may_be_numbers_of_any_type(number):
+    opt = sgd(1.0)
+    plateau = ls.ReduceLROnPlateau(opt, factor=0.5, patience=0)
+    for metric in (2, 1, 1):
+        plateau.step(number(metric))
+    assert (plateau.best, rates(opt)) == (1.0, [0.5])
+    json.dumps(plateau.state_dict())
+    assert ls.LambdaLR(sgd(0.5), lambda t: number(1 + t)).at(2) == [1.5]
+    assert ls.MultiplicativeLR(sgd(0.5), lambda t: number(2)).at(2) == [2.0]
+    assert ls.CyclicLR(sgd(0.1), 0, 1, 2, scale_fn=lambda c: number(3), cycle_momentum=False).at(2) == [3.0]
+
+
+def test_a_pair_may_be_an_array():
+    opt = ol.Adam([np.ones(2)])
+    opt.param_groups[0]["betas"] = np.array([0.8, 0.99])
+    scheduler = ls.StepLR(opt, 1, 0.5, key="betas[0]")
+    assert scheduler.at(1) == [0.4]
+    scheduler.optimizer.steps_taken = 1
+    scheduler.step()
+    assert opt.param_groups[0]["betas"] == (0.4, 0.99)
+
+
+# A warm-up to the end
+
+
+def test_a_warm_up_may_be_the_whole_schedule():
+    scheduler = ls.WarmupCosineLR(sgd(0.5), 4, 4, min_factor=0.1)
+    assert values(scheduler, 6) == [0, 0.125, 0.25, 0.375, 0.5, 0.5, 0.5]
+    assert ls.WarmupCosineLR(sgd(0.5), 1, 1).at(1) == [0.5]
+    assert ls.WarmupCosineLR(sgd(0.5), 3, 4).at(4) == [0]
 
 
 # The documentation

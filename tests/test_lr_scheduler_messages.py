@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
+import inspect
+import re
 import warnings
 from typing import Any
 
@@ -46,6 +49,12 @@ def load_extra(build: Any, **changes: Any) -> None:
     build(optimizer).load_state_dict({**build(optimizer).state_dict(), **changes})
 
 
+def holding(**values: Any) -> None:
+    scheduler = ls.StepLR(sgd(), 3)
+    scheduler.optimizer.param_groups[0].update(values)
+    scheduler.step()
+
+
 def in_chain(optimizer: ol.Optimizer) -> ls.LRScheduler:
     return ls.ChainedScheduler([ls.StepLR(optimizer, 3), ls.LambdaLR(optimizer, abs)])
 
@@ -78,7 +87,7 @@ MESSAGES: list[tuple[Any, type[Exception], str]] = [
      "`last_epoch` >= 0 needs 'initial_lr' in every group; group 1 has none"),
     (lambda: Unfinished(sgd()), NotImplementedError, "Unfinished must define closed_form(base, t, i)"),
     (lambda: ls.StepLR(sgd(), 3).at(-1), ValueError, "`t` must be a whole number >= 0, got -1"),
-    (lambda: ls.StepLR(sgd(), 3).at(1.5), ValueError, "`t` must be a whole number >= 0, got 1.5"),  # type: ignore[arg-type]
+    (lambda: ls.StepLR(sgd(), 3).at(1.5), ValueError, "`t` must be a whole number >= 0, got 1.5"),
     (lambda: ls.CosineAnnealingWarmRestarts(sgd(), 3).at(-1), ValueError, "`t` must be >= 0, got -1"),
     (lambda: ls.CosineAnnealingWarmRestarts(sgd(), 3).step(-1), ValueError, "`epoch` must be >= 0, got -1"),
     (lambda: ls.StepLR(sgd(), 3, last_epoch=-2), ValueError, "`last_epoch` must be a whole number >= -1, got -2"),
@@ -176,8 +185,63 @@ MESSAGES: list[tuple[Any, type[Exception], str]] = [
     (lambda: ls.ReduceLROnPlateau(sgd()).at(1), NotImplementedError,
      "ReduceLROnPlateau has no at(): its values follow the metrics, not the count"),
     (lambda: ls.ReduceLROnPlateau(sgd(), factor=1), ValueError, "`factor` must be >= 0 and < 1, got 1"),
-    (lambda: ls.WarmupCosineLR(sgd(), 9, 9), ValueError, "`warmup_steps` must be < total_steps = 9, got 9"),
+    (lambda: ls.WarmupCosineLR(sgd(), 10, 9), ValueError, "`warmup_steps` must be <= total_steps = 9, got 10"),
     (lambda: ls.LinearLR(sgd(), 0), ValueError, "`start_factor` must be > 0 and <= 1, got 0"),
+    (lambda: ls.StepLR(sgd(), 3).plot(0), ValueError, "`steps` must be a whole number >= 1, got 0"),
+    (lambda: ls.CyclicLR(ol.Adam([np.ones(2)]), 0.1, 0.2, max_momentum=1), ValueError,
+     "`max_momentum` must be >= 0 and < 1, got 1"),
+    # A list where one number, scheduler or optimizer was given.
+    (lambda: ls.MultiStepLR(sgd(), 30), TypeError,  # type: ignore[arg-type]
+     "`milestones` must be a list of whole numbers, such as [30, 80], got 30"),
+    (lambda: ls.MultiStepLR(sgd(), "30"), TypeError,  # type: ignore[arg-type]
+     "`milestones` must be a list of whole numbers, such as [30, 80], got '30'"),
+    (lambda: (lambda o: ls.SequentialLR(o, [ls.StepLR(o, 3)] * 2, 5))(sgd()), TypeError,  # type: ignore[arg-type]
+     "`milestones` must be a list of whole numbers, such as [30, 80], got 5"),
+    (lambda: ls.ChainedScheduler(ls.StepLR(sgd(), 3)), TypeError,  # type: ignore[arg-type]
+     "`schedulers` must be a list of schedulers, such as [warmup, decay], "
+     "got <StepLR(step_size=3, gamma=0.1) at count 0: lr [0.1]>"),
+    (lambda: ls.SequentialLR(sgd(), 3, [1]), TypeError,  # type: ignore[arg-type]
+     "`schedulers` must be a list of schedulers, such as [warmup, decay], got 3"),
+    # What a group holds.
+    (lambda: holding(lr="fast"), TypeError, "`lr` must be a number, got 'fast'"),
+    (lambda: holding(lr=np.ones(2)), TypeError, "`lr` must be a single number, got an array of shape (2,)"),
+    (lambda: (lambda o: o.param_groups[0].update(initial_lr="fast") or ls.StepLR(o, 3))(sgd()), TypeError,
+     "`initial_lr` must be a number, got 'fast'"),
+    # What a step is given.
+    (lambda: ls.StepLR(sgd(), 3).step(0.5), TypeError,  # type: ignore[call-arg]
+     "StepLR.step() takes no arguments, since it counts by itself, got 0.5; "
+     "only ReduceLROnPlateau follows a metric, and at(t) gives the values of any count"),
+    (lambda: in_chain(sgd()).step(metrics=0.5), TypeError,  # type: ignore[call-arg]
+     "ChainedScheduler.step() takes no arguments, since it counts by itself, got metrics=0.5; "
+     "only ReduceLROnPlateau follows a metric, and at(t) gives the values of any count"),
+    (lambda: ls.ReduceLROnPlateau(sgd()).step(None), TypeError, "`metrics` must be a number, got None"),  # type: ignore[arg-type]
+    (lambda: ls.ReduceLROnPlateau(sgd()).step("1"), TypeError, "`metrics` must be a number, got '1'"),  # type: ignore[arg-type]
+    (lambda: ls.ReduceLROnPlateau(sgd()).step(np.ones(2)), TypeError,  # type: ignore[arg-type]
+     "`metrics` must be a number, got array([1., 1.])"),
+    # What a function returns.
+    (lambda: ls.LambdaLR(sgd(), lambda t: None), TypeError,  # type: ignore[arg-type,return-value]
+     "`lr_lambda` must return a number, got None for 0; does it lack a `return`?"),
+    (lambda: ls.LambdaLR(sgd(), lambda t: 0.1 if t < 3 else None).at(3), TypeError,  # type: ignore[arg-type,return-value]
+     "`lr_lambda` must return a number, got None for 3; does it lack a `return`?"),
+    (lambda: ls.MultiplicativeLR(sgd(), str).at(1), TypeError,  # type: ignore[arg-type]
+     "`lr_lambda` must return a number, got '1'"),
+    (lambda: ls.LambdaLR(sgd(), lambda t: 10 ** 400 if t else 0).at(1), TypeError,
+     "`lr_lambda` must return a number, got 1" + "0" * 199 + "..."),
+    (lambda: ls.CyclicLR(sgd(), 0.1, 0.2, scale_fn=lambda c: [c], cycle_momentum=False), TypeError,  # type: ignore[arg-type,return-value]
+     "`scale_fn` must return a number, got [1]"),
+    # A name that isn't an argument.
+    (lambda: ls.StepLR(sgd(), stepsize=3), TypeError,  # type: ignore[call-arg]
+     "StepLR has no argument `stepsize`; did you mean `step_size`?"),
+    (lambda: ls.CosineAnnealingLR(sgd(), t_max=3), TypeError,  # type: ignore[call-arg]
+     "CosineAnnealingLR has no argument `t_max`; did you mean `T_max`?"),
+    (lambda: ls.ExponentialLR(sgd(), 0.5, verbose=True), TypeError,  # type: ignore[call-arg]
+     "ExponentialLR has no argument `verbose`; it has `optimizer`, `gamma`, `last_epoch`, `key`"),
+    (lambda: ls.ReduceLROnPlateau(sgd(), patients=3), TypeError,  # type: ignore[call-arg]
+     "ReduceLROnPlateau has no argument `patients`; did you mean `patience`?"),
+    (lambda: ls.SequentialLR(sgd(), [], milestone=[]), TypeError,  # type: ignore[call-arg]
+     "SequentialLR has no argument `milestone`; did you mean `milestones`?"),
+    (lambda: Unfinished(sgd(), last_epoc=3), TypeError,  # type: ignore[call-arg]
+     "Unfinished has no argument `last_epoc`; did you mean `last_epoch`?"),
 ]
 
 
@@ -195,10 +259,10 @@ NAMES = [
     (ls.ExponentialLR, {"gamma": -1}, {}), (ls.PolynomialLR, {"total_iters": 0, "power": -1}, {}),
     (ls.CosineAnnealingLR, {"T_max": 0, "eta_min": -1}, {"T_max": 3}),
     (ls.CosineAnnealingWarmRestarts, {"T_0": 0, "T_mult": 0, "eta_min": -1}, {"T_0": 3}),
-    (ls.CyclicLR, {"base_lr": -1, "max_lr": -1, "step_size_up": 0, "step_size_down": 0, "gamma": -1, "base_momentum": 1,
-                   "max_momentum": 1}, {"base_lr": 0.1, "max_lr": 0.2}),
+    (ls.CyclicLR, {"base_lr": -1, "max_lr": -1, "step_size_up": 0, "step_size_down": 0, "gamma": -1,
+                   "base_momentum": -1, "max_momentum": -1}, {"base_lr": 0.1, "max_lr": 0.2}),
     (ls.OneCycleLR, {"max_lr": -1, "total_steps": 0, "pct_start": 2, "div_factor": 0, "final_div_factor": 0,
-                     "base_momentum": 1, "max_momentum": 1}, {"max_lr": 0.2, "total_steps": 9}),
+                     "base_momentum": -1, "max_momentum": -1}, {"max_lr": 0.2, "total_steps": 9}),
     (ls.ReduceLROnPlateau, {"factor": 1, "patience": -1, "threshold": -1, "cooldown": -1, "min_lr": -1, "eps": -1}, {}),
     (ls.SWALR, {"swa_lr": -1, "anneal_epochs": -1}, {"swa_lr": 0.1}),
     (ls.WarmupCosineLR, {"warmup_steps": -1, "total_steps": 0, "min_factor": 2, "start_factor": 2},
@@ -259,3 +323,57 @@ def test_turning_on_a_momentum_warns_in_whole() -> None:
         "CyclicLR turns on the momentum of SGD, which was 0; pass cycle_momentum=False to leave it off"]
     with pytest.warns(UserWarning, match=r"^OneCycleLR turns on the betas\[0\] of Adam, which was 0; pass"):
         ls.OneCycleLR(ol.Adam([np.ones(2)], betas=(0.0, 0.9)), 0.1, 9)
+
+
+# What schedulers show -------------------------------------------------------------------------------------------------
+
+SHOWN = [
+    (lambda o: stepped(ls.StepLR(o, 2, 0.5), 3), "<StepLR(step_size=2, gamma=0.5) at count 3: lr [0.25]>"),
+    (lambda o: ls.MultiStepLR(o, (8, 3), key="weight_decay"),
+     "<MultiStepLR(milestones=[3, 8], gamma=0.1) at count 0: weight_decay [0.0]>"),
+    (lambda o: ls.LambdaLR(o, abs), "<LambdaLR(lr_lambda=<built-in function abs>) at count 0: lr [0.0]>"),
+    (lambda o: ls.SWALR(o, [0.25], 4),
+     "<SWALR(swa_lr=[0.25], anneal_epochs=4, anneal_strategy='cos') at count 0: lr [0.5]>"),
+    (lambda o: ls.WarmupStableDecayLR(o, 2, 3, 4),
+     "<WarmupStableDecayLR(warmup_steps=2, stable_steps=3, decay_steps=4, decay='linear', "
+     "min_factor=0.0, start_factor=0.0) at count 0: lr [0.0]>"),
+    (lambda o: ls.OneCycleLR(o, 0.5, epochs=2, steps_per_epoch=5, div_factor=2, cycle_momentum=False),
+     "<OneCycleLR(max_lr=0.5, total_steps=10, anneal_strategy='cos', div_factor=2, final_div_factor=10000.0) "
+     "at count 0: lr [0.25]>"),
+    (lambda o: ls.SequentialLR(o, [ls.ChainedScheduler([ls.StepLR(o, 2)]), ls.ExponentialLR(o, 0.5)], [3]),
+     "<SequentialLR([ChainedScheduler([StepLR(step_size=2, gamma=0.1)]), ExponentialLR(gamma=0.5)], [3]) "
+     "at count 0: lr [0.5]>"),
+]
+
+
+@pytest.mark.parametrize(("build", "text"), SHOWN)
+def test_a_scheduler_shows_its_arguments_and_where_it_stands(build: Any, text: str) -> None:
+    assert repr(build(sgd(0.5))) == text
+
+
+SCHEDULERS = [getattr(ls, name) for name in ls.__all__]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULERS)
+def test_every_argument_is_explained_and_every_schedule_has_an_example_that_runs(schedule: Any) -> None:
+    text = inspect.getdoc(schedule)
+    assert text is not None
+    explained = text if schedule is ls.LRScheduler else text[:text.index("    >>> ")]
+    for name in inspect.signature(schedule).parameters:
+        assert re.search(rf"(^|, |\.    |    ){name}(, \w+)*:|`{name}[`=]", explained, re.M), name
+    names = {name: getattr(ls, name) for name in ls.__all__}
+    for example in doctest.DocTestFinder(recurse=False).find(schedule, globs={**names, "opt": sgd(1.0, momentum=0.9)}):
+        runner = doctest.DocTestRunner()
+        runner.run(example)
+        assert runner.failures == 0
+        assert (runner.tries > 0) == (schedule is not ls.LRScheduler)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULERS)
+def test_constructors_are_in_sight(schedule: Any) -> None:
+    """Type checkers and completion read `__init__`: a `__new__` would hide it, and so would a bare `*args`."""
+    assert schedule.__new__ is object.__new__
+    assert type(schedule) is type
+    kinds = {parameter.kind for parameter in inspect.signature(schedule).parameters.values()}
+    assert kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+    assert "optimizer" in inspect.signature(schedule).parameters

@@ -107,12 +107,13 @@ def test_the_shapes_of_cycles() -> None:
 
     assert once(0, 2, 9, 10) == [0.25, 1, 0.125, 0.125]
     assert once(1) == [0.625]
+    assert once(3) == [pytest.approx(0.875)]
     assert once(0, 2, 4, 9, three_phase=True) == [0.25, 1, 0.25, 0.125]
     assert once(3, three_phase=True) == [0.625]
     assert once(0, 4, 9, pct_start=0.5, three_phase=True) == [0.25, 1, pytest.approx(0.125)]
     optimizer = sgd()
     assert ls.OneCycleLR(optimizer, 1.0, 10, div_factor=4, cycle_momentum=False).base_lrs == [0.25]
-    assert rates(optimizer, "initial_lr") == [0.25]
+    assert rates(optimizer, "initial_lr") == [0.1]
 
 
 # The metric's schedule, epoch by epoch: (options, metrics, rates after each)

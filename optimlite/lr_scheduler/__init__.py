@@ -1,8 +1,8 @@
 """Schedules of the learning rate, or of any other number of a parameter group."""
 
+from .annealing import SWALR, CosineAnnealingLR, CosineAnnealingWarmRestarts
 from .base import LRScheduler
 from .compose import ChainedScheduler, SequentialLR
-from .cosine import CosineAnnealingLR, CosineAnnealingWarmRestarts
 from .cyclic import CyclicLR, OneCycleLR
 from .factors import (
     ConstantLR,
@@ -15,7 +15,6 @@ from .factors import (
     StepLR,
 )
 from .plateau import ReduceLROnPlateau
-from .swa import SWALR
 from .warmup import WarmupCosineLR, WarmupStableDecayLR
 
 __all__ = [

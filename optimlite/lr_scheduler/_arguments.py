@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
-from ..checks import Check, number, shown
+import numpy as np
+
+from ..checks import Check, constructor, number, parameters_of, shown
 from ..engine.optimizer import Optimizer
 
 T = TypeVar("T")
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def naming(init: Method) -> Method:
+    """A constructor that says which argument a misspelt one resembles; its signature stays as it is."""
+    names, any_other = parameters_of(init)
+
+    @functools.wraps(init)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+        if not any_other:
+            constructor(type(self).__name__, kwargs, names)
+        init(self, *args, **kwargs)
+
+    return checked  # type: ignore[return-value]
+
+
+def alone(step: Method) -> Method:
+    """A method without arguments that says so; Python's own message counts `self` among them."""
+
+    @functools.wraps(step)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+        if args or kwargs:
+            given = ", ".join([*map(shown, args), *(f"{name}={shown(value)}" for name, value in kwargs.items())])
+            raise TypeError(f"{type(self).__name__}.step() takes no arguments, since it counts by itself, got {given}; "
+                            "only ReduceLROnPlateau follows a metric, and at(t) gives the values of any count")
+        step(self)
+
+    return checked  # type: ignore[return-value]
 
 
 def count(least: int) -> Check:
@@ -23,6 +54,35 @@ def count(least: int) -> Check:
         return int(result)
 
     return check
+
+
+def listed(name: str, what: str, values: Any) -> list[Any]:
+    """The items of anything that can be iterated over, except text and dicts."""
+    try:
+        items = None if isinstance(values, (str, bytes, Mapping)) else iter(values)
+    except TypeError:
+        items = None
+    if items is None:
+        raise TypeError(f"`{name}` must be a list of {what}, got {shown(values)}")
+    return list(items)
+
+
+def counts(name: str, values: Any) -> list[int]:
+    return [count(0)(name, each) for each in listed(name, "whole numbers, such as [30, 80]", values)]
+
+
+def real(value: Any, rule: str) -> float:
+    """A single number of any type as a float, NaN and infinity included; `rule` begins the message for others."""
+    if type(value) is float:
+        return value
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.item()
+    try:
+        if not isinstance(value, (str, bytes)):
+            return float(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise TypeError(f"{rule}, got {shown(value)}")
 
 
 def power(base: float, exponent: float) -> float:
@@ -46,6 +106,14 @@ def function(name: str, value: Any) -> Any:
     if not callable(value):
         raise TypeError(f"`{name}` must be a function, got {type(value).__name__}")
     return value
+
+
+def result_of(name: str, fn: Callable[[Any], Any], t: float) -> float:
+    """What a user's function makes of a count, as a float."""
+    value = fn(t)
+    if value is None:
+        raise TypeError(f"`{name}` must return a number, got None for {t}; does it lack a `return`?")
+    return real(value, f"`{name}` must return a number")
 
 
 def an_optimizer(value: Any) -> Optimizer:
@@ -76,6 +144,9 @@ class PerGroup(Generic[T]):
     def append(self, value: T) -> None:
         self.values.append(value)
 
+    def __repr__(self) -> str:
+        return repr(self.values[0] if self.shared else self.values)
+
 
 class Hyperparameter:
     """Where a group keeps a number: under a name (`lr`), or in a tuple under a name (`betas[0]`)."""
@@ -85,19 +156,27 @@ class Hyperparameter:
         if match is None:
             raise ValueError(f"`key` must be a name such as 'lr' or 'betas[0]', got {key!r}")
         self.key = key
+        self.initial = f"initial_{key}"
         self.name = match[1]
         self.index = None if match[2] is None else int(match[2])
         for i, group in enumerate(optimizer.param_groups):
             try:
-                value = group[self.name]
-                number(key, value if self.index is None else value[self.index])
+                number(key, self._held(group))
             except (KeyError, IndexError, TypeError):
                 known = ", ".join(sorted(optimizer.defaults))
                 raise ValueError(f"`key` must name a number in every group, got {key!r}, which group {i} doesn't have; "
                                  f"its hyper-parameters are {known}") from None
 
+    def _held(self, group: Mapping[str, Any]) -> Any:
+        return group[self.name] if self.index is None else group[self.name][self.index]
+
     def get(self, group: Mapping[str, Any]) -> float:
-        return float(group[self.name] if self.index is None else group[self.name][self.index])
+        value = self._held(group)
+        return value if type(value) is float else float(number(self.key, value))
+
+    def get_initial(self, group: Mapping[str, Any]) -> float:
+        """The value that the first scheduler of this number found in the group."""
+        return float(number(self.initial, group[self.initial])) if self.initial in group else self.get(group)
 
     def set(self, group: dict[str, Any], value: float) -> None:
         if self.index is None:

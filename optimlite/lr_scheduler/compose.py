@@ -11,8 +11,9 @@ from typing import Any
 
 from ..checks import shown
 from ..engine.optimizer import Optimizer
-from ._arguments import Hyperparameter, count
-from .base import LRScheduler, Walk
+from ._arguments import counts, listed
+from .base import LRScheduler
+from .kinds import Walked
 
 
 class _Composition(LRScheduler):
@@ -21,26 +22,26 @@ class _Composition(LRScheduler):
     def _compose(self, optimizer: Optimizer | None, schedulers: Iterable[LRScheduler], key: str | None) -> str:
         """Check that the schedulers go together; returns the key that they share."""
         name = type(self).__name__
-        self._schedulers = schedulers = list(schedulers)
-        if not schedulers:
+        self._schedulers = parts = listed("schedulers", "schedulers, such as [warmup, decay]", schedulers)
+        if not parts:
             raise ValueError("`schedulers` must have at least one scheduler, got none")
-        for k, each in enumerate(schedulers):
+        for k, each in enumerate(parts):
             if not isinstance(each, LRScheduler):
                 raise TypeError(f"`schedulers[{k}]` must be a scheduler, got {type(each).__name__}")
-            if not each.counts:
+            if not each.follows_count:
                 raise ValueError(f"`schedulers[{k}]` must be a function of the count, got {type(each).__name__}, "
                                  f"which needs a metric in every step; step it beside the {name}")
-            if each.optimizer is not (optimizer or schedulers[0].optimizer):
+            if each.optimizer is not (optimizer or parts[0].optimizer):
                 raise ValueError(f"`schedulers[{k}]` must belong to the {name}'s optimizer, got one of another")
-            if each.key != (key or schedulers[0].key):
-                raise ValueError(f"`schedulers[{k}]` must have the key {key or schedulers[0].key!r}, got {each.key!r}; "
+            if each.key != (key or parts[0].key):
+                raise ValueError(f"`schedulers[{k}]` must have the key {key or parts[0].key!r}, got {each.key!r}; "
                                  "step schedulers of different keys side by side")
-        self.fixed = any(each.fixed for each in schedulers)
-        self.cycles_momentum = any(each.cycles_momentum for each in schedulers)
-        return schedulers[0].key
+        self.ignores_initial = any(each.ignores_initial for each in parts)
+        self._momentum = next((each._momentum for each in parts if each._momentum is not None), None)
+        return self._schedulers[0].key
 
-    def _slots(self) -> list[Hyperparameter]:
-        return list({slot.key: slot for each in self._schedulers for slot in each._slots()}.values())
+    def _formula(self) -> str:
+        return f"{type(self).__name__}([{', '.join(each._formula() for each in self._schedulers)}])"
 
     def _extra_state(self) -> dict[str, Any]:
         return {"schedulers": [{"type": type(s).__name__, **s._extra_state()} for s in self._schedulers]}
@@ -68,14 +69,21 @@ class SequentialLR(_Composition):
 
         value(t) = schedulers[k].at(t - m),   m the last milestone <= t,   k the number of milestones <= t
 
-    `milestones` has one entry less than `schedulers`, in rising order. The key is that of the schedulers.
-    `ReduceLROnPlateau` is refused. Source: torch.optim.lr_scheduler.
+    optimizer: the optimizer of all schedulers.
+    schedulers: a list of schedulers; `ReduceLROnPlateau` is refused. Step this object, and none of them.
+    milestones: one entry less than `schedulers`, in rising order.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: that of the schedulers, unless given.
+
+        >>> SequentialLR(opt, [ConstantLR(opt, 0.5), ExponentialLR(opt, 0.5)], milestones=[4]).at(6)
+        [0.25]
+
+    Source: torch.optim.lr_scheduler.
     """
 
     def __init__(self, optimizer: Optimizer, schedulers: Iterable[LRScheduler], milestones: Iterable[int],
                  last_epoch: int = -1, *, key: str | None = None) -> None:
         key = self._compose(optimizer, schedulers, key)
-        self._milestones = [count(0)("milestones", m) for m in milestones]
+        self._milestones = counts("milestones", milestones)
         if len(self._milestones) != len(self._schedulers) - 1:
             raise ValueError(f"`milestones` must have one entry less than `schedulers`: {len(self._schedulers) - 1}, "
                              f"got {len(self._milestones)}")
@@ -83,39 +91,51 @@ class SequentialLR(_Composition):
             raise ValueError(f"`milestones` must rise, got {self._milestones}")
         super().__init__(optimizer, last_epoch, key=key)
 
-    def _active(self, t: int) -> tuple[LRScheduler, int, bool]:
-        """The schedule of count `t`, its own count, and whether it has just taken over."""
+    def _formula(self) -> str:
+        return f"{super()._formula()[:-1]}, {self._milestones})"
+
+    def _active(self, t: int) -> tuple[LRScheduler, int]:
+        """The schedule of count `t`, and its own count, which is 0 when it takes over."""
         k = bisect_right(self._milestones, t)
-        own = t - self._milestones[k - 1] if k else t
-        return self._schedulers[k], own, own == 0
+        return self._schedulers[k], t - self._milestones[k - 1] if k else t
 
     def closed_form(self, base: float, t: int, i: int) -> float:
-        schedule, own, _ = self._active(t)
+        schedule, own = self._active(t)
         return schedule.closed_form(base, own, i)
 
     def recurrence(self, value: float, base: float, t: int, i: int) -> float:
-        schedule, own, starts = self._active(t)
-        return schedule.closed_form(base, own, i) if starts else schedule.recurrence(value, base, own, i)
+        schedule, own = self._active(t)
+        return schedule.recurrence(value, base, own, i) if own else schedule.closed_form(base, own, i)
 
     def _first_value(self, found: float, i: int, resumed: bool) -> float:
-        return self._path[i]  # what the group holds now was left by the schedulers' own constructors
+        return self._path[i]  # the group holds what the constructors of the schedulers left there
 
-    def _write_momentum(self, group: dict[str, Any], t: int, i: int) -> None:
-        schedule, own, _ = self._active(t)
-        schedule._write_momentum(group, own, i)
+    def _momentum_at(self, t: int, i: int) -> float | None:
+        schedule, own = self._active(t)
+        momentum = schedule._momentum_at(own, i)
+        in_constructor = not self._last_lr  # the constructors of other schedulers have written their momentum
+        if momentum is None and self._momentum is not None and (own == 0 or in_constructor):
+            return self._momentum.get_initial(self.optimizer.param_groups[i])
+        return momentum
 
 
-class ChainedScheduler(_Composition):
+class ChainedScheduler(Walked, _Composition):
     """Several schedules at once: their factors multiply.
-
-    Schedules with a recurrence of their own (`carries`) take turns in every step, in their order, each from the value
-    that the one before it left, as in torch. The others (LambdaLR, CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR,
-    SequentialLR, the warm-up schedules) would overwrite what they find, so they multiply it by their factor:
 
         value(t) = recurrences(t) * product of (schedule.at(t) / initial)
 
-    All schedulers must stand at the same count. Of CyclicLR and OneCycleLR, whose values don't come from the initial
-    ones, there may be one. `ReduceLROnPlateau` is refused. Source: torch.optim.lr_scheduler.
+    Schedules with a recursion in torch (`chainable`) take turns in every step, in their order, each from the value
+    that the one before it left, as in torch. The others (LambdaLR, CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR,
+    SequentialLR, the warm-up schedules, your own) would overwrite what they find, so they multiply it by their factor.
+
+    schedulers: a list of schedulers that stand at the same count; `ReduceLROnPlateau` is refused, and a second one of
+        CyclicLR and OneCycleLR, whose values don't come from the initial ones. Step this object, and none of them.
+    optimizer: theirs, unless given.    key: theirs, unless given.
+
+        >>> ChainedScheduler([ConstantLR(opt, 0.5), ExponentialLR(opt, 0.5)]).at(2)
+        [0.125]
+
+    Source: torch.optim.lr_scheduler.
     """
 
     def __init__(self, schedulers: Iterable[LRScheduler], optimizer: Optimizer | None = None, *,
@@ -127,13 +147,11 @@ class ChainedScheduler(_Composition):
         # A chain in the chain is the same as its schedulers.
         self._schedulers = [part for each in self._schedulers
                             for part in (each._schedulers if isinstance(each, ChainedScheduler) else [each])]
-        if sum(part.fixed for part in self._schedulers) > 1:
+        if sum(part.ignores_initial for part in self._schedulers) > 1:
             raise ValueError("`schedulers` may have one with values of its own (CyclicLR, OneCycleLR), got several")
-        self._carried = [part for part in self._schedulers if part.carries]
-        self._scaling = [part for part in self._schedulers if not part.carries]
-        self._scaling.sort(key=lambda part: not part.fixed)
-        self.walked = not self._scaling
-        self._walk = Walk()
+        self._carried = [part for part in self._schedulers if part.chainable]
+        self._scaling = [part for part in self._schedulers if not part.chainable]
+        self._scaling.sort(key=lambda part: not part.ignores_initial)
         super().__init__(self._schedulers[0].optimizer, counts[0] - 1, key=key)
 
     def closed_form(self, base: float, t: int, i: int) -> float:
@@ -148,6 +166,9 @@ class ChainedScheduler(_Composition):
             return value
         before = self._scale(base, t - 1, i)
         return value * (self._scale(base, t, i) / before) if before else self.closed_form(base, t, i)
+
+    def _expected(self, base: float, t: int, i: int) -> float:
+        return self.closed_form(base, t, i) if self._scaling else super()._expected(base, t, i)
 
     def _carry(self, value: float, base: float, t: int, i: int) -> float:
         """The recurrences, one after another."""
@@ -167,6 +188,6 @@ class ChainedScheduler(_Composition):
         # Recurrences have found each other's values already; scaling schedules have overwritten them.
         return self._path[i] if self._scaling else found
 
-    def _write_momentum(self, group: dict[str, Any], t: int, i: int) -> None:
-        for each in self._schedulers:
-            each._write_momentum(group, t, i)
+    def _momentum_at(self, t: int, i: int) -> float | None:
+        momenta = (each._momentum_at(t, i) for each in self._schedulers)
+        return next((momentum for momentum in momenta if momentum is not None), None)

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..checks import fraction, interval, nonnegative
+from ..checks import fraction, interval, nonnegative, number
 from ..engine.optimizer import Optimizer
-from ._arguments import Hyperparameter, PerGroup, choice, count, function, power
-from .base import LRScheduler
-from .factors import callable_state, check_callable_state, load_callable_state
+from ._arguments import Hyperparameter, PerGroup, choice, count, function, power, result_of
+from ._state import callable_state, check_callable_state, load_callable_state
+from .annealing import blend, half_cosine
+from .kinds import Overwriting
 
 Values = float | Sequence[float]
 Level = tuple[float, bool]
 
 
-class _CycledLR(LRScheduler):
+class _CycledLR(Overwriting):
     """A schedule between values of its own, with a momentum that goes the other way."""
 
-    fixed = True
+    ignores_initial = True
     _latest: tuple[int, Any] = (-1, None)
 
     def _cycle_momentum(self, optimizer: Optimizer, key: str, base_momentum: Values, max_momentum: Values) -> None:
@@ -31,10 +31,10 @@ class _CycledLR(LRScheduler):
         if name.partition("[")[0] not in optimizer.defaults:
             raise ValueError(f"`cycle_momentum` must be False for {type(optimizer).__name__}, which has neither "
                              "`momentum` nor `betas`")
-        self.base_momentum: PerGroup[float] = PerGroup("base_momentum", base_momentum, optimizer, fraction)
-        self.max_momentum: PerGroup[float] = PerGroup("max_momentum", max_momentum, optimizer, fraction)
+        check = fraction if name == "betas[0]" else optimizer.checks.get("momentum", number)
+        self.base_momentum: PerGroup[float] = PerGroup("base_momentum", base_momentum, optimizer, check)
+        self.max_momentum: PerGroup[float] = PerGroup("max_momentum", max_momentum, optimizer, check)
         self._momentum = Hyperparameter(name, optimizer)
-        self.cycles_momentum = True
         if not all(map(self._momentum.get, optimizer.param_groups)):
             warnings.warn(f"{type(self).__name__} turns on the {name} of {type(optimizer).__name__}, which was 0; "
                           "pass cycle_momentum=False to leave it off", UserWarning, stacklevel=4)
@@ -48,15 +48,11 @@ class _CycledLR(LRScheduler):
             self._latest = (t, self._cycle(t))
         return self._latest[1]
 
-    def _momentum_at(self, t: int, i: int) -> float:
+    def _momentum_at(self, t: int, i: int) -> float | None:
+        return None if self._momentum is None else self._cycled_momentum(t, i)
+
+    def _cycled_momentum(self, t: int, i: int) -> float:
         raise NotImplementedError
-
-    def _write_momentum(self, group: dict[str, Any], t: int, i: int) -> None:
-        if self.cycles_momentum:
-            self._momentum.set(group, self._momentum_at(t, i))
-
-    def _slots(self) -> list[Hyperparameter]:
-        return [self._slot, self._momentum] if self.cycles_momentum else [self._slot]
 
 
 class CyclicLR(_CycledLR):
@@ -66,11 +62,19 @@ class CyclicLR(_CycledLR):
         height = x / up   while x <= up,   (up + down - x) / down   after
         value(t) = base_lr + (max_lr - base_lr) * height * scale
 
-    scale is 1 for `mode="triangular"`, 2 ** (1 - c) for "triangular2", gamma ** t for "exp_range"; or
-    `scale_fn`, of the cycle c or, with `scale_mode="iterations"`, of t. With `cycle_momentum` the momentum (or
-    `betas[0]`) goes from `max_momentum` down to `base_momentum` and back; a momentum of 0 is turned on, with a warning.
-    The initial values play no part. Powers are the C library's: the same bits on one machine only. Source: Smith 2017,
-    torch.optim.lr_scheduler.
+    optimizer: the optimizer whose groups are scheduled. Their initial values play no part.
+    base_lr, max_lr: the ends of the wave; a number, or a list with one per group.
+    step_size_up, step_size_down: the counts of a rise, and of a fall, by default the same.
+    mode, gamma: the scale is 1 for "triangular", 2 ** (1 - c) for "triangular2", gamma ** t for "exp_range".
+    scale_fn, scale_mode: a scale of your own, whatever `mode` says; of the cycle c or, in "iterations", of t.
+    cycle_momentum: whether the momentum (or `betas[0]`) goes from `max_momentum` down to `base_momentum` and back, both
+        within the limits of the optimizer. A momentum of 0 is turned on, with a warning.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: the scheduled number, "lr" or another.
+
+        >>> CyclicLR(opt, base_lr=0.0, max_lr=1.0, step_size_up=4).at(3)
+        [0.75]
+
+    Powers are the C library's: the same bits on one machine only. Source: Smith 2017, torch.optim.lr_scheduler.
     """
 
     def __init__(self, optimizer: Optimizer, base_lr: Values, max_lr: Values, step_size_up: int = 2000,
@@ -86,7 +90,7 @@ class CyclicLR(_CycledLR):
         self.step_size_down: int = count(1)("step_size_down", step_size_down)
         self.gamma: float = nonnegative("gamma", gamma)
         self.scale_fn = None if scale_fn is None else function("scale_fn", scale_fn)
-        # As in torch, a function of one's own overrides the mode, whatever that says.
+        # As in torch, a function of the user's overrides the mode, whatever that says.
         self.mode: str = choice("triangular", "triangular2", "exp_range")("mode", mode) if scale_fn is None else mode
         self.scale_mode: str = choice("cycle", "iterations")("scale_mode", scale_mode)
         if cycle_momentum:
@@ -101,7 +105,7 @@ class CyclicLR(_CycledLR):
         cycle, x = 1 + t // total, t % total
         height = x / self.step_size_up if x <= self.step_size_up else (total - x) / self.step_size_down
         if self.scale_fn is not None:
-            return height * float(self.scale_fn(cycle if self.scale_mode == "cycle" else t))
+            return height * result_of("scale_fn", self.scale_fn, cycle if self.scale_mode == "cycle" else t)
         if self.mode == "triangular2":
             return height * 0.5 ** (cycle - 1)
         return height * power(self.gamma, t) if self.mode == "exp_range" else height
@@ -110,7 +114,7 @@ class CyclicLR(_CycledLR):
         low, height = self.base_lr[i], self._place(t)
         return float(low + (self.max_lr[i] - low) * height)
 
-    def _momentum_at(self, t: int, i: int) -> float:
+    def _cycled_momentum(self, t: int, i: int) -> float:
         high, height = self.max_momentum[i], self._place(t)
         return float(high - (high - self.base_momentum[i]) * height)
 
@@ -134,11 +138,21 @@ class OneCycleLR(_CycledLR):
         then up to count total_steps - 1                  max_lr -> min,        momentum base -> max
         initial = max_lr / div_factor,   min = initial / final_div_factor
 
-    along half cosines or, with `anneal_strategy="linear"`, lines. `three_phase` falls to `initial` as slowly as it
-    rose, then to min; `pct_start` is at most 0.5 then. Give `total_steps`, or `epochs` and `steps_per_epoch`. Count
-    `total_steps`, which the customary loop reaches with its last `step()`, holds the end value; the step after that
-    raises ValueError, and so does `at`. `cycle_momentum` works as in `CyclicLR`. The cosine is the C library's: the
-    same bits on one machine only. Source: Smith & Topin 2018, torch.optim.lr_scheduler.
+    optimizer: the optimizer whose groups are scheduled. Their initial values play no part.
+    max_lr: the peak; a number, or a list with one per group.
+    total_steps: the length; or `epochs` and `steps_per_epoch`, whose product it is. Count `total_steps`, which the
+        usual loop reaches with its last `step()`, holds the end value. The next step raises ValueError, as does `at`.
+    pct_start: the part of it that rises, from 0 to 1.    anneal_strategy: "cos", half cosines, or "linear".
+    cycle_momentum, base_momentum, max_momentum: as in `CyclicLR`.
+    div_factor, final_div_factor: what the peak is divided by at the start, and that again at the end.
+    three_phase: falls to the start as slowly as it rose, then to min; `pct_start` is at most 0.5 then.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: the scheduled number, "lr" or another.
+
+        >>> OneCycleLR(opt, max_lr=1.0, total_steps=100, div_factor=4).at(0)
+        [0.25]
+
+    The cosine is the C library's: the same bits on one machine only. Source: Smith & Topin 2018,
+    torch.optim.lr_scheduler.
     """
 
     def __init__(self, optimizer: Optimizer, max_lr: Values, total_steps: int | None = None,
@@ -170,33 +184,26 @@ class OneCycleLR(_CycledLR):
     def _base(self, group: Mapping[str, Any], i: int) -> float:
         return self.max_lr[i] / self.div_factor
 
-    def _note_initial(self, group: dict[str, Any], base: float) -> None:
-        group[self._initial] = base
-
     def _cycle(self, t: int) -> tuple[Level, Level, float]:
-        """The levels that the phase of count `t` runs between; how far a line has come, or what a cosine has left."""
+        """The levels that the phase of count `t` runs between, and how much of that way is done."""
         if t > self.total_steps:
             raise ValueError(f"`total_steps` is {self.total_steps}; there is no step {t}")
         t = min(t, self.total_steps - 1)
         phase = bisect_left(self._ends, t)
         begin, end = self._ends[phase - 1] if phase else 0.0, self._ends[phase]
-        share = (t - begin) / (end - begin) if end > begin else 0.0
-        if self.anneal_strategy == "cos":
-            share = (1 + math.cos(math.pi * share)) / 2
-        return self._levels[phase], self._levels[phase + 1], share
+        return self._levels[phase], self._levels[phase + 1], (t - begin) / (end - begin) if end > begin else 0.0
 
     def closed_form(self, base: float, t: int, i: int) -> float:
-        (start, _), (end, _), share = self._place(t)
+        (start, _), (end, _), progress = self._place(t)
         highest = self.max_lr[i]
-        return self._between(highest / start, highest / end, share)
+        return self._between(highest / start, highest / end, progress)
 
-    def _momentum_at(self, t: int, i: int) -> float:
-        (_, from_top), (_, to_top), share = self._place(t)
+    def _cycled_momentum(self, t: int, i: int) -> float:
+        (_, from_top), (_, to_top), progress = self._place(t)
         low, high = self.base_momentum[i], self.max_momentum[i]
-        return self._between(low if from_top else high, low if to_top else high, share)
+        return self._between(low if from_top else high, low if to_top else high, progress)
 
-    def _between(self, start: float, end: float, share: float) -> float:
+    def _between(self, start: float, end: float, progress: float) -> float:
         if self.anneal_strategy == "linear":
-            return start + (end - start) * share
-        # By what is left of `start`, not by what is reached: that keeps the digits of an end near zero.
-        return start * share + end * (1 - share)
+            return start + (end - start) * progress
+        return blend(start, end, half_cosine(progress))

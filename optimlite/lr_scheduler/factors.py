@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import math
-import types
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..checks import interval, nonnegative, shown
+from ..checks import interval, nonnegative
 from ..engine.optimizer import Optimizer
-from ._arguments import PerGroup, count, function, power
-from .base import LRScheduler, Walk
+from ._arguments import PerGroup, count, counts, function, power, result_of
+from ._state import callable_state, check_callable_state, load_callable_state
+from .base import LRScheduler
+from .kinds import Overwriting, Walked
 
 Factor = Callable[[int], float]
-
-
-def callable_state(fn: Any) -> dict[str, Any] | None:
-    """torch's rule: a callable object is saved as a copy of its attributes, a function not at all."""
-    attributes = None if isinstance(fn, types.FunctionType) else getattr(fn, "__dict__", None)
-    return copy.deepcopy(attributes)
-
-
-def check_callable_state(name: str, fn: Any, state: Any) -> None:
-    """Raises where `load_callable_state` would, but for nothing that it does."""
-    if state is None:
-        return
-    if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
-        raise TypeError(f"`state_dict` must have None or the attributes of an object in {name!r}, got {shown(state)}")
-    if not hasattr(fn, "__dict__"):
-        raise ValueError(f"`state_dict` must have None in {name!r} for a function without attributes, "
-                         f"got {shown(state)}")
-    copy.deepcopy(dict(state))
-
-
-def load_callable_state(fn: Any, state: Mapping[str, Any] | None) -> None:
-    if state is not None:
-        fn.__dict__.update(copy.deepcopy(dict(state)))
 
 
 class _FromFunction(LRScheduler):
@@ -47,6 +24,9 @@ class _FromFunction(LRScheduler):
                  key: str = "lr") -> None:
         self.lr_lambda = PerGroup("lr_lambda", lr_lambda, optimizer, function)
         super().__init__(optimizer, last_epoch, key=key)
+
+    def _factor(self, t: int, i: int) -> float:
+        return result_of("lr_lambda", self.lr_lambda[i], t)
 
     def _extra_state(self) -> dict[str, Any]:
         return {"lr_lambda": [callable_state(fn) for fn in self.lr_lambda.values]}
@@ -65,50 +45,79 @@ class _FromFunction(LRScheduler):
             load_callable_state(fn, saved)
 
 
-class LambdaLR(_FromFunction):
-    """The initial value times a function of the count, or one function per group.
+class LambdaLR(Overwriting, _FromFunction):
+    """The initial value times a function of the count.
 
         value(t) = initial * lr_lambda(t)
 
-    A callable object is saved with its attributes, a function is not saved. Source: torch.optim.lr_scheduler.
+    optimizer: the optimizer whose groups are scheduled.
+    lr_lambda: a function from the count to a factor, or a list with one function per group. A callable object is
+        saved with its attributes, a function is not saved.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: the scheduled number, "lr" or another.
+
+        >>> LambdaLR(opt, lambda t: 1 / (1 + t)).at(3)
+        [0.25]
+
+    Source: torch.optim.lr_scheduler.
     """
 
     def closed_form(self, base: float, t: int, i: int) -> float:
-        return base * float(self.lr_lambda[i](t))
+        return base * self._factor(t, i)
 
 
-class MultiplicativeLR(_FromFunction):
+class MultiplicativeLR(Walked, _FromFunction):
     """The value times a function of the count, in every step.
 
         value(0) = initial,   value(t) = value(t-1) * lr_lambda(t)
 
-    `at(t)` multiplies all factors up to t. Callables are saved as by `LambdaLR`. Source: torch.optim.lr_scheduler.
+    optimizer: the optimizer whose groups are scheduled.
+    lr_lambda: a function from the count to a factor, or a list with one function per group. A callable object is
+        saved with its attributes, a function is not saved. `at(t)` multiplies all factors up to t.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: the scheduled number, "lr" or another.
+
+        >>> MultiplicativeLR(opt, lambda t: 0.5).at(3)
+        [0.125]
+
+    Source: torch.optim.lr_scheduler.
     """
 
-    carries = True
-    walked = True
-
-    def __init__(self, optimizer: Optimizer, lr_lambda: Factor | Sequence[Factor], last_epoch: int = -1, *,
-                 key: str = "lr") -> None:
-        self._walk = Walk()
-        super().__init__(optimizer, lr_lambda, last_epoch, key=key)
-
-    def closed_form(self, base: float, t: int, i: int) -> float:
-        return self._walk(self.recurrence, base, t, i)
+    chainable = True
 
     def recurrence(self, value: float, base: float, t: int, i: int) -> float:
-        return value * float(self.lr_lambda[i](t)) if t else value
+        return value * self._factor(t, i) if t else value
 
 
-class StepLR(LRScheduler):
-    """A decay by `gamma` every `step_size` counts.
+class _Decay(LRScheduler):
+    """value(t) = initial * gamma ** decays(t)."""
+
+    chainable = True
+    gamma: float
+
+    def _decays(self, t: int) -> int:
+        raise NotImplementedError
+
+    def closed_form(self, base: float, t: int, i: int) -> float:
+        return base * power(self.gamma, self._decays(t))
+
+    def recurrence(self, value: float, base: float, t: int, i: int) -> float:
+        # The same proportion by exponents: the powers themselves are 0 or infinite after some hundred decays.
+        return value * power(self.gamma, self._decays(t) - (self._decays(t - 1) if t else 0))
+
+
+class StepLR(_Decay):
+    """A decay every `step_size` counts.
 
         value(t) = initial * gamma ** (t // step_size)
 
+    optimizer: the optimizer whose groups are scheduled.
+    step_size: counts from one decay to the next.    gamma: the factor of a decay.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: the scheduled number, "lr" or another.
+
+        >>> StepLR(opt, step_size=30, gamma=0.5).at(60)
+        [0.25]
+
     Powers are the C library's: the same bits on one machine only. Source: torch.optim.lr_scheduler.
     """
-
-    carries = True
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1, *,
                  key: str = "lr") -> None:
@@ -116,75 +125,103 @@ class StepLR(LRScheduler):
         self.gamma: float = nonnegative("gamma", gamma)
         super().__init__(optimizer, last_epoch, key=key)
 
-    def closed_form(self, base: float, t: int, i: int) -> float:
-        return base * power(self.gamma, t // self.step_size)
-
-    def recurrence(self, value: float, base: float, t: int, i: int) -> float:
-        return value if t == 0 or t % self.step_size else value * self.gamma
+    def _decays(self, t: int) -> int:
+        return t // self.step_size
 
 
-class MultiStepLR(LRScheduler):
-    """A decay by `gamma` at each milestone.
+class MultiStepLR(_Decay):
+    """A decay at each milestone.
 
         value(t) = initial * gamma ** (number of milestones <= t)
 
-    `milestones` may come in any order; one that is listed n times counts n times. Powers are the C library's: the
-    same bits on one machine only. Source: torch.optim.lr_scheduler.
-    """
+    optimizer: the optimizer whose groups are scheduled.
+    milestones: a list of counts, in any order; one that is listed n times counts n times.
+    gamma: the factor of a decay.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: the scheduled number, "lr" or another.
 
-    carries = True
+        >>> MultiStepLR(opt, milestones=[30, 80], gamma=0.5).at(80)
+        [0.25]
+
+    Powers are the C library's: the same bits on one machine only. Source: torch.optim.lr_scheduler.
+    """
 
     def __init__(self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1, *,
                  key: str = "lr") -> None:
-        self.milestones = sorted(count(0)("milestones", m) for m in milestones)
+        self.milestones = sorted(counts("milestones", milestones))
         self.gamma: float = nonnegative("gamma", gamma)
         super().__init__(optimizer, last_epoch, key=key)
 
-    def closed_form(self, base: float, t: int, i: int) -> float:
-        return base * power(self.gamma, bisect_right(self.milestones, t))
+    def _decays(self, t: int) -> int:
+        return bisect_right(self.milestones, t)
 
-    def recurrence(self, value: float, base: float, t: int, i: int) -> float:
-        now = bisect_right(self.milestones, t) - bisect_left(self.milestones, t)
-        return value * power(self.gamma, now)
+
+class ExponentialLR(_Decay):
+    """A decay in every count.
+
+        value(t) = initial * gamma ** t
+
+    optimizer: the optimizer whose groups are scheduled.
+    gamma: the factor of a decay.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: the scheduled number, "lr" or another.
+
+        >>> ExponentialLR(opt, gamma=0.5).at(3)
+        [0.125]
+
+    Powers are the C library's: the same bits on one machine only. Source: torch.optim.lr_scheduler.
+    """
+
+    def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1, *, key: str = "lr") -> None:
+        self.gamma: float = nonnegative("gamma", gamma)
+        super().__init__(optimizer, last_epoch, key=key)
+
+    def _decays(self, t: int) -> int:
+        return t
 
 
 class ConstantLR(LRScheduler):
-    """A constant `factor` until count `total_iters`, then the initial value.
+    """A constant factor until count `total_iters`, then the initial value.
 
         value(t) = initial * (factor if t < total_iters else 1)
 
-    `total_iters=0` is no schedule at all, and `factor=0` rests for `total_iters` counts. Source:
-    torch.optim.lr_scheduler.
+    optimizer: the optimizer whose groups are scheduled.
+    factor: from 0, which rests for `total_iters` counts, to 1.
+    total_iters: the number of counts; 0 is no schedule at all.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: the scheduled number, "lr" or another.
+
+        >>> ConstantLR(opt, factor=0.5, total_iters=4).at(3)
+        [0.5]
+
+    Source: torch.optim.lr_scheduler.
     """
 
     def __init__(self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1, *,
                  key: str = "lr") -> None:
         self.factor: float = interval(0, 1)("factor", factor)
         self.total_iters: int = count(0)("total_iters", total_iters)
-        # From zero no multiplication leads back, so the value starts over from the initial one.
-        self.carries = self.factor != 0
+        self.chainable = self.factor != 0  # a product of 0 has lost the other factors
         super().__init__(optimizer, last_epoch, key=key)
 
     def closed_form(self, base: float, t: int, i: int) -> float:
         return base * self.factor if t < self.total_iters else base
 
-    def recurrence(self, value: float, base: float, t: int, i: int) -> float:
-        if t == 0:
-            return value * self.factor if self.total_iters else value
-        if t != self.total_iters:
-            return value
-        return value * (1 / self.factor) if self.factor else base
-
 
 class LinearLR(LRScheduler):
-    """A factor that moves linearly from `start_factor` to `end_factor` in `total_iters` counts, and stays.
+    """A factor that moves along a line in `total_iters` counts, and stays.
 
         value(t) = initial * (start_factor + (end_factor - start_factor) * min(t, total_iters) / total_iters)
 
-    `total_iters=0` is at `end_factor` at once. `start_factor` must be above 0. Source: torch.optim.lr_scheduler.
+    optimizer: the optimizer whose groups are scheduled.
+    start_factor: above 0, up to 1.    end_factor: from 0 to 1.
+    total_iters: the number of counts between them; 0 is at `end_factor` at once.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: the scheduled number, "lr" or another.
+
+        >>> LinearLR(opt, start_factor=0.5, total_iters=4).at(2)
+        [0.75]
+
+    Source: torch.optim.lr_scheduler.
     """
 
-    carries = True
+    chainable = True
 
     def __init__(self, optimizer: Optimizer, start_factor: float = 1.0 / 3, end_factor: float = 1.0,
                  total_iters: int = 5, last_epoch: int = -1, *, key: str = "lr") -> None:
@@ -193,39 +230,10 @@ class LinearLR(LRScheduler):
         self.total_iters: int = count(0)("total_iters", total_iters)
         super().__init__(optimizer, last_epoch, key=key)
 
-    def _factor(self, t: int) -> float:
+    def closed_form(self, base: float, t: int, i: int) -> float:
         if t >= self.total_iters:
-            return self.end_factor
-        return self.start_factor + (self.end_factor - self.start_factor) * t / self.total_iters
-
-    def closed_form(self, base: float, t: int, i: int) -> float:
-        return base * self._factor(t)
-
-    def recurrence(self, value: float, base: float, t: int, i: int) -> float:
-        if t == 0:
-            return value * self._factor(0)
-        return value if t > self.total_iters else value * (self._factor(t) / self._factor(t - 1))
-
-
-class ExponentialLR(LRScheduler):
-    """A decay by `gamma` in every count.
-
-        value(t) = initial * gamma ** t
-
-    Powers are the C library's: the same bits on one machine only. Source: torch.optim.lr_scheduler.
-    """
-
-    carries = True
-
-    def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1, *, key: str = "lr") -> None:
-        self.gamma: float = nonnegative("gamma", gamma)
-        super().__init__(optimizer, last_epoch, key=key)
-
-    def closed_form(self, base: float, t: int, i: int) -> float:
-        return base * power(self.gamma, t)
-
-    def recurrence(self, value: float, base: float, t: int, i: int) -> float:
-        return value * self.gamma if t else value
+            return base * self.end_factor
+        return base * (self.start_factor + (self.end_factor - self.start_factor) * t / self.total_iters)
 
 
 class PolynomialLR(LRScheduler):
@@ -233,10 +241,17 @@ class PolynomialLR(LRScheduler):
 
         value(t) = initial * (1 - min(t, total_iters) / total_iters) ** power
 
+    optimizer: the optimizer whose groups are scheduled.
+    total_iters: the count from which on the value is 0.    power: 1 is a line.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: the scheduled number, "lr" or another.
+
+        >>> PolynomialLR(opt, total_iters=4, power=2).at(2)
+        [0.25]
+
     Powers are the C library's: the same bits on one machine only. Source: torch.optim.lr_scheduler.
     """
 
-    carries = True
+    chainable = True
 
     def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1, *,
                  key: str = "lr") -> None:
@@ -244,13 +259,5 @@ class PolynomialLR(LRScheduler):
         self.power: float = nonnegative("power", power)
         super().__init__(optimizer, last_epoch, key=key)
 
-    def _left(self, t: int) -> float:
-        return 1 - min(t, self.total_iters) / self.total_iters
-
     def closed_form(self, base: float, t: int, i: int) -> float:
-        return base * math.pow(self._left(t), self.power)
-
-    def recurrence(self, value: float, base: float, t: int, i: int) -> float:
-        if t == 0 or t > self.total_iters:
-            return value
-        return value * math.pow(self._left(t) / self._left(t - 1), self.power)
+        return base * math.pow(1 - min(t, self.total_iters) / self.total_iters, self.power)

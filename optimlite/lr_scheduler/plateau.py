@@ -8,7 +8,7 @@ from typing import Any, SupportsFloat
 
 from ..checks import interval, nonnegative, number
 from ..engine.optimizer import Optimizer
-from ._arguments import PerGroup, choice, count
+from ._arguments import PerGroup, choice, count, real
 from .base import LRScheduler
 
 
@@ -19,12 +19,26 @@ class ReduceLROnPlateau(LRScheduler):
                               metric < best - threshold                 (threshold_mode "abs");   "max" mirrors both
         value = max(value * factor, min_lr)    after more than `patience` epochs in a row that weren't better
 
-    `patience=2` ignores two bad epochs and reduces after the third, then `cooldown` epochs don't count as bad. A change
-    of at most `eps` is left out. A metric that is NaN or infinite is a bad epoch, and never the best. `at` and
-    compositions don't exist for it. Source: torch.optim.lr_scheduler.
+    A metric that is NaN or infinite is a bad epoch, and never the best. `at` and compositions don't exist for it.
+
+    optimizer: the optimizer whose groups are scheduled.
+    mode: "min" where a smaller metric is better, "max" where a larger one is.
+    factor: from 0 to below 1.    min_lr: where the values stop; a number, or a list with one per group.
+    patience: 2 ignores two bad epochs and reduces after the third.
+    threshold, threshold_mode: what counts as better, relative to the best or absolute; see above.
+    cooldown: the number of epochs after a reduction that don't count as bad.
+    eps: a change of at most `eps` is left out.    key: the scheduled number, "lr" or another.
+
+        >>> plateau = ReduceLROnPlateau(opt, factor=0.5, patience=1)
+        >>> for loss in (3.0, 3.0, 3.0):
+        ...     plateau.step(loss)
+        >>> plateau.get_last_lr()
+        [0.5]
+
+    Source: torch.optim.lr_scheduler.
     """
 
-    counts = False
+    follows_count = False
     _group_state = ("_last_lr",)
 
     def __init__(self, optimizer: Optimizer, mode: str = "min", factor: float = 0.1, patience: int = 10,
@@ -46,8 +60,8 @@ class ReduceLROnPlateau(LRScheduler):
         self._last_lr = [self._slot.get(group) for group in optimizer.param_groups]
 
     def step(self, metrics: SupportsFloat) -> None:  # type: ignore[override]
-        """Note the metric of an epoch; call it after the epoch's validation."""
-        metric = float(metrics)
+        """Takes the metric of an epoch, a single number; call it after the epoch's validation."""
+        metric = real(metrics, "`metrics` must be a number")
         values = [self._slot.get(group) for group in self.optimizer.param_groups]
         smaller = [max(value * self.factor, self.min_lr[i]) for i, value in enumerate(values)]
         self.last_epoch += 1
@@ -63,7 +77,7 @@ class ReduceLROnPlateau(LRScheduler):
             self.cooldown_counter = self.cooldown
             self.num_bad_epochs = 0
             values = [new if old - new > self.eps else old for old, new in zip(values, smaller, strict=True)]
-        self._write(values)
+        self._write(values, [])
 
     def _is_better(self, metric: float) -> bool:
         if not math.isfinite(metric):
@@ -76,7 +90,7 @@ class ReduceLROnPlateau(LRScheduler):
         # One product, not best + threshold * abs(best): so it rounds as torch's does for metrics above zero.
         return sign * metric > best * (1 + self.threshold if best > 0 else 1 - self.threshold)
 
-    def at(self, t: int) -> list[float]:
+    def at(self, t: float) -> list[float]:
         raise NotImplementedError("ReduceLROnPlateau has no at(): its values follow the metrics, not the count")
 
     def _adopt_new_groups(self) -> None:

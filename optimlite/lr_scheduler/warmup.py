@@ -7,8 +7,8 @@ import math
 from ..checks import interval
 from ..engine.optimizer import Optimizer
 from ._arguments import choice, count
+from .annealing import blend, half_cosine
 from .base import LRScheduler
-from .cosine import cosine
 
 
 class _WarmupLR(LRScheduler):
@@ -21,21 +21,14 @@ class _WarmupLR(LRScheduler):
         self.start_factor: float = interval(0, 1)("start_factor", start_factor)
         super().__init__(optimizer, last_epoch, key=key)
 
-    def _after(self, t: int) -> float:
-        """The factor `t` counts after the warm-up."""
+    def _left(self, t: int) -> float:
+        """What is left of the way from `min_factor` to 1, `t` counts after the warm-up."""
         raise NotImplementedError
 
-    def _factor(self, t: int) -> float:
-        if t >= self.warmup_steps:
-            return self._after(t - self.warmup_steps)
-        return self.start_factor + (1 - self.start_factor) * t / self.warmup_steps
-
     def closed_form(self, base: float, t: int, i: int) -> float:
-        return base * self._factor(t)
-
-    def recurrence(self, value: float, base: float, t: int, i: int) -> float:
-        before = self._factor(t - 1) if t else 1.0
-        return value * (self._factor(t) / before) if before else self.closed_form(base, t, i)
+        if t >= self.warmup_steps:
+            return base * blend(1.0, self.min_factor, self._left(t - self.warmup_steps))
+        return base * (self.start_factor + (1 - self.start_factor) * t / self.warmup_steps)
 
 
 class WarmupCosineLR(_WarmupLR):
@@ -45,19 +38,28 @@ class WarmupCosineLR(_WarmupLR):
         value(t) = initial * (min_factor + (1 - min_factor) * (1 + cos(pi * p)) / 2)                 after it,
         p = min(1, (t - warmup_steps) / (total_steps - warmup_steps))
 
-    With `start_factor=0`, as usual, the very first step does nothing. From `total_steps` on the value stays exactly
-    at `min_factor`. The cosine is the C library's: the same bits on one machine only.
+    optimizer: the optimizer whose groups are scheduled.
+    warmup_steps: the count at the initial value, from 0 to `total_steps`; there the schedule ends at its peak.
+    total_steps: the count from which on the value is exactly at `min_factor`.
+    min_factor, start_factor: from 0 to 1. With `start_factor=0`, as usual, the very first step does nothing.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: the scheduled number, "lr" or another.
+
+        >>> WarmupCosineLR(opt, warmup_steps=4, total_steps=20, min_factor=0.25).at(2)
+        [0.5]
+
+    The cosine is the C library's: the same bits on one machine only.
     """
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int, total_steps: int, min_factor: float = 0.0,
                  start_factor: float = 0.0, last_epoch: int = -1, *, key: str = "lr") -> None:
         self.total_steps: int = count(1)("total_steps", total_steps)
-        if count(0)("warmup_steps", warmup_steps) >= self.total_steps:
-            raise ValueError(f"`warmup_steps` must be < total_steps = {self.total_steps}, got {warmup_steps}")
+        if count(0)("warmup_steps", warmup_steps) > self.total_steps:
+            raise ValueError(f"`warmup_steps` must be <= total_steps = {self.total_steps}, got {warmup_steps}")
         super().__init__(optimizer, warmup_steps, min_factor, start_factor, last_epoch, key)
 
-    def _after(self, t: int) -> float:
-        return cosine(1.0, self.min_factor, math.pi * min(1.0, t / (self.total_steps - self.warmup_steps)))
+    def _left(self, t: int) -> float:
+        length = self.total_steps - self.warmup_steps
+        return half_cosine(min(1.0, t / length)) if length else 1.0
 
 
 class WarmupStableDecayLR(_WarmupLR):
@@ -67,9 +69,16 @@ class WarmupStableDecayLR(_WarmupLR):
         value(t) = initial                                                               the next `stable_steps` counts
         value(t) = initial * (min_factor + (1 - min_factor) * d(p))                      p from 0 to 1 in `decay_steps`
 
-    d(p) is 1 - p for `decay="linear"`, (1 + cos(pi * p)) / 2 for "cosine", 1 - sqrt(p) for "sqrt". With
-    `start_factor=0`, as usual, the very first step does nothing. Source: Hu et al. 2024 (MiniCPM), for "sqrt" Hägele
-    et al. 2024.
+    optimizer: the optimizer whose groups are scheduled.
+    warmup_steps, stable_steps, decay_steps: the counts of the three parts.
+    decay: d(p) is 1 - p for "linear", (1 + cos(pi * p)) / 2 for "cosine", 1 - sqrt(p) for "sqrt".
+    min_factor, start_factor: from 0 to 1. With `start_factor=0`, as usual, the very first step does nothing.
+    last_epoch: -1 starts at count 0, k resumes at count k + 1.    key: the scheduled number, "lr" or another.
+
+        >>> WarmupStableDecayLR(opt, warmup_steps=4, stable_steps=100, decay_steps=8).at(106)
+        [0.75]
+
+    Source: Hu et al. 2024 (MiniCPM), for "sqrt" Hägele et al. 2024.
     """
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int, stable_steps: int, decay_steps: int,
@@ -80,9 +89,8 @@ class WarmupStableDecayLR(_WarmupLR):
         self.decay: str = choice("linear", "cosine", "sqrt")("decay", decay)
         super().__init__(optimizer, warmup_steps, min_factor, start_factor, last_epoch, key)
 
-    def _after(self, t: int) -> float:
+    def _left(self, t: int) -> float:
         progress = min(1.0, max(0, t - self.stable_steps) / self.decay_steps)
         if self.decay == "cosine":
-            return cosine(1.0, self.min_factor, math.pi * progress)
-        left = 1 - (progress if self.decay == "linear" else math.sqrt(progress))
-        return left + self.min_factor * (1 - left)
+            return half_cosine(progress)
+        return 1 - (progress if self.decay == "linear" else math.sqrt(progress))
