@@ -12,8 +12,8 @@ from problems import PROBLEMS, Problem
 from test_kernels import same_bits
 
 import optimlite as ol
-from optimlite._vectors import Space
-from optimlite.conjugate_gradient import BETAS
+from optimlite.closures.conjugate_gradient import BETAS, Products
+from optimlite.closures.vectors import Space
 
 TIGHT = {"max_iter": 2000, "max_eval": 6000, "tolerance_grad": 1e-9, "tolerance_change": 0}
 SCIPY = 3455         # evaluations of scipy's CG until solved, over the whole set, one problem not solved
@@ -74,7 +74,7 @@ def test_the_formulas_by_hand() -> None:
     """g = (1, 2), h = (3, -1), d = (-1, 4)."""
     g, h, d = np.array([1.0, 2.0]), np.array([3.0, -1.0]), np.array([-1.0, 4.0])
     y = g - h
-    p = ol.conjugate_gradient.Products(gg=g @ g, hh=h @ h, yg=y @ g, yd=y @ d, yy=y @ y, dg=d @ g, dd=d @ d)
+    p = Products(gg=g @ g, hh=h @ h, yg=y @ g, yd=y @ d, yy=y @ y, dg=d @ g, dd=d @ d)
     expected = {"fletcher-reeves": 5 / 10, "polak-ribiere+": 4 / 10, "hestenes-stiefel": 4 / 14, "dai-yuan": 5 / 14,
                 "hager-zhang": (4 - 2 * 7 * 13 / 14) / 14}
     assert {name: formula(p) for name, (formula, _) in BETAS.items()} == pytest.approx(expected)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from optimlite._torch_wolfe import torch_strong_wolfe
+from optimlite.closures.torch_wolfe import torch_strong_wolfe
 from optimlite.line_search import Found, backtracking, hager_zhang, strong_wolfe
 
 nan, inf = math.nan, math.inf

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from ._bounds import Bounds
-from ._check import shown
-from ._result import Result
-from ._run import Closure, Run
-from ._vectors import Seen, Vector
-from ._workspace import Workspace
+from .._check import shown
+from ..optimizer import Group, Optimizer
+from ..parameter import Parameter
+from .bounds import Bounds
+from .descent import Closure, Run
 from .line_search import SEARCHES, Found, Phi
-from .optimizer import Group, Optimizer
-from .parameter import Parameter
+from .result import Result
+from .vectors import Seen, Vector
+from .workspace import Workspace
 
 MOST = 40                        # evaluations of one line search, after which something else is wrong
 

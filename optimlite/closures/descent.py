@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._line import LineOfParameters, Place
-from ._result import Result, Stop
-from ._vectors import Seen, Space, Vector
+from .line import LineOfParameters, Place
+from .result import Result, Stop
+from .vectors import Seen, Space, Vector
 
 if TYPE_CHECKING:
-    from ._descent import Descent
+    from .closure_optimizer import Descent
 
 Closure = Callable[[], Any]
 

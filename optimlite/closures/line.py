@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from ._vectors import Seen, Vector
-from ._workspace import Workspace
 from .line_search import Found
+from .vectors import Seen, Vector
+from .workspace import Workspace
 
 if TYPE_CHECKING:
-    from ._run import Run
+    from .descent import Run
 
 
 class Place:

@@ -7,16 +7,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import _check
-from ._check import count, optional_count
-from ._descent import Descent, optional_search
-from ._result import Result
-from ._run import Run
-from ._torch_wolfe import torch_strong_wolfe
-from ._vectors import Space, Vector, two_loops
-from ._workspace import Names, Workspace
+from .. import _check
+from .._check import count, optional_count
+from ..parameter import Parameter
+from .closure_optimizer import Descent, optional_search
+from .descent import Run
 from .line_search import Found, Phi
-from .parameter import Parameter
+from .result import Result
+from .torch_wolfe import torch_strong_wolfe
+from .vectors import Space, Vector, two_loops
+from .workspace import Names, Workspace
 
 
 class History:

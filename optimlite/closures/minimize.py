@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ._check import resembles, shown
+from .._check import resembles, shown
 from .conjugate_gradient import ConjugateGradient
 from .lbfgs import LBFGS
 

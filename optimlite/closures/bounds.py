@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._check import shown
-from ._vectors import Space, Vector
-from .parameter import Parameter
+from .._check import shown
+from ..parameter import Parameter
+from .vectors import Space, Vector
 
 if TYPE_CHECKING:
-    from .optimizer import Optimizer
+    from ..optimizer import Optimizer
 
 
 class Bounds:

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _cpu
-from ._core import Pieces, Vector, reduce, two_loops
-from .parameter import Parameter
+from .. import _cpu
+from .._core import Pieces, Vector, reduce, two_loops
+from ..parameter import Parameter
 
 NONE = np.zeros((1, 0))
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._vectors import Space, Vector
-from .parameter import Parameter
+from ..parameter import Parameter
+from .vectors import Space, Vector
 
 if TYPE_CHECKING:
-    from .optimizer import Optimizer
+    from ..optimizer import Optimizer
 
 
 class Workspace:

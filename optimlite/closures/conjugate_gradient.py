@@ -7,14 +7,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
-from . import _check, line_search
-from ._check import count, optional_count
-from ._descent import MOST, Descent, search
-from ._result import Result
-from ._run import Run
-from ._vectors import Seen, Vector
-from ._workspace import Names
+from .. import _check
+from .._check import count, optional_count
+from . import line_search
+from .closure_optimizer import MOST, Descent, search
+from .descent import Run
 from .line_search import Found, Phi, strong_wolfe
+from .result import Result
+from .vectors import Seen, Vector
+from .workspace import Names
 
 
 class Products(NamedTuple):
