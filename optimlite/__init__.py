@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from . import line_search, lr_scheduler
     from .adafactor import Adafactor
     from .checkpoint import CheckpointError, Checkpoints, load, restore, save
-    from .conjugate_gradient import ConjugateGradient
-    from .lbfgs import LBFGS
-    from .minimizing import minimize
+    from .closures.conjugate_gradient import ConjugateGradient
+    from .closures.lbfgs import LBFGS
+    from .closures.minimize import minimize
     from .muon import Muon
 
 __version__ = "0.1.0"
@@ -83,7 +83,7 @@ __all__ = [
 _LATE = {
     "line_search": "line_search", "lr_scheduler": "lr_scheduler",
     "Adafactor": "adafactor", "Muon": "muon",
-    "ConjugateGradient": "conjugate_gradient", "LBFGS": "lbfgs", "minimize": "minimizing",
+    "ConjugateGradient": "closures.conjugate_gradient", "LBFGS": "closures.lbfgs", "minimize": "closures.minimize",
     **dict.fromkeys(("CheckpointError", "Checkpoints", "load", "restore", "save"), "checkpoint"),
 }
 

@@ -12,8 +12,8 @@ from helpers import PlainMomentum, content, refusal, whole_messages
 
 import optimlite as ol
 from optimlite import _check, _state_dict, _tree
-from optimlite._bounds import Bounds
 from optimlite._state import State, StateMap, check_distinct
+from optimlite.closures.bounds import Bounds
 
 
 def pair_of(value: Any) -> Any:
