@@ -1,90 +1,46 @@
-"""One call of `step(closure)`: evaluate, direction, line search, until something says stop."""
+"""The loop of `step(closure)`: evaluate, direction, line search, until something says stop.  It knows no Optimizer."""
 
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
-from .line import LineOfParameters, Place
+from .._check import shown
+from .line import LinePosition, ParameterLine
+from .method import MAX_SEARCH_EVALS, Direction, Method
 from .result import Result, Stop
-from .vectors import Seen, Space, Vector
+from .vectors import GradientProducts, Vector
 
-if TYPE_CHECKING:
-    from .closure_optimizer import Descent
-
-Closure = Callable[[], Any]
+PATIENCE = 20                    # iterations without a lower loss or a smaller gradient: only rounding is left
+NO_GRADIENT = "the closure left no gradient: assign p.grad in it, or return (loss, grads)"
 
 
-class Run:
-    """One call of `step`: the closure and its count, the current point, and the iterations."""
+class Descent:
+    """One call of `step`: the model and the count of its evaluations, the current point, and the iterations.
 
-    def __init__(self, optimizer: Descent, closure: Closure) -> None:
-        self.optimizer, self.closure = optimizer, closure
-        self.group = optimizer._common()
-        self.work = optimizer._attached()
-        self.space: Space = self.work.space
-        top = self.group["lr"]
-        rates = [group["lr"] for group in optimizer.param_groups for _ in group["params"]]
-        self.space.rescale([math.sqrt(lr / top) for lr in rates] if any(lr != top for lr in rates) else [])
-        self.sign = -1.0 if self.group["maximize"] else 1.0
-        self.max_eval = self.group["max_eval"] or optimizer.evaluations(self.group["max_iter"])
-        # torch's count lets a line search end with one more; where that count is the default, so does ours
-        self.most = self.max_eval if self.group["max_eval"] else self.max_eval + 1
-        self.box = optimizer.bounds.box(self.space) if optimizer.bounds else None
-        if self.box and self.work.free is None:
-            self.work.free = self.space.zeros()
-        self.result = optimizer.result = Result()
+    `model()` returns the loss and leaves the gradients in the parameters; `publish()` makes the vectors the state.
+    """
+
+    def __init__(self, method: Method, options: Mapping[str, Any], result: Result, model: Callable[[], Any],
+                 publish: Callable[[], None], callback: Callable[[Result], Any] | None = None) -> None:
+        self.method, self.options, self.result = method, options, result
+        self.model, self.publish, self.callback = model, publish, callback
+        self.work, self.space = method.work, method.space
+        self.sign = -1.0 if options["maximize"] else 1.0
+        self.max_eval: int = options["max_eval"] or method.evaluations(options["max_iter"])
+        # By default a search that has begun may come to its end; torch's takes one evaluation more at most.
+        self.most: int = options["max_eval"] or self.max_eval + (1 if method.follows_torch else MAX_SEARCH_EVALS)
+        self.position = LinePosition(self.work)
+        self.first: Any = None                   # what the first evaluation returned as its loss
         self.loss = math.nan
-        self.seen = Seen(math.nan, math.nan)
-        self.first: Any = None
-        self.place = Place(self.work, self.box)
+        self.seen = GradientProducts(math.nan, math.nan)
+        self.least_loss, self.least_gradient, self.idle = math.inf, math.inf, 0
 
-    # Evaluating ------------------------------------------------------------------------------------------------------
-
-    def evaluate(self) -> tuple[Any, float]:
-        self.result.evaluations += 1
-        self.work.scalars["func_evals"] += 1
-        loss, grads = self.optimizer._evaluate(self.closure, None)
-        if grads is not None:
-            self.optimizer._assign(grads)
-        return loss, self.sign * float(np.asarray(loss).item())
-
-    @property
-    def left(self) -> int:
-        return self.most - self.result.evaluations
-
-    def here(self, out: Vector, before: Vector) -> Seen:
-        """Reads the gradients into `out`; `before` is the gradient that they come after."""
-        return self.optimizer.observe(self, out, before)
-
-    def freed(self, seen: Seen) -> Seen:
-        """The same of the gradient that bounds leave free, at the current point."""
-        if self.box is None:
-            return seen
-        return self.space.free_gradient(self.work.free, self.work.g, self.box)._replace(slope=seen.slope)
-
-    @property
-    def descent(self) -> Vector:
-        """The gradient that directions are made from."""
-        vector: Vector = self.work.free if self.box else self.work.g
-        return vector
-
-    def first_step(self) -> float:
-        """torch's first trial, where nothing is known of the curvature."""
-        total = self.space.reduce("sum_abs", self.descent, self.descent)
-        return min(1.0, 1.0 / total) * float(self.group["lr"])
-
-    # Iterating -------------------------------------------------------------------------------------------------------
-
-    def all(self) -> Any:
-        work, result = self.work, self.result
-        if self.box:
-            self.space.save(work.x)
-            self.space.move(work.x, 0.0, work.x, self.box)
+    def run(self) -> Any:
+        result = self.result
         try:
             self.start()
             while True:
@@ -104,102 +60,177 @@ class Run:
 
     def settle(self) -> None:
         """Leaves the parameters at the last accepted point, and all that is known there in the state."""
-        self.place.back()
+        self.position.back()
         self.result.loss, self.result.grad_norm = self.sign * self.loss, self.seen.largest
-        self.optimizer._publish(self.work)
+        self.publish()
+
+    # Evaluating ------------------------------------------------------------------------------------------------------
+
+    def evaluate(self) -> float:
+        """The loss where the parameters are, to be made small."""
+        self.result.evaluations += 1
+        self.work.scalars["func_evals"] += 1
+        loss = self.model()
+        if self.result.evaluations == 1:
+            self.first = loss
+        return self.sign * real_loss(loss)
+
+    @property
+    def evaluations_left(self) -> int:
+        return self.most - self.result.evaluations
+
+    def projected(self, seen: GradientProducts) -> GradientProducts:
+        """The same of the gradient that bounds leave free, at the current point."""
+        work = self.work
+        if work.box is None:
+            return seen
+        return self.space.projected_gradient(work.descent, work.g, work.box)._replace(slope=seen.slope)
 
     def start(self) -> None:
-        self.first, self.loss = self.evaluate()
-        self.seen = self.freed(self.here(self.work.g, self.work.previous))
-        if not self.optimizer._warned and all(p.grad is None for p in self.space.parameters):
-            self.optimizer._warned = True
-            warnings.warn("the closure left no gradient: assign p.grad in it, or return (loss, grads)", stacklevel=6)
+        self.loss = self.evaluate()
+        self.seen = self.projected(self.method.read_gradient(self.work.g, self.work.previous))
+        if all(parameter.grad is None for parameter in self.space.parameters):
+            raise Stop(NO_GRADIENT)
         if not (math.isfinite(self.loss) and math.isfinite(self.seen.largest)):
             raise Stop(f"the loss ({self.sign * self.loss:g}) or its gradient isn't finite at the start")
         self.check_gradient()
+        if self.options["lr"] == 0.0:
+            raise Stop("`lr` is 0 in every group, so that nothing moves")
 
-    def check_gradient(self) -> None:
-        tolerance = self.group["tolerance_grad"]
-        if self.seen.largest <= tolerance:
-            raise Stop(f"the gradient is small enough: {self.seen.largest:.3g} <= tolerance_grad {tolerance:g}", True)
+    # Iterating -------------------------------------------------------------------------------------------------------
 
     def iterate(self) -> None:
-        optimizer, work, tolerance = self.optimizer, self.work, self.group["tolerance_change"]
         self.result.iterations += 1
-        work.scalars["n_iter"] += 1
-        slope, largest = optimizer.direction(self)
-        if not slope < 0.0 and optimizer.restart(self):
-            slope, largest = optimizer.direction(self)
-        if not slope <= -tolerance:
-            raise Stop(f"the slope is small enough: {slope:.3g} > -tolerance_change {-tolerance:g}", slope <= 0.0)
-        before = self.loss
-        step = optimizer.first_trial(self, slope)
-        if self.group["line_search_fn"] is None:
-            self.fixed(step)
-        elif not self.along(step, slope, largest):
-            if optimizer.restart(self):
-                return
-            raise Stop("the line search found no lower point, even along the steepest descent")
+        self.work.scalars["n_iter"] += 1
+        before, direction = self.loss, self.direction()
+        step = direction.trial
+        if self.options["line_search_fn"] is None:
+            self.fixed_step(step)
+        elif self.line_search_step(direction):
+            step = float(self.work.scalars["t"])
         else:
-            step = float(work.scalars["t"])
+            return
         self.result.loss, self.result.grad_norm, self.result.step = self.sign * self.loss, self.seen.largest, step
-        if optimizer.callback is not None:
+        if self.callback is not None:
             self.call_back()
         self.check_gradient()
-        if self.result.iterations >= self.group["max_iter"]:
-            raise Stop(f"max_iter {self.group['max_iter']} is reached")
-        if self.result.evaluations >= self.max_eval:
-            raise Stop(f"max_eval {self.max_eval} is reached")
-        if largest * step <= tolerance:
-            raise Stop(f"the step is small enough: max |t * d| {largest * step:.3g} <= tolerance_change {tolerance:g}",
-                       True)
-        if abs(self.loss - before) < tolerance:
-            raise Stop(f"the loss changed little enough: {abs(self.loss - before):.3g} < tolerance_change "
-                       f"{tolerance:g}", True)
+        self.check_limits()
+        self.check_changes(direction.largest * step, abs(self.loss - before))
 
-    def call_back(self) -> None:
-        self.optimizer._publish(self.work)
-        try:
-            asked = self.optimizer.callback(self.result)         # type: ignore[misc]
-        except StopIteration:
-            asked = True
-        if asked is True:
-            raise Stop("the callback asked to stop")
+    def direction(self) -> Direction:
+        tolerance = self.options["tolerance_change"]
+        direction = self.method.direction(self.seen, self.position)
+        if not direction.slope < 0.0:
+            self.position.back()                 # a method may have made the first step already
+            if self.method.restart():
+                direction = self.method.direction(self.seen, self.position)
+        if not (direction.slope < 0.0 and direction.slope <= -tolerance):
+            raise Stop(f"the slope is small enough: {direction.slope:.3g} > -tolerance_change {-tolerance:g}",
+                       direction.slope <= 0.0)
+        return direction
 
-    def accept(self, gradient: Vector, unused: Vector, step: float, loss: float, seen: Seen) -> None:
+    def line_search_step(self, direction: Direction) -> bool:
+        """Searches along d; False, with the parameters where they were, if there is another direction to try."""
+        line, step = ParameterLine(self.position, self.evaluate, self.method.read_gradient), 0.0
+        if -math.inf < direction.slope and 0.0 < direction.trial < math.inf and self.evaluations_left > 0:
+            step = line.checked(self.method.search(line, self.loss, direction.slope, direction.trial,
+                                                   direction.largest, self.evaluations_left))
+        # Only of the last trial and of the lowest is the gradient still there.
+        point = line.at(step) or (line.trial(step) if step > 0.0 and self.evaluations_left > 0 else None)
+        if point is not None and point.finite:
+            self.position.move(point.step)
+            self.accept(point.gradient, line.unused(point), point.step, point.loss, point.products)
+            return True
+        self.position.back()
+        forgot = self.method.restart()
+        if self.evaluations_left <= 0:
+            raise Stop(f"max_eval {self.max_eval} is reached, within a line search that had found no lower point")
+        if not forgot:
+            raise Stop("the line search found no lower point"
+                       + ("" if self.method.follows_torch else ", even along the steepest descent"))
+        return False
+
+    def accept(self, gradient: Vector, unused: Vector, step: float, loss: float, seen: GradientProducts) -> None:
         """Makes the point at `step` the current one; `gradient` holds its gradient, `unused` nothing of worth."""
         work = self.work
-        self.place.arrive()
-        if self.box:                             # the step that was really made
-            inverse = np.divide(1.0, self.space.scale, out=np.zeros_like(self.space.scale), where=self.space.scale > 0)
-            self.space.run("combine", [work.d, self.space.x, work.x], inverse * [[1.0, -1.0]])
+        self.position.arrive()
+        if work.box is not None:                 # the step that was really made
+            self.space.displacement(work.d, work.x)
             step = 1.0
         work.previous, work.g, work.spare = work.g, gradient, unused
         work.pending = True
         work.scalars["t"][...] = step
-        self.loss, self.seen = loss, self.freed(seen)
+        self.loss, self.seen = loss, self.projected(seen)
 
-    def fixed(self, step: float) -> None:
+    def fixed_step(self, step: float) -> None:
         """torch's step without a line search: not evaluated after the last iteration."""
-        work = self.work
-        self.place.move(step)
-        if self.result.iterations >= self.group["max_iter"] or self.result.evaluations >= self.max_eval:
-            self.place.arrive()
+        work, result = self.work, self.result
+        self.position.move(step)
+        last = result.iterations >= self.options["max_iter"]
+        if last or result.evaluations >= self.max_eval:
+            self.position.arrive()
             work.previous, work.g = work.g, work.previous
             work.pending = True
             work.scalars["t"][...] = step
-            last = self.result.iterations >= self.group["max_iter"]
-            why = f"max_iter {self.group['max_iter']}" if last else f"max_eval {self.max_eval}"
+            why = f"max_iter {self.options['max_iter']}" if last else f"max_eval {self.max_eval}"
             raise Stop(f"{why} is reached; the last point was not evaluated")
-        _, loss = self.evaluate()
-        seen = self.here(work.spare, work.g)
+        loss = self.evaluate()
+        seen = self.method.read_gradient(work.spare, work.g)
         if not (math.isfinite(loss) and math.isfinite(seen.largest)):
             raise Stop(f"the loss ({self.sign * loss:g}) or its gradient isn't finite after the step; "
                        f"use a line search or a smaller `lr`")
         self.accept(work.spare, work.previous, step, loss, seen)
 
-    def along(self, step: float, slope: float, largest: float) -> bool:
-        """Searches along d; False, with the parameters where they were, if no better point was found."""
-        line = LineOfParameters(self)
-        found = self.optimizer.search(self, line, slope, step, largest, self.left)
-        return line.settle(found)
+    # Stopping --------------------------------------------------------------------------------------------------------
+
+    def call_back(self) -> None:
+        self.publish()
+        try:
+            asked = self.callback(self.result)           # type: ignore[misc]
+        except StopIteration:
+            asked = True
+        if isinstance(asked, (bool, np.bool_)) and asked:
+            raise Stop("the callback asked to stop")
+
+    def check_gradient(self) -> None:
+        tolerance = self.options["tolerance_grad"]
+        if self.seen.largest <= tolerance:
+            raise Stop(f"the gradient is small enough: {self.seen.largest:.3g} <= tolerance_grad {tolerance:g}", True)
+
+    def check_limits(self) -> None:
+        if self.result.iterations >= self.options["max_iter"]:
+            raise Stop(f"max_iter {self.options['max_iter']} is reached")
+        if self.result.evaluations >= self.max_eval:
+            raise Stop(f"max_eval {self.max_eval} is reached")
+
+    def check_changes(self, moved: float, change: float) -> None:
+        tolerance = self.options["tolerance_change"]
+        if moved <= tolerance:
+            raise Stop(f"the step is small enough: max |t * d| {moved:.3g} <= tolerance_change {tolerance:g}", True)
+        if change < tolerance:
+            raise Stop(f"the loss changed little enough: {change:.3g} < tolerance_change {tolerance:g}", True)
+        self.idle += 1
+        if self.loss < self.least_loss or self.seen.largest < self.least_gradient:
+            self.idle = 0
+        self.least_loss = min(self.least_loss, self.loss)
+        self.least_gradient = min(self.least_gradient, self.seen.largest)
+        if self.idle >= PATIENCE and not self.method.follows_torch:
+            raise Stop(f"{PATIENCE} iterations brought neither a lower loss nor a smaller gradient", True)
+
+
+def real_loss(loss: Any) -> float:
+    """A closure's loss as a float; refuses what isn't one real number."""
+    if loss is None:
+        raise TypeError("the closure must return the loss or (loss, grads), got None; is a `return` missing?")
+    if isinstance(loss, list):
+        raise TypeError(f"the closure must return the loss or a tuple (loss, grads), got a list, {shown(loss)}")
+    value = np.asarray(loss)
+    if value.size != 1:
+        raise ValueError(f"the loss must be a single number, got an array of shape {value.shape}; sum it")
+    if value.dtype.kind not in "fiuO" or isinstance(value.item(), (str, bytes)):
+        cure = "; return its real part" if value.dtype.kind == "c" else ""
+        raise TypeError(f"the loss must be a real number, got {shown(loss)}{cure}")
+    try:
+        return float(value.item())
+    except (TypeError, ValueError):
+        raise TypeError(f"the loss must be a real number, got {shown(loss)}") from None

@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
 from .. import _check
 from .._check import count, optional_count
-from ..parameter import Parameter
-from .closure_optimizer import Descent, optional_search
-from .descent import Run
-from .line_search import Found, Phi
+from .._state import StateMap
+from .closure_optimizer import ClosureOptimizer, optional_search
+from .line import LinePosition
+from .line_search import SEARCHES, Found, Phi, strong_wolfe
+from .method import Direction, Method, Search
 from .result import Result
 from .torch_wolfe import torch_strong_wolfe
-from .vectors import Space, Vector, two_loops
-from .workspace import Names, Workspace
+from .vectors import GradientProducts, Vector, VectorSpace, two_loops
+from .workspace import StateNames, Workspace
+
+# Within bounds the slope jumps where a variable meets its bound, and a search for a flat one would close in on such
+# kinks: that the slope has risen is enough, as for "hager_zhang".
+weak_wolfe = partial(strong_wolfe, weak=True)
+BOX_SEARCHES: dict[str, Search] = {**SEARCHES, "strong_wolfe": weak_wolfe, "nocedal_wright": weak_wolfe}
 
 
 class History:
     """The last pairs (s, y) and their products, so that a direction takes two passes over them.
 
-    A third one only where the newest pair is refused and the oldest had made room for it already.
+    A third pass is needed only if the new pair is rejected after the oldest was evicted for it.
 
     -H g = -gamma g + sum a_i s_i + b_i y_i, where the two-loop recursion runs on the products alone (the compact
     representation of Byrd, Nocedal & Schnabel 1994).
     """
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: VectorSpace) -> None:
         self.space = space
         self.pairs: list[tuple[Vector, Vector]] = []     # by slot
         self.order: list[int] = []                       # slots from the oldest pair to the newest
@@ -64,25 +71,99 @@ class History:
     def direction(self, out: Vector, g: Vector, products: list[float]) -> tuple[float, float]:
         """out = -H g, given the products of g; returns g.out and max |out|."""
         if not self.order:
-            return self.space.combine(out, g, -1.0)
+            return self.space.linear_combination(out, g, -1.0)
         last = self.order[-1]
         gamma = float(self.sy[last, last] / self.yy[last, last])
         n = len(self.order)
         a, b = two_loops(self.sy, self.yy, products[:n], products[n:], self.order, gamma)
-        return self.space.combine(out, g, -gamma, self.rows(), a + b)
+        return self.space.linear_combination(out, g, -gamma, self.rows(), a + b)
 
 
 def rows(pairs: list[tuple[Vector, Vector]]) -> list[Vector]:
     return [pair[side] for side in (0, 1) for pair in pairs]
 
 
-class LBFGSWorkspace(Workspace):
-    def __init__(self, parameters: list[Parameter]) -> None:
-        super().__init__(parameters)
+class LBFGSMethod(Method):
+    """d = -H g, with H from a history of pairs."""
+
+    def __init__(self, work: Workspace) -> None:
+        super().__init__(work)
         self.history = History(self.space)
 
+    @property
+    def follows_torch(self) -> bool:
+        return self.options["line_search_fn"] in (None, "strong_wolfe") and self.work.box is None
 
-class LBFGS(Descent):
+    def searches(self) -> Mapping[str, Search]:
+        return SEARCHES if self.work.box is None else BOX_SEARCHES
+
+    def evaluations(self, max_iter: int) -> int:
+        return max_iter * 5 // 4
+
+    def direction(self, seen: GradientProducts, position: LinePosition) -> Direction:
+        work, history = self.work, self.history
+        products = self.renew() if work.pending else None
+        slope, largest = history.direction(work.d, work.descent, products or history.products(work.descent))
+        if work.box is not None:
+            slope, largest = self.space.project_direction(work.d, work.g, work.box)
+        return Direction(slope, largest, self.first_trial())
+
+    def first_trial(self) -> float:
+        fresh = self.work.scalars["n_iter"] == 1 if self.follows_torch else not self.history.order
+        return self.first_step() if fresh else float(self.options["lr"])
+
+    def renew(self) -> list[float] | None:
+        """Takes a good newest pair into the history; returns the gradient's products, where it knows them."""
+        work, history, size = self.work, self.history, self.options["history_size"]
+        slot, step = history.spare(size), float(work.scalars["t"])
+        order = [*history.order, slot][-size:]
+        (s, y), d = history.pairs[slot], work.d
+        if step == 1.0:                          # d becomes s, and the spare vector the next d
+            s, d = d, s
+        pairs = [*(history.pairs[other] for other in order[:-1]), (s, y)]
+        sy, yy, ss, mine, others = self.space.add_pair(s, y, step, work.d, work.g, work.previous, work.descent,
+                                                       rows(pairs), work.box is not None)
+        # torch's threshold is absolute; ours asks for an angle that the type can resolve
+        if not (sy > 1e-10 if self.follows_torch else sy > self.space.eps * np.sqrt(ss * yy) > 0.0):
+            work.pending = False                 # the others' products are known, unless one pair wasn't looked at
+            return [*mine[:len(order) - 1], *mine[len(order):-1]] if len(order) > len(history.order) else None
+        history.enter(order, slot, others)
+        # Nothing is called in between: an interrupt finds a pair with its products or none, and then it is made again.
+        history.pairs[slot], history.order, work.d, work.pending = (s, y), order, d, False
+        history.taken += 1
+        return mine
+
+    def restart(self) -> bool:
+        had = bool(self.history.order) and not self.follows_torch
+        if had:
+            self.history.order.clear()
+        return had
+
+    def search(self, phi: Phi, loss: float, slope: float, step: float, largest: float, max_evals: int) -> Found:
+        if self.options["line_search_fn"] == "strong_wolfe" and self.follows_torch:
+            return torch_strong_wolfe(phi, loss, slope, step, largest=largest, max_evals=max_evals)
+        return super().search(phi, loss, slope, step, largest, max_evals)
+
+    def vectors(self) -> dict[str, Vector]:
+        history, found = self.history, super().vectors()
+        for number, slot in enumerate(history.order, history.taken - len(history.order)):
+            found[f"s_{number}"], found[f"y_{number}"] = history.pairs[slot]
+        return found
+
+    def adopt(self, names: Iterable[str], states: StateMap) -> None:
+        super().adopt(names, states)
+        history, adopt = self.history, self.work.adopt
+        numbers = sorted(int(name[2:]) for name in names if name.startswith("s_"))
+        for slot, number in enumerate(numbers):
+            history.pairs.append((adopt(f"s_{number}", states), adopt(f"y_{number}", states)))
+            history.order.append(slot)
+            history.taken = number + 1
+        history.sy, history.yy = np.zeros((2, len(numbers), len(numbers)))
+        for slot, (_, y) in enumerate(history.pairs):    # the same bits as when each pair was new
+            history.enter(history.order, slot, history.space.gram(y, y, history.rows())[1])
+
+
+class LBFGS(ClosureOptimizer):
     """Limited-memory BFGS (Liu & Nocedal 1989), with torch's surface and, with torch's options, torch's iterates.
 
         d = -H g,  H from the last `history_size` pairs s = x' - x, y = g' - g         x = x + t * d
@@ -103,11 +184,12 @@ class LBFGS(Descent):
     Raises ValueError for hyper-parameters out of range, or that differ between groups.
     """
 
+    method_class = LBFGSMethod
     checks = {"lr": _check.nonnegative, "max_iter": count, "max_eval": optional_count,
               "tolerance_grad": _check.nonnegative, "tolerance_change": _check.nonnegative, "history_size": count,
               "line_search_fn": optional_search, "maximize": _check.flag}
     scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0}
-    state_names: ClassVar[Any] = Names("n_iter", "func_evals", "t", "direction", "prev_grad")
+    state_names: ClassVar[Any] = StateNames("n_iter", "func_evals", "t", "direction", "prev_grad")
 
     def __init__(self, params: Any, lr: float = 1, max_iter: int = 20, max_eval: int | None = None,
                  tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, history_size: int = 100,
@@ -117,74 +199,3 @@ class LBFGS(Descent):
             lr=lr, max_iter=max_iter, max_eval=max_eval, tolerance_grad=tolerance_grad,
             tolerance_change=tolerance_change, history_size=history_size, line_search_fn=line_search_fn,
             maximize=maximize), bounds, callback)
-
-    def workspace(self, parameters: list[Parameter]) -> LBFGSWorkspace:
-        return LBFGSWorkspace(parameters)
-
-    def torchs(self, run: Run) -> bool:
-        """Whether the options are torch's, which decide by torch's rules then."""
-        return run.group["line_search_fn"] in (None, "strong_wolfe") and run.box is None
-
-    def direction(self, run: Run) -> tuple[float, float]:
-        work, history = run.work, run.work.history
-        products = self.renew(run) if work.pending else None
-        slope, largest = history.direction(work.d, run.descent, products or history.products(run.descent))
-        if run.box:
-            slope, largest = run.space.turn_inward(work.d, work.g, run.box)
-        return slope, largest
-
-    def renew(self, run: Run) -> list[float] | None:
-        """Takes a good newest pair into the history; returns the gradient's products, where it knows them."""
-        work, history, size = run.work, run.work.history, run.group["history_size"]
-        slot, step = history.spare(size), float(work.scalars["t"])
-        order = [*history.order, slot][-size:]
-        (s, y), d = history.pairs[slot], work.d
-        if step == 1.0:                          # d becomes s, and the spare vector the next d
-            s, d = d, s
-        pairs = [*(history.pairs[other] for other in order[:-1]), (s, y)]
-        sy, yy, ss, mine, others = run.space.renew(s, y, step, work.d, work.g, work.previous, run.descent, rows(pairs),
-                                                   run.box is not None)
-        # torch's threshold is absolute; ours asks for an angle that the type can resolve
-        if not (sy > 1e-10 if self.torchs(run) else sy > run.space.eps * np.sqrt(ss * yy) > 0.0):
-            work.pending = False                 # the others' products are known, unless one pair wasn't looked at
-            return [*mine[:len(order) - 1], *mine[len(order):-1]] if len(order) > len(history.order) else None
-        history.enter(order, slot, others)
-        # Nothing is called in between: an interrupt finds a pair with its products or none, and then it is made again.
-        history.pairs[slot], history.order, work.d, work.pending = (s, y), order, d, False
-        history.taken += 1
-        return mine
-
-    def restart(self, run: Run) -> bool:
-        had = bool(run.work.history.order) and not self.torchs(run)
-        if had:
-            run.work.history.order.clear()
-        return had
-
-    def first_trial(self, run: Run, slope: float) -> float:
-        fresh = not run.work.history.order if not self.torchs(run) else run.work.scalars["n_iter"] == 1
-        lr: float = run.group["lr"]
-        return run.first_step() if fresh else lr
-
-    def search(self, run: Run, phi: Phi, slope: float, step: float, largest: float, max_evals: int) -> Found:
-        if run.group["line_search_fn"] == "strong_wolfe" and self.torchs(run):
-            return torch_strong_wolfe(phi, run.loss, slope, step, largest=largest, max_evals=max_evals,
-                                      tolerance_change=run.group["tolerance_change"])
-        return super().search(run, phi, slope, step, largest, max_evals)
-
-    def vectors(self, work: Any) -> dict[str, Vector]:
-        history, found = work.history, super().vectors(work)
-        for number, slot in enumerate(history.order, history.taken - len(history.order)):
-            found[f"s_{number}"], found[f"y_{number}"] = history.pairs[slot]
-        return found
-
-    def adopt(self, work: Any, names: Iterable[str]) -> None:
-        super().adopt(work, names)
-        history = work.history
-        numbers = sorted(int(name[2:]) for name in names if name.startswith("s_"))
-        for slot, number in enumerate(numbers):
-            history.pairs.append((work.adopt(f"s_{number}", self), work.adopt(f"y_{number}", self)))
-            history.order.append(slot)
-            history.taken = number + 1
-        history.sy, history.yy = np.zeros((2, len(numbers), len(numbers)))
-        for slot, (_, y) in enumerate(history.pairs):    # the same bits as when each pair was new
-            history.enter(history.order, slot, history.space.gram(y, y, history.rows())[1])
