@@ -38,7 +38,8 @@ def load(change: Any, strict: bool = True) -> Any:
 
 
 def bounds(value: Any) -> Bounds:
-    return Bounds(value, ol.SGD({"W": np.ones((2, 3)), "b": np.ones(3)}))
+    optimizer = ol.SGD({"W": np.ones((2, 3)), "b": np.ones(3)})
+    return Bounds(value, optimizer._parameters(), optimizer._names())
 
 
 def gradients(grads: Any, params: Any) -> list[Any]:
@@ -517,7 +518,8 @@ def test_bounds_in_every_form() -> None:
     assert limits([None, [0, np.array([1, 2, 3])]])[1] == ([0] * 3, [1, 2, 3])
     assert limits(((0, 1), (2, 3))) == [([[0] * 3] * 2, [[1] * 3] * 2), ([2] * 3, [3] * 3)]
     assert limits((1, 1))[1] == ([1] * 3, [1] * 3)
-    low, _ = next(iter(Bounds((0, 1), ol.SGD([np.asfortranarray(np.ones((2, 3), np.float32))])).limits.values()))
+    fortran = ol.Parameter(np.asfortranarray(np.ones((2, 3), np.float32)))
+    low, _ = next(iter(Bounds((0, 1), [fortran], ["W"]).limits.values()))
     assert low.flags.f_contiguous
     assert low.dtype == np.float32
 
