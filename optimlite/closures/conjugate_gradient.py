@@ -68,7 +68,7 @@ BETAS: dict[str, tuple[Callable[[Products], float], float]] = {
 
 
 GUESS_TOLERANCE = 1.25           # a guess of the step counts as good within this factor
-RESTART_FACTOR = 1               # iterations for each unknown before a restart
+RESTART_FACTOR = 6               # iterations for each unknown before a restart, as in CG_DESCENT
 
 # Conjugacy needs a flatter slope at the end of a search than quasi-Newton steps do.
 exact_wolfe = partial(line_search.strong_wolfe, c2=0.1)
