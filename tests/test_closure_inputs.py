@@ -237,3 +237,18 @@ def test_a_state_saved_after_a_group_was_added_can_be_loaded(make: Any) -> None:
         return np.concatenate([x, y])
 
     assert same_bits(run(False), run(True))
+
+
+@pytest.mark.parametrize("make", METHODS)
+def test_parameters_taken_out_of_a_group_stay_where_they_are(make: Any) -> None:
+    x, y = np.full(3, 2.0), np.full(2, 3.0)
+    opt = make([x, y], max_iter=10)
+    opt.step(lambda: (float(x**2 @ x**2 + y @ y), [4 * x**3, 2 * y]))
+    left, group = y.copy(), opt.param_groups[0]
+    group["params"] = group["params"][:1]
+    opt.step(lambda: (float(x**2 @ x**2), {"0": 4 * x**3}))
+    assert same_bits(y, left)
+    assert opt.result.loss < 1e-3
+    group["params"] = (*group["params"], ol.Parameter(np.ones(2)))
+    with pytest.raises(ValueError, match="holds a stranger"):
+        opt.step(lambda: 0.0)

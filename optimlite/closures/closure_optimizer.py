@@ -81,9 +81,12 @@ class ClosureOptimizer(Optimizer):
 
     def add_param_group(self, param_group: Mapping[str, Any]) -> None:
         super().add_param_group(param_group)
-        for parameter in self._parameters():     # directions over other parameters: the method starts anew
-            if self.state[parameter]:
-                self.state[parameter].clear()
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        """Forgets directions that were made over other parameters."""
+        for state in list(self.state.values()):
+            state.clear()
         self._method = None
 
     def _check_states(self, states: list[dict[str, Any]]) -> list[str]:
@@ -97,9 +100,14 @@ class ClosureOptimizer(Optimizer):
 
     def _current_method(self) -> Method:
         """The method, with the state in it: the vectors it had, or those that were loaded."""
+        parameters = self._parameters()
+        if self._method is not None and self._method.space.parameters != parameters:
+            self._check_parameters()             # the user assigned to group["params"]
+            if self._known == self.state.version:        # and loaded nothing since
+                self._start_anew()
+            self._method = None
         if self._method is not None and self._known == self.state.version:
             return self._method
-        parameters = self._parameters()
         method = self.method_class(Workspace(parameters))
         known = [set(self.state[p]) for p in parameters]
         names = known[0] if known and all(names == known[0] for names in known) else set()
@@ -131,6 +139,7 @@ class ClosureOptimizer(Optimizer):
 
         `closure`: clears the gradients, computes and returns the loss, or `(loss, grads)`; called at most `max_eval`
         times.  An exception in it leaves the parameters at the last accepted point.  `self.result` says how it went.
+        Nothing else that other optimizers' steps take is taken.
         """
         name = type(self).__name__
         if unsupported:

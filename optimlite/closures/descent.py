@@ -32,7 +32,8 @@ class Descent:
         self.sign = -1.0 if options["maximize"] else 1.0
         self.max_eval: int = options["max_eval"] or method.evaluations(options["max_iter"])
         # By default a search that has begun may come to its end; torch's takes one evaluation more at most.
-        self.most: int = options["max_eval"] or self.max_eval + (1 if method.follows_torch else MAX_SEARCH_EVALS)
+        overrun = 1 if method.follows_torch else MAX_SEARCH_EVALS
+        self.search_limit: int = options["max_eval"] or self.max_eval + overrun
         self.position = LinePosition(self.work)
         self.first: Any = None                   # what the first evaluation returned as its loss
         self.loss = math.nan
@@ -77,9 +78,9 @@ class Descent:
 
     @property
     def evaluations_left(self) -> int:
-        return self.most - self.result.evaluations
+        return self.search_limit - self.result.evaluations
 
-    def projected(self, seen: GradientProducts) -> GradientProducts:
+    def project(self, seen: GradientProducts) -> GradientProducts:
         """The same of the gradient that bounds leave free, at the current point."""
         work = self.work
         if work.box is None:
@@ -88,8 +89,8 @@ class Descent:
 
     def start(self) -> None:
         self.loss = self.evaluate()
-        self.seen = self.projected(self.method.read_gradient(self.work.g, self.work.previous))
-        if all(parameter.grad is None for parameter in self.space.parameters):
+        self.seen = self.project(self.method.read_gradient(self.work.g, self.work.previous))
+        if self.space.parameters and all(parameter.grad is None for parameter in self.space.parameters):
             raise Stop(NO_GRADIENT)
         if not (math.isfinite(self.loss) and math.isfinite(self.seen.largest)):
             raise Stop(f"the loss ({self.sign * self.loss:g}) or its gradient isn't finite at the start")
@@ -135,8 +136,9 @@ class Descent:
         if -math.inf < direction.slope and 0.0 < direction.trial < math.inf and self.evaluations_left > 0:
             step = line.checked(self.method.search(line, self.loss, direction.slope, direction.trial,
                                                    direction.largest, self.evaluations_left))
-        # Only of the last trial and of the lowest is the gradient still there.
-        point = line.at(step) or (line.trial(step) if step > 0.0 and self.evaluations_left > 0 else None)
+        point = line.at(step)
+        if point is None and step > 0.0:         # its gradient is gone: only those of the last and the lowest are kept
+            point = line.trial(step) if self.evaluations_left > 0 else line.lowest
         if point is not None and point.finite:
             self.position.move(point.step)
             self.accept(point.gradient, line.unused(point), point.step, point.loss, point.products)
@@ -160,7 +162,7 @@ class Descent:
         work.previous, work.g, work.spare = work.g, gradient, unused
         work.pending = True
         work.scalars["t"][...] = step
-        self.loss, self.seen = loss, self.projected(seen)
+        self.loss, self.seen = loss, self.project(seen)
 
     def fixed_step(self, step: float) -> None:
         """torch's step without a line search: not evaluated after the last iteration."""

@@ -170,9 +170,9 @@ class LBFGS(ClosureOptimizer):
 
     `step(closure)` runs `max_iter` iterations.  `line_search_fn`: None takes t = lr (lr * min(1, 1 / sum|g|) at first);
     "strong_wolfe" is torch's search; "nocedal_wright"; "hager_zhang", which suits float32 best; "backtracking"; or any
-    function of `optimlite.line_search`.  `max_eval` is never exceeded; None is torch's max_iter * 5 // 4, and the one
-    more that torch takes to end a search.  Stops at max|g| <= `tolerance_grad`, max|t d| <= `tolerance_change`,
-    |loss change| < `tolerance_change`, or a slope above -`tolerance_change`.
+    function of `optimlite.line_search`.  `max_eval` is never exceeded; None is torch's max_iter * 5 // 4, after which a
+    search that has begun may end.  Stops at max|g| <= `tolerance_grad`, max|t d| <= `tolerance_change`, |loss change| <
+    `tolerance_change`, a slope above -`tolerance_change`, or where 20 iterations lower neither loss nor gradient.
 
     `bounds`: a pair (low, high), a dict of pairs by name, or a list of pairs; directions are then projected onto the
     box (two-metric projection, Bertsekas 1982), and the parameters are moved into it first.  `maximize` ascends.
