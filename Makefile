@@ -20,7 +20,7 @@ test: .venv/for-test            ## the test suite; ARGS="-k name" for a part of 
 
 test-long: .venv/for-test       ## 10,000 examples of each property; 1,000 steps of each optimizer on 1 to 8 threads
 	$(BIN)/python -m pytest -m "hypothesis or long" --hypothesis-profile=long tests/test_any_order.py \
-	    tests/test_accuracy.py tests/test_properties.py tests/test_determinism.py $(ARGS)
+	    tests/test_accuracy.py tests/test_properties.py tests/test_determinism.py tests/test_closure_evaluations.py $(ARGS)
 
 bench: .venv/for-bench          ## the benchmark table; ARGS=--quick, --json FILE, --plot FILE.png
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from . import line_search, lr_scheduler
     from .optimizers.adafactor import Adafactor
     from .checkpoint import CheckpointError, Checkpoints, load, restore, save
-    from .conjugate_gradient import ConjugateGradient
-    from .lbfgs import LBFGS
-    from .minimizing import minimize
+    from .closures.conjugate_gradient import ConjugateGradient
+    from .closures.lbfgs import LBFGS
+    from .closures.minimize import minimize
     from .optimizers.lamb import LAMB
     from .optimizers.lars import LARS
     from .optimizers.muon import Muon
@@ -90,7 +90,7 @@ _LATE = {
     "line_search": "line_search", "lr_scheduler": "lr_scheduler",
     "Adafactor": "optimizers.adafactor", "LAMB": "optimizers.lamb", "LARS": "optimizers.lars",
     "Muon": "optimizers.muon", "StableAdamW": "optimizers.stable_adamw",
-    "ConjugateGradient": "conjugate_gradient", "LBFGS": "lbfgs", "minimize": "minimizing",
+    "ConjugateGradient": "closures.conjugate_gradient", "LBFGS": "closures.lbfgs", "minimize": "closures.minimize",
     **dict.fromkeys(("CheckpointError", "Checkpoints", "load", "restore", "save"), "checkpoint"),
 }
 

@@ -27,18 +27,19 @@ class Problem(NamedTuple):
     residuals: Callable[[Array], Array]
     start: Array
     minima: tuple[float, ...]
+    blocks: int = 1              # so many problems side by side: the residual i is one of problem i % blocks
 
     @np.errstate(all="ignore")                   # far trials overflow: searches must bear it
     def __call__(self, x: Array) -> tuple[float, Array]:
         """The loss and its gradient."""
         x = np.asarray(x, np.float64)
-        h, jacobian = 1e-30, []
-        for k in range(x.size):
+        h, r, n, gradient = 1e-30, self.residuals(x), x.size // self.blocks, np.empty(x.size)
+        for k in range(n):
             shifted = x.astype(complex)
-            shifted[k] += 1j * h
-            jacobian.append(self.residuals(shifted).imag / h)
-        r = self.residuals(x)
-        return float(r @ r), 2.0 * np.array(jacobian) @ r
+            shifted[k::n] += 1j * h
+            products = r * (self.residuals(shifted).imag / h)
+            gradient[k::n] = 2.0 * products.reshape(-1, self.blocks).sum(axis=0)
+        return float(r @ r), gradient
 
     def solved(self, loss: float, gradient: Array) -> bool:
         return within(self.minima, loss, gradient)
@@ -47,9 +48,10 @@ class Problem(NamedTuple):
 PROBLEMS: list[Problem] = []
 
 
-def problem(name: str, start: object, *minima: float) -> Callable[[Callable[[Array], Array]], Callable[[Array], Array]]:
+def problem(name: str, start: object, *minima: float,
+            blocks: int = 1) -> Callable[[Callable[[Array], Array]], Callable[[Array], Array]]:
     def enter(residuals: Callable[[Array], Array]) -> Callable[[Array], Array]:
-        PROBLEMS.append(Problem(name, residuals, np.array(start, np.float64), minima))
+        PROBLEMS.append(Problem(name, residuals, np.array(start, np.float64), minima, blocks))
         return residuals
 
     return enter
@@ -163,12 +165,12 @@ def watson(x: Array) -> Array:
     return np.concatenate([slope - ((t**j) @ x)**2 - 1, [x[0], x[1] - x[0]**2 - 1]])
 
 
-@problem("Extended Rosenbrock 100", np.tile([-1.2, 1], 50), 0)
+@problem("Extended Rosenbrock 100", np.tile([-1.2, 1], 50), 0, blocks=50)
 def extended_rosenbrock(x: Array) -> Array:
     return np.concatenate([10 * (x[1::2] - x[::2]**2), 1 - x[::2]])
 
 
-@problem("Extended Powell singular 100", np.tile([3, -1, 0, 1], 25), 0)
+@problem("Extended Powell singular 100", np.tile([3, -1, 0, 1], 25), 0, blocks=25)
 def extended_powell(x: Array) -> Array:
     return powell_singular(x.reshape(-1, 4).T).ravel()
 

@@ -8,38 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from closures import LogBarrier, Logistic, Rosenbrock
-from problems import PROBLEMS, Problem
 from test_kernels import same_bits
 
 import optimlite as ol
-from optimlite._vectors import Space
-from optimlite.conjugate_gradient import BETAS
-
-TIGHT = {"max_iter": 2000, "max_eval": 6000, "tolerance_grad": 1e-9, "tolerance_change": 0}
-SCIPY = 3455         # evaluations of scipy's CG until solved, over the whole set, one problem not solved
-
-
-@pytest.mark.parametrize("beta", ["polak-ribiere+", "hestenes-stiefel"])
-def test_solves_the_set_in_as_many_evaluations_as_scipy(beta: str) -> None:
-    """Moré, Garbow & Hillstrom: a gradient of 1e-6, or the known minimum to 1e-8."""
-    total, unsolved = 0, []
-    for problem in PROBLEMS:
-        x, count, solved = problem.start.copy(), 0, False
-
-        def closure(x: np.ndarray = x, problem: Problem = problem) -> tuple[float, list[np.ndarray]]:
-            nonlocal count, solved
-            loss, gradient = problem(x)
-            count += not solved
-            solved = solved or problem.solved(loss, gradient)
-            return loss, [gradient]
-
-        opt = ol.ConjugateGradient([x], beta=beta, callback=lambda result, x=x, p=problem: p.solved(*p(x)), **TIGHT)
-        opt.step(closure)
-        total += count
-        if not problem.solved(*problem(x)):
-            unsolved.append(problem.name)
-    assert not unsolved
-    assert total <= 1.2 * SCIPY
+from optimlite.closures.conjugate_gradient import BETAS, Products
+from optimlite.closures.vectors import VectorSpace
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -74,7 +47,7 @@ def test_the_formulas_by_hand() -> None:
     """g = (1, 2), h = (3, -1), d = (-1, 4)."""
     g, h, d = np.array([1.0, 2.0]), np.array([3.0, -1.0]), np.array([-1.0, 4.0])
     y = g - h
-    p = ol.conjugate_gradient.Products(gg=g @ g, hh=h @ h, yg=y @ g, yd=y @ d, yy=y @ y, dg=d @ g, dd=d @ d)
+    p = Products(gg=g @ g, hh=h @ h, yg=y @ g, yd=y @ d, yy=y @ y, dg=d @ g, dd=d @ d)
     expected = {"fletcher-reeves": 5 / 10, "polak-ribiere+": 4 / 10, "hestenes-stiefel": 4 / 14, "dai-yuan": 5 / 14,
                 "hager-zhang": (4 - 2 * 7 * 13 / 14) / 14}
     assert {name: formula(p) for name, (formula, _) in BETAS.items()} == pytest.approx(expected)
@@ -194,16 +167,16 @@ def test_an_exception_leaves_the_last_accepted_point(search: str, at: int) -> No
     assert opt.result.loss < 24.2
 
 
-@pytest.mark.parametrize("name", ["launch", "depart", "move", "compare"])
+@pytest.mark.parametrize("name", ["turn_and_move", "save_and_move", "move", "read_gradient_and_products"])
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("at", range(1, 5))
 def test_an_interrupt_beside_a_kernel(name: str, late: bool, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C between any two lines: the accepted point is restored from where it was saved, and only if it was."""
-    make = ol.LBFGS if name == "depart" else ol.ConjugateGradient
+    make = ol.LBFGS if name == "save_and_move" else ol.ConjugateGradient
     problem, accepted, calls = Rosenbrock(), [Rosenbrock().params[0]], 0
-    kernel = getattr(Space, name)
+    kernel = getattr(VectorSpace, name)
 
-    def interrupted(self: Space, *arguments: Any) -> Any:
+    def interrupted(self: VectorSpace, *arguments: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == at and not late:
@@ -213,7 +186,7 @@ def test_an_interrupt_beside_a_kernel(name: str, late: bool, at: int, monkeypatc
             raise KeyboardInterrupt
         return found
 
-    monkeypatch.setattr(Space, name, interrupted)
+    monkeypatch.setattr(VectorSpace, name, interrupted)
     opt = make(problem.params, max_iter=50, line_search_fn="hager_zhang",
                callback=lambda result: accepted.append(problem.params[0].copy()))
     with pytest.raises(KeyboardInterrupt):
@@ -289,8 +262,9 @@ def test_an_evaluation_takes_two_passes(monkeypatch: pytest.MonkeyPatch) -> None
     """One kernel before it, one after it, and no more; and the first trial often does."""
     x, passes, marks = np.zeros(50_000, np.float32), [], []
     spectrum = (1 + 99 * np.random.default_rng(0).random(x.size)).astype(np.float32)
-    run = Space.run
-    monkeypatch.setattr(Space, "run", lambda self, name, *a, **k: passes.append(name) or run(self, name, *a, **k))
+    run = VectorSpace._run
+    monkeypatch.setattr(VectorSpace, "_run",
+                        lambda self, name, *a, **k: passes.append(name) or run(self, name, *a, **k))
     opt = ol.ConjugateGradient([x], max_iter=25, tolerance_grad=0, tolerance_change=0,
                                callback=lambda result: marks.append((result.evaluations, len(passes))))
     opt.step(lambda: (float(spectrum @ (x - 1) ** 2) / 2, [spectrum * (x - 1)]))

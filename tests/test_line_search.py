@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from optimlite._torch_wolfe import torch_strong_wolfe
+from optimlite.closures.torch_wolfe import torch_strong_wolfe
 from optimlite.line_search import Found, backtracking, hager_zhang, strong_wolfe
 
 nan, inf = math.nan, math.inf
@@ -167,3 +167,54 @@ def test_a_step_that_the_parameters_do_not_feel_is_made_longer() -> None:
     found, _ = run(strong_wolfe, phi, 1e-12)
     assert found.success
     assert abs(found.step - 1) < 0.9
+
+
+# What a search is given ----------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("loss", "slope", "step", "limit", "message"), [
+    (1.0, 0.0, 1.0, 9, "^`slope` must be finite and < 0, got 0.0; search along a direction of descent$"),
+    (1.0, 1.0, 1.0, 9, "^`slope` must be finite and < 0, got 1.0"), (1.0, nan, 1.0, 9, "^`slope` must be .* got nan"),
+    (1.0, -inf, 1.0, 9, "^`slope` must be .* got -inf"), (nan, -1.0, 1.0, 9, "^`loss` must be finite, got nan$"),
+    (1.0, -1.0, 0.0, 9, "^`step` must be finite and > 0, got 0.0$"),
+    (1.0, -1.0, -1.0, 9, "^`step` must be .* got -1.0$"), (1.0, -1.0, inf, 9, "^`step` must be .* got inf$"),
+    (1.0, -1.0, 1.0, 0, "^`max_evals` must be >= 1, got 0$")])
+@pytest.mark.parametrize("search", SEARCHES)
+def test_what_no_search_can_begin_with(search: Callable[..., Found], loss: float, slope: float, step: float, limit: int,
+                                       message: str) -> None:
+    def phi(step: float) -> tuple[float, float]:
+        raise AssertionError("it is refused before anything is evaluated")
+
+    with pytest.raises(ValueError, match=message):
+        search(phi, loss, slope, step, max_evals=limit)
+
+
+@pytest.mark.parametrize("first", [1e-3, 0.1, 1.0, 10.0, 1e3])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_weak_wolfe_conditions(name: str, first: float) -> None:
+    phi = FUNCTIONS[name]
+    loss, slope = phi(0.0)
+    found, weak = run(strong_wolfe, phi, first, c2=0.1, weak=True)
+    _, strong = run(strong_wolfe, phi, first, c2=0.1)
+    assert found.success
+    assert found.loss <= loss + 1e-4 * found.step * slope
+    assert found.slope >= 0.1 * slope
+    assert len(weak.steps) <= len(strong.steps)
+
+
+def test_a_kink_is_no_place_to_look_for_a_flat_slope() -> None:
+    found, watched = run(strong_wolfe, lambda t: (abs(t - 1), -1.0 if t < 1 else 1.0), 3.0, weak=True)
+    assert found.success
+    assert len(watched.steps) <= 4
+
+
+@pytest.mark.parametrize("first", [1e-3, 0.3, 3.0, 1e3])
+@pytest.mark.parametrize("search", [strong_wolfe, hager_zhang, backtracking])
+def test_a_search_ends_where_steps_are_rounded_to_the_same_point(search: Callable[..., Found], first: float) -> None:
+    """Between two neighbours the loss rises, whichever step is tried."""
+    def phi(t: float) -> tuple[float, float]:
+        x = round(t)
+        return (0.0, -1.0) if x == 0 else (x * 1.0, 2.0)
+
+    found, watched = run(search, phi, first)
+    assert found.step == 0
+    assert len(watched.steps) <= 12

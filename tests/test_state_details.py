@@ -12,8 +12,8 @@ from helpers import PlainMomentum, content, refusal, whole_messages
 
 import optimlite as ol
 from optimlite import checks
+from optimlite.closures.bounds import Bounds
 from optimlite.engine import nesting, state_dict
-from optimlite._bounds import Bounds
 from optimlite.engine.state import State, StateMap, Version, check_distinct
 
 
@@ -39,7 +39,8 @@ def load(change: Any, strict: bool = True) -> Any:
 
 
 def bounds(value: Any) -> Bounds:
-    return Bounds(value, ol.SGD({"W": np.ones((2, 3)), "b": np.ones(3)}))
+    optimizer = ol.SGD({"W": np.ones((2, 3)), "b": np.ones(3)})
+    return Bounds(value, optimizer._parameters(), optimizer._names())
 
 
 def gradients(grads: Any, params: Any) -> list[Any]:
@@ -373,7 +374,7 @@ def test_groups_that_gather_from_several_keep_their_own_values() -> None:
     target = ol.SGD([{"params": {"d": np.ones(1), "c": np.ones(1)}, "lr": 0.7},
                      {"params": {"b": np.ones(1), "W": np.ones(1)}, "lr": 0.8, "name": "gathers"}])
     problems = target.load_state_dict(source.state_dict(), strict=False)
-    assert problems == ([], [], ["group 1 gathers parameters of 2 saved groups, so its hyper-parameters are kept"])
+    assert problems == ([], [], ["group 1 gathers parameters of 2 saved groups, so its hyper-parameters are kept"], [])
     assert [group["lr"] for group in target.param_groups] == [0.3, 0.8]
     assert target.param_groups[0]["param_names"] == ["d", "c"]
 
@@ -382,7 +383,7 @@ def test_execution_flags_and_names_are_not_loaded_as_hyper_parameters() -> None:
     saved = stepped(adam()).state_dict()
     saved["param_groups"][0].update(foreach=None, fused=True, capturable=False, differentiable=False, mine=[1])
     optimizer = adam()
-    assert optimizer.load_state_dict(saved) == ([], [], [])
+    assert optimizer.load_state_dict(saved) == ([], [], [], [])
     group = optimizer.param_groups[0]
     assert not {"foreach", "fused", "capturable", "differentiable"} & set(group)
     assert group["mine"] == [1]
@@ -451,7 +452,7 @@ def test_arrays_that_are_not_in_memory_are_read_only_where_their_values_count() 
     saved["state"][0] = {"exp_avg": same, "exp_avg_sq": other, "step": counter}
     problems, states, _ = state_dict.fit(adam(), saved)
     found = states[0][1]
-    assert problems == ([], [], [])
+    assert problems == ([], [], [], [])
     assert list(found) == ["exp_avg", "exp_avg_sq", "step"]
     assert found["exp_avg"] is same
     assert content(found["exp_avg_sq"]) == content(entries["exp_avg_sq"])        # another type: cast without loss
@@ -498,7 +499,7 @@ def test_what_is_missing_and_unexpected_is_told_and_the_rest_is_loaded() -> None
     del saved["param_groups"][0]["eps"]
     optimizer = adam(eps=0.5)
     assert optimizer.load_state_dict(saved, strict=False) == (
-        ["hyper-parameter `eps` of group 0"], ["state[7]", "state['W']['mine']"], [])
+        ["hyper-parameter `eps` of group 0"], ["state[7]", "state['W']['mine']"], [], [])
     assert optimizer.param_groups[0]["eps"] == 0.5
     assert list(optimizer.state["W"]) == ["exp_avg", "exp_avg_sq", "step"]
     assert int(optimizer.state["W"]["step"]) == 3
@@ -518,7 +519,8 @@ def test_bounds_in_every_form() -> None:
     assert limits([None, [0, np.array([1, 2, 3])]])[1] == ([0] * 3, [1, 2, 3])
     assert limits(((0, 1), (2, 3))) == [([[0] * 3] * 2, [[1] * 3] * 2), ([2] * 3, [3] * 3)]
     assert limits((1, 1))[1] == ([1] * 3, [1] * 3)
-    low, _ = next(iter(Bounds((0, 1), ol.SGD([np.asfortranarray(np.ones((2, 3), np.float32))])).limits.values()))
+    fortran = ol.Parameter(np.asfortranarray(np.ones((2, 3), np.float32)))
+    low, _ = next(iter(Bounds((0, 1), [fortran], ["W"]).limits.values()))
     assert low.flags.f_contiguous
     assert low.dtype == np.float32
 
@@ -603,4 +605,4 @@ def test_state_of_ones_own_optimizer_must_fit_the_state_that_is_there() -> None:
     saved["state"][0]["average"] = np.ones(4)
     with pytest.raises(ValueError, match=r"has shape \(4,\), not \(3,\)"):
         optimizer.load_state_dict(saved)
-    assert PlainMomentum([np.ones(3)]).load_state_dict(saved) == ([], [], [])       # nothing is there to tell
+    assert PlainMomentum([np.ones(3)]).load_state_dict(saved) == ([], [], [], [])       # nothing is there to tell

@@ -21,8 +21,9 @@ with atheris.instrument_imports(include=["optimlite"]):
     from helpers import snapshot
 
     import optimlite as ol
-    from optimlite import _tree, conjugate_gradient, lbfgs, matrix  # noqa: F401
+    from optimlite import _tree, matrix  # noqa: F401
     from optimlite.checkpoint import header, reader, restoring, transfer, tree  # noqa: F401
+    from optimlite.closures import conjugate_gradient, lbfgs  # noqa: F401
     for _name in ol.__all__:
         getattr(ol, _name)               # what is imported at first use
 

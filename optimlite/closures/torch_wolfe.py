@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .line_search import Ended, Found, Line, Phi, Trial, between, cubic_minimum, used_up
+from .line_search import Ended, Found, Line, Phi, Trial, clipped, cubic_minimum, interval_exhausted
 
 
 def torch_strong_wolfe(phi: Phi, loss: float, slope: float, step: float = 1.0, *, largest: float = 1.0,
@@ -13,7 +13,7 @@ def torch_strong_wolfe(phi: Phi, loss: float, slope: float, step: float = 1.0, *
     infinitely high and the bracket is halved).
     """
     start = Trial(0.0, loss, slope)
-    line = Line(phi, start, max_evals, lambda trial: False)
+    line = Line(phi, start, step, max_evals, lambda trial: False, may_repeat=True)
 
     def high(trial: Trial) -> bool:
         return not trial.loss <= loss + c1 * trial.step * slope
@@ -33,7 +33,7 @@ def torch_strong_wolfe(phi: Phi, loss: float, slope: float, step: float = 1.0, *
             if trial.slope >= 0.0:
                 return [before, trial]
             nearest, farthest = trial.step + 0.01 * (trial.step - before.step), 10.0 * trial.step
-            t = between(cubic_minimum(*ordered(before, trial)), nearest, farthest, 0.5 * (nearest + farthest))
+            t = clipped(cubic_minimum(*ordered(before, trial)), nearest, farthest, 0.5 * (nearest + farthest))
             before, trial = trial, line(t)
             turn += 1
 
@@ -41,9 +41,9 @@ def torch_strong_wolfe(phi: Phi, loss: float, slope: float, step: float = 1.0, *
         stuck = False
         low = 0 if ends[0].loss <= ends[1].loss else 1
         try:
-            while abs(ends[1].step - ends[0].step) * largest >= tolerance_change and not used_up(*ends):
+            while abs(ends[1].step - ends[0].step) * largest >= tolerance_change and not interval_exhausted(*ends):
                 left, right = min(ends[0].step, ends[1].step), max(ends[0].step, ends[1].step)
-                t = between(cubic_minimum(*ordered(*ends)), left, right, 0.5 * (left + right))
+                t = clipped(cubic_minimum(*ordered(*ends)), left, right, 0.5 * (left + right))
                 edge = 0.1 * (right - left)
                 near = min(right - t, t - left) < edge
                 if near and (stuck or t >= right or t <= left):

@@ -4,46 +4,58 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._vectors import Space, Vector
-from .engine.parameter import Parameter
-
-if TYPE_CHECKING:
-    from .engine.optimizer import Optimizer
+from ..engine.state import StateMap
+from ..engine.parameter import Parameter
+from .vectors import Box, Vector, VectorSpace
 
 
 class Workspace:
     """The vectors that live from step to step: x, the direction d, and three gradients that take turns."""
 
     def __init__(self, parameters: list[Parameter]) -> None:
-        self.space = space = Space(parameters)
+        self.space = space = VectorSpace(parameters)
         self.x = space.empty()                   # where the line starts
         self.d = space.zeros()
         self.g, self.previous, self.spare = space.zeros(), space.zeros(), space.zeros()
+        self.box: Box | None = None
         self.free: Vector | None = None          # the gradient without what bounds stop
         self.scalars: dict[str, np.ndarray] = {}
-        self.pending = False                     # a step was made whose change of the gradient isn't known yet
-        self.version = -1                        # of the optimizer's state
+        self.pending = False                     # the last step's y = g' - g has not been computed yet
 
-    def publish(self, entries: Mapping[str, Vector], scalars: Mapping[str, np.ndarray], optimizer: Optimizer) -> None:
+    def bind(self, box: Box | None) -> None:
+        """Sets the bounds of the steps to come, and moves the parameters into them."""
+        self.box = box
+        self.space.fix(box)
+        if box is not None:
+            self.free = self.free or self.space.zeros()
+            self.space.save(self.x)
+            self.space.move(self.x, 0.0, self.x, box)
+
+    @property
+    def descent(self) -> Vector:
+        """The gradient that directions are made from."""
+        return self.free if self.box is not None and self.free is not None else self.g
+
+    # As state of an optimizer ----------------------------------------------------------------------------------------
+
+    def publish(self, entries: Mapping[str, Vector], states: StateMap) -> None:
         """Makes vectors and scalars the state of the parameters: the very arrays, without a copy."""
         for index, parameter in enumerate(self.space.parameters):
-            state = optimizer.state[parameter]
+            state = states[parameter]
             dict.clear(state)                    # unnoticed: the workspace knows
-            dict.update(state, scalars, **{key: vector.arrays[index] for key, vector in entries.items()})
+            dict.update(state, self.scalars, **{key: vector.arrays[index] for key, vector in entries.items()})
 
-    def adopt(self, key: str, optimizer: Optimizer) -> Vector:
+    def adopt(self, key: str, states: StateMap) -> Vector:
         """The vector whose arrays are in the state, laid out and typed as the parameters are."""
         arrays = []
         for parameter in self.space.parameters:
-            array, data = optimizer.state[parameter][key], parameter.data
+            array, data = states[parameter][key], parameter.data
             if array.shape != data.shape or array.dtype != data.dtype:
-                name = optimizer.state.name_of(parameter)
-                raise ValueError(f"state `{key}` of '{name}' must be {data.dtype} of shape {data.shape}, "
-                                 f"got {array.dtype} of shape {array.shape}")
+                raise ValueError(f"state `{key}` of '{states.name_of(parameter)}' must be {data.dtype} of shape "
+                                 f"{data.shape}, got {array.dtype} of shape {array.shape}")
             same = array.flags.c_contiguous if data.flags.c_contiguous else array.flags.f_contiguous
             if not (same and array.flags.aligned and array.flags.writeable):
                 own = np.empty_like(data, subok=False)
@@ -53,7 +65,7 @@ class Workspace:
         return Vector(arrays)
 
 
-class Names:
+class StateNames:
     """The names that the state can have: pairs are numbered through."""
 
     def __init__(self, *fixed: str) -> None:

@@ -1,0 +1,82 @@
+"""Box bounds, as users write them, and as two vectors that kernels read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..checks import shown
+from ..engine.parameter import Parameter
+from .vectors import Box, Vector, VectorSpace
+
+
+class Bounds:
+    """`bounds`: a pair (low, high) for all parameters, a dict of pairs by name, or a list of pairs, one a parameter.
+
+    `low` and `high` are numbers, arrays that broadcast to the parameter, or None for no bound; so may a pair be.
+    Limits that a parameter's type can't hold are rounded inwards.
+    """
+
+    def __init__(self, bounds: Any, parameters: list[Parameter], names: list[str]) -> None:
+        self.limits = {parameter: limits(pair, parameter, name) for parameter, name, pair
+                       in zip(parameters, names, pairs(bounds, parameters, names), strict=True)}
+
+    def box(self, space: VectorSpace) -> Box:
+        for parameter in space.parameters:       # those that were added later are free
+            if parameter not in self.limits:
+                self.limits[parameter] = limits(None, parameter, "")
+        low, high = zip(*(self.limits[parameter] for parameter in space.parameters), strict=True)
+        return Vector(list(low)), Vector(list(high))
+
+
+def pairs(bounds: Any, parameters: list[Parameter], names: list[str]) -> list[Any]:
+    """A pair for each parameter, from any form of bounds."""
+    if isinstance(bounds, Mapping):
+        if unknown := [key for key in bounds if key not in names]:
+            raise ValueError(f"`bounds` has unknown names {unknown}; the parameters are {names}")
+        if several := [key for key in bounds if names.count(key) > 1]:
+            raise ValueError(f"`bounds` can't be given by the name {several[0]!r}, which {names.count(several[0])} "
+                             f"parameters have; give a list of pairs, one for each parameter, or names of their own")
+        return [bounds.get(name) for name in names]
+    if isinstance(bounds, tuple) and len(bounds) == 2 and not any(isinstance(b, tuple) for b in bounds):
+        return [bounds] * len(parameters)
+    if isinstance(bounds, Iterator):
+        bounds = list(bounds)
+    if not isinstance(bounds, Sequence) or isinstance(bounds, str):
+        raise TypeError(f"`bounds` must be a pair, a dict of pairs or a list of pairs, got {type(bounds).__name__}")
+    if len(bounds) != len(parameters):
+        raise ValueError(f"`bounds` must have one pair for each of {len(parameters)} parameters, got {len(bounds)}")
+    return list(bounds)
+
+
+def limits(pair: Any, parameter: Parameter, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """A parameter's lower and upper limits, as arrays that are laid out as it is."""
+    if pair is not None and (not isinstance(pair, (tuple, list)) or len(pair) != 2):
+        raise TypeError(f"`bounds` of '{name}' must be a pair (low, high), got {shown(pair)}")
+    below, above = pair or (None, None)
+    low = limit(below, np.inf, parameter, name)
+    high = limit(above, -np.inf, parameter, name)
+    if not (low <= high).all():
+        at = tuple(int(i) for i in np.argwhere(~(low <= high))[0])
+        raise ValueError(f"`bounds` of '{name}' must have low <= high, got {low[at]} and {high[at]} at {at}")
+    for side, array, wrong in (("low < inf", low, np.inf), ("high > -inf", high, -np.inf)):
+        if (array == wrong).any():
+            raise ValueError(f"`bounds` of '{name}' must have {side}, got {wrong}; use None for no bound")
+    return low, high
+
+
+def limit(value: Any, inwards: float, parameter: Parameter, name: str) -> np.ndarray:
+    array = np.empty_like(parameter.data, subok=False)
+    wanted = -inwards if value is None else value
+    try:
+        with np.errstate(over="ignore"):         # what is beyond the type is rounded inwards, too
+            array[...] = wanted
+        exact = np.asarray(wanted, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"`bounds` of '{name}' must be numbers or arrays that broadcast to {parameter.shape}, "
+                         f"got {type(value).__name__} of shape {np.asarray(value).shape}") from None
+    outside = array < exact if inwards > 0 else array > exact
+    np.nextafter(array, np.asarray(inwards, array.dtype), out=array, where=outside)
+    return array

@@ -1,0 +1,190 @@
+"""The Optimizer side of L-BFGS and conjugate gradients: groups, state, bounds, and `step(closure)`."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..checks import shown
+from ..engine.method import Group, Recipe
+from ..engine.optimizer import Optimizer
+from .bounds import Bounds
+from .descent import NO_GRADIENT, Descent
+from .line_search import SEARCHES
+from .method import Method
+from .result import Result
+from .workspace import Workspace
+
+Closure = Callable[[], Any]
+
+
+def search(name: str, value: Any) -> Any:
+    if callable(value) or (isinstance(value, str) and value in SEARCHES):
+        return value
+    raise ValueError(f"`{name}` must be a line search function or one of "
+                     f"{', '.join(repr(key) for key in SEARCHES)}, got {shown(value)}")
+
+
+def optional_search(name: str, value: Any) -> Any:
+    return None if value is None else search(name, value)
+
+
+class ClosureOptimizer(Optimizer):
+    """A method that re-evaluates the model: `step(closure)` runs up to `max_iter` iterations.
+
+    A subclass names its `method_class`.  Hyper-parameters belong to the whole optimizer and must be equal in all
+    groups, except `lr`: the largest is the first trial step, and the others are a change of variables that gives each
+    group's steepest descent its share (a group of lr 0 stands still).
+    """
+
+    method_class: ClassVar[type[Method]]
+
+    def __init__(self, params: Any, defaults: Mapping[str, Any], bounds: Any, callback: Callable[[Result], Any] | None,
+                 ) -> None:
+        if callback is not None and not callable(callback):
+            raise TypeError(f"`callback` must be callable, got {shown(callback)}")
+        super().__init__(params, defaults)
+        self.bounds = bounds
+        self.callback = callback
+        self.result = Result()
+        self._common_options()
+
+    @property
+    def bounds(self) -> Any:
+        return self._bounds
+
+    @bounds.setter
+    def bounds(self, bounds: Any) -> None:
+        known = bounds is None or isinstance(bounds, Bounds)
+        self._bounds = bounds if known else Bounds(bounds, self._parameters(), self._names())
+
+    # State -----------------------------------------------------------------------------------------------------------
+
+    def _prepare_to_step(self) -> None:
+        super()._prepare_to_step()
+        self._method: Method | None = None
+        self._known = -1                         # the version of the state that the method has
+        # The process and thread that step.  Not a `Stepping`, which would keep every gradient of the run until its end.
+        self._stepper: tuple[int, int] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        here = ("_method", "_known", "_stepper")
+        return {key: value for key, value in super().__getstate__().items() if key not in here}
+
+    def rule(self, group: Group) -> Recipe:
+        return "", {}                            # no compiled rule and no slots: the state is made as it is needed
+
+    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
+        super().add_param_group(param_group)
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        """Forgets directions that were made over other parameters."""
+        for state in list(self.state.values()):
+            state.clear()
+        self._method = None
+
+    def _check_states(self, states: list[dict[str, Any]]) -> list[str]:
+        keys = {tuple(sorted(entries)) for entries in states}
+        if len(keys) > 1:
+            return [f"the states belong together and must have the same entries, "
+                    f"got {', '.join(map(str, sorted(keys)))}"]
+        if 0 < len(states) < len(self._parameters()):
+            return [f"the states belong together, and those of {len(states)} parameters fit"]
+        return []
+
+    def _current_method(self) -> Method:
+        """The method, with the state in it: the vectors it had, or those that were loaded."""
+        parameters = self._parameters()
+        if self._method is not None and self._method.space.parameters != parameters:
+            self._check_parameters()             # the user assigned to group["params"]
+            if self._known == self.state.version:        # and loaded nothing since
+                self._start_anew()
+            self._method = None
+        if self._method is not None and self._known == self.state.version:
+            return self._method
+        method = self.method_class(Workspace(parameters))
+        known = [set(self.state[p]) for p in parameters]
+        names = known[0] if known and all(names == known[0] for names in known) else set()
+        saved = self.state[parameters[0]] if names else {}
+        method.work.scalars = {key: np.array(saved.get(key, initial)) for key, initial in self.scalars.items()}
+        method.work.pending = "prev_grad" in names
+        method.adopt(names, self.state)
+        self._method, self._known = method, self.state.version
+        return method
+
+    def _common_options(self) -> Group:
+        """The hyper-parameters, validated; equal in all groups except `lr`."""
+        for group in self.param_groups:
+            self._check_group(group)
+        first = self.param_groups[0]
+        for index, group in enumerate(self.param_groups):
+            for key in self.defaults:
+                if key != "lr" and group[key] != first[key]:
+                    raise ValueError(f"`{key}` must be the same in every group of {type(self).__name__}, "
+                                     f"got {first[key]!r} and {group[key]!r} in group {index}")
+        if self.bounds and first["line_search_fn"] is None:
+            raise ValueError("`bounds` need a line search, got line_search_fn=None; use 'strong_wolfe'")
+        return {**first, "lr": max(group["lr"] for group in self.param_groups)}
+
+    # Stepping --------------------------------------------------------------------------------------------------------
+
+    def step(self, closure: Closure | None = None, *, grads: Any = None, **unsupported: Any) -> Any:
+        """Runs the method from here for up to `max_iter` iterations and returns the closure's first loss.
+
+        `closure`: clears the gradients, computes and returns the loss, or `(loss, grads)`; called at most `max_eval`
+        times.  An exception in it leaves the parameters at the last accepted point.  `self.result` says how it went.
+        Nothing else that other optimizers' steps take is taken.
+        """
+        name = type(self).__name__
+        if unsupported:
+            raise TypeError(f"{name}.step takes no `{next(iter(unsupported))}`: a line search needs the gradients of "
+                            f"the very loss that the closure returns; leave it out, or make it part of the loss")
+        if closure is None or not callable(closure):
+            raise TypeError(f"{name}.step needs a closure that computes the loss and its gradients, "
+                            f"got {shown(closure)}")
+        if grads is not None:
+            raise TypeError(f"{name}.step takes no `grads`, since it evaluates the model several times; "
+                            f"return (loss, grads) from the closure")
+        stepper = os.getpid(), threading.get_ident()
+        if self._stepper is not None and self._stepper[0] == stepper[0]:     # else left over by a fork
+            if self._stepper == stepper:
+                raise RuntimeError(f"{name}.step was called from within its own closure or callback; "
+                                   f"the closure only computes the loss and its gradients")
+            raise RuntimeError("this optimizer is already stepping in another thread; "
+                               "step it from one thread at a time, or use one optimizer per thread")
+        self._stepper = stepper
+        try:
+            first = self._descent(closure).run()
+        finally:
+            self._stepper = None
+        if self.result.reason == NO_GRADIENT and not self._warned:
+            self._warned = True
+            warnings.warn(NO_GRADIENT, stacklevel=3)
+        return first
+
+    def _descent(self, closure: Closure) -> Descent:
+        options, method = self._common_options(), self._current_method()
+        top, rates = options["lr"], [group["lr"] for group in self.param_groups for _ in group["params"]]
+        method.options = options
+        method.space.rescale([math.sqrt(lr / top) for lr in rates] if any(lr != top for lr in rates) else [],
+                             -1.0 if options["maximize"] else 1.0)
+        method.work.bind(self._bounds.box(method.space) if self._bounds else None)
+
+        def model() -> Any:
+            loss, grads = self._evaluate(closure, None)
+            if grads is not None:
+                self._assign(grads)
+            return loss
+
+        def publish() -> None:
+            method.work.publish(method.vectors(), self.state)
+
+        self.result = Result()
+        return Descent(method, options, self.result, model, publish, self.callback)

@@ -1,0 +1,196 @@
+"""Nonlinear conjugate gradients: five formulas for beta, a line search, and the usual restarts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
+
+from .. import checks
+from ..checks import count, optional_count
+from . import line_search
+from .closure_optimizer import ClosureOptimizer, search
+from .line import LinePosition
+from .line_search import SEARCHES, Found
+from .method import Direction, Method, Search
+from .result import Result
+from .vectors import GradientProducts, Vector
+from .workspace import StateNames
+
+
+class Products(NamedTuple):
+    """What the formulas are made of: gradients g (new) and h (old), y = g - h, and the direction d that led to g."""
+
+    gg: float
+    hh: float
+    yg: float
+    yd: float
+    yy: float
+    dg: float
+    dd: float
+
+
+def fletcher_reeves(p: Products) -> float:
+    """g.g / h.h (1964)"""
+    return p.gg / p.hh
+
+
+def polak_ribiere_plus(p: Products) -> float:
+    """max(0, y.g / h.h) (Polak & Ribiere 1969, Powell 1986)"""
+    return max(0.0, p.yg / p.hh)
+
+
+def hestenes_stiefel(p: Products) -> float:
+    """y.g / y.d (1952)"""
+    return p.yg / p.yd
+
+
+def dai_yuan(p: Products) -> float:
+    """g.g / y.d (1999)"""
+    return p.gg / p.yd
+
+
+def hager_zhang(p: Products) -> float:
+    """(y - 2 d y.y / y.d).g / y.d, bounded below (2005)"""
+    beta = (p.yg - 2.0 * p.dg * p.yy / p.yd) / p.yd
+    return max(beta, -1.0 / (math.sqrt(p.dd) * min(0.01, math.sqrt(p.hh))))
+
+
+# The formula, and the |g.h| / g.g from which on conjugacy counts as lost (Powell's test; FR and DY don't notice it).
+BETAS: dict[str, tuple[Callable[[Products], float], float]] = {
+    "polak-ribiere+": (polak_ribiere_plus, math.inf),
+    "fletcher-reeves": (fletcher_reeves, 0.2),
+    "hestenes-stiefel": (hestenes_stiefel, math.inf),
+    "dai-yuan": (dai_yuan, 0.2),
+    "hager-zhang": (hager_zhang, math.inf),
+}
+
+
+GUESS_TOLERANCE = 1.25           # a guess of the step counts as good within this factor
+RESTART_FACTOR = 6               # iterations for each unknown before a restart, as in CG_DESCENT
+
+# Conjugacy needs a flatter slope at the end of a search than quasi-Newton steps do.
+exact_wolfe = partial(line_search.strong_wolfe, c2=0.1)
+CG_SEARCHES: dict[str, Search] = {
+    **SEARCHES, "strong_wolfe": exact_wolfe, "nocedal_wright": exact_wolfe,
+    "hager_zhang": partial(line_search.hager_zhang, c1=0.4, c2=0.1)}
+
+
+def beta_name(name: str, value: Any) -> str:
+    if not isinstance(value, str) or value not in BETAS:
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, BETAS))}, got {checks.shown(value)}")
+    return value
+
+
+class ConjugateGradientMethod(Method):
+    """d = -g + beta * d, with what the formulas need in scalars: the products come with each gradient."""
+
+    def searches(self) -> dict[str, Search]:
+        return CG_SEARCHES
+
+    def evaluations(self, max_iter: int) -> int:
+        return 3 * max_iter                      # a search exact enough for conjugacy takes about two
+
+    def read_gradient(self, out: Vector, previous: Vector) -> GradientProducts:
+        return self.space.read_gradient_and_products(out, self.work.d, previous)
+
+    def direction(self, seen: GradientProducts, position: LinePosition) -> Direction:
+        """The direction and, in the same pass, the first trial along it: both follow from the products alone."""
+        work, scalars = self.work, self.work.scalars
+        followed = work.pending                  # the last direction, and the gradient before it, are known
+        beta = self.conjugate(seen) if followed else 0.0
+        work.pending = False
+        slope = beta * seen.slope - seen.square
+        if not beta or not slope < 0.0:
+            beta, slope = 0.0, -seen.square
+            scalars["since_restart"][...] = 0
+        scalars["since_restart"] += 1
+        scalars["square"][...] = seen.square
+        if not slope < 0.0:
+            return Direction(slope, 0.0, 0.0)
+        length = seen.square
+        if beta:
+            length += beta * (beta * float(scalars["length"]) - 2.0 * seen.slope)
+        trial = self.guess(seen, slope, length, followed)
+        scalars["length"][...], slope, largest = position.turn_and_move(trial, beta)
+        scalars["slope"][...] = slope
+        return Direction(slope, largest, trial)
+
+    def conjugate(self, seen: GradientProducts) -> float:
+        """beta, or 0 for a restart."""
+        scalars = self.work.scalars
+        formula, orthogonality = BETAS[self.options["beta"]]
+        if (int(scalars["since_restart"]) >= (self.options["restart_every"] or RESTART_FACTOR * self.space.size)
+                or abs(seen.g_dot_previous) >= orthogonality * seen.square):
+            return 0.0
+        gg, gh, hh = seen.square, seen.g_dot_previous, float(scalars["square"])
+        products = Products(gg=gg, hh=hh, yg=gg - gh, yd=seen.slope - float(scalars["slope"]),
+                            yy=max(0.0, gg - 2.0 * gh + hh), dg=seen.slope, dd=float(scalars["length"]))
+        try:
+            beta = formula(products)
+        except ZeroDivisionError:
+            return 0.0
+        return beta if math.isfinite(beta) else 0.0
+
+    def guess(self, seen: GradientProducts, slope: float, length: float, followed: bool) -> float:
+        """The first trial along a direction of this slope g.d and length d.d.
+
+        If the curvature of the last line is that of this one too, the minimum is where it has taken up the slope.  That
+        counts where it came near the step that was taken last time; else the trial is the step whose first-order
+        change is that of the last one (Nocedal & Wright 3.5).
+        """
+        scalars = self.work.scalars
+        t, before, last, known = (float(scalars[key]) for key in ("t", "slope", "length", "guess"))
+        scalars["guess"][...] = 0.0
+        if not t > 0.0 or not before < 0.0:
+            return self.first_step()
+        rise = seen.slope - before if followed else 0.0
+        if rise > 0.0 and length > 0.0:
+            scalars["guess"][...] = t * (-slope / rise) * (last / length)
+        near = known > 0.0 and max(known / t, t / known) <= GUESS_TOLERANCE
+        return float(scalars["guess"]) if near and scalars["guess"] > 0.0 else t * before / slope
+
+    def restart(self) -> bool:
+        scalars = self.work.scalars
+        had = int(scalars["since_restart"]) > 1
+        scalars["since_restart"][...] = 0
+        scalars["t"][...] = 0.0                  # the last step says nothing of the next one
+        return had
+
+
+class ConjugateGradient(ClosureOptimizer):
+    """Nonlinear conjugate gradients (Fletcher & Reeves 1964; Hager & Zhang 2006 for a survey).
+
+        d = -g + beta * d                               x = x + t * d
+
+    `beta`: "polak-ribiere+", "fletcher-reeves", "hestenes-stiefel", "dai-yuan" or "hager-zhang".  `line_search_fn`:
+    "strong_wolfe" (c2 = 0.1), "hager_zhang" (c1 = 0.4, c2 = 0.1), "backtracking", or any function of
+    `optimlite.line_search`.  The direction restarts at -g after `restart_every` iterations (None: six times the number
+    of unknowns), where it doesn't descend, and for "fletcher-reeves" and "dai-yuan" where successive gradients are far
+    from orthogonal (Powell 1977).
+
+    `lr` scales the first trial step of the first iteration; later trials come from the step before.  Ratios of `lr`
+    between groups scale the variables.  `max_eval` (None: 3 * max_iter), the other hyper-parameters, `result` and what
+    `step(closure)` does are as in LBFGS.  The memory is 5 vectors.
+
+    State: `n_iter`, `func_evals`, `t`, `slope`, `square`, `length`, `guess`, `since_restart`, `direction`, `prev_grad`.
+    Raises ValueError for hyper-parameters out of range, or that differ between groups.
+    """
+
+    method_class = ConjugateGradientMethod
+    checks = {"lr": checks.nonnegative, "max_iter": count, "max_eval": optional_count,
+              "tolerance_grad": checks.nonnegative, "tolerance_change": checks.nonnegative, "beta": beta_name,
+              "line_search_fn": search, "restart_every": optional_count, "maximize": checks.flag}
+    scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0, "slope": 0.0, "square": 0.0, "length": 0.0, "guess": 0.0,
+               "since_restart": 0}
+    state_names: ClassVar[Any] = StateNames(*scalars, "direction", "prev_grad")
+
+    def __init__(self, params: Any, lr: float = 1, max_iter: int = 20, max_eval: int | None = None,
+                 tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, beta: str = "polak-ribiere+",
+                 line_search_fn: str | Callable[..., Found] = "strong_wolfe", restart_every: int | None = None, *,
+                 maximize: bool = False, callback: Callable[[Result], Any] | None = None) -> None:
+        super().__init__(params, dict(
+            lr=lr, max_iter=max_iter, max_eval=max_eval, tolerance_grad=tolerance_grad,
+            tolerance_change=tolerance_change, beta=beta, line_search_fn=line_search_fn, restart_every=restart_every,
+            maximize=maximize), None, callback)

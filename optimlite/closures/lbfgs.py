@@ -1,0 +1,201 @@
+"""L-BFGS: quasi-Newton steps from the last changes of the gradient, with a line search and, optionally, bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import checks
+from ..checks import count, optional_count
+from ..engine.state import StateMap
+from .closure_optimizer import ClosureOptimizer, optional_search
+from .line import LinePosition
+from .line_search import SEARCHES, Found, Phi, strong_wolfe
+from .method import Direction, Method, Search
+from .result import Result
+from .torch_wolfe import torch_strong_wolfe
+from .vectors import GradientProducts, Vector, VectorSpace, two_loops
+from .workspace import StateNames, Workspace
+
+# Within bounds the slope jumps where a variable meets its bound, and a search for a flat one would close in on such
+# kinks: that the slope has risen is enough, as for "hager_zhang".
+weak_wolfe = partial(strong_wolfe, weak=True)
+BOX_SEARCHES: dict[str, Search] = {**SEARCHES, "strong_wolfe": weak_wolfe, "nocedal_wright": weak_wolfe}
+
+
+class History:
+    """The last pairs (s, y) and their products, so that a direction takes two passes over them.
+
+    A third pass is needed only if the new pair is rejected after the oldest was evicted for it.
+
+    -H g = -gamma g + sum a_i s_i + b_i y_i, where the two-loop recursion runs on the products alone (the compact
+    representation of Byrd, Nocedal & Schnabel 1994).
+    """
+
+    def __init__(self, space: VectorSpace) -> None:
+        self.space = space
+        self.pairs: list[tuple[Vector, Vector]] = []     # by slot
+        self.order: list[int] = []                       # slots from the oldest pair to the newest
+        self.sy, self.yy = np.zeros((0, 0)), np.zeros((0, 0))
+        self.taken = 0                                   # how many pairs there ever were: numbers them in the state
+
+    def spare(self, size: int) -> int:
+        """A slot for the next pair: one more than `size`, so that a pair can be refused after it was computed."""
+        while len(self.order) > size:
+            self.order.pop(0)
+        unused = [slot for slot in range(len(self.pairs)) if slot not in self.order]
+        if unused:
+            return unused[0]
+        n = len(self.pairs) + 1
+        if n > len(self.sy):
+            self.sy, self.yy = (np.pad(a, (0, max(8, n))) for a in (self.sy, self.yy))
+        self.pairs.append((self.space.empty(), self.space.empty()))
+        return n - 1
+
+    def rows(self) -> list[Vector]:
+        return rows([self.pairs[slot] for slot in self.order])
+
+    def products(self, vector: Vector) -> list[float]:
+        """The products of a vector with every s, and with every y."""
+        return self.space.gram(vector, vector, self.rows())[0] if self.order else []
+
+    def enter(self, order: list[int], slot: int, products: list[float]) -> None:
+        n = len(order)
+        for k, other in enumerate(order):
+            self.sy[other, slot] = products[k]
+            self.yy[other, slot] = self.yy[slot, other] = products[n + k]
+
+    def direction(self, out: Vector, g: Vector, products: list[float]) -> tuple[float, float]:
+        """out = -H g, given the products of g; returns g.out and max |out|."""
+        if not self.order:
+            return self.space.linear_combination(out, g, -1.0)
+        last = self.order[-1]
+        gamma = float(self.sy[last, last] / self.yy[last, last])
+        n = len(self.order)
+        a, b = two_loops(self.sy, self.yy, products[:n], products[n:], self.order, gamma)
+        return self.space.linear_combination(out, g, -gamma, self.rows(), a + b)
+
+
+def rows(pairs: list[tuple[Vector, Vector]]) -> list[Vector]:
+    return [pair[side] for side in (0, 1) for pair in pairs]
+
+
+class LBFGSMethod(Method):
+    """d = -H g, with H from a history of pairs."""
+
+    def __init__(self, work: Workspace) -> None:
+        super().__init__(work)
+        self.history = History(self.space)
+
+    @property
+    def follows_torch(self) -> bool:
+        return self.options["line_search_fn"] in (None, "strong_wolfe") and self.work.box is None
+
+    def searches(self) -> Mapping[str, Search]:
+        return SEARCHES if self.work.box is None else BOX_SEARCHES
+
+    def evaluations(self, max_iter: int) -> int:
+        return max_iter * 5 // 4
+
+    def direction(self, seen: GradientProducts, position: LinePosition) -> Direction:
+        work, history = self.work, self.history
+        products = self.renew() if work.pending else None
+        slope, largest = history.direction(work.d, work.descent, products or history.products(work.descent))
+        if work.box is not None:
+            slope, largest = self.space.project_direction(work.d, work.g, work.box)
+        return Direction(slope, largest, self.first_trial())
+
+    def first_trial(self) -> float:
+        fresh = self.work.scalars["n_iter"] == 1 if self.follows_torch else not self.history.order
+        return self.first_step() if fresh else float(self.options["lr"])
+
+    def renew(self) -> list[float] | None:
+        """Takes a good newest pair into the history; returns the gradient's products, where it knows them."""
+        work, history, size = self.work, self.history, self.options["history_size"]
+        slot, step = history.spare(size), float(work.scalars["t"])
+        order = [*history.order, slot][-size:]
+        (s, y), d = history.pairs[slot], work.d
+        if step == 1.0:                          # d becomes s, and the spare vector the next d
+            s, d = d, s
+        pairs = [*(history.pairs[other] for other in order[:-1]), (s, y)]
+        sy, yy, ss, mine, others = self.space.add_pair(s, y, step, work.d, work.g, work.previous, work.descent,
+                                                       rows(pairs), work.box is not None)
+        # torch's threshold is absolute; ours asks for an angle that the type can resolve
+        if not (sy > 1e-10 if self.follows_torch else sy > self.space.eps * np.sqrt(ss * yy) > 0.0):
+            work.pending = False                 # the others' products are known, unless one pair wasn't looked at
+            return [*mine[:len(order) - 1], *mine[len(order):-1]] if len(order) > len(history.order) else None
+        history.enter(order, slot, others)
+        # Nothing is called in between: an interrupt finds a pair with its products or none, and then it is made again.
+        history.pairs[slot], history.order, work.d, work.pending = (s, y), order, d, False
+        history.taken += 1
+        return mine
+
+    def restart(self) -> bool:
+        had = bool(self.history.order) and not self.follows_torch
+        if had:
+            self.history.order.clear()
+        return had
+
+    def search(self, phi: Phi, loss: float, slope: float, step: float, largest: float, max_evals: int) -> Found:
+        if self.options["line_search_fn"] == "strong_wolfe" and self.follows_torch:
+            return torch_strong_wolfe(phi, loss, slope, step, largest=largest, max_evals=max_evals)
+        return super().search(phi, loss, slope, step, largest, max_evals)
+
+    def vectors(self) -> dict[str, Vector]:
+        history, found = self.history, super().vectors()
+        for number, slot in enumerate(history.order, history.taken - len(history.order)):
+            found[f"s_{number}"], found[f"y_{number}"] = history.pairs[slot]
+        return found
+
+    def adopt(self, names: Iterable[str], states: StateMap) -> None:
+        super().adopt(names, states)
+        history, adopt = self.history, self.work.adopt
+        numbers = sorted(int(name[2:]) for name in names if name.startswith("s_"))
+        for slot, number in enumerate(numbers):
+            history.pairs.append((adopt(f"s_{number}", states), adopt(f"y_{number}", states)))
+            history.order.append(slot)
+            history.taken = number + 1
+        history.sy, history.yy = np.zeros((2, len(numbers), len(numbers)))
+        for slot, (_, y) in enumerate(history.pairs):    # the same bits as when each pair was new
+            history.enter(history.order, slot, history.space.gram(y, y, history.rows())[1])
+
+
+class LBFGS(ClosureOptimizer):
+    """Limited-memory BFGS (Liu & Nocedal 1989), with torch's surface and, with torch's options, torch's iterates.
+
+        d = -H g,  H from the last `history_size` pairs s = x' - x, y = g' - g         x = x + t * d
+
+    `step(closure)` runs `max_iter` iterations.  `line_search_fn`: None takes t = lr (lr * min(1, 1 / sum|g|) at first);
+    "strong_wolfe" is torch's search; "nocedal_wright"; "hager_zhang", which suits float32 best; "backtracking"; or any
+    function of `optimlite.line_search`.  `max_eval` is never exceeded; None is torch's max_iter * 5 // 4, after which a
+    search that has begun may end.  Stops at max|g| <= `tolerance_grad`, max|t d| <= `tolerance_change`, |loss change| <
+    `tolerance_change`, a slope above -`tolerance_change`, or where 20 iterations lower neither loss nor gradient.
+
+    `bounds`: a pair (low, high), a dict of pairs by name, or a list of pairs; directions are then projected onto the
+    box (two-metric projection, Bertsekas 1982), and the parameters are moved into it first.  `maximize` ascends.
+    `callback(result)` is called after each iteration; True or StopIteration stops.  `result` tells how a step went.
+
+    Groups share everything but `lr`, whose ratios scale the variables.  float32 and float64 parameters may be mixed;
+    sums are in double.  The memory is 2 * (history_size + 1) + 5 vectors, taken as the history grows.
+    State: `n_iter`, `func_evals`, `t`, `direction`, `prev_grad`, and the pairs `s_0`, `y_0`, `s_1`, ….
+    Raises ValueError for hyper-parameters out of range, or that differ between groups.
+    """
+
+    method_class = LBFGSMethod
+    checks = {"lr": checks.nonnegative, "max_iter": count, "max_eval": optional_count,
+              "tolerance_grad": checks.nonnegative, "tolerance_change": checks.nonnegative, "history_size": count,
+              "line_search_fn": optional_search, "maximize": checks.flag}
+    scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0}
+    state_names: ClassVar[Any] = StateNames("n_iter", "func_evals", "t", "direction", "prev_grad")
+
+    def __init__(self, params: Any, lr: float = 1, max_iter: int = 20, max_eval: int | None = None,
+                 tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, history_size: int = 100,
+                 line_search_fn: str | Callable[..., Found] | None = None, *, maximize: bool = False,
+                 bounds: Any = None, callback: Callable[[Result], Any] | None = None) -> None:
+        super().__init__(params, dict(
+            lr=lr, max_iter=max_iter, max_eval=max_eval, tolerance_grad=tolerance_grad,
+            tolerance_change=tolerance_change, history_size=history_size, line_search_fn=line_search_fn,
+            maximize=maximize), bounds, callback)

@@ -1,0 +1,79 @@
+"""What a method gives to the loop: directions and first trials.  It knows its vectors, no loop and no Optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from ..engine.state import StateMap
+from .line import LinePosition
+from .line_search import SEARCHES, Found, Phi
+from .vectors import GradientProducts, Vector
+from .workspace import Workspace
+
+MAX_SEARCH_EVALS = 40            # of one line search; a search that needs more has failed for another reason
+Search = Callable[..., Found]
+
+
+class Direction(NamedTuple):
+    """A direction d, which lies in the workspace: g.d, max |d|, and the first trial step along it."""
+
+    slope: float
+    largest: float
+    trial: float
+
+
+class Method:
+    """How descent directions are made from the gradients seen: the base of L-BFGS and conjugate gradients."""
+
+    def __init__(self, work: Workspace) -> None:
+        self.work, self.space = work, work.space
+        self.options: Mapping[str, Any] = {}     # the hyper-parameters of the step at hand
+
+    # What a subclass gives -------------------------------------------------------------------------------------------
+
+    def direction(self, seen: GradientProducts, position: LinePosition) -> Direction:
+        """Fills `work.d`; may already make the first step along it, which `position` then knows."""
+        raise NotImplementedError
+
+    def restart(self) -> bool:
+        """Forgets what the directions are made from; False if there was nothing to forget."""
+        raise NotImplementedError
+
+    def evaluations(self, max_iter: int) -> int:
+        """`max_eval` where it isn't given."""
+        raise NotImplementedError
+
+    def read_gradient(self, out: Vector, previous: Vector) -> GradientProducts:
+        """Reads the gradients into `out`, and what the method has to know of them."""
+        return self.space.read_gradient(out, self.work.d)
+
+    @property
+    def follows_torch(self) -> bool:
+        """Whether the options are torch's, which decide by torch's rules then."""
+        return False
+
+    def searches(self) -> Mapping[str, Search]:
+        """The line searches by the names that `line_search_fn` may have."""
+        return SEARCHES
+
+    # What is the same for both ---------------------------------------------------------------------------------------
+
+    def search(self, phi: Phi, loss: float, slope: float, step: float, largest: float, max_evals: int) -> Found:
+        chosen = self.options["line_search_fn"]
+        search = self.searches()[chosen] if isinstance(chosen, str) else chosen
+        found: Found = search(phi, loss, slope, step, max_evals=min(max_evals, MAX_SEARCH_EVALS))
+        return found
+
+    def first_step(self) -> float:
+        """torch's first trial, where nothing is known of the curvature."""
+        return min(1.0, 1.0 / self.space.sum_abs(self.work.descent)) * float(self.options["lr"])
+
+    def vectors(self) -> dict[str, Vector]:
+        """What of the workspace is state, by name."""
+        return {"direction": self.work.d, "prev_grad": self.work.previous} if self.work.pending else {}
+
+    def adopt(self, names: Iterable[str], states: StateMap) -> None:
+        """Takes the vectors from the state into the workspace."""
+        if self.work.pending:
+            self.work.d, self.work.previous = (self.work.adopt(key, states) for key in ("direction", "prev_grad"))
