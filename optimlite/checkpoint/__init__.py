@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .._late import imported
 from .rotation import Checkpoints
 
 if TYPE_CHECKING:
     from .background import Saving
     from .restoring import Restored
 
-# What does the work is imported by the first call: json and threading would double the cost of `import optimlite`.
+# What does the work is imported by the first call: json and its like would double the cost of `import optimlite`.
 
 __all__ = ["CheckpointError", "Checkpoints", "load", "restore", "save"]
 
@@ -41,6 +42,7 @@ def save(path: str | os.PathLike[str], /, *, fsync: bool = True, background: boo
     Raises TypeError for what can't be stored (before anything is written), and OSError if writing fails; the old file
     is intact then.
     """
+    imported(f"{__name__}.background")
     from .background import save as run
 
     return run(path, parts, fsync=fsync, background=background, progress=progress)
@@ -54,6 +56,8 @@ def load(path: str | os.PathLike[str], /, *, mmap: bool = False, verify: bool = 
     they are used, the file must not be changed in place (a new save replaces it, which does no harm).
     `verify=False` skips the arrays' checksums.  Raises CheckpointError for a damaged file.
     """
+    imported(f"{__name__}.background")
+    imported(f"{__name__}.reader")
     from .background import settle
     from .reader import File
 
@@ -76,8 +80,11 @@ def restore(path: str | os.PathLike[str], /, *, strict: bool = True, verify: boo
     result's `missing`, `unexpected` and `misshapen` list what doesn't.  `verify=False` reads once instead of twice, so
     a damaged array goes unnoticed.
     """
-    from .background import settle
+    imported(f"{__name__}.background")
+    imported(f"{__name__}.restoring")
+    from .background import check_options, settle
     from .restoring import restore as run
 
+    check_options(strict=strict, verify=verify)
     settle()
     return run(path, parts, strict, verify)

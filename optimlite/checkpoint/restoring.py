@@ -11,24 +11,32 @@ from typing import Any
 import numpy as np
 
 from .. import _state_dict
+from .._swapped import place_outside
 from ..average import Average
 from ..lr_scheduler.base import LRScheduler
 from ..optimizer import Optimizer
 from ..parameter import Parameter
 from . import CheckpointError
-from .header import Tensor
+from .files import printable
+from .header import Tensor, code_of
 from .reader import File
-from .tree import leaves, replaced, state_of
+from .tree import leaves, printed, replaced, state_of
 
 
 class Restored(dict[str, Any]):
-    """The plain values of a checkpoint by part. With `strict=False`, the lists say what was not restored."""
+    """The plain values of a checkpoint by part. With `strict=False`, the lists say what was not restored.
+
+    True also where there are no values: None is what `Checkpoints.restore` returns where there is no checkpoint.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.missing: list[str] = []
         self.unexpected: list[str] = []
         self.misshapen: list[str] = []
+
+    def __bool__(self) -> bool:
+        return True
 
 
 class Stored(_state_dict.Deferred):
@@ -60,7 +68,7 @@ def restore(path: str | os.PathLike[str], parts: Mapping[str, Any], strict: bool
                 plan.result[name] = node
         result = plan.result
         if strict and (result.missing or result.unexpected or result.misshapen):
-            lines = [f"  {kind}: {', '.join(found)}" for kind in ("missing", "unexpected", "misshapen")
+            lines = [f"  {kind}: {', '.join(map(printable, found))}" for kind in ("missing", "unexpected", "misshapen")
                      if (found := getattr(result, kind))]
             raise ValueError(f"{file.path} doesn't fit (strict=False restores what fits):\n" + "\n".join(lines))
         plan.carry_out()
@@ -139,14 +147,16 @@ class Plan:
         self.commits.append(commit)
 
     def _object(self, name: str, live: Any, saved: Any) -> None:
-        tensors = {path: leaf for path, leaf in leaves(saved) if isinstance(leaf, Tensor)}
+        tensors = {keys: leaf for keys, leaf in leaves(saved) if isinstance(leaf, Tensor)}
         places = dict(leaves(state_of(live))) if isinstance(live, Average) else {}
-        direct = {path: tensor for path, tensor in tensors.items() if isinstance(places.get(path), np.ndarray)
-                  and (places[path].shape, places[path].dtype) == (tensor.shape, tensor.dtype)}
-        arrays = self.fresh([tensor for path, tensor in tensors.items() if path not in direct])
+        direct = {keys: tensor for keys, tensor in tensors.items() if isinstance(places.get(keys), np.ndarray)
+                  and (places[keys].shape, places[keys].dtype) == (tensor.shape, tensor.dtype)}
+        arrays = self.fresh([tensor for keys, tensor in tensors.items() if keys not in direct])
         # An average checks and loads its own arrays, which changes nothing, and they are read into later.
-        arrays.update({tensor.name: places[path] for path, tensor in direct.items()})
-        self.reads.extend((tensor, places[path]) for path, tensor in direct.items())
+        arrays.update({tensor.name: places[keys] for keys, tensor in direct.items()})
+        self.reads.extend((tensor, places[keys]) for keys, tensor in direct.items())
+        if isinstance(live, Average):
+            self.commits.append(live._show)
         state = replaced(saved, lambda tensor: arrays[tensor.name])
         if isinstance(live, LRScheduler):
             try:
@@ -156,28 +166,37 @@ class Plan:
         self.loads.append((live, state))
 
     def _nesting(self, name: str, live: Any, saved: Any) -> None:
-        ours = {path: leaf for path, leaf in leaves(live) if isinstance(leaf, np.ndarray)}
-        theirs = dict(leaves(saved))
-        arrays = {path: leaf for path, leaf in theirs.items() if isinstance(leaf, Tensor)}
+        ours = [(keys, leaf) for keys, leaf in leaves(live) if isinstance(leaf, np.ndarray)]
+        theirs = list(leaves(saved))
+        arrays = [(keys, leaf) for keys, leaf in theirs if isinstance(leaf, Tensor)]
         if not ours and not arrays:
             self.result[name] = saved                     # plain values on both sides: the file's are the answer
             return
-        full = {path: f"{name}.{path}" if path else name for path in {**ours, **arrays}}
-        self.result.missing.extend(full[path] for path in ours if path not in arrays)
-        self.result.unexpected.extend(full[path] for path in arrays if path not in ours)
-        if plain := {path: leaf for path, leaf in theirs.items() if path not in arrays}:
-            self.result[name] = plain
-        for path, array in ours.items():
-            if path in arrays:
-                self._array(full[path], array, arrays[path])
+        if plain := [(keys, leaf) for keys, leaf in theirs if not isinstance(leaf, Tensor)]:
+            self.result[name] = by_path(plain)
+        pairs, missing, unexpected = matched(ours, arrays)
+        self.result.missing.extend(full(name, keys) for keys in missing)
+        self.result.unexpected.extend(full(name, keys) for keys in unexpected)
+        for keys, array, tensor in pairs:
+            self._array(full(name, keys), array, tensor)
 
     def _array(self, path: str, live: np.ndarray, tensor: Tensor) -> None:
+        if isinstance(live, np.ma.MaskedArray):
+            raise TypeError(f"'{path}' must be a plain array to be restored into, got a masked one; "
+                            f"use its .data, and its .mask as another part")
+        if live.dtype.kind in "OSUMmV" and code_of(live.dtype) is None:
+            raise TypeError(f"'{path}' must be a numeric array to be restored into, got {live.dtype}")
         if live.shape != tensor.shape:
             self.result.misshapen.append(f"{path} has shape {tensor.shape} in the file, not {live.shape}")
         elif not live.flags.writeable:
-            self.result.misshapen.append(f"{path} is read-only and can't be restored in place; use a.copy()")
+            self.result.misshapen.append(f"{path} is read-only and can't be restored in place; use a.copy(), "
+                                         f"and let the model use that array")
+        elif live.size and any(stride == 0 and length > 1
+                               for stride, length in zip(live.strides, live.shape, strict=True)):
+            self.result.misshapen.append(f"{path} has elements that share memory; use a.copy(), "
+                                         f"and let the model use that array")
         elif live.dtype == tensor.dtype:
-            self.reads.append((tensor, live))
+            self.reads.append((tensor, place_outside(live)))
         else:
             values = self.fresh([tensor])[tensor.name]
             cast = lossless(values, live.dtype)
@@ -185,7 +204,7 @@ class Plan:
                 self.result.misshapen.append(f"{path} is {values.dtype} in the file and would lose values as "
                                              f"{live.dtype}")
             else:
-                self.casts.append((live, cast))
+                self.casts.append((place_outside(live), cast))
 
     # Doing it --------------------------------------------------------------------------------------------------------
 
@@ -201,6 +220,50 @@ class Plan:
             np.copyto(array, values)
         for commit in self.commits:
             commit()
+
+
+Keys = tuple[Any, ...]
+
+
+def full(name: str, keys: Keys) -> str:
+    return printed((name, *keys))
+
+
+def by_path(found: list[tuple[Keys, Any]]) -> dict[str, Any]:
+    """Values by their paths; where several print alike, the later ones are counted, as names in files are."""
+    values: dict[str, Any] = {}
+    for keys, value in found:
+        path = base = printed(keys)
+        count = 1
+        while path in values:
+            count += 1
+            path = f"{base}~{count}"
+        values[path] = value
+    return values
+
+
+def matched(ours: list[tuple[Keys, np.ndarray]], theirs: list[tuple[Keys, Tensor]],
+            ) -> tuple[list[tuple[Keys, np.ndarray, Tensor]], list[Keys], list[Keys]]:
+    """(keys, array, tensor), … of the same path, and what is left on either side.
+
+    A list may stand for a dict, and a flat name for a nesting.  Where several paths print alike, the keys decide.
+    """
+    groups: dict[str, tuple[dict[Keys, np.ndarray], dict[Keys, Tensor]]] = {}
+    for side, found in enumerate((ours, theirs)):
+        for keys, leaf in found:                          # type: ignore[attr-defined]
+            groups.setdefault(printed(keys), ({}, {}))[side][keys] = leaf
+    pairs: list[tuple[Keys, np.ndarray, Tensor]] = []
+    missing: list[Keys] = []
+    unexpected: list[Keys] = []
+    for arrays, tensors in groups.values():
+        if len(arrays) == len(tensors) == 1:
+            [(keys, array)], [tensor] = arrays.items(), tensors.values()
+            pairs.append((keys, array, tensor))
+            continue
+        pairs.extend((keys, array, tensors[keys]) for keys, array in arrays.items() if keys in tensors)
+        missing.extend(keys for keys in arrays if keys not in tensors)
+        unexpected.extend(keys for keys in tensors if keys not in arrays)
+    return pairs, missing, unexpected
 
 
 class Undo:
