@@ -15,7 +15,7 @@ Pairs = list[tuple[np.ndarray, np.ndarray]]
 class Swap:
     """What to exchange for averages to be in the parameters' place, and what to have everything back.
 
-    The averages' arrays never hold the parameters' values: `own` does, which is made for the time.  What has been written
+    The averages' arrays never hold the parameters' values: `own` does, which is made for it.  What has been written
     to the parameters in between is taken for the average.
     """
 

@@ -223,7 +223,7 @@ def _rebuild(cls: type[Parameter], data: np.ndarray, name: str | None, grad: np.
 
 
 def _refuse_joblib(caller: Any) -> None:
-    """Raises in `joblib.dump`, which writes an array once for each object that holds it, and they would come back apart."""
+    """Raises in `joblib.dump`, which writes an array once for each object that has it: they would come back apart."""
     joblib: Any = sys.modules.get("joblib.numpy_pickle")
     if joblib is not None and isinstance(caller.f_locals.get("self"), joblib.NumpyPickler):
         raise TypeError("joblib.dump takes apart the arrays that a model and its optimizer share; use ol.save(path, "

@@ -1,4 +1,4 @@
-"""Saves from signal handlers, callbacks and exit handlers; waits that are interrupted; failures that nobody asked for."""
+"""Saves from signal handlers, callbacks and exit handlers; interrupted waits; failures that nobody asked for."""
 
 from __future__ import annotations
 

@@ -186,6 +186,7 @@ class Plan:
                             f"use its .data, and its .mask as another part")
         if live.dtype.kind in "OSUMmV" and code_of(live.dtype) is None:
             raise TypeError(f"'{path}' must be a numeric array to be restored into, got {live.dtype}")
+        live = np.asarray(live)                  # without what a subclass does to slices
         if live.shape != tensor.shape:
             self.result.misshapen.append(f"{path} has shape {tensor.shape} in the file, not {live.shape}")
         elif not live.flags.writeable:

@@ -52,7 +52,7 @@ def is_safetensors(path: str) -> bool:
         with File(path):
             return True
     except CheckpointError:
-        if path.lower().endswith(".safetensors"):
+        if path.lower().endswith(".safetensors") or not os.path.isfile(path):
             raise
     with open(path, "rb") as file:
         found = kind(file.read(64))

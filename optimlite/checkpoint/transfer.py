@@ -87,7 +87,7 @@ def cut(jobs: Iterable[tuple[Tensor, np.ndarray | None]], most: int) -> Iterator
 def every(jobs: Iterable[tuple[Tensor, np.ndarray | None]], most: int) -> Iterator[Piece]:
     for key, (tensor, array) in enumerate(jobs):
         offset, itemsize = tensor.begin, tensor.dtype.itemsize if array is not None else 1
-        parts: Iterable[Any] = (pieces(np.asarray(array), itemsize, most, offset) if array is not None else
+        parts: Iterable[Any] = (pieces(array, itemsize, most, offset) if array is not None else
                                 (min(most, tensor.end - start) for start in range(offset, tensor.end, most)))
         for part in parts:
             nbytes = part.size * itemsize if array is not None else part

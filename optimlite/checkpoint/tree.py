@@ -70,7 +70,7 @@ def _encode(node: Any, path: str, encoded: Encoded) -> Any:
     node = normal(node)
     if isinstance(node, np.ndarray):
         check(node, path)
-        node = outside(node)
+        node = outside(np.asarray(node))         # without what a subclass does to slices
         name = encoded.name_for(path)
         encoded.arrays[name] = node
         complex128 = code_of(node.dtype) == "C128"
