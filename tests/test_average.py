@@ -266,7 +266,7 @@ def test_an_array_that_holds_parameters_among_others_is_saved_with_their_own_val
     with average.swapped():
         assert not np.array_equal(whole, own)
         ol.save(tmp_path / "a", whole=whole, odd=whole[::-2, 1::3], part=parts[0].T, other=whole[2])
-        with pytest.raises(RuntimeError, match="leave `with average.swapped"):
+        with pytest.raises(RuntimeError, match="swapped in for a part of an array"):
             ol.restore(tmp_path / "a", whole=whole, odd=whole[::-2, 1::3].copy(), part=parts[0].T, other=whole[2])
     found = ol.load(tmp_path / "a")
     assert np.array_equal(found["whole"], own)
@@ -352,9 +352,9 @@ def test_a_function_that_fails_or_misfits_changes_nothing() -> None:
     for error in (ValueError, ValueError, ValueError, IndexError):
         with pytest.raises(error):
             average.update()
+    broken = ol.Average([np.ones(2)], function=lambda a, p, n: np.add(p, 1, out=p))
+    broken.update()
     with pytest.raises(ValueError, match="read-only"):
-        broken = ol.Average([np.ones(2)], function=lambda a, p, n: np.add(p, 1, out=p))
-        broken.update()
         broken.update()
     assert [a.tolist() for a in average.averages] == [[1, 1], [1, 1, 1]]
     assert average.n_averaged == 1

@@ -105,7 +105,7 @@ def test_convert_refuses_what_it_would_mistake(tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "broken.safetensors").write_bytes((tmp_path / "a.safetensors").read_bytes()[:50])
     before = sorted(os.listdir(tmp_path))
     for source, target, words in (
-            ("a.safetensors", "b.safetensors", "is a safetensors file, which is converted to a file of torch.save: name"),
+            ("a.safetensors", "b.safetensors", "a safetensors file, which is converted to a file of torch.save"),
             ("ours.ckpt", "b.safetensors", "is a safetensors file"), ("a.safetensors", "b", "name that .pt, .pth"),
             ("old.pt", "b.pt", "is no safetensors file, so what is written is one: name it .safetensors"),
             ("text.txt", "b.pt", "is no safetensors file"), ("a.npz", "b.safetensors", "NumPy archive"),
@@ -116,7 +116,8 @@ def test_convert_refuses_what_it_would_mistake(tmp_path: Path, capsys: pytest.Ca
     assert sorted(os.listdir(tmp_path)) == before
 
 
-def test_convert_of_any_bytes_is_an_error_that_names_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_convert_of_any_bytes_is_an_error_that_names_the_file(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch = pytest.importorskip("torch")
     others(tmp_path)
     (tmp_path / "text.txt").write_text("nothing")

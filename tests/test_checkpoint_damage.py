@@ -324,7 +324,8 @@ def collisions(count: int, step: int = (1 << 61) - 1) -> bytes:
     return tree_of('{"$dict":[' + ",".join(f"[{key * step},0]" for key in range(count)) + "]}")
 
 
-COLLIDING = {"of one hash": lambda count: collisions(count), "below zero": lambda count: collisions(count, 1 - (1 << 61)),
+COLLIDING = {"of one hash": lambda count: collisions(count),
+             "below zero": lambda count: collisions(count, 1 - (1 << 61)),
              "in two forms": lambda count: tree_of(
                  '{"$dict":[' + ",".join(f"[{key * ((1 << 61) - 1)},0],[{key}.5,0]" for key in range(count)) + "]}")}
 
@@ -408,7 +409,8 @@ def test_nothing_in_a_file_moves_the_terminal(
 def test_whatever_the_tree_says_is_inspected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from optimlite.__main__ import main
 
-    for part in ('{"state":1,"param_groups":[]}', '{"state":{"0":1},"param_groups":[]}', '{"state":{},"param_groups":1}',
+    for part in ('{"state":1,"param_groups":[]}', '{"state":{"0":1},"param_groups":[]}',
+                 '{"state":{},"param_groups":1}',
                  '{"state":{"0":{"step":"x"}},"param_groups":[1]}', '{"state":{"0":{"step":"x"}},"param_groups":[]}',
                  '{"state":{"0":{"step":{"$array":"x"}}},"param_groups":[{}]}', '{"last_epoch":[]}',
                  '{"state":{"0":{"step":[]},"1":{"step":2.5},"2":{"step":7}},"param_groups":[{"lr":{}}]}',

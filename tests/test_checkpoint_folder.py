@@ -188,15 +188,16 @@ def test_rotation_takes_time_in_proportion_to_the_files(tmp_path: Path, best: st
         for number in range(1, count + 1):
             os.link(tmp_path / "one", folder / f"checkpoint-{number:06d}.safetensors")
         checkpoints = ol.Checkpoints(folder, keep=3, best=best)
-        start = time.perf_counter()
+        start = time.process_time()
         checkpoints.save(x=1, loss=3.0, fsync=False)
-        taken = time.perf_counter() - start
+        taken = time.process_time() - start
         assert names(folder) == [*([count] if best is None else []), *range(count - 1, count + 2)][-3:]
         shutil.rmtree(folder)
         return taken
 
     seconds(100)
-    assert seconds(10_000) < 6 * max(seconds(2000) for _ in range(2))
+    small = max(seconds(2000) for _ in range(3))
+    assert min(seconds(10_000) for _ in range(2)) < 6 * small
 
 
 def test_what_only_has_a_checkpoints_name_is_left_alone(tmp_path: Path) -> None:
