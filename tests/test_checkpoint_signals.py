@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import gc
 import os
+import random
 import resource
 import signal
 import subprocess
@@ -288,10 +289,9 @@ def test_saves_and_restores_leave_nothing_behind(tmp_path: Path, times: int) -> 
     assert memory() - used < 8 << 20
 
 
-@pytest.mark.parametrize("times", [60, pytest.param(2000, marks=pytest.mark.long)])
-def test_interrupted_saves_and_restores_leave_nothing_behind(tmp_path: Path, times: int) -> None:
-    """At moments spread over the whole call: it, too, has the old file or the new."""
-    model = {"W": np.ones((1100, 1000)), "b": np.ones(7, np.float32)}
+def test_saves_and_restores_that_are_interrupted_anywhere_leave_nothing_behind(tmp_path: Path) -> None:
+    """At every 29th of the moments at which Python looks for signals."""
+    model = {"W": np.ones((11, 10)), "b": np.ones(7, np.float32)}
 
     def save() -> None:
         ol.save(tmp_path / "a", fsync=False, model=model)
@@ -301,14 +301,49 @@ def test_interrupted_saves_and_restores_leave_nothing_behind(tmp_path: Path, tim
 
     save()
     for act in (save, restore):
-        last = 1
-        while interrupted(act, last):
-            last += max(1, last // 4)
-        before, used = left(), memory()
-        for index in range(times // 2):
-            interrupted(act, 1 + index * 7919 % last)
-            gc.collect()
-            assert until(lambda: left() == before), index        # noqa: B023 - runs at once
-        assert memory() - used < 8 << 20
+        interrupted(act, 3)                      # which imports, and fills caches
+        before, moment = left(), 1
+        while interrupted(act, moment):
+            assert until(lambda: left() == before), moment       # noqa: B023 - runs at once
+            moment += 29
     save()
+    assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("times", [60, pytest.param(2000, marks=pytest.mark.long)])
+def test_interrupted_saves_and_restores_leave_nothing_behind(tmp_path: Path, times: int) -> None:
+    """Real signals at random moments, also while several threads are at work; the file is the old one or the new."""
+    model = {"W": np.ones((1100, 1000)), "b": np.ones(7, np.float32)}
+    chance, count = random.Random(0), 0
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    def work() -> None:
+        signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-4, 2e-2))
+        while True:
+            ol.save(tmp_path / "a", fsync=False, background=count % 3 == 0, model=model)
+            ol.restore(tmp_path / "a", model=model)
+
+    def turn() -> None:
+        nonlocal count
+        count += 1
+        with pytest.raises(KeyboardInterrupt):
+            work()
+
+    handled = signal.signal(signal.SIGALRM, stop)
+    try:
+        for _ in range(20):
+            turn()
+        background.settle()
+        before, used = left(), memory()
+        for _ in range(times):
+            turn()
+        background.settle()
+        assert until(lambda: left() == before)
+        assert memory() - used < 24 << 20
+    finally:
+        signal.signal(signal.SIGALRM, handled)
+    ol.save(tmp_path / "a", model=model)
+    ol.restore(tmp_path / "a", model=model)
     assert os.listdir(tmp_path) == ["a"]
