@@ -128,8 +128,8 @@ def snapshot(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     copies = {name: np.empty_like(array, subok=False) for name, array in arrays.items()}
     nbytes = sum(array.nbytes for array in arrays.values())
     jobs = [(target, source) for name, array in arrays.items()
-            for target, source in zip(transfer.pieces(copies[name], array.itemsize, transfer.PIECE),
-                                      transfer.pieces(array, array.itemsize, transfer.PIECE), strict=True)]
+            for target, source in zip(transfer.rows(copies[name], array.itemsize, transfer.PIECE),
+                                      transfer.rows(array, array.itemsize, transfer.PIECE), strict=True)]
     transfer.each(iter(jobs), lambda job, _: np.copyto(job[0], job[1]), nbytes)
     return copies
 

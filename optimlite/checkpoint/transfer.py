@@ -47,22 +47,26 @@ def pieces(array: np.ndarray, itemsize: int, most: int, offset: int = 0) -> Iter
     Those of an array without gaps end where the file, in which it begins at `offset`, has a multiple of `most`: the
     system keeps what comes so in large pages, which are faster to read again.
     """
-    nbytes = array.size * itemsize
-    if array.flags.c_contiguous:
-        flat = array.reshape(-1)
-        step, start = max(1, most // itemsize), 0
-        stop = -offset % most // itemsize or step
-        while start < flat.size:
-            yield flat[start:stop]
-            start, stop = stop, stop + step
+    if not array.flags.c_contiguous:
+        yield from rows(array, itemsize, most)
         return
+    flat, step = array.reshape(-1), max(1, most // itemsize)
+    start, stop = 0, -offset % most // itemsize or step
+    while start < flat.size:
+        yield flat[start:stop]
+        start, stop = stop, stop + step
+
+
+def rows(array: np.ndarray, itemsize: int, most: int) -> Iterator[np.ndarray]:
+    """Parts of an array along its axes, of at most `most` bytes, which follow each other in C order."""
+    nbytes = array.size * itemsize
     if nbytes <= most:
         yield array
         return
     axis = next(axis for axis, length in enumerate(array.shape) if length > 1)
     step = max(1, most // (nbytes // array.shape[axis]))
     for start in range(0, array.shape[axis], step):
-        yield from pieces(array[(slice(None),) * axis + (slice(start, start + step),)], itemsize, most)
+        yield from rows(array[(slice(None),) * axis + (slice(start, start + step),)], itemsize, most)
 
 
 def cut(jobs: Iterable[tuple[Tensor, np.ndarray | None]], most: int) -> Iterator[list[Piece]]:
