@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ._late import imported
+from . import _late
 from ._threads import get_num_threads, set_num_threads
 from .adadelta import Adadelta
 from .adagrad import Adagrad
@@ -91,7 +91,7 @@ _LATE = {
 def __getattr__(name: str) -> Any:
     if name not in _LATE:
         raise AttributeError(f"module 'optimlite' has no attribute '{name}'")
-    module = imported(f"{__name__}.{_LATE[name]}")
+    module = _late.imported(f"{__name__}.{_LATE[name]}")
     globals()[name] = value = module if name == _LATE[name] else getattr(module, name)
     return value
 
