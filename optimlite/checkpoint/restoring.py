@@ -19,6 +19,7 @@ from ..parameter import Parameter
 from . import CheckpointError
 from .files import printable
 from .header import Tensor, code_of
+from .matching import by_path, matched
 from .reader import File
 from .tree import leaves, printed, replaced, state_of
 
@@ -175,10 +176,10 @@ class Plan:
         if plain := [(keys, leaf) for keys, leaf in theirs if not isinstance(leaf, Tensor)]:
             self.result[name] = by_path(plain)
         pairs, missing, unexpected = matched(ours, arrays)
-        self.result.missing.extend(full(name, keys) for keys in missing)
-        self.result.unexpected.extend(full(name, keys) for keys in unexpected)
+        self.result.missing.extend(printed((name, *keys)) for keys in missing)
+        self.result.unexpected.extend(printed((name, *keys)) for keys in unexpected)
         for keys, array, tensor in pairs:
-            self._array(full(name, keys), array, tensor)
+            self._array(printed((name, *keys)), array, tensor)
 
     def _array(self, path: str, live: np.ndarray, tensor: Tensor) -> None:
         if isinstance(live, np.ma.MaskedArray):
@@ -221,50 +222,6 @@ class Plan:
             np.copyto(array, values)
         for commit in self.commits:
             commit()
-
-
-Keys = tuple[Any, ...]
-
-
-def full(name: str, keys: Keys) -> str:
-    return printed((name, *keys))
-
-
-def by_path(found: list[tuple[Keys, Any]]) -> dict[str, Any]:
-    """Values by their paths; where several print alike, the later ones are counted, as names in files are."""
-    values: dict[str, Any] = {}
-    for keys, value in found:
-        path = base = printed(keys)
-        count = 1
-        while path in values:
-            count += 1
-            path = f"{base}~{count}"
-        values[path] = value
-    return values
-
-
-def matched(ours: list[tuple[Keys, np.ndarray]], theirs: list[tuple[Keys, Tensor]],
-            ) -> tuple[list[tuple[Keys, np.ndarray, Tensor]], list[Keys], list[Keys]]:
-    """(keys, array, tensor), … of the same path, and what is left on either side.
-
-    A list may stand for a dict, and a flat name for a nesting.  Where several paths print alike, the keys decide.
-    """
-    groups: dict[str, tuple[dict[Keys, np.ndarray], dict[Keys, Tensor]]] = {}
-    for side, found in enumerate((ours, theirs)):
-        for keys, leaf in found:                          # type: ignore[attr-defined]
-            groups.setdefault(printed(keys), ({}, {}))[side][keys] = leaf
-    pairs: list[tuple[Keys, np.ndarray, Tensor]] = []
-    missing: list[Keys] = []
-    unexpected: list[Keys] = []
-    for arrays, tensors in groups.values():
-        if len(arrays) == len(tensors) == 1:
-            [(keys, array)], [tensor] = arrays.items(), tensors.values()
-            pairs.append((keys, array, tensor))
-            continue
-        pairs.extend((keys, array, tensors[keys]) for keys, array in arrays.items() if keys in tensors)
-        missing.extend(keys for keys in arrays if keys not in tensors)
-        unexpected.extend(keys for keys in tensors if keys not in arrays)
-    return pairs, missing, unexpected
 
 
 class Undo:

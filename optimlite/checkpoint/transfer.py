@@ -8,18 +8,16 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import zlib
 from _thread import allocate_lock
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from .._core import crc_fold, crc_folds
 from .._threads import get_num_threads
 from .files import quoted
 from .header import Tensor
+from .sums import Sums
 from .threads import Crew
 
 PIECE = 1 << 20                      # bytes that are copied, summed and written at a time: they stay in the cache
@@ -30,7 +28,6 @@ THREADED = 8 << 20                   # bytes from which on threads pay
 PAGE = 4096                          # bytes
 MAX_THREADS = 4                      # more than these wait for the memory
 WRITERS = 2                          # a file takes one thread's bytes at a time; another thread sums meanwhile
-WIDTH = crc_folds()                  # bytes of the registers that sum, 0 where the CPU can't
 Batch = TypeVar("Batch")
 
 
@@ -160,7 +157,7 @@ def write(fd: int, jobs: list[tuple[Tensor, np.ndarray]], report: Callable[[int]
         for piece in batch:
             begin, end = piece.offset - first, piece.offset - first + piece.nbytes
             take(piece.array, scratch[begin:end])
-            sums.add(piece, scratch[begin:end])
+            sums.add(piece.key, piece.offset, scratch[begin:end])
         full(os.pwritev, fd, [scratch[:end]], first)
         written.append(end)
 
@@ -178,7 +175,7 @@ def read(fd: int, jobs: list[tuple[Tensor, np.ndarray | None]], verify: bool) ->
 
     def use(piece: Piece, buffer: np.ndarray) -> None:
         if verify:
-            sums.add(piece, buffer)
+            sums.add(piece.key, piece.offset, buffer)
         if isinstance(piece.array, np.ndarray):
             put(piece.array, buffer)
 
@@ -199,7 +196,7 @@ def read(fd: int, jobs: list[tuple[Tensor, np.ndarray | None]], verify: bool) ->
             if not direct:
                 use(piece, buffer)
             elif verify:
-                sums.add(piece, buffer)
+                sums.add(piece.key, piece.offset, buffer)
 
     nbytes = sum(tensor.end - tensor.begin for tensor, _ in jobs)
     each(cut(jobs, (SUMMED if verify else READ) * PIECE), work, nbytes)
@@ -244,57 +241,3 @@ def full(call: Callable[..., int], fd: int, buffers: list[np.ndarray], offset: i
             moved -= buffers.pop(0).nbytes
         if buffers:
             buffers[0] = buffers[0][moved:]
-
-
-# CRC-32 of a whole from those of its pieces --------------------------------------------------------------------------
-
-class Sums:
-    """The checksums of arrays, gathered piece by piece, in any order."""
-
-    def __init__(self, count: int) -> None:
-        self.found: list[list[tuple[int, int, int]]] = [[] for _ in range(count)]
-
-    def add(self, piece: Piece, buffer: Any) -> None:
-        self.found[piece.key].append((piece.offset, crc32(buffer), piece.nbytes))
-
-    def results(self) -> list[int]:
-        totals = []
-        for found in self.found:
-            total = 0
-            for _, crc, nbytes in sorted(found):
-                total = times(shift(nbytes), total) ^ crc
-            totals.append(total)
-        return totals
-
-
-def crc32(buffer: Any) -> int:
-    """zlib's CRC-32 of bytes, several times as fast where the CPU multiplies polynomials."""
-    folded = buffer.nbytes & -4 * WIDTH
-    if folded < 1024:
-        return zlib.crc32(buffer)
-    rest = zlib.crc32(crc_fold(buffer[:folded], WIDTH), 0xFFFFFFFF)      # the value of which a CRC-32 goes on from zero
-    return zlib.crc32(buffer[folded:], rest)
-
-
-def times(a: int, b: int) -> int:
-    """The product of two polynomials over GF(2), modulo that of CRC-32; the highest bit is the coefficient of 1."""
-    product, bit = 0, 1 << 31
-    while a:
-        if a & bit:
-            product ^= b
-            a ^= bit
-        bit >>= 1
-        b = b >> 1 ^ (0xEDB88320 if b & 1 else 0)
-    return product
-
-
-@lru_cache(256)
-def shift(nbytes: int) -> int:
-    """x**(8 * nbytes): what a checksum is multiplied with when `nbytes` more bytes follow."""
-    result, square = 1 << 31, 1 << 23
-    while nbytes:
-        if nbytes & 1:
-            result = times(result, square)
-        square = times(square, square)
-        nbytes >>= 1
-    return result
