@@ -142,8 +142,8 @@ def steps(file: Any, state: dict[Any, dict[str, Any]]) -> list[int]:
 
 
 def short(value: Any) -> str:
-    text = printable(str(value))
-    return text if len(text) <= 100 else text[:97] + "..."
+    text = str(value)
+    return printable(text if len(text) <= 100 else text[:97] + "...")
 
 
 def size(count: float) -> str:

@@ -377,6 +377,41 @@ def test_as_many_lists_as_are_read_can_be_saved(tmp_path: Path) -> None:
     assert len(ol.load(tmp_path / "a")["table"]) == 100_000
 
 
+def splits(keys: list[str]) -> dict[str, Any]:
+    """A nesting of all ways to join keys by dots, whose 2**(n - 1) leaves have paths that print alike."""
+    found: dict[str, Any] = {".".join(keys): 0}
+    for at in range(1, len(keys)):
+        found[".".join(keys[:at])] = splits(keys[at:])
+    return found
+
+
+PATHS: dict[str, Any] = {
+    "below a long key": lambda: '{"' + "k" * 200_000 + '":[' + "0," * 200_000 + "0]}",
+    "arrays below a long key": lambda: '{"' + "k" * 1_000_000 + '":[' + '{"$array":"x"},' * 2000 + "0]}",
+    "deep": lambda: '{"k":' * 300 + "[" + "0," * 100_000 + "0]" + "}" * 300,
+    "alike": lambda: json.dumps(splits(list("abcdefghijklmn")))}
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("form", PATHS)
+def test_the_paths_of_leaves_are_in_proportion_to_the_file(form: str) -> None:
+    data = ours('{"p":{"x":{"$array":"x"},"y":' + PATHS[form]() + "}}")
+    with memory_file() as (fd, path):
+        put(fd, data)
+        live = np.zeros(2, np.float32)
+        tracemalloc.start()
+        start = time.process_time()
+        try:
+            ol.restore(path, p={"x": live})
+        except ol.CheckpointError as fault:
+            assert "too long, all together" in str(fault) or "each array once" in str(fault)     # noqa: PT017
+        finally:
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+    assert time.process_time() - start < 12
+    assert peak < 200 * len(data) + (8 << 20)
+
+
 NASTY = ["\x1b[2J\x1b]0;x\x07", "a\nb: all checksums agree", "\u202etxt.exe", "\x9b31m", "\r"]
 
 

@@ -50,6 +50,7 @@ class File:
                              f"take {length}")
         if length > header.MAX_HEADER:
             raise ValueError(f"the header must have at most {header.MAX_HEADER} bytes, got {length}")
+        self.header_bytes = length
         self.metadata, tensors = header.parse(self._bytes(length, 8), 8 + length, self.size)
         self.ours = header.marked(self.metadata)
         if self.ours:

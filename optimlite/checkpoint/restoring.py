@@ -19,7 +19,7 @@ from ..parameter import Parameter
 from . import CheckpointError
 from .files import printable
 from .header import Tensor, code_of
-from .matching import by_path, matched
+from .matching import ByPath, Printer, matched
 from .reader import File
 from .tree import leaves, printed, replaced, state_of
 
@@ -168,14 +168,18 @@ class Plan:
 
     def _nesting(self, name: str, live: Any, saved: Any) -> None:
         ours = [(keys, leaf) for keys, leaf in leaves(live) if isinstance(leaf, np.ndarray)]
-        theirs = list(leaves(saved))
-        arrays = [(keys, leaf) for keys, leaf in theirs if isinstance(leaf, Tensor)]
+        arrays = [(keys, leaf) for keys, leaf in leaves(saved) if isinstance(leaf, Tensor)]
         if not ours and not arrays:
             self.result[name] = saved                     # plain values on both sides: the file's are the answer
             return
-        if plain := [(keys, leaf) for keys, leaf in theirs if not isinstance(leaf, Tensor)]:
-            self.result[name] = by_path(plain)
-        pairs, missing, unexpected = matched(ours, arrays)
+        print_, plain = Printer(self.file.header_bytes), ByPath()
+        with self.file.named():
+            pairs, missing, unexpected = matched(ours, arrays, print_)
+            for keys, leaf in leaves(saved):
+                if not isinstance(leaf, Tensor):
+                    plain.add(print_(keys), leaf)
+        if plain:
+            self.result[name] = dict(plain)
         self.result.missing.extend(printed((name, *keys)) for keys in missing)
         self.result.unexpected.extend(printed((name, *keys)) for keys in unexpected)
         for keys, array, tensor in pairs:

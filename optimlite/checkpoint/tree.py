@@ -23,6 +23,7 @@ from .files import quoted
 from .header import Tensor, code_of
 
 MOST = 1 << 20                       # lists, tuples and dicts of a tree
+DEEPEST = 1000                       # levels
 ALIKE = 64                           # keys of a dict with one hash
 QUOTED = re.compile(r'"(?:[^"\\]++|\\.)*+"')
 UNFIT_FOR_NAMES = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
@@ -35,13 +36,14 @@ class Encoded:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     json: str = ""
 
+    _counts: dict[str, int] = field(default_factory=dict)
+
     def name_for(self, path: str) -> str:
         """The path, made unique: names are labels, and the JSON has the exact keys."""
         name = base = UNFIT_FOR_NAMES.sub("_", path)
-        count = 1
         while name in self.arrays or name == "__metadata__":
-            count += 1
-            name = f"{base}~{count}"
+            self._counts[base] = self._counts.get(base, 1) + 1
+            name = f"{base}~{self._counts[base]}"
         return name
 
 
@@ -182,6 +184,8 @@ def _decode(node: Any, tensors: dict[str, Tensor], used: set[str]) -> Any:
 def _array(name: str, tensors: dict[str, Tensor], used: set[str]) -> Tensor:
     if name not in tensors:
         raise ValueError(f"the tree of parts has an array {quoted(name)} that isn't in the file")
+    if name in used:
+        raise ValueError(f"the tree of parts must have each array once, got {quoted(name)} twice")
     used.add(name)
     return tensors[name]
 
@@ -225,17 +229,36 @@ FORMS: dict[str, Callable[..., Any]] = {"$array": _array, "$complex128": _comple
                                         "$tuple": _tuple}
 
 
-def leaves(node: Any, keys: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+def leaves(node: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
     """The (keys, leaf) of a nesting, live or decoded; a Tensor is a leaf."""
-    node = normal(node)
+    keys: list[Any] = []
+    above: tuple[Any, ...] = ()
+    stack: list[Iterator[tuple[Any, Any]]] = [iter([(None, node)])]
+    while stack:                                 # not by recursion: each leaf would pass through all levels above it
+        for key, child in stack[-1]:
+            child = normal(child)                # once: it may be an iterator
+            if (below := inside(child)) is None:
+                yield (*above, key) if keys else (), child
+                continue
+            if len(keys) == DEEPEST:
+                raise ValueError("the parts are nested too deeply, or contain themselves")
+            keys.append(key)
+            above = tuple(keys[1:])
+            stack.append(below)
+            break
+        else:
+            stack.pop()
+            del keys[-1:]
+            above = tuple(keys[1:])
+
+
+def inside(node: Any) -> Iterator[tuple[Any, Any]] | None:
+    """The (key, child) of a dict, list or tuple; None of a leaf."""
     if isinstance(node, Mapping):
-        for key, child in node.items():
-            yield from leaves(child, (*keys, key))
-    elif isinstance(node, (list, tuple)) and not isinstance(node, Tensor):
-        for index, child in enumerate(node):
-            yield from leaves(child, (*keys, index))
-    else:
-        yield keys, node
+        return iter(node.items())
+    if isinstance(node, (list, tuple)) and not isinstance(node, Tensor):
+        return iter(enumerate(node))
+    return None
 
 
 def printed(keys: tuple[Any, ...]) -> str:
