@@ -34,12 +34,12 @@ def save(path: str | os.PathLike[str], /, *, fsync: bool = True, background: boo
 
     The bytes go to a temporary file in the same folder, which then takes the place of `path` (of a symlink: of its
     target), with the mode of the file that was there.  `fsync=False` returns before the disk has it: then a power cut
-    may lose it, a killed process still can't.  `progress(done, total)` is told the bytes of arrays written so far, by the
-    thread that saves.  Signal handlers may save at any moment.
+    may lose it, a killed process still can't.  `progress(done, total)` is told the bytes of arrays written so far, by
+    the thread that saves.  Signal handlers may save at any moment.
 
     `background=True` copies the arrays, returns, and writes in a thread.  The next save, load or restore, and the end
-    of the program, wait for it; a failure is raised there, or by `.wait()` of what is returned.  At the end it makes the
-    program's exit status 1.
+    of the program, wait for it; a failure is raised there, or by `.wait()` of what is returned.  At the end it makes
+    the program's exit status 1.
 
     While an average is swapped in, parameters are saved with their own values.
 
