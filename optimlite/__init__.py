@@ -1,8 +1,8 @@
 """optimlite: torch.optim for NumPy, with compiled update rules."""
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
+from . import late_imports
 from .native.threads import get_num_threads, set_num_threads
 from .optimizers.adadelta import Adadelta
 from .optimizers.adagrad import Adagrad
@@ -98,7 +98,7 @@ _LATE = {
 def __getattr__(name: str) -> Any:
     if name not in _LATE:
         raise AttributeError(f"module 'optimlite' has no attribute '{name}'")
-    module = importlib.import_module(f".{_LATE[name]}", __name__)
+    module = late_imports.imported(f"{__name__}.{_LATE[name]}")
     globals()[name] = value = module if name == _LATE[name] else getattr(module, name)
     return value
 

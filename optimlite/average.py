@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from .checks import fraction
+from . import swapping
+from .checks import fraction, number, shown
 from .engine import nesting
 from .engine.parameter import Parameter
 from .engine.state import check_distinct
 from .native import dispatch
 from .native.runtime import power
 from .native.steps import AddressRanges, Launch, Plan, Stepping, execute
+from .swapping import Swap
 
 
 class Average:
@@ -26,6 +28,10 @@ class Average:
         decay=d, bias_correction   w_t = (1 - d) / (1 - d^t): divided by the sum of its weights, as Adam corrects its
                                    moments, so that the first value counts no more than the others
 
+        function=f             a = f(a, p, n), n = 1, 2, … the count of updates so far; the first one copies p.  `f` is
+                                   called for each parameter, gets a read-only p, and returns an array of its shape, or
+                                   None if it has changed the a that it was given.  It isn't in state dicts
+
     `params`: any nesting of Parameters and arrays, as for an optimizer.  Averages have a parameter's dtype and layout.
     Raises what an optimizer raises for parameters, and ValueError for a `decay` outside [0, 1).
 
@@ -35,8 +41,14 @@ class Average:
             evaluate()
     """
 
-    def __init__(self, params: Any, decay: float | None = None, *, bias_correction: bool = False) -> None:
+    def __init__(self, params: Any, decay: float | None = None, *, bias_correction: bool = False,
+                 function: Callable[[np.ndarray, np.ndarray, int], Any] | None = None) -> None:
         self.decay = None if decay is None else fraction("decay", decay)
+        if function is not None and not callable(function):
+            raise TypeError(f"`function` must be a function of (average, new, n), got {shown(function)}")
+        if function is not None and (decay is not None or bias_correction):
+            raise ValueError("`function` says how to average, and so does `decay`; give one of them")
+        self.function = function
         if bias_correction and decay is None:
             raise ValueError("`bias_correction` needs a `decay`: an equal mean has no bias")
         self.bias_correction = bool(bias_correction)
@@ -47,7 +59,7 @@ class Average:
         check_distinct((f"parameter '{name}'" for name in self._names), (p.data for p in self._parameters))
         self._averages = [Parameter(np.zeros_like(p.data, subok=False), name)
                           for p, name in zip(self._parameters, self._names, strict=True)]
-        self._swapped = np.array(False), np.array(True)      # now, and after the next exchange
+        self._swap: Swap | None = None
         self._make_plans()
 
     def _make_plans(self) -> None:
@@ -70,13 +82,23 @@ class Average:
     @property
     def averages(self) -> list[np.ndarray]:
         """The averaged arrays, in the order of the parameters (live: later updates change them)."""
+        if self._swap and self._swap.there:      # what has been written to the parameters counts
+            for average, live in zip(self._averages, self._swap.live, strict=True):
+                np.copyto(average.data, live)
         return [average.data for average in self._averages]
 
     def update(self) -> None:
-        """Takes the parameters' present values into the average."""
-        if self._swapped[0]:
+        """Takes the parameters' present values into the average.
+
+        Raises RuntimeError while averages of these parameters are swapped in, and what `function` raises; nothing is
+        changed then.
+        """
+        if swapping.swaps and swapping.meets(p.data for p in self._parameters):
             raise RuntimeError("the averages are swapped in; leave `with average.swapped()` before update()")
         t = self.n_averaged + 1
+        if self.function is not None and t > 1:
+            self._apply(self.function, t - 1)
+            return
         if self.decay is None:
             weight = 1.0 / t
         elif self.bias_correction:
@@ -88,27 +110,50 @@ class Average:
                 plan.bind(self._memory)
             execute([Launch(plan, 0, {"weight": weight}, {"t": t}) for plan in self._plans if plan.prepare()])
 
+    def _apply(self, function: Callable[[np.ndarray, np.ndarray, int], Any], n: int) -> None:
+        from .native.files import exchange           # few programs have functions of their own
+
+        results: list[tuple[np.ndarray, np.ndarray]] = []
+        for name, average, parameter in zip(self._names, self._averages, self._parameters, strict=True):
+            changed, new = average.data.copy(order="K"), parameter.data.view()
+            new.flags.writeable = False
+            if (result := function(changed, new, n)) is not None and result is not changed:
+                result = np.asarray(result)
+                if result.shape != changed.shape or not np.can_cast(result.dtype, changed.dtype, "same_kind"):
+                    raise ValueError(f"`function` must return {changed.dtype} of shape {changed.shape} for '{name}', "
+                                     f"got {result.dtype} of shape {result.shape}")
+                np.copyto(changed, result, casting="same_kind")
+            results.append((average.data, changed))
+        exchange([*results, (self._count, np.array(n + 1, np.int64))])       # one call: an interrupt finds all or none
+
     @contextmanager
     def swapped(self) -> Iterator[None]:
         """Inside `with`, the parameters hold the averaged values; afterwards their own again, bit for bit.
 
-        Raises RuntimeError before the first update, and where the averages are swapped in already.  What is written to
-        the parameters inside is taken for the average.
+        What is written to the parameters inside is taken for the average.  Whatever is saved, pickled or loaded inside
+        means the same as outside: an average is the average, and `ol.save(path, model=params, …)` saves the parameters'
+        own values.  Takes memory of the parameters' size meanwhile.
+
+        Raises RuntimeError before the first update, and where averages of these parameters are swapped in already.
         """
         if not self.n_averaged:
             raise RuntimeError("there is no average yet; call update() first")
-        if self._swapped[0]:
+        live = [p.data for p in self._parameters]
+        if swapping.meets(live):
             raise RuntimeError("the averages are swapped in already")
-        pairs = [(p.data, average.data) for p, average in zip(self._parameters, self._averages, strict=True)]
-        pairs.append(self._swapped)              # with the arrays, so that it is true of them at any moment
-        from .native.files import exchange           # few programs evaluate averages
+        from .native.files import exchange
 
+        self._swap = swap = Swap(live, [average.data for average in self._averages])
         try:
-            exchange(pairs)
+            swapping.swaps.append(swap)
+            exchange(swap.into)
             yield
         finally:
-            if self._swapped[0]:
-                exchange(pairs)
+            if swap.state == 1:                  # no call before this one, in which an interrupt could come
+                exchange(swap.back)
+            swap.state[...] = 2
+            self._swap = None
+            swapping.present()                   # which forgets it
 
     def state_dict(self, copy: bool = True) -> dict[str, Any]:
         """The count, the settings, and the averages by position; a snapshot unless `copy=False`."""
@@ -134,18 +179,43 @@ class Average:
                 raise ValueError(f"the average of '{name}' must be {average.dtype} of shape {average.shape}, "
                                  f"got {new.dtype} of shape {new.shape}")
         decay = state_dict["decay"] if state_dict["decay"] is None else fraction("decay", state_dict["decay"])
+        if decay is not None and self.function is not None:
+            raise ValueError(f"the state dict has the decay {decay}, and this average has a `function` instead")
+        taken = number("n_averaged", state_dict["n_averaged"])
+        if taken != int(taken) or taken < 0:
+            raise ValueError(f"`n_averaged` must be an integer >= 0, got {taken}")
         for new, average in zip(given, self.averages, strict=True):
             np.copyto(average, new)
         self.decay, self.bias_correction = decay, bool(state_dict["bias_correction"])
-        self._count[...] = state_dict["n_averaged"]
+        self._count[...] = int(taken)
+        self._show()
+
+    def _show(self) -> None:
+        """Lets the parameters hold what the averages are now, if they are swapped in."""
+        if self._swap and self._swap.there:
+            for average, live in zip(self._averages, self._swap.live, strict=True):
+                np.copyto(live, average.data)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key not in ("_memory", "_plans")}
+        self.averages                            # noqa: B018 - takes in what was written to the parameters
+        state = {key: value for key, value in self.__dict__.items() if key not in ("_memory", "_plans", "_swap")}
+        if self._swap and self._swap.there:
+            state["_own"] = self._swap.own
+        return state
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
-        self.__dict__.update(saved)
+        own = saved.get("_own", ())              # of parameters that were pickled while they held the averages
+        self.__dict__.update({key: value for key, value in saved.items() if key != "_own"}, _swap=None)
+        for parameter, values in zip(self._parameters, own, strict=bool(own)):
+            np.copyto(parameter.data, values)
         self._make_plans()
 
+    def __copy__(self) -> Average:               # a shallow one: it shares the arrays, and what is swapped in
+        copied = type(self).__new__(type(self))
+        copied.__dict__.update(self.__dict__)
+        return copied
+
     def __repr__(self) -> str:
-        return (f"Average(decay={self.decay}, bias_correction={self.bias_correction}, n_averaged={self.n_averaged}, "
-                f"{len(self._averages)} parameters)")
+        how = (f"decay={self.decay}, bias_correction={self.bias_correction}" if self.function is None
+               else f"function={getattr(self.function, '__name__', self.function)}")
+        return f"Average({how}, n_averaged={self.n_averaged}, {len(self._averages)} parameters)"

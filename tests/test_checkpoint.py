@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import pickle
 import subprocess
 import sys
-import threading
+import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ import pytest
 import safetensors.numpy
 
 import optimlite as ol
-from optimlite.checkpoint import atomic
+from optimlite.checkpoint import atomic, sums
+from optimlite.checkpoint import threads as threads_module
 from optimlite.checkpoint import transfer as transfer_module
 from optimlite.checkpoint.reader import File
 
@@ -49,6 +52,14 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(map(same, a, b))
     return repr(a) == repr(b)
+
+
+def until(holds: Callable[[], bool], seconds: float = 5) -> bool:
+    """Whether it holds before long: a thread is counted for a moment after its work is done."""
+    end = time.perf_counter() + seconds
+    while not holds() and time.perf_counter() < end:
+        time.sleep(0.001)
+    return holds()
 
 
 def training(seed: int = 0, steps: int = 3) -> dict[str, Any]:
@@ -468,7 +479,7 @@ def test_large_arrays_over_any_number_of_threads(tmp_path: Path, count: int) -> 
     total = parts["f"].nbytes + sum(array.nbytes for array in parts["model"].values())
     assert told[-1] == (total, total)
     assert told == sorted(told)
-    assert len(told) > 15
+    assert len(told) > 2
     assert same(ol.load(tmp_path / "a"), parts)
     live = {"model": {k: np.zeros_like(a) for k, a in parts["model"].items()}, "f": np.zeros((600, 700)).T.copy().T}
     ol.restore(tmp_path / "a", **live)
@@ -504,6 +515,7 @@ def test_one_thread_writes_while_another_sums(tmp_path: Path, monkeypatch: pytes
     """The file is the one that a single thread writes; a fault of either thread comes out, and ends both."""
     monkeypatch.setattr(transfer_module, "PIECE", 512)
     monkeypatch.setattr(transfer_module, "THREADED", 0)
+    before = _thread._count()
     raw = np.random.default_rng(0).standard_normal((40, 60))
     parts = {name: np.asarray(layout(raw)) for name, layout in LAYOUTS.items()} | {"big": raw.astype(">f8")}
     for count in (1, 2):
@@ -511,14 +523,14 @@ def test_one_thread_writes_while_another_sums(tmp_path: Path, monkeypatch: pytes
         ol.save(tmp_path / str(count), parts=parts)
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
     with monkeypatch.context() as ending:                # as at the end of a program since CPython 3.12
-        def refused(thread: threading.Thread) -> None:
+        def refused(*_: Any) -> None:
             raise RuntimeError("can't create new thread at interpreter shutdown")
 
-        ending.setattr(threading.Thread, "start", refused)
+        ending.setattr(threads_module, "start_new_thread", refused)
         ol.save(tmp_path / "2", parts=parts)
         assert all(same(found, parts[name]) for name, found in ol.load(tmp_path / "2")["parts"].items())
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
-    for name in ("full", "as_bytes"):
+    for name in ("full", "take"):
         with monkeypatch.context() as broken:
             calls = iter(range(30))
             whole = getattr(transfer_module, name)
@@ -531,7 +543,7 @@ def test_one_thread_writes_while_another_sums(tmp_path: Path, monkeypatch: pytes
             broken.setattr(transfer_module, name, fails)
             with pytest.raises(OSError, match="as it should"):
                 ol.save(tmp_path / "2", parts={**parts, "more": raw})
-        assert not any(thread.name == "optimlite checkpoint" for thread in threading.enumerate())
+        assert until(lambda: _thread._count() == before)
         assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
 
 
@@ -540,9 +552,9 @@ def test_checksums_are_zlibs() -> None:
     for size in [*range(0, 1300), 4096, 65_535, 65_536, 65_537]:
         for start in (0, 1, 7):
             part = data[start:start + size]
-            assert transfer_module.crc32(part) == zlib.crc32(part)
+            assert sums.crc32(part) == zlib.crc32(part)
     for cut in (0, 1, 63, 64, 5000):
-        moved = transfer_module.times(transfer_module.shift(len(data) - cut), zlib.crc32(data[:cut]))
+        moved = sums.times(sums.shift(len(data) - cut), zlib.crc32(data[:cut]))
         assert moved ^ zlib.crc32(data[cut:]) == zlib.crc32(data)
 
 

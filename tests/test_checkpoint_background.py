@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_checkpoint import same
+from test_checkpoint import LAYOUTS, same
 
 import optimlite as ol
-from optimlite.checkpoint import background
+from optimlite.checkpoint import background, transfer
 
 
 @pytest.fixture
@@ -42,6 +42,19 @@ def test_steps_during_a_save_are_not_in_it(tmp_path: Path, saves: int) -> None:
             time.sleep(1e-5)             # who only lets go of the GIL for moments starves other threads for seconds
         assert same(ol.load(tmp_path / "a"), before)
         assert not same(params["W"], before["model"]["W"])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_arrays_of_any_layout_are_copied_for_it(
+        tmp_path: Path, layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "PIECE", 256)
+    array = np.asarray(LAYOUTS[layout](np.random.default_rng(0).random((60, 70)).astype(">f8")))
+    before = array.copy()
+    saving = ol.save(tmp_path / "a", background=True, x=array, progress=lambda *_: None)
+    if array.flags.writeable:
+        array[...] = 0
+    saving.wait()
+    assert same(ol.load(tmp_path / "a")["x"], before)
 
 
 def test_a_save_returns_before_it_is_written(tmp_path: Path, slow: threading.Event) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -172,3 +174,72 @@ def test_converting_executes_nothing(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["convert", str(tmp_path / "a.pt"), str(tmp_path / "b.safetensors")]) == 1
     assert "Weights only load failed" in capsys.readouterr().err
     assert os.listdir(tmp_path) == ["a.pt"]
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("best", [None, "loss"])
+def test_rotation_takes_time_in_proportion_to_the_files(tmp_path: Path, best: str | None) -> None:
+    """One save that removes 10,000 old checkpoints takes no more than 6 times as long as one that removes 2,000."""
+    ol.save(tmp_path / "one", x=1, loss=2.0)
+
+    def seconds(count: int) -> float:
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        for number in range(1, count + 1):
+            os.link(tmp_path / "one", folder / f"checkpoint-{number:06d}.safetensors")
+        checkpoints = ol.Checkpoints(folder, keep=3, best=best)
+        start = time.process_time()
+        checkpoints.save(x=1, loss=3.0, fsync=False)
+        taken = time.process_time() - start
+        assert names(folder) == [*([count] if best is None else []), *range(count - 1, count + 2)][-3:]
+        shutil.rmtree(folder)
+        return taken
+
+    seconds(100)
+    small = max(seconds(2000) for _ in range(3))
+    assert min(seconds(10_000) for _ in range(2)) < 6 * small
+
+
+def test_what_only_has_a_checkpoints_name_is_left_alone(tmp_path: Path) -> None:
+    checkpoints = ol.Checkpoints(tmp_path, keep=2, best="loss")
+    checkpoints.save(x=1, loss=1.0)
+    (tmp_path / "checkpoint-000002.safetensors").mkdir()
+    os.symlink("nowhere", tmp_path / "checkpoint-000003.safetensors")
+    os.symlink("checkpoint-000004.safetensors", tmp_path / "checkpoint-000004.safetensors")
+    os.mkfifo(tmp_path / "checkpoint-000005.safetensors")
+    for loss in (2.0, 3.0, 4.0):
+        checkpoints.save(x=1, loss=loss)
+        assert checkpoints.latest == checkpoints.paths[-1]
+        assert checkpoints.restore() == {"x": 1, "loss": loss}
+    assert names(tmp_path) == [1, 2, 3, 4, 5, 7, 8]
+    assert [int(path[-18:-12]) for path in checkpoints.paths] == [1, 7, 8]
+    assert checkpoints.best == checkpoints.paths[0]
+    os.symlink(checkpoints.paths[0], tmp_path / "checkpoint-000009.safetensors")        # a link to a file is one
+    assert ol.Checkpoints(tmp_path).restore() == {"x": 1, "loss": 1.0}
+
+
+def test_checkpoints_that_vanish_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = ol.Checkpoints(tmp_path)
+    for epoch in range(3):
+        checkpoints.save(epoch=epoch)
+    listed = checkpoints.paths
+    os.unlink(listed[-1])
+    monkeypatch.setattr(ol.Checkpoints, "paths", property(lambda self: listed))
+    assert checkpoints.restore() == {"epoch": 1}
+    assert checkpoints.latest == listed[1]
+
+
+def test_a_number_is_not_taken_twice_and_a_value_is_of_the_file_that_is_there(tmp_path: Path) -> None:
+    checkpoints = ol.Checkpoints(tmp_path, keep=3, best="loss")
+    checkpoints.save(loss=1.0)
+    assert checkpoints.best == checkpoints.paths[0]
+    for path in checkpoints.paths:
+        os.unlink(path)
+    checkpoints.save(loss=5.0)
+    assert names(tmp_path) == [2]
+    other = ol.Checkpoints(tmp_path, keep=3, best="loss")
+    other.save(loss=4.0)
+    checkpoints.save(loss=6.0)
+    assert (names(tmp_path), checkpoints.best) == ([2, 3, 4], checkpoints.paths[1])
+    with pytest.raises(TypeError, match="`best` must be the name of a part, got 3"):
+        ol.Checkpoints(tmp_path, best=3)                      # type: ignore[arg-type]

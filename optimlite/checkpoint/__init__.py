@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ..late_imports import imported
 from .rotation import Checkpoints
 
 if TYPE_CHECKING:
     from .background import Saving
     from .restoring import Restored
 
-# What does the work is imported by the first call: json and threading would double the cost of `import optimlite`.
+# What does the work is imported by the first call: json and its like would double the cost of `import optimlite`.
 
 __all__ = ["CheckpointError", "Checkpoints", "load", "restore", "save"]
 
@@ -33,14 +34,19 @@ def save(path: str | os.PathLike[str], /, *, fsync: bool = True, background: boo
 
     The bytes go to a temporary file in the same folder, which then takes the place of `path` (of a symlink: of its
     target), with the mode of the file that was there.  `fsync=False` returns before the disk has it: then a power cut
-    may lose it, a killed process still can't.  `progress(done, total)` is told the bytes of arrays written so far.
+    may lose it, a killed process still can't.  `progress(done, total)` is told the bytes of arrays written so far, by
+    the thread that saves.  Signal handlers may save at any moment.
 
     `background=True` copies the arrays, returns, and writes in a thread.  The next save, load or restore, and the end
-    of the program, wait for it; a failure is raised there, or by `.wait()` of what is returned.
+    of the program, wait for it; a failure is raised there, or by `.wait()` of what is returned.  At the end it makes
+    the program's exit status 1.
 
-    Raises TypeError for what can't be stored (before anything is written), and OSError if writing fails; the old file
-    is intact then.
+    While an average is swapped in, parameters are saved with their own values.
+
+    Raises TypeError for what can't be stored and for a save of nothing (before anything is written), and OSError if
+    writing fails; the old file is intact then.
     """
+    imported(f"{__name__}.background")
     from .background import save as run
 
     return run(path, parts, fsync=fsync, background=background, progress=progress)
@@ -54,6 +60,8 @@ def load(path: str | os.PathLike[str], /, *, mmap: bool = False, verify: bool = 
     they are used, the file must not be changed in place (a new save replaces it, which does no harm).
     `verify=False` skips the arrays' checksums.  Raises CheckpointError for a damaged file.
     """
+    imported(f"{__name__}.background")
+    imported(f"{__name__}.reader")
     from .background import settle
     from .reader import File
 
@@ -76,8 +84,11 @@ def restore(path: str | os.PathLike[str], /, *, strict: bool = True, verify: boo
     result's `missing`, `unexpected` and `misshapen` list what doesn't.  `verify=False` reads once instead of twice, so
     a damaged array goes unnoticed.
     """
-    from .background import settle
+    imported(f"{__name__}.background")
+    imported(f"{__name__}.restoring")
+    from .background import check_options, settle
     from .restoring import restore as run
 
+    check_options(strict=strict, verify=verify)
     settle()
     return run(path, parts, strict, verify)

@@ -14,6 +14,8 @@ import re
 import stat
 from collections.abc import Iterator
 
+from .files import Descriptor, opened
+
 TEMPORARY = re.compile(r"\.optimlite-[0-9a-f]{16}\.tmp")
 NO_LOCKS = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL}
 
@@ -25,25 +27,28 @@ def replacement(path: str, fsync: bool) -> Iterator[int]:
     mode = mode_of(target)
     folder = os.path.dirname(target)
     sweep(folder)
-    with contextlib.ExitStack() as closing:
+    folders: list[int] = []
+    try:
         # Opened before anything is written: after the rename nothing is left that can fail but its own fsync.
-        folder_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        closing.callback(os.close, folder_fd)
-        fd, temporary = create(folder)
-        closing.callback(os.close, fd)                    # and with it the lock
-        try:
-            if mode is not None:
-                os.fchmod(fd, mode)
-            yield fd
-            if fsync:
-                os.fsync(fd)
-            os.replace(temporary, target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
+        # One call of C opens it and puts it into the list: no interrupt comes in between.
+        folders.extend(map(os.open, [folder], [os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC]))
+        with create(folder) as file:                      # closing it drops the lock
+            try:
+                if mode is not None:
+                    os.fchmod(file.fileno(), mode)
+                yield file.fileno()
+                if fsync:
+                    os.fsync(file.fileno())
+                os.replace(file.path, target)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(file.path)
+                raise
         if fsync:
-            os.fsync(folder_fd)
+            os.fsync(folders[0])
+    finally:
+        for fd in folders:
+            os.close(fd)
 
 
 def mode_of(target: str) -> int | None:
@@ -59,20 +64,21 @@ def mode_of(target: str) -> int | None:
     return stat.S_IMODE(found)
 
 
-def create(folder: str) -> tuple[int, str]:
+def create(folder: str) -> Descriptor:
     while True:
         path = os.path.join(folder, f".optimlite-{os.urandom(8).hex()}.tmp")
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)      # less the umask
+        file = opened(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
-            lock(fd, fcntl.LOCK_EX)
-            if os.fstat(fd).st_nlink:
-                return fd, path
+            file.path = path
+            lock(file.fileno(), fcntl.LOCK_EX)
+            if os.fstat(file.fileno()).st_nlink:
+                return file
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(path)
-            os.close(fd)
+            file.close()
             raise
-        os.close(fd)                                      # another process swept it before it was locked
+        file.close()                                      # another process swept it before it was locked
 
 
 def lock(fd: int, how: int) -> None:
@@ -92,10 +98,8 @@ def sweep(folder: str) -> None:
         return
     for path in found:
         with contextlib.suppress(OSError):
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            try:
-                if stat.S_ISREG(os.fstat(fd).st_mode):
-                    lock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    os.unlink(path)
-            finally:
-                os.close(fd)
+            if not stat.S_ISREG(os.lstat(path).st_mode):
+                continue
+            with opened(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK) as file:
+                lock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(path)

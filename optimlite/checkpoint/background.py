@@ -1,19 +1,28 @@
-"""Writes checkpoints: at once, or from a snapshot in a thread whose failure reaches the next call."""
+"""Writes checkpoints: at once, or from a snapshot in a thread whose failure reaches the next call.
+
+Signal handlers may save, too, at any moment of what is done here: they find everything in a state that they can go on
+from, and nobody holds a lock that they would wait for.
+"""
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
-import threading
+import sys
+from _thread import get_ident
 from collections.abc import Callable, Mapping
 from math import prod
 from typing import Any
 
 import numpy as np
 
+from ..checks import shown
 from . import header, transfer
 from .atomic import replacement
+from .files import path_of
 from .header import Tensor, code_of
+from .threads import Crew
 from .tree import Encoded, encode
 
 Progress = Callable[[int, int], None]
@@ -27,62 +36,91 @@ class Saving:
         self.path, self.written, self.total = path, 0, sum(array.nbytes for array in encoded.arrays.values())
         self._encoded, self._fsync, self._progress, self._after = encoded, fsync, progress, after
         self._fault: BaseException | None = None
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._crew = Crew()
+        self._writer = 0                         # the thread that writes, in the background
 
     @property
     def done(self) -> bool:
-        return self._thread is None or not self._thread.is_alive()
+        return self._crew.done
 
     def wait(self) -> None:
         """Returns when the file is written; raises what made that fail, once."""
-        if self._thread is not None:
-            self._thread.join()
-        fault, self._fault = self._fault, None
+        if self._writer == get_ident():
+            raise RuntimeError("a save can't wait for itself: this is its own `progress`")
+        self._crew.wait()
+        fault = self._fault
         if fault is not None:
+            self._fault = None                   # no interrupt comes between this and the next line
             raise fault
 
     def _report(self, nbytes: int) -> None:
-        with self._lock:
-            self.written += nbytes
-            if self._progress is not None:
-                self._progress(self.written, self.total)
+        self.written += nbytes
+        if self._progress is not None:
+            self._progress(self.written, self.total)
 
     def _run(self) -> None:
-        write(self.path, self._encoded, self._fsync, self._report)
-        self._encoded = Encoded()                # lets go of the snapshot
-        if self._after is not None:
-            self._after()
+        try:
+            write(self.path, self._encoded, self._fsync, self._report)
+            if self._after is not None:
+                self._after()
+        finally:
+            self._encoded = Encoded()            # lets go of the arrays
 
     def _run_in_thread(self) -> None:
+        self._writer = get_ident()
         try:
             self._run()
         except BaseException as fault:
-            self._encoded = Encoded()
-            self._fault = fault.with_traceback(None)      # whose frames would keep the snapshot
+            self._fault = told(fault, self.path).with_traceback(None)      # whose frames would keep the snapshot
+        finally:
+            self._writer = 0
 
 
-_pending: Saving | None = None
-_gate = threading.Lock()
+def told(fault: BaseException, path: str) -> BaseException:
+    """A failure of a background save: it comes out of another call, so it says what it is about."""
+    about = f"the background save of '{path}' failed"
+    if type(fault).__module__ == "builtins" and isinstance(fault, OSError) and fault.errno is not None:
+        return OSError(fault.errno, f"{about}: {fault.strerror}", fault.filename)
+    fault.add_note(about)
+    return fault
+
+
+_pending: list[Saving] = []
+_ended = False                                   # the program: who still saves is not waited for
 
 
 def save(path: str | os.PathLike[str], parts: Mapping[str, Any], *, fsync: bool = True, background: bool = False,
          progress: Progress | None = None, after: Callable[[], None] | None = None) -> Saving:
     """`ol.save` for parts in a dict; `after` runs when the file is in its place."""
-    global _pending
+    path = os.path.abspath(path_of(path))
+    check_options(fsync=fsync, background=background, progress=progress)
+    if not parts:
+        raise TypeError("there is nothing to save: give parts by name, as in ol.save(path, model=params, epoch=3)")
     settle()
-    saving = Saving(os.path.abspath(path), encode(parts), fsync, progress, after)
-    if not background:
-        saving._run()
-        return saving
-    with _gate:                                  # a second Python thread that saves waits here for the first
-        if _pending is not None:
-            _pending.wait()
+    saving = Saving(path, encode(parts), fsync, progress, after)
+    if background and not _ended:
         saving._encoded.arrays = snapshot(saving._encoded.arrays)
-        saving._thread = threading.Thread(target=saving._run_in_thread, name="optimlite save")
-        saving._thread.start()
-        _pending = saving
+        _pending.append(saving)                  # first, so that nobody finds it neither here nor done
+        try:
+            if saving._crew.start(saving._run_in_thread):
+                return saving
+        finally:
+            if not saving._crew.started:
+                _pending.remove(saving)
+    saving._run()                                # at once; also at the end of a program, where no thread can be started
     return saving
+
+
+def check_options(**options: Any) -> None:
+    """Refuses what must be a part that has the name of an option, and would be lost."""
+    for name, value in options.items():
+        if name == "progress":
+            fits = value is None or (callable(value) and not hasattr(value, "state_dict"))
+        else:
+            fits = isinstance(value, (bool, np.bool_))
+        if not fits:
+            raise TypeError(f"`{name}` must be {'a function or None' if name == 'progress' else 'True or False'}, "
+                            f"got {shown(value)}; it is an option, so give a part another name")
 
 
 def snapshot(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -90,29 +128,62 @@ def snapshot(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     copies = {name: np.empty_like(array, subok=False) for name, array in arrays.items()}
     nbytes = sum(array.nbytes for array in arrays.values())
     jobs = [(target, source) for name, array in arrays.items()
-            for target, source in zip(transfer.pieces(copies[name], array.itemsize, transfer.PIECE),
-                                      transfer.pieces(array, array.itemsize, transfer.PIECE), strict=True)]
+            for target, source in zip(transfer.rows(copies[name], array.itemsize, transfer.PIECE),
+                                      transfer.rows(array, array.itemsize, transfer.PIECE), strict=True)]
     transfer.each(iter(jobs), lambda job, _: np.copyto(job[0], job[1]), nbytes)
     return copies
 
 
 def settle() -> None:
-    """Waits for the background save, and raises its failure."""
-    global _pending
-    with _gate:
-        pending, _pending = _pending, None
-        if pending is not None:
-            pending.wait()
+    """Waits for the background saves, and raises the failure of the first that failed."""
+    me = get_ident()
+    if any(saving._writer == me for saving in _pending):
+        return                                   # the `progress` of one of them, which would wait for itself
+    for saving in list(_pending):
+        if saving._crew.started:                 # else this is a signal handler, just before it starts
+            saving.wait()                        # what fails here is found, and done with, by the next call
+            with contextlib.suppress(ValueError):            # another thread, or a handler, was here meanwhile
+                _pending.remove(saving)
+
+
+def end() -> None:
+    """At the end of the program: waits, and what failed makes the program fail."""
+    global _ended
+    _ended = True
+    failed = False
+    while _pending:
+        try:
+            settle()
+        except KeyboardInterrupt:
+            failed = True
+            print(f"optimlite: interrupted before the background save of '{_pending[0].path}' was done",
+                  file=sys.stderr)
+            break
+        except BaseException as fault:
+            failed = True
+            text = "".join([str(fault), *(f" ({note})" for note in getattr(fault, "__notes__", ()))])
+            print(f"optimlite: {type(fault).__name__}: {text}", file=sys.stderr)
+    if failed:
+        sys.__dict__["_optimlite_failed"] = Failure()
+
+
+class Failure:
+    """Lets the program exit with status 1, by ending it when all else has ended: exit handlers have no other way."""
+
+    def __del__(self, exit: Callable[[int], None] = os._exit) -> None:
+        exit(1)
 
 
 def _forget() -> None:
-    """A forked child has neither the thread nor its failure."""
-    global _pending, _gate
-    _pending, _gate = None, threading.Lock()
+    """A forked child has neither the threads nor their failures."""
+    for saving in _pending:
+        saving._crew.forget()
+        saving._writer = 0
+    _pending.clear()
 
 
 os.register_at_fork(after_in_child=_forget)
-atexit.register(settle)                          # the interpreter has joined the thread; this raises its failure
+atexit.register(end)
 
 
 def write(path: str, encoded: Encoded, fsync: bool, report: Callable[[int], None]) -> None:

@@ -19,6 +19,8 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from .files import quoted
+
 MAX_HEADER = 32_000_000              # bytes, of some 100,000 arrays; the format allows 100 MB, which nobody needs
 MAX_DIMENSIONS = 64                  # of NumPy
 SIZES = {"BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2, "U32": 4,
@@ -53,7 +55,7 @@ class Tensor(NamedTuple):
         try:
             import ml_dtypes
         except ImportError:
-            raise ValueError(f"'{self.name}' is {self.code}, which NumPy knows through ml_dtypes; "
+            raise ValueError(f"{quoted(self.name)} is {self.code}, which NumPy knows through ml_dtypes; "
                              f"install it with `pip install ml_dtypes`") from None
         dtype: np.dtype = np.dtype(getattr(ml_dtypes, ML_DTYPES[self.code]))
         return dtype
@@ -184,7 +186,7 @@ class Scanner:
                 key = self.string(f"a key of {what}")
                 self.sign(b":")
             if key in seen:
-                raise ValueError(f"{what} must have each key once, got '{key}' twice")
+                raise ValueError(f"{what} must have each key once, got {quoted(key)} twice")
             seen.add(key)
             yield key
             if not self.sees(b","):
@@ -207,7 +209,7 @@ def parse(text: bytes, start: int, size: int) -> tuple[dict[str, str], list[Tens
     end = start
     for tensor in sorted(tensors, key=lambda tensor: (tensor.begin, tensor.end)):
         if tensor.begin != end:
-            raise ValueError(f"the arrays' bytes must follow each other; those of '{tensor.name}' "
+            raise ValueError(f"the arrays' bytes must follow each other; those of {quoted(tensor.name)} "
                              f"{'overlap others' if tensor.begin < end else 'leave a gap'} at {tensor.begin - start}")
         end = tensor.end
     if end != size:
@@ -217,10 +219,10 @@ def parse(text: bytes, start: int, size: int) -> tuple[dict[str, str], list[Tens
 
 
 def entry(scan: Scanner, name: str, start: int) -> Tensor:
-    what = f"'{name}'"
+    what = quoted(name)
     code, shape, offsets = scan.entry() or fields(scan, what)
     if code not in SIZES or code == "C128":
-        raise ValueError(f"{what} must have a dtype that NumPy knows, got '{code}'")
+        raise ValueError(f"{what} must have a dtype that NumPy knows, got {quoted(code)}")
     if len(offsets) != 2 or offsets[0] > offsets[1]:
         raise ValueError(f"{what} must have a begin and an end as data_offsets, got {offsets}")
     nbytes = SIZES[code] * prod(shape)
@@ -243,7 +245,7 @@ def fields(scan: Scanner, what: str) -> tuple[str, list[int], list[int]]:
         elif field == "data_offsets":
             offsets = scan.integers(f"the offsets of {what}")
         else:
-            raise ValueError(f"{what} must have dtype, shape and data_offsets, got '{field}'")
+            raise ValueError(f"{what} must have dtype, shape and data_offsets, got {quoted(field)}")
     if not code or shape is None or offsets is None:
         raise ValueError(f"{what} must have dtype, shape and data_offsets")
     return code, shape, offsets
@@ -271,5 +273,5 @@ def checked(metadata: Mapping[str, str], tensors: list[Tensor]) -> list[Tensor]:
         raise ValueError("the header must have a checksum for each array")
     for name, crc in crcs.items():
         if not EIGHT_DIGITS.fullmatch(crc):
-            raise ValueError(f"the checksum of '{name}' must have 8 hexadecimal digits, got {crc[:20]!r}")
+            raise ValueError(f"the checksum of {quoted(name)} must have 8 hexadecimal digits, got {crc[:20]!r}")
     return [Tensor(*tensor[:5], int(crcs[tensor.name], 16)) for tensor in tensors]

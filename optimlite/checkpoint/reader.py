@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from . import CheckpointError, header, transfer
+from .files import opened, path_of
+from .foreign import kind
 from .header import Tensor
 from .tree import decode, replaced
 
@@ -23,28 +25,32 @@ class File:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
-        self.fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            with self.named():
-                self._read_header()
-        except BaseException:
-            self.close()
-            raise
+        self.path = path_of(path)
+        with self.named():
+            # Looked at first, since a folder must not be opened, and opened so that a pipe put there can't halt it.
+            self._check(os.stat(self.path))
+            self.file = opened(self.path, os.O_RDONLY | os.O_NONBLOCK)
+            self.fd = self.file.fileno()
+            self._read_header()
 
-    def _read_header(self) -> None:
-        about = os.fstat(self.fd)
+    def _check(self, about: os.stat_result) -> None:
         if not stat.S_ISREG(about.st_mode):
             raise ValueError("a checkpoint must be a regular file")
         self.size = about.st_size
+
+    def _read_header(self) -> None:
+        self._check(os.fstat(self.fd))
         if self.size < 8:
             raise ValueError(f"the file is cut short: it has {self.size} bytes, and the header's length takes 8")
         length = int.from_bytes(self._bytes(8, 0), "little")
+        if length > header.MAX_HEADER and (other := kind(self._bytes(min(self.size, 64), 0))):
+            raise ValueError(other)
         if length > self.size - 8:
             raise ValueError(f"the file is cut short, or no checkpoint: it has {self.size} bytes, and its header would "
                              f"take {length}")
         if length > header.MAX_HEADER:
             raise ValueError(f"the header must have at most {header.MAX_HEADER} bytes, got {length}")
+        self.header_bytes = length
         self.metadata, tensors = header.parse(self._bytes(length, 8), 8 + length, self.size)
         self.ours = header.marked(self.metadata)
         if self.ours:
@@ -102,11 +108,8 @@ class File:
         except ValueError as fault:
             raise CheckpointError(f"{self.path}: {fault}") from None
 
-    def close(self) -> None:
-        os.close(self.fd)
-
     def __enter__(self) -> File:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self.file.close()

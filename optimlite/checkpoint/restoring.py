@@ -11,18 +11,24 @@ from typing import Any
 import numpy as np
 
 from ..engine import state_dict as state_dicts
+from ..swapping import place_outside
 from ..average import Average
 from ..lr_scheduler.base import LRScheduler
 from ..engine.optimizer import Optimizer
 from ..engine.parameter import Parameter
 from . import CheckpointError
-from .header import Tensor
+from .files import printable
+from .header import Tensor, code_of
+from .matching import ByPath, Printer, matched
 from .reader import File
-from .tree import leaves, replaced, state_of
+from .tree import leaves, printed, replaced, state_of
 
 
 class Restored(dict[str, Any]):
-    """The plain values of a checkpoint by part. With `strict=False`, the lists say what was not restored."""
+    """The plain values of a checkpoint by part. With `strict=False`, the lists say what was not restored.
+
+    True also where there are no values: None is what `Checkpoints.restore` returns where there is no checkpoint.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,6 +36,9 @@ class Restored(dict[str, Any]):
         self.unexpected: list[str] = []
         self.misshapen: list[str] = []
         self.defaulted: list[str] = []           # options that are newer than the file
+
+    def __bool__(self) -> bool:
+        return True
 
 
 class Stored(state_dicts.Deferred):
@@ -61,7 +70,7 @@ def restore(path: str | os.PathLike[str], parts: Mapping[str, Any], strict: bool
                 plan.result[name] = node
         result = plan.result
         if strict and (result.missing or result.unexpected or result.misshapen):
-            lines = [f"  {kind}: {', '.join(found)}" for kind in ("missing", "unexpected", "misshapen")
+            lines = [f"  {kind}: {', '.join(map(printable, found))}" for kind in ("missing", "unexpected", "misshapen")
                      if (found := getattr(result, kind))]
             raise ValueError(f"{file.path} doesn't fit (strict=False restores what fits):\n" + "\n".join(lines))
         plan.carry_out()
@@ -140,14 +149,16 @@ class Plan:
         self.commits.append(commit)
 
     def _object(self, name: str, live: Any, saved: Any) -> None:
-        tensors = {path: leaf for path, leaf in leaves(saved) if isinstance(leaf, Tensor)}
+        tensors = {keys: leaf for keys, leaf in leaves(saved) if isinstance(leaf, Tensor)}
         places = dict(leaves(state_of(live))) if isinstance(live, Average) else {}
-        direct = {path: tensor for path, tensor in tensors.items() if isinstance(places.get(path), np.ndarray)
-                  and (places[path].shape, places[path].dtype) == (tensor.shape, tensor.dtype)}
-        arrays = self.fresh([tensor for path, tensor in tensors.items() if path not in direct])
+        direct = {keys: tensor for keys, tensor in tensors.items() if isinstance(places.get(keys), np.ndarray)
+                  and (places[keys].shape, places[keys].dtype) == (tensor.shape, tensor.dtype)}
+        arrays = self.fresh([tensor for keys, tensor in tensors.items() if keys not in direct])
         # An average checks and loads its own arrays, which changes nothing, and they are read into later.
-        arrays.update({tensor.name: places[path] for path, tensor in direct.items()})
-        self.reads.extend((tensor, places[path]) for path, tensor in direct.items())
+        arrays.update({tensor.name: places[keys] for keys, tensor in direct.items()})
+        self.reads.extend((tensor, places[keys]) for keys, tensor in direct.items())
+        if isinstance(live, Average):
+            self.commits.append(live._show)
         state = replaced(saved, lambda tensor: arrays[tensor.name])
         if isinstance(live, LRScheduler):
             try:
@@ -157,28 +168,42 @@ class Plan:
         self.loads.append((live, state))
 
     def _nesting(self, name: str, live: Any, saved: Any) -> None:
-        ours = {path: leaf for path, leaf in leaves(live) if isinstance(leaf, np.ndarray)}
-        theirs = dict(leaves(saved))
-        arrays = {path: leaf for path, leaf in theirs.items() if isinstance(leaf, Tensor)}
+        ours = [(keys, leaf) for keys, leaf in leaves(live) if isinstance(leaf, np.ndarray)]
+        arrays = [(keys, leaf) for keys, leaf in leaves(saved) if isinstance(leaf, Tensor)]
         if not ours and not arrays:
             self.result[name] = saved                     # plain values on both sides: the file's are the answer
             return
-        full = {path: f"{name}.{path}" if path else name for path in {**ours, **arrays}}
-        self.result.missing.extend(full[path] for path in ours if path not in arrays)
-        self.result.unexpected.extend(full[path] for path in arrays if path not in ours)
-        if plain := {path: leaf for path, leaf in theirs.items() if path not in arrays}:
-            self.result[name] = plain
-        for path, array in ours.items():
-            if path in arrays:
-                self._array(full[path], array, arrays[path])
+        print_, plain = Printer(self.file.header_bytes), ByPath()
+        with self.file.named():
+            pairs, missing, unexpected = matched(ours, arrays, print_)
+            for keys, leaf in leaves(saved):
+                if not isinstance(leaf, Tensor):
+                    plain.add(print_(keys), leaf)
+        if plain:
+            self.result[name] = dict(plain)
+        self.result.missing.extend(printed((name, *keys)) for keys in missing)
+        self.result.unexpected.extend(printed((name, *keys)) for keys in unexpected)
+        for keys, array, tensor in pairs:
+            self._array(printed((name, *keys)), array, tensor)
 
     def _array(self, path: str, live: np.ndarray, tensor: Tensor) -> None:
+        if isinstance(live, np.ma.MaskedArray):
+            raise TypeError(f"'{path}' must be a plain array to be restored into, got a masked one; "
+                            f"use its .data, and its .mask as another part")
+        if live.dtype.kind in "OSUMmV" and code_of(live.dtype) is None:
+            raise TypeError(f"'{path}' must be a numeric array to be restored into, got {live.dtype}")
+        live = np.asarray(live)                  # without what a subclass does to slices
         if live.shape != tensor.shape:
             self.result.misshapen.append(f"{path} has shape {tensor.shape} in the file, not {live.shape}")
         elif not live.flags.writeable:
-            self.result.misshapen.append(f"{path} is read-only and can't be restored in place; use a.copy()")
+            self.result.misshapen.append(f"{path} is read-only and can't be restored in place; use a.copy(), "
+                                         f"and let the model use that array")
+        elif live.size and any(stride == 0 and length > 1
+                               for stride, length in zip(live.strides, live.shape, strict=True)):
+            self.result.misshapen.append(f"{path} has elements that share memory; use a.copy(), "
+                                         f"and let the model use that array")
         elif live.dtype == tensor.dtype:
-            self.reads.append((tensor, live))
+            self.reads.append((tensor, place_outside(live)))
         else:
             values = self.fresh([tensor])[tensor.name]
             cast = lossless(values, live.dtype)
@@ -186,7 +211,7 @@ class Plan:
                 self.result.misshapen.append(f"{path} is {values.dtype} in the file and would lose values as "
                                              f"{live.dtype}")
             else:
-                self.casts.append((live, cast))
+                self.casts.append((place_outside(live), cast))
 
     # Doing it --------------------------------------------------------------------------------------------------------
 

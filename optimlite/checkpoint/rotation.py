@@ -10,12 +10,14 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from ..checks import shown
+from ..late_imports import imported
+from .files import path_of
 
 if TYPE_CHECKING:
     from .background import Saving
     from .restoring import Restored
 
-NAME = r"checkpoint-([0-9]{6,})\.safetensors"
+NAME = re.compile(r"checkpoint-([0-9]{6,})\.safetensors")
 
 
 class Checkpoints:
@@ -37,12 +39,16 @@ class Checkpoints:
             raise ValueError(f"`keep` must be an integer >= 1, got {shown(keep)}")
         if not (isinstance(mode, str) and mode in ("min", "max")):
             raise ValueError(f"`mode` must be 'min' or 'max', got {shown(mode)}")
-        self.folder, self.keep, self.metric, self.mode = os.path.abspath(folder), keep, best, mode
+        if best is not None and not isinstance(best, str):
+            raise TypeError(f"`best` must be the name of a part, got {shown(best)}")
+        self.folder, self.keep, self.metric, self.mode = os.path.abspath(path_of(folder)), keep, best, mode
         os.makedirs(self.folder, exist_ok=True)
+        self._last = 0                                    # the number of the last save of this object
         self._values: dict[str, float | None] = {}        # of the metric, by path: a header is read once
 
     def save(self, *, fsync: bool = True, background: bool = False, progress: Any = None, **parts: Any) -> Saving:
         """Writes the next checkpoint as `ol.save` does, and then removes those that are no longer kept."""
+        imported(f"{__package__}.background")
         from .background import save, settle
 
         settle()
@@ -54,37 +60,53 @@ class Checkpoints:
                 raise ValueError(f"`{self.metric}` must be given as a number: the best checkpoint is chosen by it, "
                                  f"got {shown(value)}") from None
             parts[self.metric] = number
-        paths = self.paths
-        last = int(re.fullmatch(NAME, os.path.basename(paths[-1]))[1]) if paths else 0      # type: ignore[index]
-        path = os.path.join(self.folder, f"checkpoint-{last + 1:06d}.safetensors")
+        found = self._numbered()
+        last = found[-1][0] if found else 0
+        # A signal handler that saves, too, gets another number: no call, in which it could come, between these two.
+        next_ = last + 1 if last > self._last else self._last + 1
+        self._last = next_
+        path = os.path.join(self.folder, f"checkpoint-{next_:06d}.safetensors")
+        self._values.pop(path, None)
         return save(path, parts, fsync=fsync, background=background, progress=progress, after=self._rotate)
 
-    def restore(self, *, strict: bool = True, best: bool = False, **parts: Any) -> Restored | None:
+    def restore(self, *, strict: bool = True, best: bool = False, verify: bool = True,
+                **parts: Any) -> Restored | None:
         """Restores the newest checkpoint, or the best one, as `ol.restore` does; returns None if none is there.
 
         A damaged one is skipped with a warning.
         """
+        imported(f"{__package__}.background")
         from . import CheckpointError, restore
+        from .background import check_options
 
+        check_options(strict=strict, best=best, verify=verify)
         paths = list(reversed(self.paths))
         if best:
             paths = sorted((path for path in paths if self._rank(path) < math.inf), key=self._rank)
         for path in paths:
             try:
-                return restore(path, strict=strict, **parts)
+                return restore(path, strict=strict, verify=verify, **parts)
             except CheckpointError as fault:
                 warnings.warn(f"skipped a damaged checkpoint: {fault}", stacklevel=2)
+            except FileNotFoundError:                     # removed since the folder was listed
+                continue
         return None
+
+    def _numbered(self) -> list[tuple[int, os.DirEntry[str]]]:
+        """What has a checkpoint's name, whatever it is, by its number."""
+        with os.scandir(self.folder) as entries:
+            found = [(int(match[1]), entry) for entry in entries if (match := NAME.fullmatch(entry.name))]
+        return sorted(found, key=lambda item: (item[0], item[1].name))
 
     @property
     def paths(self) -> list[str]:
         """All checkpoints, the oldest first."""
-        found = [(int(match[1]), name) for name in os.listdir(self.folder) if (match := re.fullmatch(NAME, name))]
-        return [os.path.join(self.folder, name) for _, name in sorted(found)]
+        return [entry.path for _, entry in self._numbered() if is_file(entry)]
 
     @property
     def latest(self) -> str | None:
         """The newest checkpoint that isn't damaged."""
+        imported(f"{__package__}.reader")
         from . import CheckpointError
         from .reader import File
 
@@ -95,21 +117,27 @@ class Checkpoints:
                 return path
             except CheckpointError as fault:
                 warnings.warn(f"skipped a damaged checkpoint: {fault}", stacklevel=2)
+            except FileNotFoundError:
+                continue
         return None
 
     @property
     def best(self) -> str | None:
         """The checkpoint with the best value of the metric, the newest of equals; None without a metric."""
-        ranked = [(self._rank(path), -index, path) for index, path in enumerate(self.paths)]
+        return self._best(self.paths)
+
+    def _best(self, paths: list[str]) -> str | None:
+        ranked = [(self._rank(path), -index, path) for index, path in enumerate(paths)]
         return min((item for item in ranked if item[0] < math.inf), default=(0, 0, None))[2]
 
     def _rank(self, path: str) -> float:
         """The lower the better; infinite for a checkpoint that can't be the best."""
+        if self.metric is None:
+            return math.inf
+        imported(f"{__package__}.reader")
         from . import CheckpointError
         from .reader import File
 
-        if self.metric is None:
-            return math.inf
         if path not in self._values:
             value = None
             with contextlib.suppress(CheckpointError, OSError), File(path) as file:
@@ -120,11 +148,20 @@ class Checkpoints:
 
     def _rotate(self) -> None:
         paths = self.paths
-        for path in paths[:-self.keep]:
-            if path != self.best:
+        old, best = paths[:-self.keep], self._best(paths)
+        for path in old:
+            if path != best:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)
                 self._values.pop(path, None)
 
     def __repr__(self) -> str:
         return f"Checkpoints({self.folder!r}, keep={self.keep}, best={self.metric!r})"
+
+
+def is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether it can be a checkpoint; a link that leads nowhere, or to itself, can't."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,23 +10,55 @@ import numpy as np
 
 from ..torch_bridge import to_torch
 from . import CheckpointError, load
+from .atomic import replacement
 from .background import save
+from .files import path_of
+from .foreign import PICKLE, TORCH, kind
+from .reader import File
+
+TORCHS = (".pt", ".pth", ".bin", ".ckpt", ".tar")        # names that torch's files have
 
 
 def convert(source: str, target: str) -> None:
-    """A torch.save file to a checkpoint, or, if `source` is a safetensors file, the other way round."""
+    """A torch.save file to a checkpoint, or a safetensors file, by its content, to a torch.save file."""
+    to_torch_file = is_safetensors(source)
+    named = target.lower().endswith(TORCHS)
+    if to_torch_file and not named:
+        raise ValueError(f"'{source}' is a safetensors file, which is converted to a file of torch.save: name that "
+                         f"{', '.join(TORCHS[:-1])} or {TORCHS[-1]}, got '{target}'")
+    if not to_torch_file and named:
+        raise ValueError(f"'{source}' is no safetensors file, so what is written is one: name it .safetensors, "
+                         f"got '{target}'")
     try:
         import torch
     except ImportError:
         raise ImportError("`convert` needs PyTorch; install it with `pip install torch`") from None
-    if source.endswith(".safetensors"):
-        torch.save(as_torch(load(source)), target)
+    if to_torch_file:
+        with replacement(os.path.abspath(path_of(target)), True) as fd, open(fd, "wb", closefd=False) as file:
+            torch.save(as_torch(load(source)), file)
         return
     try:
         found = as_numpy(torch.load(source, map_location="cpu", weights_only=True))
-    except (pickle.UnpicklingError, RuntimeError) as fault:
-        raise CheckpointError(f"{source}: {fault}") from None
+    except OSError:
+        raise
+    except Exception as fault:                           # of whatever kind: PyTorch was given any bytes
+        raise CheckpointError(f"{source}: PyTorch can't read it: {fault or type(fault).__name__}") from None
     save(target, found if isinstance(found, dict) and all(isinstance(key, str) for key in found) else {"value": found})
+
+
+def is_safetensors(path: str) -> bool:
+    """By the file's content: whether its header is one, or its name says that it should be."""
+    try:
+        with File(path):
+            return True
+    except CheckpointError:
+        if path.lower().endswith(".safetensors") or not os.path.isfile(path):
+            raise
+    with open(path, "rb") as file:
+        found = kind(file.read(64))
+    if found and found not in (TORCH, PICKLE):          # an old torch.save is a plain pickle
+        raise CheckpointError(f"{path}: {found}")
+    return False
 
 
 def as_numpy(node: Any) -> Any:

@@ -8,29 +8,26 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import threading
-import zlib
+from _thread import allocate_lock
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from ..native.files import crc_fold, crc_folds
-def stream(to, source): to[...] = source
-
 from ..native.threads import get_num_threads
+from .files import quoted
 from .header import Tensor
-from .mapped import Mapped
+from .sums import Sums
+from .threads import Crew
 
-PIECE = 1 << 20                      # bytes that are written at a time: two threads find them in the cache they share
-SUMMED = 4                           # pieces that are read and summed at a time: these, too, stay in the cache
+PIECE = 1 << 20                      # bytes that are copied, summed and written at a time: they stay in the cache
+SUMMED = 4                           # pieces that are read and summed at a time: these, too, stay there
 READ = 12                            # pieces that are only read: of fewer, threads wait for the interpreter
 BUFFERS = 512                        # in one call of the system, which takes up to 1024
 THREADED = 8 << 20                   # bytes from which on threads pay
 PAGE = 4096                          # bytes
 MAX_THREADS = 4                      # more than these wait for the memory
-WIDTH = crc_folds()                  # bytes of the registers that sum, 0 where the CPU can't
+WRITERS = 2                          # a file takes one thread's bytes at a time; another thread sums meanwhile
 Batch = TypeVar("Batch")
 
 
@@ -41,8 +38,24 @@ class Piece(NamedTuple):
     nbytes: int
 
 
-def pieces(array: np.ndarray, itemsize: int, most: int) -> Iterator[np.ndarray]:
-    """Parts of an array of any strides, of at most `most` bytes, which follow each other in C order."""
+def pieces(array: np.ndarray, itemsize: int, most: int, offset: int = 0) -> Iterator[np.ndarray]:
+    """Parts of an array of any strides, of at most `most` bytes, which follow each other in C order.
+
+    Those of an array without gaps end where the file, in which it begins at `offset`, has a multiple of `most`: the
+    system keeps what comes so in large pages, which are faster to read again.
+    """
+    if not array.flags.c_contiguous:
+        yield from rows(array, itemsize, most)
+        return
+    flat, step = array.reshape(-1), max(1, most // itemsize)
+    start, stop = 0, -offset % most // itemsize or step
+    while start < flat.size:
+        yield flat[start:stop]
+        start, stop = stop, stop + step
+
+
+def rows(array: np.ndarray, itemsize: int, most: int) -> Iterator[np.ndarray]:
+    """Parts of an array along its axes, of at most `most` bytes, which follow each other in C order."""
     nbytes = array.size * itemsize
     if nbytes <= most:
         yield array
@@ -50,34 +63,18 @@ def pieces(array: np.ndarray, itemsize: int, most: int) -> Iterator[np.ndarray]:
     axis = next(axis for axis, length in enumerate(array.shape) if length > 1)
     step = max(1, most // (nbytes // array.shape[axis]))
     for start in range(0, array.shape[axis], step):
-        yield from pieces(array[(slice(None),) * axis + (slice(start, start + step),)], itemsize, most)
+        yield from rows(array[(slice(None),) * axis + (slice(start, start + step),)], itemsize, most)
 
 
-def cut(jobs: Iterable[tuple[Tensor, np.ndarray | None]], most: int, together: int = 0) -> Iterator[list[Piece]]:
-    """Batches of at most `together` bytes, in pieces of at most `most` that follow each other in the file.
+def cut(jobs: Iterable[tuple[Tensor, np.ndarray | None]], most: int) -> Iterator[list[Piece]]:
+    """Batches of at most `most` bytes, in pieces that follow each other in the file.
 
     A tensor without an array is read only to be summed.
     """
-    def every() -> Iterator[Piece]:
-        for key, (tensor, array) in enumerate(jobs):
-            offset, itemsize = tensor.begin, tensor.dtype.itemsize if array is not None else 1
-            parts: Iterable[Any] = (pieces(array, itemsize, most) if array is not None else
-                                    (min(most, tensor.end - start) for start in range(offset, tensor.end, most)))
-            for part in parts:
-                nbytes = part.size * itemsize if array is not None else part
-                if nbytes:
-                    yield Piece(key, part, offset, nbytes)
-                offset += nbytes
-
-    return parts(every(), max(most, together))
-
-
-def parts(pieces: Iterable[Piece], most: int) -> Iterator[list[Piece]]:
-    """Batches of pieces that follow each other, of at most `most` bytes together."""
     batch: list[Piece] = []
     total = 0
-    for piece in pieces:
-        apart = batch and batch[-1].offset + batch[-1].nbytes != piece.offset
+    for piece in every(jobs, most):
+        apart = batch and (batch[-1].offset + batch[-1].nbytes != piece.offset or piece.offset % most == 0)
         if apart or len(batch) == BUFFERS or total + piece.nbytes > most:
             if batch:
                 yield batch
@@ -88,12 +85,29 @@ def parts(pieces: Iterable[Piece], most: int) -> Iterator[list[Piece]]:
         yield batch
 
 
-def each(batches: Iterator[Batch], work: Callable[[Batch, np.ndarray], None], nbytes: int) -> None:
-    """Calls `work(batch, scratch)` for every batch, on several threads if there is much to do."""
-    lock = threading.Lock()
+def every(jobs: Iterable[tuple[Tensor, np.ndarray | None]], most: int) -> Iterator[Piece]:
+    for key, (tensor, array) in enumerate(jobs):
+        offset, itemsize = tensor.begin, tensor.dtype.itemsize if array is not None else 1
+        parts: Iterable[Any] = (pieces(array, itemsize, most, offset) if array is not None else
+                                (min(most, tensor.end - start) for start in range(offset, tensor.end, most)))
+        for part in parts:
+            nbytes = part.size * itemsize if array is not None else part
+            if nbytes:
+                yield Piece(key, part, offset, nbytes)
+            offset += nbytes
+
+
+def each(batches: Iterator[Batch], work: Callable[[Batch, np.ndarray], None], nbytes: int,
+         most: int = MAX_THREADS, tell: Callable[[], None] | None = None) -> None:
+    """Calls `work(batch, scratch)` for every batch, on several threads if there is much to do.
+
+    `tell` is called by this thread alone, now and then.  Whatever interrupts it, no other thread is at work any more
+    when it returns.
+    """
+    lock = allocate_lock()
     faults: list[BaseException] = []
 
-    def loop() -> None:
+    def loop(tell: Callable[[], None] | None = None) -> None:
         scratch = np.empty(min(nbytes, max(READ, SUMMED) * PIECE) + PAGE, np.uint8)
         try:
             while not faults:
@@ -102,94 +116,57 @@ def each(batches: Iterator[Batch], work: Callable[[Batch, np.ndarray], None], nb
                 if batch is None:
                     return
                 work(batch, scratch)
+                if tell:
+                    tell()
         except BaseException as fault:
             faults.append(fault)
 
-    count = min(get_num_threads(), MAX_THREADS) if nbytes >= THREADED else 1
-    helpers = [helper for helper in (beside(loop) for _ in range(count - 1)) if helper]
-    loop()
-    for helper in helpers:
-        helper.join()
-    if faults:
-        raise faults[0]
-
-
-def beside(task: Callable[[], None]) -> threading.Thread | None:
-    """A thread that runs it; None where there are no more to be had, as at the end of a program since CPython 3.12."""
-    thread = threading.Thread(target=task, name="optimlite checkpoint")
+    crew = Crew()
     try:
-        thread.start()
-    except RuntimeError:
-        return None
-    return thread
+        for _ in range(min(get_num_threads(), most) - 1 if nbytes >= THREADED else 0):
+            if not crew.start(loop):
+                break
+        loop(tell)
+    except BaseException as fault:
+        faults.append(fault)
+    while True:
+        try:
+            crew.wait()
+            break
+        except BaseException as fault:           # ends the others, which are waited for all the same
+            faults.append(fault)
+    if faults:
+        try:
+            raise faults[0]
+        finally:
+            faults.clear()                       # the fault has this frame, which shall not keep the fault
+    if tell:
+        tell()
 
 
 def write(fd: int, jobs: list[tuple[Tensor, np.ndarray]], report: Callable[[int], None]) -> list[int]:
-    """Writes arrays to their places in a file; returns their checksums. `report` is told the bytes of each batch.
+    """Writes arrays to their places in a file; returns their checksums. `report` is told the bytes, by this thread.
 
-    A file takes the bytes of one thread at a time, so one thread writes, and another one sums meanwhile.
+    Every byte of an array is read once, into a buffer which is summed and written: other threads may change the array
+    meanwhile.
     """
-    sums, writer = Sums(len(jobs)), Writer(fd)
-    faults: list[BaseException] = []
+    sums, written = Sums(len(jobs)), list[int]()
 
-    def sum_up() -> None:
-        try:
-            for batch in cut(jobs, PIECE):
-                if faults:
-                    return
-                for piece in batch:
-                    sums.add(piece, as_bytes(piece.array))
-        except BaseException as fault:
-            faults.append(fault)
+    def work(batch: list[Piece], scratch: np.ndarray) -> None:
+        first, end = batch[0].offset, 0
+        for piece in batch:
+            begin, end = piece.offset - first, piece.offset - first + piece.nbytes
+            take(piece.array, scratch[begin:end])
+            sums.add(piece.key, piece.offset, scratch[begin:end])
+        full(os.pwritev, fd, [scratch[:end]], first)
+        written.append(end)
 
-    apart = sum(tensor.end - tensor.begin for tensor, _ in jobs) >= THREADED and get_num_threads() > 1
-    helper = beside(sum_up) if apart else None
-    try:
-        for batch in cut(jobs, PIECE):
-            buffers = [as_bytes(piece.array) for piece in batch]
-            if not helper:
-                for piece, buffer in zip(batch, buffers, strict=True):
-                    sums.add(piece, buffer)
-            writer.add(buffers, batch[0].offset)
-            report(sum(piece.nbytes for piece in batch))
-            if faults:
-                break
-        writer.flush()
-    except BaseException as fault:
-        faults.append(fault)             # which ends the helper
-    if helper:
-        helper.join()
-    if faults:
-        raise faults[0]
+    def tell() -> None:
+        while written:
+            report(written.pop())
+
+    each(cut(jobs, PIECE), work, sum(tensor.end - tensor.begin for tensor, _ in jobs), WRITERS, tell)
     return sums.results()
-
-
-class Writer:
-    """Gathers bytes until they end where a piece of the file does.
-
-    The system keeps what one call writes to a whole piece in large pages, which are faster to read again.
-    """
-
-    def __init__(self, fd: int) -> None:
-        self.fd, self.buffers, self.begin, self.end = fd, list[np.ndarray](), 0, 0
-
-    def add(self, buffers: list[np.ndarray], offset: int) -> None:
-        if offset != self.end or len(self.buffers) + len(buffers) > 2 * BUFFERS:
-            self.flush()
-            self.begin = self.end = offset
-        for buffer in buffers:
-            self.end += buffer.nbytes
-            rest = self.end % PIECE
-            if self.end - rest > self.begin:
-                self.buffers.append(buffer[:buffer.nbytes - rest])
-                self.flush()
-                self.begin, buffer = self.end - rest, buffer[buffer.nbytes - rest:]
-            if buffer.nbytes:
-                self.buffers.append(buffer)
-
-    def flush(self) -> None:
-        full(os.pwritev, self.fd, self.buffers, self.begin)
-        self.buffers.clear()
 
 
 def read(fd: int, jobs: list[tuple[Tensor, np.ndarray | None]], verify: bool) -> None:
@@ -198,16 +175,11 @@ def read(fd: int, jobs: list[tuple[Tensor, np.ndarray | None]], verify: bool) ->
 
     def use(piece: Piece, buffer: np.ndarray) -> None:
         if verify:
-            sums.add(piece, buffer)
+            sums.add(piece.key, piece.offset, buffer)
         if isinstance(piece.array, np.ndarray):
             put(piece.array, buffer)
 
     def work(batch: list[Piece], scratch: np.ndarray) -> None:
-        if not (mapped and mapped.read(batch, use)):
-            for part in parts(batch, most):
-                fetch(part, scratch)
-
-    def fetch(batch: list[Piece], scratch: np.ndarray) -> None:
         first = batch[0].offset
         shift = (first + PAGE // 2 - scratch.__array_interface__["data"][0]) % PAGE      # far from what `at_odds` tells
         buffers = []
@@ -224,19 +196,15 @@ def read(fd: int, jobs: list[tuple[Tensor, np.ndarray | None]], verify: bool) ->
             if not direct:
                 use(piece, buffer)
             elif verify:
-                sums.add(piece, buffer)
+                sums.add(piece.key, piece.offset, buffer)
 
-    nbytes, most = sum(tensor.end - tensor.begin for tensor, _ in jobs), (SUMMED if verify else READ) * PIECE
-    mapped = Mapped.of(fd) if nbytes >= THREADED else None
-    try:
-        each(cut(jobs, most, READ * PIECE), work, nbytes)
-    finally:
-        if mapped:
-            mapped.close()
+    nbytes = sum(tensor.end - tensor.begin for tensor, _ in jobs)
+    each(cut(jobs, (SUMMED if verify else READ) * PIECE), work, nbytes)
     if verify:
         for (tensor, _), crc in zip(jobs, sums.results(), strict=True):
             if tensor.crc is not None and tensor.crc != crc:
-                raise ValueError(f"'{tensor.name}' is damaged: its checksum is {crc:08x} instead of {tensor.crc:08x}")
+                raise ValueError(f"{quoted(tensor.name)} is damaged: "
+                                 f"its checksum is {crc:08x} instead of {tensor.crc:08x}")
 
 
 def at_odds(address: int, offset: int) -> bool:
@@ -250,16 +218,13 @@ def at_odds(address: int, offset: int) -> bool:
 
 def put(array: np.ndarray, buffer: np.ndarray) -> None:
     """Copies bytes, in C order, into an array of any strides."""
-    if array.flags.c_contiguous:
-        stream(array.reshape(-1).view(np.uint8), buffer)
-    else:
-        np.copyto(array, buffer.view(array.dtype).reshape(array.shape))
+    np.copyto(array, buffer.view(array.dtype).reshape(array.shape))
 
 
-def as_bytes(array: np.ndarray) -> np.ndarray:
-    """The bytes of an array in C order, little-endian: a view where that is how it lies in memory."""
+def take(array: np.ndarray, buffer: np.ndarray) -> None:
+    """Copies an array of any strides into bytes, in C order, little-endian."""
     little = array.dtype.newbyteorder("<") if array.dtype.byteorder == ">" or sys.byteorder == "big" else array.dtype
-    return np.ascontiguousarray(array, dtype=little).reshape(-1).view(np.uint8)
+    np.copyto(buffer.view(little).reshape(array.shape), array)
 
 
 def full(call: Callable[..., int], fd: int, buffers: list[np.ndarray], offset: int) -> None:
@@ -276,57 +241,3 @@ def full(call: Callable[..., int], fd: int, buffers: list[np.ndarray], offset: i
             moved -= buffers.pop(0).nbytes
         if buffers:
             buffers[0] = buffers[0][moved:]
-
-
-# CRC-32 of a whole from those of its pieces --------------------------------------------------------------------------
-
-class Sums:
-    """The checksums of arrays, gathered piece by piece, in any order."""
-
-    def __init__(self, count: int) -> None:
-        self.found: list[list[tuple[int, int, int]]] = [[] for _ in range(count)]
-
-    def add(self, piece: Piece, buffer: Any) -> None:
-        self.found[piece.key].append((piece.offset, crc32(buffer), piece.nbytes))
-
-    def results(self) -> list[int]:
-        totals = []
-        for found in self.found:
-            total = 0
-            for _, crc, nbytes in sorted(found):
-                total = times(shift(nbytes), total) ^ crc
-            totals.append(total)
-        return totals
-
-
-def crc32(buffer: Any) -> int:
-    """zlib's CRC-32 of bytes, several times as fast where the CPU multiplies polynomials."""
-    folded = buffer.nbytes & -4 * WIDTH
-    if folded < 1024:
-        return zlib.crc32(buffer)
-    rest = zlib.crc32(crc_fold(buffer[:folded], WIDTH), 0xFFFFFFFF)      # the value of which a CRC-32 goes on from zero
-    return zlib.crc32(buffer[folded:], rest)
-
-
-def times(a: int, b: int) -> int:
-    """The product of two polynomials over GF(2), modulo that of CRC-32; the highest bit is the coefficient of 1."""
-    product, bit = 0, 1 << 31
-    while a:
-        if a & bit:
-            product ^= b
-            a ^= bit
-        bit >>= 1
-        b = b >> 1 ^ (0xEDB88320 if b & 1 else 0)
-    return product
-
-
-@lru_cache(256)
-def shift(nbytes: int) -> int:
-    """x**(8 * nbytes): what a checksum is multiplied with when `nbytes` more bytes follow."""
-    result, square = 1 << 31, 1 << 23
-    while nbytes:
-        if nbytes & 1:
-            result = times(result, square)
-        square = times(square, square)
-        nbytes >>= 1
-    return result

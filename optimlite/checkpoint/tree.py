@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,10 +16,16 @@ from typing import Any
 
 import numpy as np
 
+from ..swapping import outside
 from ..engine.nesting import is_pair
 from ..engine.parameter import Parameter
+from .files import quoted
 from .header import Tensor, code_of
 
+MOST = 1 << 20                       # lists, tuples and dicts of a tree
+DEEPEST = 1000                       # levels
+ALIKE = 64                           # keys of a dict with one hash
+QUOTED = re.compile(r'"(?:[^"\\]++|\\.)*+"')
 UNFIT_FOR_NAMES = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -29,13 +36,14 @@ class Encoded:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     json: str = ""
 
+    _counts: dict[str, int] = field(default_factory=dict)
+
     def name_for(self, path: str) -> str:
         """The path, made unique: names are labels, and the JSON has the exact keys."""
         name = base = UNFIT_FOR_NAMES.sub("_", path)
-        count = 1
         while name in self.arrays or name == "__metadata__":
-            count += 1
-            name = f"{base}~{count}"
+            self._counts[base] = self._counts.get(base, 1) + 1
+            name = f"{base}~{self._counts[base]}"
         return name
 
 
@@ -44,6 +52,7 @@ def encode(parts: Mapping[str, Any]) -> Encoded:
     try:
         tree = {key: _encode(state_of(part), key, encoded) for key, part in parts.items()}
         encoded.json = json.dumps(tree, separators=(",", ":"), allow_nan=False)
+        check_size(encoded.json)
     except RecursionError:
         raise ValueError("the parts are nested too deeply, or contain themselves") from None
     return encoded
@@ -63,6 +72,7 @@ def _encode(node: Any, path: str, encoded: Encoded) -> Any:
     node = normal(node)
     if isinstance(node, np.ndarray):
         check(node, path)
+        node = outside(np.asarray(node))         # without what a subclass does to slices
         name = encoded.name_for(path)
         encoded.arrays[name] = node
         complex128 = code_of(node.dtype) == "C128"
@@ -119,6 +129,7 @@ def check(array: np.ndarray, path: str) -> None:
 def decode(text: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
     """The parts, with a Tensor for each array. ValueError for JSON that `encode` doesn't make."""
     try:
+        check_size(text)
         tree = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
         used: set[str] = set()
         if not isinstance(tree, dict):
@@ -127,8 +138,18 @@ def decode(text: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("the tree of parts is nested too deeply") from None
     if unused := tensors.keys() - used:
-        raise ValueError(f"the tree of parts must mention every array, but lacks '{min(unused)}'")
+        raise ValueError(f"the tree of parts must mention every array, but lacks {quoted(min(unused))}")
     return parts
+
+
+def check_size(text: str) -> None:
+    """Refuses more lists and dicts than anybody needs: three bytes of text make one that takes a hundred of memory."""
+    if brackets(text) > MOST and brackets(QUOTED.sub("", text)) > MOST:
+        raise ValueError(f"the tree of parts must have at most {MOST} lists, tuples and dicts; store tables as arrays")
+
+
+def brackets(text: str) -> int:
+    return text.count("[") + text.count("{")
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -143,21 +164,28 @@ def refuse(word: str) -> Any:
 
 
 def _decode(node: Any, tensors: dict[str, Tensor], used: set[str]) -> Any:
+    """The node with its forms resolved: lists and dicts are changed in place, since a copy would be as large again."""
     if isinstance(node, list):
-        return [_decode(item, tensors, used) for item in node]
+        for index, item in enumerate(node):
+            node[index] = _decode(item, tensors, used)
+        return node
     if not isinstance(node, dict):
         return node
     if not any(key.startswith("$") for key in node):
-        return {key: _decode(value, tensors, used) for key, value in node.items()}
+        for key, value in node.items():
+            node[key] = _decode(value, tensors, used)
+        return node
     [(kind, value), *more] = node.items()
     if more or kind not in FORMS or not isinstance(value, str if kind in ("$array", "$complex128", "$float") else list):
-        raise ValueError(f"the tree of parts has an unknown form '{kind[:20]}'")
+        raise ValueError(f"the tree of parts has an unknown form {quoted(kind)}")
     return FORMS[kind](value, tensors, used)
 
 
 def _array(name: str, tensors: dict[str, Tensor], used: set[str]) -> Tensor:
     if name not in tensors:
-        raise ValueError(f"the tree of parts has an array '{name[:100]}' that isn't in the file")
+        raise ValueError(f"the tree of parts has an array {quoted(name)} that isn't in the file")
+    if name in used:
+        raise ValueError(f"the tree of parts must have each array once, got {quoted(name)} twice")
     used.add(name)
     return tensors[name]
 
@@ -165,25 +193,31 @@ def _array(name: str, tensors: dict[str, Tensor], used: set[str]) -> Tensor:
 def _complex(name: str, tensors: dict[str, Tensor], used: set[str]) -> Tensor:
     tensor = _array(name, tensors, used)
     if tensor.code != "F64" or tensor.shape[-1:] != (2,):
-        raise ValueError(f"'{name}' must hold pairs of float64 to be complex128, got {tensor.code} of {tensor.shape}")
+        raise ValueError(f"{quoted(name)} must hold pairs of float64 to be complex128, "
+                         f"got {tensor.code} of {tensor.shape}")
     return tensor._replace(code="C128", shape=tensor.shape[:-1])
 
 
 def _float(text: str, *_: Any) -> float:
     if text not in ("nan", "inf", "-inf"):
-        raise ValueError(f"the tree of parts has a float '{text[:20]}'")
+        raise ValueError(f"the tree of parts has a float {quoted(text)}")
     return float(text)
 
 
 def _dict(pairs: list[Any], tensors: dict[str, Tensor], used: set[str]) -> dict[Any, Any]:
-    found: dict[Any, Any] = {}
+    keys = []
     for pair in pairs:
         if not isinstance(pair, list) or len(pair) != 2:
             raise ValueError("the tree of parts has a dict that isn't made of pairs")
-        key = _decode(pair[0], tensors, used)
-        if not isinstance(key, (str, int, float, type(None))) or key in found:
+        keys.append(_decode(pair[0], tensors, used))
+        if not isinstance(keys[-1], (str, int, float, type(None))):
             raise ValueError("the tree of parts has a dict with an unfit key")
-        found[key] = _decode(pair[1], tensors, used)
+    hashes = sorted(map(hash, keys))
+    if any(map(operator.eq, hashes, hashes[ALIKE:])):    # integers made for it: a dict of them takes quadratic time
+        raise ValueError(f"the tree of parts has a dict with more than {ALIKE} keys of one hash")
+    found = {key: _decode(value, tensors, used) for key, (_, value) in zip(keys, pairs, strict=True)}
+    if len(found) != len(pairs):
+        raise ValueError("the tree of parts has a dict with the same key twice")
     return found
 
 
@@ -195,18 +229,41 @@ FORMS: dict[str, Callable[..., Any]] = {"$array": _array, "$complex128": _comple
                                         "$tuple": _tuple}
 
 
-def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """The (path, leaf) of a nesting, live or decoded; a Tensor is a leaf."""
-    node = normal(node)
-    below = f"{path}." if path else ""
+def leaves(node: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """The (keys, leaf) of a nesting, live or decoded; a Tensor is a leaf."""
+    keys: list[Any] = []
+    above: tuple[Any, ...] = ()
+    stack: list[Iterator[tuple[Any, Any]]] = [iter([(None, node)])]
+    while stack:                                 # not by recursion: each leaf would pass through all levels above it
+        for key, child in stack[-1]:
+            child = normal(child)                # once: it may be an iterator
+            if (below := inside(child)) is None:
+                yield (*above, key) if keys else (), child
+                continue
+            if len(keys) == DEEPEST:
+                raise ValueError("the parts are nested too deeply, or contain themselves")
+            keys.append(key)
+            above = tuple(keys[1:])
+            stack.append(below)
+            break
+        else:
+            stack.pop()
+            del keys[-1:]
+            above = tuple(keys[1:])
+
+
+def inside(node: Any) -> Iterator[tuple[Any, Any]] | None:
+    """The (key, child) of a dict, list or tuple; None of a leaf."""
     if isinstance(node, Mapping):
-        for key, child in node.items():
-            yield from leaves(child, f"{below}{key}")
-    elif isinstance(node, (list, tuple)) and not isinstance(node, Tensor):
-        for index, child in enumerate(node):
-            yield from leaves(child, f"{below}{index}")
-    else:
-        yield path, node
+        return iter(node.items())
+    if isinstance(node, (list, tuple)) and not isinstance(node, Tensor):
+        return iter(enumerate(node))
+    return None
+
+
+def printed(keys: tuple[Any, ...]) -> str:
+    """The path of a leaf as names and messages have it: several leaves of one nesting may have the same."""
+    return ".".join(map(str, keys))
 
 
 def replaced(node: Any, arrays: Callable[[Tensor], Any]) -> Any:

@@ -210,13 +210,25 @@ class Parameter(ParameterCore):
         return f"Parameter({np.array_repr(self.array)}{name})"
 
     def __reduce__(self) -> tuple[Any, ...]:
+        _refuse_joblib(sys._getframe(1))
         return _rebuild, (type(self), self.array, self._name, self.grad)
 
 
 def _rebuild(cls: type[Parameter], data: np.ndarray, name: str | None, grad: np.ndarray | None) -> Parameter:
+    if not data.flags.writeable:
+        raise ValueError(f"parameter {describe(name, data.shape)} came to this process read-only, as joblib passes "
+                         f"arrays above 1 MB; use joblib.Parallel(..., max_nbytes=None)")
     parameter = cls(data, name)
     parameter.grad = grad
     return parameter
+
+
+def _refuse_joblib(caller: Any) -> None:
+    """Raises in `joblib.dump`, which writes an array once for each object that has it: they would come back apart."""
+    joblib: Any = sys.modules.get("joblib.numpy_pickle")
+    if joblib is not None and isinstance(caller.f_locals.get("self"), joblib.NumpyPickler):
+        raise TypeError("joblib.dump takes apart the arrays that a model and its optimizer share; use ol.save(path, "
+                        "model=params, optimizer=opt), or pickle.dump")
 
 
 def _forward(name: str) -> None:

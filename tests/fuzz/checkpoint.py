@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import zlib
 from typing import Any
 
-from frame import header, ol, run
+import numpy as np
+from frame import header, main, ol, run
 
+X = np.zeros((2, 1, 2))
+AVERAGE = ol.Average([X[0]])
 FD = os.memfd_create("checkpoint")
 PATH = f"/proc/self/fd/{FD}"
 
@@ -43,6 +47,16 @@ def one(data: bytes) -> None:
     assert shape(parts) == shape(mapped)
     with contextlib.suppress(ValueError):
         ol.restore(PATH, x=None)
+    with contextlib.suppress(ValueError):
+        ol.restore(PATH, strict=False, x={"a": {"b": X[0]}, "a.b": X[1]}, o=X)
+    with contextlib.suppress(ValueError, TypeError):
+        ol.restore(PATH, strict=False, x=AVERAGE)
+    for command in ("inspect", "verify"):
+        told = io.StringIO()
+        with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+            main([command, PATH])
+        if not told.getvalue().replace("\n", "").isprintable():
+            raise RuntimeError("a file that moves the terminal")
 
 
 def shape(node: Any) -> Any:

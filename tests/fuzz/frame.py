@@ -21,7 +21,8 @@ with atheris.instrument_imports(include=["optimlite"]):
     from helpers import snapshot
 
     import optimlite as ol
-    from optimlite import _tree, matrix  # noqa: F401
+    from optimlite.__main__ import main  # noqa: F401
+    from optimlite.engine import nesting, whole_matrix  # noqa: F401
     from optimlite.checkpoint import header, reader, restoring, transfer, tree  # noqa: F401
     from optimlite.closures import conjugate_gradient, lbfgs  # noqa: F401
     for _name in ol.__all__:

@@ -1,0 +1,41 @@
+"""Open files that no interrupt leaves open, and paths as users write them."""
+
+from __future__ import annotations
+
+import os
+from io import FileIO
+from typing import Any
+
+
+class Descriptor(FileIO):
+    """An open file that is closed with its last reference."""
+
+    path: str
+    __del__ = FileIO.close                       # quietly: FileIO's own would warn
+
+
+def opened(path: str, flags: int) -> Descriptor:
+    """Opens a file that isn't a folder; a new one with the mode that the umask leaves."""
+    mode = "r+b" if flags & os.O_RDWR else "rb"
+    # In one call of C: an interrupt between the system's number and the object that owns it would lose it.
+    [file] = map(Descriptor, map(os.open, [path], [flags | os.O_CLOEXEC], [0o666]), [mode])
+    return file
+
+
+def path_of(path: Any) -> str:
+    """A path as text, with a leading "~/" expanded."""
+    try:
+        text = os.fsdecode(path)
+    except TypeError:
+        raise TypeError(f"`path` must be a path (a str or a Path), got {type(path).__name__}; parts come after it, "
+                        f"by name: ol.save('run.safetensors', model=params)") from None
+    return os.path.expanduser(text) if text == "~" or text.startswith("~/") else text
+
+
+def quoted(text: str) -> str:
+    """A string of a file as messages show it: in one line, no longer than needed, nothing that moves a terminal."""
+    return repr(text if len(text) <= 100 else f"{text[:97]}...")
+
+
+def printable(text: str) -> str:
+    return text if text.isprintable() else repr(text)[1:-1]

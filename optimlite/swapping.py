@@ -1,0 +1,109 @@
+"""Parameters that hold their averages for a while, and where their own values are meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from types import SimpleNamespace
+
+import numpy as np
+from numpy.lib.array_utils import byte_bounds
+
+Pairs = list[tuple[np.ndarray, np.ndarray]]
+
+
+class Swap:
+    """What to exchange for averages to be in the parameters' place, and what to have everything back.
+
+    The averages' arrays never hold the parameters' values: `own` does, which is made for it.  What has been written
+    to the parameters in between is taken for the average.
+    """
+
+    def __init__(self, live: list[np.ndarray], averages: list[np.ndarray]) -> None:
+        self.live, self.own = live, [average.copy(order="K") for average in averages]
+        # 0, while the averages are there 1, afterwards 2: exchanged with the arrays, so true of them at any moment.
+        self.state = np.array(0)
+        self.into: Pairs = [*zip(live, self.own, strict=True), (self.state, np.array(1))]
+        self.back: Pairs = [*zip(live, self.own, strict=True), *zip(self.own, averages, strict=True),
+                            (self.state, np.array(2))]
+
+    @property
+    def there(self) -> bool:
+        return bool(self.state == 1)
+
+
+swaps: list[Swap] = []
+
+
+def present() -> list[Swap]:
+    for swap in [swap for swap in swaps if swap.state == 2]:
+        with contextlib.suppress(ValueError):    # another thread was here meanwhile
+            swaps.remove(swap)
+    return [swap for swap in swaps if swap.state == 1]
+
+
+def meets(arrays: Iterable[np.ndarray]) -> bool:
+    """Whether an average is in the place of any of the arrays."""
+    live = [array for swap in present() for array in swap.live]
+    return bool(live) and any(np.may_share_memory(array, other) for array in arrays for other in live)
+
+
+def outside(array: np.ndarray) -> np.ndarray:
+    """What the array holds when no average is swapped in: another array, or a copy, if parameters are in its memory."""
+    touched = list(_touched(array))
+    if not touched:
+        return array
+    for live, own in touched:
+        if (place := _part(array, live, own)) is not None:
+            return place
+    low, high = byte_bounds(array)
+    memory = _memory(low, high).copy()
+    for live, own in touched:
+        begin, end = byte_bounds(live)
+        first, last = max(low, begin), min(high, end)
+        if first < last:
+            memory[first - low:last - low] = _bytes(own)[first - begin:last - begin]
+    return np.ndarray(array.shape, array.dtype, memory, _address(array) - low, array.strides)
+
+
+def place_outside(array: np.ndarray) -> np.ndarray:
+    """As `outside`, to be written to."""
+    touched = list(_touched(array))
+    for live, own in touched:
+        if (place := _part(array, live, own)) is not None:
+            return place
+    if touched:
+        raise RuntimeError("averages are swapped in for a part of an array that is to be restored; leave "
+                           "`with average.swapped()` before that")
+    return array
+
+
+def _touched(array: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for swap in present():
+        yield from ((live, own) for live, own in zip(swap.live, swap.own, strict=True)
+                    if np.may_share_memory(array, live))
+
+
+def _part(array: np.ndarray, live: np.ndarray, own: np.ndarray) -> np.ndarray | None:
+    """The same part of `own` that the array is of `live`; None if it isn't all in there."""
+    if array is live:
+        return own
+    (low, high), (begin, end) = byte_bounds(array), byte_bounds(live)
+    if not begin <= low <= high <= end:
+        return None
+    return np.ndarray(array.shape, array.dtype, _bytes(own), _address(array) - begin, array.strides)
+
+
+def _bytes(own: np.ndarray) -> np.ndarray:
+    """Memory of a contiguous array, as it lies there."""
+    return (own if own.flags.c_contiguous else own.T).reshape(-1).view(np.uint8)
+
+
+def _address(array: np.ndarray) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+def _memory(low: int, high: int) -> np.ndarray:
+    return np.asarray(SimpleNamespace(__array_interface__={"data": (low, True), "shape": (high - low,),
+                                                           "typestr": "|u1", "version": 3}))
