@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +17,16 @@ from helpers import output_of, parameters, run_python, values
 import optimlite as ol
 from optimlite import _core
 
+ROOT = Path(__file__).parents[1]
 LARGE = 400_000      # elements: far beyond the size from which steps use threads
+
+
+@pytest.fixture
+def eager() -> Iterator[None]:
+    """Workers take part in every large step, however busy the CPUs are."""
+    _core.set_pool_eager(True)
+    yield
+    _core.set_pool_eager(False)
 
 
 def gan(size: int = LARGE) -> list[ol.Optimizer]:
@@ -35,7 +48,7 @@ def run(optimizer: ol.Optimizer, steps: int) -> None:
             p.grad = p.grad * np.float32(0.75)
 
 
-def test_two_threads_stepping_two_optimizers_give_the_bits_of_steps_in_turn(threads: None) -> None:
+def test_two_threads_stepping_two_optimizers_give_the_bits_of_steps_in_turn(threads: None, eager: None) -> None:
     ol.set_num_threads(3)
     in_turn = gan()
     for optimizer in in_turn:
@@ -50,7 +63,7 @@ def test_two_threads_stepping_two_optimizers_give_the_bits_of_steps_in_turn(thre
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 64, 256])
-def test_thread_counts_beyond_the_cpus_work_and_change_no_bit(threads: None, count: int) -> None:
+def test_thread_counts_beyond_the_cpus_work_and_change_no_bit(threads: None, eager: None, count: int) -> None:
     one, other = gan()[0], gan()[0]
     ol.set_num_threads(1)
     run(one, 3)
@@ -249,3 +262,33 @@ def test_workers_of_multiprocessing_step(method: str) -> None:
             results = pool.map_async(work, [optimizer] * 4).get(timeout=30)
         print(results)
     """, OPTIMLITE_NUM_THREADS="2") == str([None] * 4 if method == "spawn" else [0.0] * 4)
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_helpers_that_come_late_are_left_alone_and_tried_again(tmp_path: Path) -> None:
+    program, source = tmp_path / "pool", ROOT / "tests" / "native" / "pool.c"
+    subprocess.run(["cc", "-std=c11", "-O2", "-pthread", "-I", ROOT / "pyx", source, "-o", program], check=True)
+    done = subprocess.run([program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.plain
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs to choose the CPU of a thread")
+def test_workers_on_the_callers_cpu_change_no_bit_and_are_not_waited_for() -> None:
+    """One CPU for all threads, as in a container whose quota came later: steps take no longer than on one thread."""
+    assert output_of(f"""
+        import os, time, numpy as np, optimlite as ol
+        from statistics import median
+        os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+        grads = [np.ones({LARGE}, np.float32)]
+        optimizers = {{count: ol.Adam([np.ones({LARGE}, np.float32)]) for count in (1, 4)}}
+        times = {{count: [] for count in optimizers}}
+        for _ in range(200):
+            for count, optimizer in optimizers.items():
+                ol.set_num_threads(count)
+                start = time.perf_counter()
+                optimizer.step(grads=grads)
+                times[count].append(time.perf_counter() - start)
+        one, four = (o.param_groups[0]["params"][0].data.tobytes() for o in optimizers.values())
+        print(one == four, median(times[4]) < 1.5 * median(times[1]), ol._core.pool_size())
+    """, OPTIMLITE_NUM_THREADS="4") == "True True 3"
