@@ -343,7 +343,8 @@ static void pool_run(pool_task task, void *context, Py_ssize_t parts, int thread
     if (pool.alone && !pool_eager) {
         pool_alone(task, context, parts);
         pool.end = pool_clock();
-        pool.balance += (pool.end - start) / POOL_CAUTION;
+        int64_t most = (int64_t)(2 * pool.pace * (double)parts), took = pool.end - start;
+        pool.balance += (took < most ? took : most) / POOL_CAUTION;      /* time without a CPU is no work */
         pool.alone = pool.balance < POOL_GRACE_NS;
     } else {
         pool.balance += pool_together(task, context, parts, threads, start);
