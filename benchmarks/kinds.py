@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from . import checkpoints, closures, elementwise, gradients, sparse
+from . import checkpoints, closures, elementwise, gradients, sparse, training_loop
 
-MODULES = (elementwise, gradients, sparse, closures, checkpoints)
+MODULES = (elementwise, gradients, sparse, closures, training_loop, checkpoints)
 
 TITLES = {
     "elementwise": "{case}: time of a step, in times of optimlite's",
@@ -12,10 +12,11 @@ TITLES = {
     "subnormal": "AdamW with moments that decayed",
     "sparse": "SparseAdam, 4,096 rows of 64 touched",
     "closures": "A million float32 unknowns: an iteration beside the closure, in times of optimlite's",
+    "training loop": "Adam, {case}, {pause:g} s of computing between steps, beside {busy} busy processes",
     "checkpoint": "Checkpoint of 1.5 GB, files in the page cache",
     "overhead": "Overhead of optimlite",
 }
 
 # Rounds with --quick by case; 0 leaves it out.
 QUICK = {"subnormal": 5, **dict.fromkeys(sparse.TABLES, 3), **dict.fromkeys(closures.CONTENDERS, 1),
-         checkpoints.CASE: 0}
+         **dict.fromkeys(training_loop.NAMES, 2), checkpoints.CASE: 0}

@@ -41,6 +41,7 @@ cdef extern from "pool.h" nogil:
     ctypedef void (*pool_task)(void* context, Py_ssize_t part) noexcept nogil
     int pool_init() noexcept
     int pool_started() noexcept
+    int pool_eager
     int max_threads
     void pool_run(pool_task task, void* context, Py_ssize_t parts, int threads) noexcept
 
@@ -63,6 +64,12 @@ def get_num_threads() -> int:
 def pool_size() -> int:
     """How many worker threads this process has started so far (0 before the first large step, and after a fork)."""
     return pool_started()
+
+
+def set_pool_eager(bint eager) -> None:
+    """For tests: whether every job is for all threads, also where that doesn't pay."""
+    global pool_eager
+    pool_eager = eager
 
 
 # Subnormal numbers ---------------------------------------------------------------------------------------------------

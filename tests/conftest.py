@@ -8,7 +8,7 @@ import pytest
 from hypothesis import settings
 
 import optimlite as ol
-from optimlite.native import dispatch
+from optimlite.native import dispatch, runtime
 
 # 200 examples of each property in `make test`, always the same; 10,000 others in each `make test-long`.  No deadlines,
 # which a busy machine misses.
@@ -20,9 +20,11 @@ settings.load_profile("quick")
 
 @pytest.fixture
 def threads() -> Iterator[None]:
-    """Restores the number of threads after a test that changes it."""
+    """Every thread takes part, however busy the CPUs are; restores the number of threads after a test that changes it."""
     before = ol.get_num_threads()
+    runtime.set_pool_eager(True)
     yield
+    runtime.set_pool_eager(False)
     ol.set_num_threads(before)
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,7 @@ from helpers import output_of, parameters, run_python, values
 import optimlite as ol
 from optimlite.native import runtime
 
+ROOT = Path(__file__).parents[1]
 LARGE = 400_000      # elements: far beyond the size from which steps use threads
 
 
@@ -249,3 +253,33 @@ def test_workers_of_multiprocessing_step(method: str) -> None:
             results = pool.map_async(work, [optimizer] * 4).get(timeout=30)
         print(results)
     """, OPTIMLITE_NUM_THREADS="2") == str([None] * 4 if method == "spawn" else [0.0] * 4)
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_helpers_that_come_late_are_left_alone_and_tried_again(tmp_path: Path) -> None:
+    program, source = tmp_path / "pool", ROOT / "tests" / "native" / "pool.c"
+    subprocess.run(["cc", "-std=c11", "-O2", "-pthread", "-I", ROOT / "pyx", source, "-o", program], check=True)
+    done = subprocess.run([program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.plain
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs to choose the CPU of a thread")
+def test_workers_on_the_callers_cpu_change_no_bit_and_are_not_waited_for() -> None:
+    """One CPU for all threads, as in a container whose quota came later: steps take no longer than on one thread."""
+    assert output_of(f"""
+        import os, time, numpy as np, optimlite as ol
+        from statistics import median
+        os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+        grads = [np.ones({LARGE}, np.float32)]
+        optimizers = {{count: ol.Adam([np.ones({LARGE}, np.float32)]) for count in (1, 4)}}
+        times = {{count: [] for count in optimizers}}
+        for _ in range(200):
+            for count, optimizer in optimizers.items():
+                ol.set_num_threads(count)
+                start = time.perf_counter()
+                optimizer.step(grads=grads)
+                times[count].append(time.perf_counter() - start)
+        one, four = (o.param_groups[0]["params"][0].data.tobytes() for o in optimizers.values())
+        print(one == four, median(times[4]) < 1.5 * median(times[1]), ol.native.runtime.pool_size())
+    """, OPTIMLITE_NUM_THREADS="4") == "True True 3"
