@@ -22,6 +22,7 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 LEVELS = {"baseline": [], "v3": ["-march=x86-64-v3"], "v4": ["-march=x86-64-v4"]} if X86 else {"baseline": []}
 if sys.platform == "win32":
     LEVELS = {"baseline": []}    # MSVC has no such levels
+MODULES = ("runtime", "parameters", "plans", "steps", "gradients", "vectors", "files")
 TYPES = {"f32": [], "f64": [("OPTIMLITE_DOUBLE", "1")]}
 
 
@@ -49,6 +50,8 @@ def staged():
     folder.mkdir(parents=True, exist_ok=True)
     for package in (folder, folder.parent):
         (package / "__init__.pxd").touch()
+    for gone in {copy.name for copy in folder.glob("[a-z]*.pxd")} - {source.name for source in Path("pyx").glob("*.pxd")}:
+        (folder / gone).unlink()
     for source in Path("pyx").glob("*.pxd"):
         if not (copy := folder / source.name).exists() or copy.read_bytes() != source.read_bytes():
             shutil.copyfile(source, copy)
@@ -93,7 +96,7 @@ class Build(build_ext):
 
 
 setup(
-    ext_modules=[extension(name, f"pyx/{name}.pyx") for name in ("runtime", "steps", "vectors", "files")] + [
+    ext_modules=[extension(name, f"pyx/{name}.pyx") for name in MODULES] + [
         extension(f"kernels_{kind}_{level}", "pyx/kernels.pyx", macros, [*KERNEL_FLAGS, *flags])
         for kind, macros in chosen(TYPES, "OPTIMLITE_TYPES").items()
         for level, flags in chosen(LEVELS, "OPTIMLITE_LEVELS").items()

@@ -3,35 +3,35 @@
 from typing import TYPE_CHECKING, Any
 
 from . import late_imports
+from .average import Average
+from .clipping import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
+from .engine.hooks import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from .engine.optimizer import Optimizer
+from .engine.parameter import Parameter
+from .engine.sparse_grad import SparseGrad
+from .grouping import group_by_name
+from .native.denormals import get_flush_denormal, set_flush_denormal
 from .native.threads import get_num_threads, set_num_threads
 from .optimizers.adadelta import Adadelta
 from .optimizers.adagrad import Adagrad
 from .optimizers.adam import Adam, AdamW
 from .optimizers.adamax import Adamax
 from .optimizers.asgd import ASGD
-from .average import Average
-from .native.denormals import get_flush_denormal, set_flush_denormal
-from .clipping import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
-from .grouping import group_by_name
-from .engine.hooks import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from .optimizers.nadam import NAdam
-from .engine.optimizer import Optimizer
-from .engine.parameter import Parameter
 from .optimizers.radam import RAdam
 from .optimizers.rmsprop import RMSprop
 from .optimizers.rprop import Rprop
 from .optimizers.sgd import SGD
-from .engine.sparse_grad import SparseGrad
 from .optimizers.sparse_adam import SparseAdam
 from .torch_bridge import to_torch
 
 if TYPE_CHECKING:
     from . import line_search, lr_scheduler
-    from .optimizers.adafactor import Adafactor
     from .checkpoint import CheckpointError, Checkpoints, load, restore, save
     from .closures.conjugate_gradient import ConjugateGradient
     from .closures.lbfgs import LBFGS
     from .closures.minimize import minimize
+    from .optimizers.adafactor import Adafactor
     from .optimizers.lamb import LAMB
     from .optimizers.lars import LARS
     from .optimizers.muon import Muon

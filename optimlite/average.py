@@ -14,8 +14,10 @@ from .engine import nesting
 from .engine.parameter import Parameter
 from .engine.state import check_distinct
 from .native import dispatch
+from .native.parameters import AddressRanges, Stepping
+from .native.plans import Plan
 from .native.runtime import power
-from .native.steps import AddressRanges, Launch, Plan, Stepping, execute
+from .native.steps import Launch, execute
 from .swapping import Swap
 
 
@@ -111,7 +113,7 @@ class Average:
             execute([Launch(plan, 0, {"weight": weight}, {"t": t}) for plan in self._plans if plan.prepare()])
 
     def _apply(self, function: Callable[[np.ndarray, np.ndarray, int], Any], n: int) -> None:
-        from .native.files import exchange           # few programs have functions of their own
+        from .native.files import exchange  # few programs have functions of their own
 
         results: list[tuple[np.ndarray, np.ndarray]] = []
         for name, average, parameter in zip(self._names, self._averages, self._parameters, strict=True):

@@ -14,7 +14,8 @@ import numpy as np
 from . import checks
 from .engine.gradient_options import check_writable, clip_coefficient
 from .engine.parameter import Parameter, describe
-from .native.steps import AddressRanges, clippable_in_place, in_parameter_order
+from .native.gradients import clippable_in_place, in_parameter_order
+from .native.parameters import AddressRanges
 
 FAST = {1.0: "sum_abs", 2.0: "sum_squares", math.inf: "max_abs"}     # order of a norm: its kernel
 
@@ -142,7 +143,7 @@ def total_norm(arrays: list[np.ndarray], norm_type: float, error_if_nonfinite: b
     p = order(norm_type)
     arrays = sorted((array for array in arrays if array.size), key=lambda array: array.itemsize)     # as a step does
     if p in FAST:
-        from .native.arrays import over_arrays       # few programs clip outside of steps
+        from .native.arrays import over_arrays  # few programs clip outside of steps
 
         [result] = over_arrays(FAST[p], arrays)
         result = math.sqrt(result) if p == 2 else result

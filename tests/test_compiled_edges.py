@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 
 import optimlite as ol
-from optimlite.native import dispatch, files, runtime, steps, threads
+from optimlite.native import dispatch, files, parameters, plans, runtime, steps, threads
 
 
 def adam_rule() -> runtime.Kernel:
     return dispatch.kernel("adam", np.dtype(np.float32))
 
 
-def plan_of(rule: runtime.Kernel, array: np.ndarray, gradient: Any) -> tuple[steps.Plan, list[np.ndarray]]:
+def plan_of(rule: runtime.Kernel, array: np.ndarray, gradient: Any) -> tuple[plans.Plan, list[np.ndarray]]:
     """A plan of one parameter, bound to its gradient."""
     parameter = ol.Parameter(array)
     parameter.grad = gradient
-    plan = steps.Plan([parameter], rule, 0)
+    plan = plans.Plan([parameter], rule, 0)
     state = [np.zeros_like(array) for _ in range(rule.slots)]
     plan.attach(0, state, [], True)
-    plan.bind(steps.AddressRanges([array, *state]))
+    plan.bind(parameters.AddressRanges([array, *state]))
     assert plan.prepare() == 1
     return plan, state
 
@@ -62,7 +62,7 @@ def test_coefficients_that_are_not_the_rules_are_refused(change: Any, message: s
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_a_plan_takes_as_many_states_as_its_rule_has(count: int) -> None:
-    plan = steps.Plan([ol.Parameter(np.ones(3, np.float32))], adam_rule(), 0)
+    plan = plans.Plan([ol.Parameter(np.ones(3, np.float32))], adam_rule(), 0)
     with pytest.raises(ValueError, match=f"^the rule 'adam' has 2 state arrays and 0 scalars, got {count} and 0$"):
         plan.attach(0, [np.zeros(3, np.float32)] * count, [], True)
 
@@ -167,4 +167,4 @@ def test_the_quota_of_a_container_is_rounded_up(tmp_path: Any, monkeypatch: pyte
 
 def test_nothing_is_no_array_to_overlap_with() -> None:
     with pytest.raises(TypeError, match="Argument 'array'"):
-        steps.AddressRanges([np.ones(2)]).overlaps(None)         # type: ignore[arg-type]
+        parameters.AddressRanges([np.ones(2)]).overlaps(None)         # type: ignore[arg-type]

@@ -17,9 +17,9 @@ from strategies import LARGE, UNWRITABLE, WRITABLE, dtypes, numbers, orders, pla
 from test_kernels import same_bits
 
 import optimlite as ol
+from optimlite import lr_scheduler as ls
 from optimlite import reference
 from optimlite.native import dispatch
-from optimlite import lr_scheduler as ls
 
 Array = np.ndarray
 FORMS = st.sampled_from(WRITABLE)

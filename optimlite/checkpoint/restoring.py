@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ..engine import state_dict as state_dicts
-from ..swapping import place_outside
 from ..average import Average
-from ..lr_scheduler.base import LRScheduler
+from ..engine import state_dict as state_dicts
 from ..engine.optimizer import Optimizer
 from ..engine.parameter import Parameter
+from ..lr_scheduler.base import LRScheduler
+from ..swapping import place_outside
 from . import CheckpointError
 from .files import printable
 from .header import Tensor, code_of

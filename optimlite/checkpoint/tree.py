@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from ..swapping import outside
 from ..engine.nesting import is_pair
 from ..engine.parameter import Parameter
+from ..swapping import outside
 from .files import quoted
 from .header import Tensor, code_of
 

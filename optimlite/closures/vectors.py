@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..native import dispatch
-from ..native.vectors import Blocks, Vector, two_loops
 from ..engine.parameter import Parameter
 from ..engine.sparse_grad import SparseGrad
+from ..native import dispatch
+from ..native.vectors import Blocks, Vector, two_loops
 
 NONE = np.zeros((1, 0))
 Box = tuple[Vector, Vector]      # the lower and the upper limits

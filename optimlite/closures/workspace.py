@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..engine.state import StateMap
 from ..engine.parameter import Parameter
+from ..engine.state import StateMap
 from .vectors import Box, Vector, VectorSpace
 
 

@@ -11,7 +11,9 @@ import numpy as np
 
 from .. import checks
 from ..native import dispatch
-from ..native.steps import AddressRanges, Plan, not_zeroable_in_place, sum_over_gradients
+from ..native.gradients import not_zeroable_in_place, sum_over_gradients
+from ..native.parameters import AddressRanges
+from ..native.plans import Plan
 from .parameter import Parameter
 from .sparse_grad import SparseGrad
 

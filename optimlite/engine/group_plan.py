@@ -9,8 +9,10 @@ import numpy as np
 
 from .. import checks
 from ..native import dispatch
+from ..native.parameters import AddressRanges
+from ..native.plans import Plan, SparsePlan
 from ..native.runtime import Kernel
-from ..native.steps import AddressRanges, GroupPlanCore, Plan, SparsePlan
+from ..native.steps import GroupPlanCore
 from .formats import FORMATS
 from .method import Group, Method, Recipe
 from .parameter import Parameter, describe

@@ -10,16 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import checks
-from ..native.steps import (
-    AddressRanges,
-    DisjointGradients,
-    Launch,
-    PreparedStep,
-    Stepping,
-    assign_gradients,
-    clippable_in_place,
-    forget_gradients,
-)
+from ..native.gradients import DisjointGradients, clippable_in_place
+from ..native.parameters import AddressRanges, Stepping, assign_gradients, forget_gradients
+from ..native.steps import Launch, PreparedStep
 from . import nesting
 from . import state_dict as state_dicts
 from .gradient_options import DEFAULT, GradientOptions, GradientPass, check_writable, checked_options, zero_gradients

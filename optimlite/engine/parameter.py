@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import shown
-from ..native.steps import ParameterCore
+from ..native.parameters import ParameterCore
 from .sparse_grad import SparseGrad
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -112,7 +112,7 @@ class Parameter(ParameterCore):
                 return
         same = gradient.flags.aligned and gradient.strides == array.strides
         if same and not np.may_share_memory(gradient, self._buffer):
-            from ..native.arrays import over_arrays         # most programs never accumulate
+            from ..native.arrays import over_arrays  # most programs never accumulate
 
             over_arrays("add", [self._buffer], [gradient])
         else:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..checks import EXECUTION, shown
-from ..native.steps import AddressRanges
-from .state import empty, filled, place_of
+from ..native.parameters import AddressRanges
 from .parameter import Parameter
+from .state import empty, filled, place_of
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer

@@ -9,7 +9,9 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from ..native import dispatch
-from ..native.steps import AddressRanges, Launch, ParameterCore, Plan, execute
+from ..native.parameters import AddressRanges, ParameterCore
+from ..native.plans import Plan
+from ..native.steps import Launch, execute
 from .group_plan import Created, GroupPlan, check_place, check_scalars
 from .method import Group, Method, Recipe
 from .optimizer import Optimizer

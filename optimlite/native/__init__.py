@@ -1,7 +1,10 @@
 """The compiled modules, and how one is chosen.
 
 runtime         the CPU's level, threads, the row of a kernel table
-steps           parameters, the pointer tables of groups, one call for a whole step
+parameters      a parameter and its gradient, and where arrays lie
+plans           the pointer tables of groups
+steps           one call for a whole step
+gradients       norms of a step, zeroing, clipping
 vectors         vector kernels over arrays: norms, clipping, closures (imported late)
 files           sums of bytes (imported late)
 kernels_*       the kernels, for each float type and CPU level

@@ -6,9 +6,9 @@ from math import sqrt
 from typing import Any
 
 from ..checks import flag, fraction, nonnegative, pair
-from ..native.runtime import power
 from ..engine.method import Group, Recipe
 from ..engine.optimizer import Optimizer
+from ..native.runtime import power
 
 
 class Adam(Optimizer):

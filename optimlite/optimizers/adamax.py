@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..checks import flag, fraction, nonnegative, pair
-from ..native.runtime import power
 from ..engine.method import Group, Recipe
 from ..engine.optimizer import Optimizer
+from ..native.runtime import power
 
 
 class Adamax(Optimizer):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..checks import flag, nonnegative, number
-from ..native.runtime import real_power
 from ..engine.method import Group, Recipe
 from ..engine.optimizer import Optimizer
+from ..native.runtime import real_power
 
 
 class ASGD(Optimizer):

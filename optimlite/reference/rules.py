@@ -11,7 +11,6 @@ sign, and fields of `h`.  It returns False to cancel the last pass.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

@@ -9,13 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.method import Group
 from ..engine.optimizer import Optimizer
-from ..engine.parameter import Parameter
 from ..engine.sparse_grad import SparseGrad
 from ..engine.whole_matrix import MatrixOptimizer
 from .matrices import METHODS
-from .rules import Array
 from .stepped import Stepped, begin, finished, pieces
 from .sums import grad_norm, larger
 

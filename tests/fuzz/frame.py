@@ -22,9 +22,9 @@ with atheris.instrument_imports(include=["optimlite"]):
 
     import optimlite as ol
     from optimlite.__main__ import main  # noqa: F401
-    from optimlite.engine import nesting, whole_matrix  # noqa: F401
     from optimlite.checkpoint import header, reader, restoring, transfer, tree  # noqa: F401
     from optimlite.closures import conjugate_gradient, lbfgs  # noqa: F401
+    from optimlite.engine import nesting, whole_matrix  # noqa: F401
     for _name in ol.__all__:
         getattr(ol, _name)               # what is imported at first use
 

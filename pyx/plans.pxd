@@ -1,28 +1,14 @@
-# A step's data structures: what is known of a parameter, and the pointer table of a group.
+# The pointer table of a group, and how it is cut for the threads.
 
 cimport numpy as cnp
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
+from .parameters cimport AddressRanges, ParameterCore
 from .runtime cimport Kernel
 from .table cimport Entry, Lines, Span
 
-
-cdef class ParameterCore:
-    cdef readonly cnp.ndarray array
-    cdef object gradient
-    cdef object extra_reference          # A second one to the gradient, and to the array: `ndarray.resize` refuses arrays
-    cdef object array_reference          # with more than one, so cached addresses stay valid.
-    cdef uint64_t version                # of the gradient
-    cdef object __weakref__
-
-    cdef void replace(self, gradient) noexcept
-
-
-cdef class AddressRanges:
-    cdef uintptr_t* begin
-    cdef uintptr_t* end
-    cdef Py_ssize_t count
-    cdef readonly bint overlapping       # two of the arrays share memory
+cdef enum:
+    TENSOR_COST = 64             # what visiting a tensor costs, in elements
 
 
 cdef struct Cut:                 # what threads take: spans gathered into jobs of about BLOCK elements
@@ -89,3 +75,13 @@ cdef class Plan:
     cdef Py_ssize_t end_entry(self, Py_ssize_t i) noexcept
     cdef bint is_sparse(self, Py_ssize_t i) noexcept
     cdef void point_states(self) noexcept
+
+
+cdef class SparsePlan(Plan):
+    cdef list touched                    # parameter: its SparseRows, or the array that is taken in the gradient's place
+    cdef uint8_t* sparse_at              # parameter: has a sparse gradient
+    cdef Py_ssize_t n_sparse
+    cdef Py_ssize_t* begin               # parameter: the entries that are stepped for it
+    cdef Py_ssize_t* end
+
+    cdef int touch(self, AddressRanges memory, sparse) except -1

@@ -1,0 +1,16 @@
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from .parameters import AddressRanges
+from .plans import Plan
+from .runtime import Kernel
+
+class DisjointGradients:
+    def check(self, plans: list[Plan]) -> bool: ...
+
+def sum_over_gradients(terms: list[tuple[Kernel, Plan]]) -> float: ...
+def not_zeroable_in_place(plans: list[Plan]) -> list[Any]: ...
+def clippable_in_place(parameters: Iterable[Any], memory: AddressRanges) -> list[np.ndarray] | None: ...
+def in_parameter_order(parameters: Iterable[Any]) -> list[np.ndarray]: ...

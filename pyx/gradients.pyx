@@ -1,0 +1,211 @@
+# The gradients of a step: their norm, and which of them can be changed where they lie: zeroed while it runs, or clipped.
+
+import numpy as np
+
+cimport numpy as cnp
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.stdint cimport uint64_t, uintptr_t
+from libc.stdlib cimport qsort
+
+from .parameters cimport AddressRanges, ParameterCore, assignments, same_layout
+from .plans cimport TENSOR_COST, Plan
+from .runtime cimport Kernel, run_jobs
+from .table cimport BLOCK, Entry, VectorKernel
+
+cnp.import_array()
+
+cdef struct Block:               # of a gradient
+    VectorKernel kernel
+    void* gradient
+    Py_ssize_t n
+    double result
+
+cdef struct Blocks:              # gathered into jobs of about BLOCK elements: many small gradients are one job
+    Block* block
+    Py_ssize_t* first            # block of each job
+    Py_ssize_t jobs
+
+
+cdef void run_blocks(void* context, Py_ssize_t k) noexcept nogil:
+    # last job first: a step that follows finds the arrays that it begins with in the cache
+    cdef const Blocks* blocks = <const Blocks*> context
+    cdef Py_ssize_t job = blocks.jobs - 1 - k, i
+    for i in range(blocks.first[job], blocks.first[job + 1]):
+        blocks.block[i].result = 0.0
+        blocks.block[i].kernel(&blocks.block[i].gradient, 1, NULL, blocks.block[i].n, &blocks.block[i].result)
+
+
+def sum_over_gradients(list terms not None) -> float:
+    """The sum of a vector kernel's result over the gradients that are bound in plans: [(kernel, plan), ...]."""
+    cdef Py_ssize_t most = 0, n = 0, i, k, at, weight = BLOCK
+    cdef Kernel kernel
+    cdef Plan plan
+    cdef Blocks blocks
+    cdef Block* block
+    cdef const Entry* entry
+    cdef double result = 0.0
+    for _, plan in terms:
+        for i in range(plan.count):
+            for k in range(plan.first_entry(i), plan.end_entry(i)):
+                most += plan.entries[k].size // BLOCK + 1
+    blocks.block = <Block*> PyMem_Malloc(most * sizeof(Block) + (most + 1) * sizeof(Py_ssize_t))
+    if not blocks.block:
+        raise MemoryError
+    blocks.first, blocks.jobs = <Py_ssize_t*> (blocks.block + most), 0
+    for kernel, plan in terms:
+        for i in range(plan.count):
+            if not plan.entries[i].grad:
+                continue
+            for k in range(plan.first_entry(i), plan.end_entry(i)):
+                entry, at = &plan.entries[k], 0
+                while at < entry.size:
+                    if weight >= BLOCK:
+                        blocks.first[blocks.jobs] = n
+                        blocks.jobs += 1
+                        weight = 0
+                    block = &blocks.block[n]
+                    block.kernel, block.n = kernel.row.vector, min(<Py_ssize_t> BLOCK, entry.size - at)
+                    block.gradient = <char*> entry.grad + at * kernel.row.itemsize
+                    weight += block.n + TENSOR_COST
+                    at += BLOCK
+                    n += 1
+    blocks.first[blocks.jobs] = n
+    run_jobs(run_blocks, &blocks, blocks.jobs)
+    for k in range(n):
+        result = result + blocks.block[k].result
+    PyMem_Free(blocks.block)
+    return result
+
+
+cdef struct Range:
+    uintptr_t begin
+    uintptr_t end
+
+
+cdef int by_begin(const void* a, const void* b) noexcept nogil:
+    return ((<const Range*> a).begin > (<const Range*> b).begin) - ((<const Range*> a).begin < (<const Range*> b).begin)
+
+
+def not_zeroable_in_place(list plans not None):
+    """The bound parameters whose gradient is read-only, or was copied because it can't be used where it lies."""
+    cdef Plan plan
+    cdef ParameterCore parameter
+    cdef Py_ssize_t i
+    cdef list found = []
+    for plan in plans:
+        for i in range(plan.count):
+            parameter = <ParameterCore> (<list> plan.parameters)[i]
+            if plan.entries[i].grad and not plan.is_sparse(i) and (
+                    plan.copies[i] is not None or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> parameter.gradient)):
+                found.append(parameter)
+    return found
+
+
+cdef class DisjointGradients:
+    """Whether the gradients bound in plans share no memory among each other; found anew only where one was replaced."""
+    cdef uint64_t assignments
+    cdef list plans
+    cdef bint result
+
+    def check(self, list plans not None):
+        if self.assignments != assignments or self.plans != plans:
+            self.result = disjoint(plans)
+            self.assignments, self.plans = assignments, plans
+        return self.result
+
+
+cdef bint has_sparse(Plan plan) noexcept:
+    cdef Py_ssize_t i
+    for i in range(plan.count):
+        if plan.is_sparse(i):
+            return True
+    return False
+
+
+cdef bint disjoint(list plans) except -1:
+    cdef Plan plan
+    cdef Py_ssize_t n = 0, i
+    cdef Range* ranges
+    cdef bint result
+    for plan in plans:
+        if has_sparse(plan):                        # whose values stay: another gradient takes its place
+            return False
+        n += plan.count
+    ranges = <Range*> PyMem_Malloc((n + 1) * sizeof(Range))
+    if not ranges:
+        raise MemoryError
+    n = 0
+    for plan in plans:
+        for i in range(plan.count):
+            if plan.entries[i].grad and plan.entries[i].size:
+                ranges[n].begin = <uintptr_t> plan.entries[i].grad
+                ranges[n].end = ranges[n].begin + <uintptr_t> cnp.PyArray_NBYTES((<ParameterCore> plan.parameters[i]).array)
+                n += 1
+    result = lie_apart(ranges, n)
+    PyMem_Free(ranges)
+    return result
+
+
+cdef bint lie_apart(Range* ranges, Py_ssize_t n) noexcept:
+    cdef Py_ssize_t i
+    qsort(ranges, n, sizeof(Range), by_begin)
+    for i in range(1, n):
+        if ranges[i].begin < ranges[i - 1].end:
+            return False
+    return True
+
+
+cdef cnp.ndarray dense_gradient(ParameterCore parameter):
+    if not isinstance(parameter.gradient, cnp.ndarray):
+        raise TypeError("a sparse gradient can't be clipped in place; use step(max_grad_norm=...) or "
+                        "step(max_grad_value=...)")
+    return parameter.gradient
+
+
+def clippable_in_place(parameters, AddressRanges memory not None):
+    """The gradients, if all are contiguous, aligned, writeable and share no memory, with `memory` or among each other.
+
+    Otherwise None: some need a closer look.
+    """
+    cdef ParameterCore parameter
+    cdef cnp.ndarray gradient
+    cdef list found = []
+    cdef Range* ranges
+    cdef Py_ssize_t i
+    cdef bint apart
+    for parameter in parameters:
+        if parameter.gradient is not None:
+            dense_gradient(parameter)
+    for parameter in parameters:
+        if parameter.gradient is None or not cnp.PyArray_SIZE(parameter.array):
+            continue
+        gradient = parameter.gradient
+        if not (cnp.PyArray_ISWRITEABLE(gradient) and cnp.PyArray_ISALIGNED(gradient)
+                and (cnp.PyArray_IS_C_CONTIGUOUS(gradient) or cnp.PyArray_IS_F_CONTIGUOUS(gradient))
+                and not memory.overlaps(gradient)):
+            return None
+        found.append(gradient)
+    ranges = <Range*> PyMem_Malloc((len(found) + 1) * sizeof(Range))
+    if not ranges:
+        raise MemoryError
+    for i in range(len(found)):
+        gradient = found[i]
+        ranges[i].begin = <uintptr_t> cnp.PyArray_DATA(gradient)
+        ranges[i].end = ranges[i].begin + <uintptr_t> cnp.PyArray_NBYTES(gradient)
+    apart = lie_apart(ranges, len(found))
+    PyMem_Free(ranges)
+    return found if apart else None
+
+
+def in_parameter_order(parameters):
+    """The gradients with their elements in the order of the parameters' memory; copies where they lie otherwise."""
+    cdef ParameterCore parameter
+    cdef list found = []
+    for parameter in parameters:
+        if parameter.gradient is None:
+            continue
+        if same_layout(parameter.array, dense_gradient(parameter)):
+            found.append(parameter.gradient)
+        else:
+            found.append(np.array(parameter.gradient, order="C" if cnp.PyArray_IS_C_CONTIGUOUS(parameter.array) else "F"))
+    return found
