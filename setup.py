@@ -6,7 +6,6 @@
 
 import os
 import platform
-import shutil
 import sys
 from glob import glob
 from pathlib import Path
@@ -50,11 +49,13 @@ def staged():
     folder.mkdir(parents=True, exist_ok=True)
     for package in (folder, folder.parent):
         (package / "__init__.pxd").touch()
-    for gone in {copy.name for copy in folder.glob("[a-z]*.pxd")} - {source.name for source in Path("pyx").glob("*.pxd")}:
-        (folder / gone).unlink()
-    for source in Path("pyx").glob("*.pxd"):
-        if not (copy := folder / source.name).exists() or copy.read_bytes() != source.read_bytes():
-            shutil.copyfile(source, copy)
+    sources = {source.name: source.read_bytes() for source in Path("pyx").glob("*.pxd")}
+    for copy in folder.glob("[a-z]*.pxd"):
+        if copy.name not in sources:
+            copy.unlink()
+    for name, text in sources.items():
+        if not (folder / name).exists() or (folder / name).read_bytes() != text:     # else all is compiled again
+            (folder / name).write_bytes(text)
     return str(folder.parents[1])
 
 

@@ -29,8 +29,9 @@ def machine() -> dict[str, Any]:
     except (OSError, StopIteration):
         cpu = platform.processor()
     versions = {name: importlib.metadata.version(name) for name in PACKAGES if importlib.util.find_spec(name)}
-    return {"cpu": cpu, "machine": platform.machine(), "system": platform.system(), "threads": ALL, "level": dispatch.level,
-            "python": platform.python_version(), "optimlite": optimlite.__version__, **versions}
+    return {"cpu": cpu, "machine": platform.machine(), "system": platform.system(), "threads": ALL,
+            "level": dispatch.level, "python": platform.python_version(), "optimlite": optimlite.__version__,
+            **versions}
 
 
 def duration(seconds: float) -> str:

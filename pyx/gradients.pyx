@@ -1,4 +1,4 @@
-# The gradients of a step: their norm, and which of them can be changed where they lie: zeroed while it runs, or clipped.
+# The gradients of a step: their norm, and which can be changed where they lie: zeroed while it runs, or clipped.
 
 import numpy as np
 
@@ -139,7 +139,7 @@ cdef bint disjoint(list plans) except -1:
         for i in range(plan.count):
             if plan.entries[i].grad and plan.entries[i].size:
                 ranges[n].begin = <uintptr_t> plan.entries[i].grad
-                ranges[n].end = ranges[n].begin + <uintptr_t> cnp.PyArray_NBYTES((<ParameterCore> plan.parameters[i]).array)
+                ranges[n].end = ranges[n].begin + <uintptr_t> (plan.entries[i].size * plan.kernel.row.itemsize)
                 n += 1
     result = lie_apart(ranges, n)
     PyMem_Free(ranges)
@@ -207,5 +207,6 @@ def in_parameter_order(parameters):
         if same_layout(parameter.array, dense_gradient(parameter)):
             found.append(parameter.gradient)
         else:
-            found.append(np.array(parameter.gradient, order="C" if cnp.PyArray_IS_C_CONTIGUOUS(parameter.array) else "F"))
+            order = "C" if cnp.PyArray_IS_C_CONTIGUOUS(parameter.array) else "F"
+            found.append(np.array(parameter.gradient, order=order))
     return found

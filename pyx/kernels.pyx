@@ -15,7 +15,7 @@ from .real cimport (bits_of_single, const_real_array, decayed, double_sqrt, epsi
 from .reductions cimport add, dot, limit, max_abs, scale, sum_abs, sum_squares
 from .sweep cimport Common, last_pass, measure, sweep, sweep_only, sweep_whole
 from .table cimport (EVERYTHING, FORMAT, GROUP, HYPER, LARGEST, LINES, MODIFIER, NUMBERS, PASSES, PRODUCTS, RULE,
-                     SCALARS, SLOTS, SQUARES, SUM, TENSOR, VECTOR, Between, BetweenLines, Entry, How, KernelRow, Kind,
+                     SCALARS, SQUARES, SUM, TENSOR, VECTOR, Between, BetweenLines, Entry, KernelRow, Kind,
                      Lines, Own, Pass, Scope, Sums, Sweep, Work, VectorKernel)
 
 KERNELS = {}                     # name: (capsule of the row, names of coefficients, names of float64 coefficients)
@@ -34,12 +34,13 @@ cdef KernelRow* new_row(str name, Kind kind, dict fields, dict scalars) except N
         raise ValueError(f"kernel '{name}' must have a name of its own, at most {HYPER - len(COMMON)} + {SCALARS} "
                          f"coefficients, and none called {', '.join(COMMON)} or twice, got {[*fields, *scalars]}")
     row.kind, row.itemsize = kind, sizeof(real)
-    KERNELS[name] = PyCapsule_New(row, "optimlite.kernel", NULL), (*COMMON, *fields) if kind == RULE else (), (*scalars,)
+    KERNELS[name] = (PyCapsule_New(row, "optimlite.kernel", NULL), (*COMMON, *fields) if kind == RULE else (),
+                     (*scalars,))
     return row
 
 
-cdef KernelRow* bind(str name, Sweep run, int slots, dict fields, dict scalars={}) except NULL:
-    cdef KernelRow* row = new_row(name, RULE, fields, scalars)
+cdef KernelRow* bind(str name, Sweep run, int slots, dict fields, dict scalars=None) except NULL:
+    cdef KernelRow* row = new_row(name, RULE, fields, scalars or {})
     row.run, row.slots = run, slots
     row.measure_spans, row.measure_lines = measure_spans, measure_lines
     row.finish_lines, row.last_spans = finish_lines, last_spans
@@ -57,23 +58,23 @@ cdef KernelRow* owns(int fields, KernelRow* row) noexcept:
     return row
 
 
-cdef Pass* measured(KernelRow* row, Sweep measure, tuple how, Scope scope, Between between) except NULL:
+cdef Pass* measured(KernelRow* row, Sweep formula, tuple how, Scope scope, Between between) except NULL:
     # adds a pass before the last
     cdef Pass* added = &row.passes[row.n_passes]
     cdef int k
     if row.n_passes == PASSES - 1 or len(how) > NUMBERS:
         raise ValueError(f"a rule has at most {PASSES - 1} passes before the last, of at most {NUMBERS} numbers")
-    added.measure, added.numbers, added.scope, added.between = measure, len(how), scope, between
+    added.measure, added.numbers, added.scope, added.between = formula, len(how), scope, between
     for k in range(added.numbers):
         added.how[k] = how[k]
     row.n_passes += 1
     return added
 
 
-cdef int measured_lines(KernelRow* row, Sweep measure, BetweenLines between, int states) except -1:
+cdef int measured_lines(KernelRow* row, Sweep formula, BetweenLines between, int states) except -1:
     # Adds a pass that sums squares by row and by column.  The rule then finds in s[slots] the product of the factors
     # that `between` makes of `states` state arrays, which have a value for each row, or for each column.
-    cdef Pass* added = measured(row, measure, (SQUARES,), LINES, NULL)
+    cdef Pass* added = measured(row, formula, (SQUARES,), LINES, NULL)
     added.between_lines, row.lines, row.line_states = between, added, states
     return 0
 

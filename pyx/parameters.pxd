@@ -25,8 +25,8 @@ cdef inline bint same_layout(cnp.ndarray a, cnp.ndarray b) noexcept:
 cdef class ParameterCore:
     cdef readonly cnp.ndarray array
     cdef object gradient
-    cdef object extra_reference          # A second one to the gradient, and to the array: `ndarray.resize` refuses arrays
-    cdef object array_reference          # with more than one, so cached addresses stay valid.
+    cdef object extra_reference          # A second one to the gradient, and to the array: `ndarray.resize` refuses
+    cdef object array_reference          # arrays with more than one, so cached addresses stay valid.
     cdef uint64_t version                # of the gradient
     cdef object __weakref__
 

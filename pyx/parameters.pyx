@@ -4,8 +4,7 @@ import os
 
 cimport numpy as cnp
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.stdint cimport int64_t, uint64_t, uintptr_t
-from libc.string cimport memcmp
+from libc.stdint cimport int64_t, uintptr_t
 
 cnp.import_array()
 
@@ -112,7 +111,7 @@ def assign_gradients(list parameters not None, list gradients not None):
         parameter.grad = gradients[i]
 
 
-# Where parameters and state lie in memory ------------------------------------------------------------------------------
+# Where parameters and state lie in memory ----------------------------------------------------------------------------
 
 cdef class AddressRanges:
     """Sorted, disjoint address ranges. `AddressRanges(arrays)` takes contiguous arrays."""

@@ -15,7 +15,7 @@ cdef struct Room:
     real state[SLOTS][TILE]
     real y[NUMBERS][TILE]
     real g[TILE]
-    real row_factors[3 * TILE]           # of the matrices that a tile meets, of which the outer ones may reach beyond it
+    real row_factors[3 * TILE]           # of the matrices that a tile meets: the outer ones may reach beyond it
     real column_factors[3 * TILE]
 
 
@@ -194,8 +194,8 @@ cdef inline void last_spans(const Work* a, Py_ssize_t first, Py_ssize_t last) no
             memset((<real*> a.entries[entry].grad) + at, 0, (end - at) * sizeof(real))
 
 
-# Sums of squares by row and by column.  A row's are in lanes over at most TILE columns, a column's from the first row on
-# over at most TILE_ROWS rows, and tiles are added in order.
+# Sums of squares by row and by column.  A row's are in lanes over at most TILE columns, a column's from the first row
+# on over at most TILE_ROWS rows, and tiles are added in order.
 
 cdef inline double few_squares(const real* x, Py_ssize_t n) noexcept nogil:
     # as `total` has them: the lanes that are not there are 0

@@ -135,7 +135,8 @@ cdef class Plan:
         if self.lines != NULL:
             lines = &self.lines[i]
             lines.flipped = not c
-            lines.rows, lines.columns = cnp.PyArray_DIM(array, d - 2 if c else 1), cnp.PyArray_DIM(array, d - 1 if c else 0)
+            lines.rows = cnp.PyArray_DIM(array, d - 2 if c else 1)
+            lines.columns = cnp.PyArray_DIM(array, d - 1 if c else 0)
             lines.matrices = self.entries[i].size // (lines.rows * lines.columns) if self.entries[i].size else 0
         return 0
 
@@ -148,8 +149,8 @@ cdef class Plan:
         cdef cnp.ndarray array
         cdef Py_ssize_t k
         if len(arrays) != self.states or len(scalars) != self.scalars:
-            raise ValueError(f"the rule '{self.kernel.name}' has {self.states} state arrays and {self.scalars} scalars, "
-                             f"got {len(arrays)} and {len(scalars)}")
+            raise ValueError(f"the rule '{self.kernel.name}' has {self.states} state arrays and {self.scalars} scalars"
+                             f", got {len(arrays)} and {len(scalars)}")
         for k, array in enumerate(arrays):
             self.entries[i].state[k] = cnp.PyArray_DATA(array)
             self.state_itemsize = cnp.PyArray_ITEMSIZE(array)
@@ -271,7 +272,7 @@ cdef class Plan:
 
     cdef void classify(self) noexcept:
         # finds the cohort of each parameter; the cuts are stale if any changed
-        cdef Py_ssize_t i, tried
+        cdef Py_ssize_t i
         cdef int32_t cohort = 0, count = 0
         for i in range(self.count):
             if not self.entries[i].grad:
@@ -279,7 +280,7 @@ cdef class Plan:
             else:
                 if cohort < 0:
                     cohort = 0
-                for tried in range(count):       # starts with that of the parameter before: normally the only one
+                for _ in range(count):       # starts with that of the parameter before: normally the only one
                     if self.alike(i, self.representative[cohort]):
                         break
                     cohort = cohort + 1 if cohort + 1 < count else 0

@@ -93,8 +93,9 @@ def check_coefficients(Kernel kernel not None, coefficients) -> None:
     wanted = {*kernel.fields[COMMON:], *kernel.scalars}
     missing, unknown = wanted - {*coefficients}, {*coefficients} - wanted - {*kernel.fields[:COMMON]}
     if missing or unknown:
-        raise TypeError(f"the rule '{kernel.name}' has the coefficients {', '.join((*kernel.fields[COMMON:], *kernel.scalars))}"
-                        f" beside {', '.join(kernel.fields[:COMMON])}; `coefficients` "
+        own = ", ".join((*kernel.fields[COMMON:], *kernel.scalars))
+        raise TypeError(f"the rule '{kernel.name}' has the coefficients {own} beside "
+                        f"{', '.join(kernel.fields[:COMMON])}; `coefficients` "
                         + " and ".join([f"lacks {', '.join(sorted(missing))}"] * bool(missing)
                                        + [f"has {', '.join(sorted(unknown))}"] * bool(unknown)))
 
@@ -293,7 +294,6 @@ cdef class PreparedStep:
         cdef Plan plan = (<Launch> (<list> self.launches)[k]).plan
         cdef const Pass* measuring = p.work.measuring
         cdef Py_ssize_t last = plan.cut.n_spans
-        cdef int q
         memset(numbers, 0, NUMBERS * sizeof(double))
         count[0] = 0.0
         while s < last and first <= plan.cut.spans[s].entry < end:

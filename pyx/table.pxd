@@ -76,8 +76,8 @@ cdef struct Work
 ctypedef void (*Sweep)(const Work* a, Py_ssize_t first, Py_ssize_t last) noexcept nogil
 # Makes a tensor's own numbers of sums; `state`: scalars of the group, which it moves.  0 cancels the last pass.
 ctypedef bint (*Between)(const double* c, const Sums* sums, double* state, Own* own) noexcept nogil
-# The same for matrices first, ..., last - 1 of an entry: moves their state by the sums of their lines, and makes factors
-# of it; either where the pointers are not NULL, which point to the first of these matrices.
+# The same for matrices first, ..., last - 1 of an entry: moves their state by the sums of their lines, and makes
+# factors of it; either where the pointers are not NULL, which point to the first of these matrices.
 ctypedef void (*BetweenLines)(const double* c, const Entry* entry, const Lines* lines, Py_ssize_t first,
                               Py_ssize_t last, const double* row_sums, const double* column_sums, void* row_factors,
                               void* column_factors) noexcept nogil
@@ -129,7 +129,7 @@ cdef struct Tile:                # elements side by side, of the arrays themselv
     void* s[SLOTS]
     void* y[NUMBERS]             # what is yielded for each
 
-cdef struct Work:      # of one launch in one pass
+cdef struct Work:                # of one launch in one pass
     const Entry* entries
     const Span* spans
     const void* hyper            # HYPER numbers of the float type: the common ones, then the rule's struct
@@ -139,7 +139,7 @@ cdef struct Work:      # of one launch in one pass
     const KernelRow* rule
     const double* scalars        # SCALARS of them: the coefficients of what comes between two passes
     const Pass* measuring        # NULL in the last pass
-    const Format* formats[SLOTS] # of the state; NULL: the float type itself
+    const Format* formats[SLOTS]         # of the state; NULL: the float type itself
     const Own* own               # of each entry
     const Lines* lines           # of each entry, or NULL
     double* sums                 # span x NUMBERS, for what is measured

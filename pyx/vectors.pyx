@@ -67,7 +67,7 @@ cdef class Blocks:
     cdef Py_ssize_t* first               # block of each job, of about BLOCK elements: many small arrays are one job
     cdef Py_ssize_t count, jobs, segments
     cdef int* itemsizes
-    cdef readonly Py_ssize_t finished    # kernels: code that runs after an interrupt sees whether the last one completed
+    cdef readonly Py_ssize_t finished    # kernels: code that runs after an interrupt sees whether the last one was done
 
     def __cinit__(self, list sizes not None, list itemsizes not None):
         cdef Py_ssize_t k, at, size, n, weight = BLOCK

@@ -20,7 +20,7 @@ settings.load_profile("quick")
 
 @pytest.fixture
 def threads() -> Iterator[None]:
-    """Every thread takes part, however busy the CPUs are; restores the number of threads after a test that changes it."""
+    """Every thread takes part, however busy the CPUs are; afterwards there are as many threads as before."""
     before = ol.get_num_threads()
     runtime.set_pool_eager(True)
     yield

@@ -44,7 +44,8 @@ HYPER: Mapping[str, st.SearchStrategy[Any]] = {
     "max_trust_ratio": st.none() | between(0, 10), "trust_coefficient": numbers(0, 10),
     "beta2_decay": numbers(-1, 0), "d": numbers(1, 10),
     "always_adapt": flags, "grad_averaging": flags, "bias_correction": flags, "trust_clip": flags, "cautious": flags,
-    "lr_in_momentum": st.just(False), "amsgrad": flags, "centered": flags, "nesterov": flags, "maximize": flags, "decoupled_weight_decay": flags,
+    "lr_in_momentum": st.just(False), "amsgrad": flags, "centered": flags, "nesterov": flags,
+    "maximize": flags, "decoupled_weight_decay": flags,
 }
 
 

@@ -91,12 +91,13 @@ class Slip(ol.Optimizer):
 
 
 @pytest.mark.parametrize(("name", "slots", "message"), [
-    ("adam", {"exp_avg": 0.0}, r"^the rule 'adam' has 2 state arrays, but Slip names 1 \(exp_avg\); `rule` must name each, "
-                               r"in the order of s\[0\], s\[1\], \.\.\.$"),
+    ("adam", {"exp_avg": 0.0}, r"^the rule 'adam' has 2 state arrays, but Slip names 1 \(exp_avg\); `rule` must name "
+                               r"each, in the order of s\[0\], s\[1\], \.\.\.$"),
     ("adam", {}, "^the rule 'adam' has 2 state arrays, but Slip names 0; "),
     ("sgd", {"b": 0.0}, r"^the rule 'sgd' has 0 state arrays, but Slip names 1 \(b\); "),
     ("sdg", {}, "^there is no rule called 'sdg'; did you mean 'sgd'[?]$"),
-    ("sgd", {}, "^the rule 'sgd' has the coefficients lr beside grad_scale, max_abs, l2, keep; `coefficients` lacks lr$")])
+    ("sgd", {}, "^the rule 'sgd' has the coefficients lr beside grad_scale, max_abs, l2, keep; "
+                "`coefficients` lacks lr$")])
 def test_what_a_class_says_of_its_rule_is_checked(name: str, slots: dict[str, float], message: str) -> None:
     """One state too few was written beyond its array."""
     array = np.ones(1000, np.float32)

@@ -198,7 +198,8 @@ SIZES = [(50, "must be a pair of numbers, got 50"), ((1e-6,), "must be a pair of
          ((-1e-6, 50), "`step_sizes[0]` must be >= 0, got -1e-06"),
          ((NAN, 50), "`step_sizes[0]` must be finite, got nan"), ((1, 0.5), "must be (least, largest), got (1, 0.5)")]
 BY_NAME = {"betas": BETAS, "rho": UNIT, "etas": ETAS, "step_sizes": SIZES, **dict.fromkeys(
-    ("lr", "momentum", "weight_decay", "eps", "trust_coefficient", "momentum_decay", "lr_decay", "initial_accumulator_value", "lambd"),
+    ("lr", "momentum", "weight_decay", "eps", "trust_coefficient", "momentum_decay", "lr_decay",
+     "initial_accumulator_value", "lambd"),
     NONNEGATIVE)}
 
 

@@ -529,7 +529,7 @@ def test_bounds_in_every_form() -> None:
 
 def test_what_goes_before_what_in_names_and_gradients() -> None:
     named = ol.Parameter(a, "own")
-    assert nesting.as_parameters(nesting.read([c, named]))[2] is False               # one name that nobody chose is enough
+    assert nesting.as_parameters(nesting.read([c, named]))[2] is False        # one name that nobody chose is enough
     with pytest.raises(TypeError, match=r"at 'x\.k\.0'$"):
         nesting.read({"x": [("k", [3])]})
     with pytest.raises(TypeError, match=r"got int$"):

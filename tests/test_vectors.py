@@ -109,7 +109,8 @@ def test_values_and_bits(name: str, dtype: type, level: str, threads: None) -> N
         made = [[Guarded(x) for x in vector] for vector in vectors(name, count, SIZES, dtype)]
         before = [[item.array.copy() for item in vector] for vector in made]
         pieces = Blocks(SIZES, [itemsize] * len(SIZES))
-        found = pieces.run(dispatch.vector_kernels(name, level), [Vector([item.array for item in vector]) for vector in made],
+        found = pieces.run(dispatch.vector_kernels(name, level),
+                           [Vector([item.array for item in vector]) for vector in made],
                            np.array([c]), workers == 2)
         results = []
         for k in range(len(SIZES)):
@@ -140,7 +141,8 @@ def test_maxima_notice_what_is_not_finite(value: float, at: int, level: str) -> 
     x = np.ones(40_000, np.float32)
     x[at] = value
     pieces, d = Blocks([x.size], [4]), np.zeros_like(x)
-    seen = pieces.run(dispatch.vector_kernels("observe", level), [Vector([a]) for a in (np.empty_like(x), x, d)], np.ones((1, 1)))
+    seen = pieces.run(dispatch.vector_kernels("observe", level), [Vector([a]) for a in (np.empty_like(x), x, d)],
+                      np.ones((1, 1)))
     assert np.isnan(seen[1]) if np.isnan(value) else seen[1] == np.inf
 
 
@@ -154,11 +156,13 @@ def test_a_new_pair_is_among_the_rows_it_is_multiplied_with(dtype: type, known: 
         s, y, step = d if known else np.empty_like(d), np.empty_like(d), 1.0 if known else 0.3
         wanted = dtype(step) * d, g - h
         pieces = Blocks([size], [np.dtype(dtype).itemsize])
-        found = pieces.run(dispatch.vector_kernels("renew", level), [Vector([x]) for x in (s, y, d, g, h, a, old, s, y)],
+        found = pieces.run(dispatch.vector_kernels("renew", level),
+                           [Vector([x]) for x in (s, y, d, g, h, a, old, s, y)],
                            np.array([[step, 0.0]]))
         assert np.array_equal(s, wanted[0])
         assert np.array_equal(y, wanted[1])
-        gram = pieces.run(dispatch.vector_kernels("gram", level), [Vector([x]) for x in (a, y, old, s, y)], np.ones((1, 1)))
+        gram = pieces.run(dispatch.vector_kernels("gram", level), [Vector([x]) for x in (a, y, old, s, y)],
+                          np.ones((1, 1)))
         assert found[3:] == gram
         assert found[:3] == pytest.approx([gram[5], gram[3], s.astype(float) @ s], rel=1e-12)
 

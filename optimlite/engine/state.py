@@ -13,8 +13,9 @@ from .parameter import Parameter
 
 
 class Version:
-    """Counts changes of entries.  An object of its own: were a state to hold the mapping that holds it, neither would be
-    freed before the cyclic collector comes.
+    """Counts changes of entries.
+
+    An object of its own: were a state to hold the mapping that holds it, only the cyclic collector would free them.
     """
 
     __slots__ = ("count",)

@@ -1,12 +1,13 @@
 """Every rule in plain NumPy: the formulas that anybody can read, once more.
 
-A rule takes the finished coefficients `h` (each cast once to the arrays' type), the parameter, the finished gradient and
-the state arrays, in the order in which the optimizer's `rule` names them.  It moves the state and returns the update,
-which is subtracted from the parameter; few rules write the parameter themselves.  A pass before the last returns numbers
-for each element; what they become, summed or as a maximum, for a tensor or for more, says a function of float64
-coefficients `c`, the sums and their count, which changes the tensor's own numbers: `keep` and `scale` in
-p = keep * p - scale * update, `against`, which takes the place of `scale` where update and gradient have not the same
-sign, and fields of `h`.  It returns False to cancel the last pass.
+A rule takes the finished coefficients `h` (each cast once to the arrays' type), the parameter, the finished gradient
+and the state arrays, in the order in which the optimizer's `rule` names them.  It moves the state and returns the
+update, which is subtracted from the parameter; few rules write the parameter themselves.
+
+A pass before the last returns numbers for each element.  They are combined over a tensor or over more, and a function
+of float64 coefficients `c`, of the sums and of their count makes the tensor's own numbers of them: `keep` and `scale`
+in p = keep * p - scale * update; `against`, which takes the place of `scale` where update and gradient don't have the
+same sign; and fields of `h`.  It returns False to cancel the last pass.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-Array = np.ndarray
+Array = Any      # of elements, as are the bounds that tests compute with
 
 
 class Pass(NamedTuple):

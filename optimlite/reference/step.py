@@ -75,7 +75,8 @@ def in_order(optimizer: Optimizer, factor: float, max_abs: float) -> Iterator[St
                 one = Stepped(optimizer, group, p, signed, max_abs)
                 alike = one.first, *(optimizer.state[p][key].tobytes() for key in optimizer.scalars)
                 cohorts.setdefault(alike, []).append(one)
-        yield from (one for _, cohorts in sorted(plans.items(), key=lambda item: item[0][1]) for members in cohorts.values() for one in members)
+        for _, cohorts in sorted(plans.items(), key=lambda item: item[0][1]):
+            yield from (one for members in cohorts.values() for one in members)
 
 
 def measure(number: int, steps: list[Stepped]) -> None:

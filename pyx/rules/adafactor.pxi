@@ -1,7 +1,7 @@
 # Adafactor.  Shazeer & Stern 2018.
 #
-# Nothing of a large matrix's size is written but the parameter: the first pass sums the gradient's squares by row and by
-# column, the second the squares of the update, and the last computes the update again.
+# Nothing of a large matrix's size is written but the parameter: the first pass sums the gradient's squares by row and
+# by column, the second the squares of the update, and the last computes the update again.
 
 cdef struct Adafactor:
     real eps1                    # negative: the float type's own

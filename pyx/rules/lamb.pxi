@@ -42,7 +42,8 @@ cdef inline real lamb(const void* hyper, real p, real g, real* s) noexcept nogil
     return lamb_direction(<const LAMB*> hyper, p, s)
 
 
-cdef void run_lamb_moments(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: measure(lamb_moments, 2, 2, w.tile)
+cdef void run_lamb_moments(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
+    measure(lamb_moments, 2, 2, w.tile)
 cdef void run_lamb(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: last_pass(lamb, 2, w.tile)
 
 cdef LAMB lamb_fields

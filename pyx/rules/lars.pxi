@@ -58,8 +58,10 @@ cdef inline real lars_nesterov(const void* hyper, real p, real g, real* b) noexc
 
 cdef void run_lars_norms(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: measure(lars_norms, 0, 2, w.tile)
 cdef void run_lars(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: last_pass(lars, 0, w.tile)
-cdef void run_lars_momentum(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: last_pass(lars_momentum, 1, w.tile)
-cdef void run_lars_nesterov(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: last_pass(lars_nesterov, 1, w.tile)
+cdef void run_lars_momentum(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
+    last_pass(lars_momentum, 1, w.tile)
+cdef void run_lars_nesterov(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
+    last_pass(lars_nesterov, 1, w.tile)
 
 cdef LARS lars_fields
 cdef TrustInGradient lars_scalars

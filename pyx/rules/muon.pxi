@@ -18,7 +18,8 @@ cdef inline void muon_nesterov(const void* hyper, real* u, real g, real* s) noex
 
 
 cdef void run_muon(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep_only(muon, 1, w, i, j)
-cdef void run_muon_nesterov(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep_only(muon_nesterov, 1, w, i, j)
+cdef void run_muon_nesterov(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
+    sweep_only(muon_nesterov, 1, w, i, j)
 
 cdef Muon muon_fields
 bind_whole("muon", run_muon, 1, muon_fields)

@@ -28,7 +28,8 @@ cdef inline real probe(const void* hyper, real p, real g, real* s) noexcept nogi
     return g
 
 
-cdef void run_probe_numbers(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: measure(probe_numbers, 4, 4, w.tile)
+cdef void run_probe_numbers(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
+    measure(probe_numbers, 4, 4, w.tile)
 cdef void run_probe(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: last_pass(probe, 4, w.tile)
 
 cdef dict probe_fields = {"number0": 0, "number1": 0, "number2": 0, "number3": 0}

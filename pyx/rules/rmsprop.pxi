@@ -45,9 +45,12 @@ cdef inline real rmsprop_centered_momentum(const void* hyper, real p, real g, re
 
 
 cdef void run_rmsprop(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(rmsprop, 1, w, i, j)
-cdef void run_rmsprop_centered(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(rmsprop_centered, 2, w, i, j)
-cdef void run_rmsprop_momentum(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(rmsprop_momentum, 2, w, i, j)
-cdef void run_rmsprop_centered_momentum(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(rmsprop_centered_momentum, 3, w, i, j)
+cdef void run_rmsprop_centered(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
+    sweep(rmsprop_centered, 2, w, i, j)
+cdef void run_rmsprop_momentum(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
+    sweep(rmsprop_momentum, 2, w, i, j)
+cdef void run_rmsprop_centered_momentum(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
+    sweep(rmsprop_centered_momentum, 3, w, i, j)
 
 cdef RMSprop rmsprop_fields
 bind("rmsprop", run_rmsprop, 1, rmsprop_fields)

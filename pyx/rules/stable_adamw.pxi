@@ -38,7 +38,8 @@ cdef inline real stable_adamw(const void* hyper, real p, real g, real* s) noexce
     return s[0] * h.inv_bias1 / (sqrt(s[1] * h.inv_bias2) + h.eps)
 
 
-cdef void run_stable_moments(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: measure(stable_moments, 2, 1, w.tile)
+cdef void run_stable_moments(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
+    measure(stable_moments, 2, 1, w.tile)
 cdef void run_stable_adamw(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: last_pass(stable_adamw, 2, w.tile)
 
 cdef StableAdamW stable_adamw_fields
