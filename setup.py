@@ -35,8 +35,10 @@ def chosen(table, variable):
 
 
 # The same bits on every level: no contraction to fused multiply-add, nothing of -ffast-math.
-UNIX_FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-Wno-unused-function"]
-KERNEL_FLAGS = ["-Werror=double-promotion", "-fno-asynchronous-unwind-tables"]     # nothing throws through them
+UNIX_FLAGS = ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-Wno-unused-function",
+              "-fno-asynchronous-unwind-tables"]         # nothing throws through C; a tenth of each module
+KERNEL_FLAGS = ["-O3", "-Werror=double-promotion"]
+DRIVER_FLAGS = ["-O2"]                   # which has no loops worth more, and is smaller
 MSVC_FLAGS = ["/O2", "/fp:precise"]
 DIRECTIVES = {
     "language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False,
@@ -97,7 +99,7 @@ class Build(build_ext):
 
 
 setup(
-    ext_modules=[extension(name, f"pyx/{name}.pyx") for name in MODULES] + [
+    ext_modules=[extension(name, f"pyx/{name}.pyx", flags=DRIVER_FLAGS) for name in MODULES] + [
         extension(f"kernels_{kind}_{level}", "pyx/kernels.pyx", macros, [*KERNEL_FLAGS, *flags])
         for kind, macros in chosen(TYPES, "OPTIMLITE_TYPES").items()
         for level, flags in chosen(LEVELS, "OPTIMLITE_LEVELS").items()
