@@ -1,4 +1,4 @@
-# The extension modules: the driver once, and one source of kernels for several CPU levels and two float types.
+# The extension modules: the engine's once, and one source of kernels for several CPU levels and two float types.
 #
 # Environment: OPTIMLITE_LEVELS=v3 and OPTIMLITE_TYPES=f32 build these kernels alone, in a quarter of the time;
 # OPTIMLITE_SANITIZE=address,undefined or =thread builds with sanitizers and debug information;
@@ -10,6 +10,9 @@ import shutil
 import sys
 from glob import glob
 from pathlib import Path
+
+if sys.version_info < (3, 11):   # said before anything that older Pythons lack
+    raise SystemExit(f"optimlite needs Python >= 3.11, and this is {platform.python_version()}")
 
 import numpy as np
 from Cython.Build import cythonize
@@ -34,7 +37,6 @@ def chosen(table, variable):
     return {name: table[name] for name in wanted}
 
 
-
 # The same bits on every level: no contraction to fused multiply-add, nothing of -ffast-math.
 UNIX_FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-Wno-unused-function"]
 KERNEL_FLAGS = ["-Werror=double-promotion", "-fno-asynchronous-unwind-tables"]     # nothing throws through them
@@ -50,9 +52,10 @@ def staged():
     folder.mkdir(parents=True, exist_ok=True)
     for package in (folder, folder.parent):
         (package / "__init__.pxd").touch()
-    for gone in {copy.name for copy in folder.glob("[a-z]*.pxd")} - {source.name for source in Path("pyx").glob("*.pxd")}:
+    sources = list(Path("pyx").glob("*.pxd"))
+    for gone in {copy.name for copy in folder.glob("[a-z]*.pxd")} - {source.name for source in sources}:
         (folder / gone).unlink()
-    for source in Path("pyx").glob("*.pxd"):
+    for source in sources:
         if not (copy := folder / source.name).exists() or copy.read_bytes() != source.read_bytes():
             shutil.copyfile(source, copy)
     return str(folder.parents[1])
