@@ -112,8 +112,9 @@ def refusal(clone: Path, *arguments: str) -> str:
 
 def test_a_python_that_is_too_old_is_refused_at_once(clone: Path) -> None:
     old = interpreter(clone / "python3.10", 3, 10)
-    assert refusal(clone, f"PYTHON={old}") == (f"optimlite needs Python >= 3.11, and {old} is Python 3.10: name another "
-                                               "one, as in `make PYTHON=python3.12 ...`")
+    assert refusal(clone, f"PYTHON={old}") == (
+        f"optimlite needs Python >= 3.11, and {old} is Python 3.10: name another one, "
+        "as in `make PYTHON=python3.12 ...`")
     assert not (clone / ".venv").exists()
     assert refusal(clone, "PYTHON=python-nowhere").startswith("there is no python-nowhere")
 
