@@ -155,6 +155,14 @@ def test_sources_that_hide_the_installed_package_say_so(tmp_path: Path) -> None:
         "with `make build`")
 
 
+def test_a_numpy_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = ImportError("numpy.core.multiarray failed to import")
+    assert missing.explain(failure) is failure
+    monkeypatch.setattr("numpy.__version__", "1.26.4")
+    assert str(missing.explain(failure)) == ("optimlite needs NumPy >= 2.0, and 1.26.4 is installed; "
+                                             "use `pip install 'numpy>=2'`")
+
+
 def test_what_fails_within_compiled_modules_keeps_its_own_error(tmp_path: Path) -> None:
     done = run_python("import sys; sys.modules['numpy'] = None; import optimlite")
     assert "import of numpy halted" in done.stderr.splitlines()[-1]

@@ -10,7 +10,8 @@ files           sums of bytes (imported late)
 kernels_*       the kernels, for each float type and CPU level
 """
 
-try:                                     # before whoever imports one of the others
+try:                                     # before whoever imports one of the others; the second needs NumPy
+    from . import parameters as parameters
     from . import runtime as runtime
 except ImportError as error:
     from .missing import explain

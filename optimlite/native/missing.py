@@ -12,9 +12,16 @@ PACKAGE = Path(__file__).parents[1]
 def explain(error: ImportError) -> ImportError:
     """The error to raise: a clear one if the modules are missing, else the one that came."""
     if importlib.util.find_spec(f"{__package__}.runtime"):
-        return error                     # it is there, and doesn't load: the loader says why
+        return ImportError(old) if (old := old_numpy()) else error       # it doesn't load: the loader says why
     return ImportError(frozen() or archived() or shadowing() or
                        f"optimlite's compiled modules for this Python are missing in {PACKAGE}; {cure()}")
+
+
+def old_numpy() -> str:
+    version = getattr(sys.modules.get("numpy"), "__version__", "2")
+    if int(version.split(".")[0]) >= 2:
+        return ""
+    return f"optimlite needs NumPy >= 2.0, and {version} is installed; use `pip install 'numpy>=2'`"
 
 
 def frozen() -> str:
