@@ -1,70 +1,94 @@
-# One verb per chore. Each makes .venv if needed and installs what its job needs; a second call is quick.
+# One verb per chore. Each makes .venv if needed, builds the kernels once for all of them, and installs what its job
+# needs; a second call is quick.
 
 PYTHON ?= python3
+LEVELS ?= $(OPTIMLITE_LEVELS)
+TYPES ?= $(OPTIMLITE_TYPES)
 BIN := .venv/bin
+SET_UP := .ci/set_up.py
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-SOURCES := setup.py pyproject.toml $(wildcard pyx/*) $(wildcard pyx/rules/*)
-TORCH := torch==2.13.0
+SOURCES := setup.py $(wildcard pyx/*) $(wildcard pyx/rules/*)
+BUILT := $(if $(LEVELS)$(TYPES),partly-built,.venv/built)
+
+# What a verb needs: extras of pyproject.toml, and other packages.
+EXTRAS_demo := demo
+EXTRAS_test := test demo
+EXTRAS_bench := plot
+EXTRAS_lint := lint test
+EXTRAS_parity := test demo
+ALSO_parity := torch==2.13.0 optax==0.2.8 packaging
+ALONE_parity := timm==1.0.31 torch-optimi==0.3.3         # timm would bring torchvision
+EXTRAS_fuzz := test demo fuzz
+EXTRAS_coverage := test demo
+ALSO_coverage := 'coverage>=7.10'
+EXTRAS_mutation := test demo
+ALSO_mutation := mutmut==3.8.1
+EXTRAS_parallel := test demo
+ALSO_parallel := pytest-run-parallel
+ALSO_package := build
+
 FUZZ ?= checkpoint state_dict groups arrays schedulers
 PARALLEL := skipped_parameters or added_mid_run or closed_form or two_threads or (resume_is_exact and SGD and StepLR)
 ARGS ?=
 
-.PHONY: demo test test-long bench lint parity kill-test fuzz sanitize valgrind large-test coverage mutation pythons \
-  parallel-test package clean
+.PHONY: demo build test test-long bench lint parity kill-test fuzz sanitize valgrind large-test coverage mutation \
+  pythons parallel-test package clean suitable-python partly-built
 
-demo: .venv/for-demo            ## train on handwritten digits; ARGS=--quick for a short run
+demo: $(BUILT) .venv/for-demo               ## train on handwritten digits; ARGS=--quick for a short run
 	$(BIN)/python examples/digits.py $(ARGS)
 
-test: .venv/for-test            ## the test suite; ARGS="-k name" for a part of it
+build: $(BUILT)                             ## the kernels, in place; LEVELS=v3 TYPES=f32 for one level and float type
+
+test: $(BUILT) .venv/for-test               ## the test suite; ARGS="-k name" for a part of it
 	$(BIN)/python -m pytest $(ARGS)
 
-test-long: .venv/for-test       ## 10,000 examples of each property; 1,000 steps of each optimizer on 1 to 8 threads
+test-long: $(BUILT) .venv/for-test          ## 10,000 examples of each property; 1,000 steps on 1 to 8 threads
 	$(BIN)/python -m pytest -m "hypothesis or long" --hypothesis-profile=long tests/test_any_order.py \
 	    tests/test_accuracy.py tests/test_properties.py tests/test_determinism.py tests/test_closure_evaluations.py $(ARGS)
 
-bench: .venv/for-bench          ## the benchmark table; ARGS=--quick, --json FILE, --plot FILE.png
+bench: $(BUILT) .venv/for-bench             ## the benchmark table; ARGS=--quick, --json FILE, --plot FILE.png
 	$(BIN)/python -m benchmarks $(ARGS)
 
-lint: .venv/for-lint            ## ruff, mypy, cython-lint
+lint: .venv/for-lint                        ## ruff, mypy, cython-lint
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint pyx          # it calls pycodestyle by name
 
-parity: .venv/for-parity        ## against PyTorch 2.13.0, live
+parity: $(BUILT) .venv/for-parity           ## against PyTorch 2.13.0, and timm, optax and torch-optimi, live
 	$(BIN)/python -m pytest tests/parity $(ARGS)
 
-kill-test: .venv/for-test       ## saves killed 1,000 times at random moments, 1,000 saves in the background
+kill-test: $(BUILT) .venv/for-test          ## saves killed 1,000 times at random moments, and in the background
 	$(BIN)/python -m pytest -m long $(wildcard tests/test_checkpoint*.py) $(ARGS)
 
-fuzz: .venv/for-fuzz            ## atheris on what parses or validates, each target a minute; FUZZ=checkpoint, ARGS=-runs=1000000
+fuzz: $(BUILT) .venv/for-fuzz               ## atheris, a minute for each target; FUZZ=checkpoint ARGS=-runs=1000000
 	for target in $(FUZZ); do \
 	  mkdir -p build/fuzz/$$target && cp tests/fuzz/corpus/$$target/* build/fuzz/$$target && \
 	  $(BIN)/python tests/fuzz/$$target.py build/fuzz/$$target -artifact_prefix=build/fuzz-$$target- \
 	    $(or $(ARGS),-max_total_time=60) || exit 1; done
 
-sanitize: .venv/for-native      ## the suite with ASan and UBSan, and with ThreadSanitizer what uses threads; ARGS="-k name"
+sanitize: .venv/for-build .venv/for-test    ## the suite with ASan and UBSan, threads with ThreadSanitizer
 	tests/native/sanitize.sh address,undefined $(ARGS)
 	tests/native/sanitize.sh thread $(ARGS)
 
-valgrind: .venv/for-test        ## memcheck over kernels, up to AVX2
+valgrind: $(BUILT) .venv/for-test           ## memcheck over kernels, up to AVX2
 	tests/native/valgrind.sh $(ARGS)
 
-large-test: .venv/for-test      ## beyond 2**31 elements: 17.2 GB of memory
+large-test: $(BUILT) .venv/for-test         ## beyond 2**31 elements: 17.2 GB of memory
 	$(BIN)/python -m pytest -m large -rs tests $(ARGS)
 
-coverage: .venv/for-coverage    ## lines of Python and Cython that the tests run, >= 95 % together; needs gcov
+coverage: .venv/for-build .venv/for-coverage  ## lines that the tests run, >= 95 %; needs gcov
 	$(BIN)/python tests/covering/run.py $(ARGS)
 
-mutation: .venv/for-mutation    ## small changes to schedulers and state: >= 85 % must fail a test; ARGS=_state.py for a part
+mutation: $(BUILT) .venv/for-mutation       ## small changes of which >= 85 % must fail a test; ARGS=state_dict.py
 	$(BIN)/python tests/mutation/run.py $(ARGS)
 
-pythons:                        ## the suite on every CPython >= 3.11 of this machine, with the oldest NumPy and the newest
+pythons:                                    ## the suite on every CPython >= 3.11 found, with NumPy's oldest and newest
 	$(PYTHON) tests/pythons.py $(ARGS)
 
-parallel-test: .venv/for-parallel    ## the tests named here, each in 8 Python threads at once, 10 times over
+parallel-test: $(BUILT) .venv/for-parallel  ## the tests named here, each in 8 Python threads at once, 10 times over
 	$(BIN)/python -m pytest --parallel-threads=8 --iterations=10 --skip-thread-unsafe=true -k "$(PARALLEL)" $(ARGS)
 
-package: .venv/for-package      ## the sdist, the wheel built from it, its size, and a first step from a clean install
+package: .venv/for-package                  ## the sdist, the wheel, its size, and a first step from a clean install
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist .
 	test $$(stat -c %s dist/*.whl) -lt 1000000
@@ -74,40 +98,44 @@ package: .venv/for-package      ## the sdist, the wheel built from it, its size,
 	ol.Adam([a]).step(grads=[np.ones(3)]); assert a[0] < 1; print('wheel works:', ol.__file__)"
 
 clean:
-	rm -rf .venv build dist *.egg-info optimlite/*.so examples/output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist *.egg-info optimlite/native/*.so examples/output
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.venv/bin/python:
-	$(PYTHON) -m venv .venv
+# The environment -----------------------------------------------------------------------------------------------------
 
-.venv/for-demo: .venv/bin/python $(SOURCES)
-	$(PIP) --editable '.[demo]' && touch $@
+suitable-python:
+	@if [ -e $(BIN)/python ]; \
+	then $(BIN)/python $(SET_UP) check .venv $(if $(filter-out file,$(origin PYTHON)),$(PYTHON)); \
+	else command -v $(PYTHON) >/dev/null || { echo "there is no $(PYTHON): make PYTHON=/path/to/python" >&2; exit 1; }; \
+	$(PYTHON) $(SET_UP) check $(PYTHON); fi
 
-.venv/for-test: .venv/bin/python $(SOURCES)
-	$(PIP) --editable '.[test,demo]' && touch $@
+.venv/bin/python: | suitable-python
+	@echo "making .venv"
+	@$(PYTHON) -m venv .venv
 
-.venv/for-bench: .venv/bin/python $(SOURCES)
-	$(PIP) --editable '.[plot]' && touch $@
+# The clone's package is found by a path, since `pip install --editable` would compile everything again.
+.venv/for-build: .venv/bin/python pyproject.toml | suitable-python
+	@echo "installing NumPy, Cython and setuptools: a few seconds"
+	@$(PIP) $$($(BIN)/python $(SET_UP) requirements build)
+	@$(BIN)/python $(SET_UP) path && touch $@
 
-.venv/for-lint: .venv/bin/python $(SOURCES)
-	$(PIP) --editable '.[lint,test]' && touch $@
+# Modules are removed first: one of another level, left from older sources, must not run beside new ones.
+define BUILD
+@echo "compiling the kernels$(if $(LEVELS)$(TYPES), ($(strip $(LEVELS) $(TYPES)))): a minute or two the first time"
+@rm -f .venv/built optimlite/native/*.so && mkdir -p build
+@OPTIMLITE_LEVELS="$(LEVELS)" OPTIMLITE_TYPES="$(TYPES)" $(BIN)/python setup.py -q build_ext --inplace \
+  >build/log 2>&1 || { cat build/log; exit 1; }
+endef
 
-.venv/for-parity: .venv/for-test
-	$(PIP) $(TORCH) && touch $@
+.venv/built: .venv/for-build $(SOURCES)
+	$(BUILD)
+	@touch $@
 
-.venv/for-fuzz: .venv/for-test
-	$(PIP) --editable '.[test,fuzz]' && touch $@
+partly-built: .venv/for-build
+	$(BUILD)
 
-.venv/for-native: .venv/for-test
-	$(PIP) 'setuptools>=77' 'Cython>=3.1' && touch $@
-
-.venv/for-coverage: .venv/for-test
-	$(PIP) 'coverage>=7.10' 'Cython>=3.1' 'setuptools>=77' && touch $@
-
-.venv/for-mutation: .venv/for-test
-	$(PIP) mutmut==3.8.1 && touch $@
-
-.venv/for-parallel: .venv/for-test
-	$(PIP) pytest-run-parallel && touch $@
-
-.venv/for-package: .venv/bin/python
-	$(PIP) build && touch $@
+.venv/for-%: .venv/bin/python pyproject.toml | suitable-python
+	@echo "installing what \`make $*\` needs"
+	@$(PIP) $$($(BIN)/python $(SET_UP) requirements $(EXTRAS_$*)) $(ALSO_$*)
+	@$(if $(ALONE_$*),$(PIP) --no-deps $(ALONE_$*))
+	@touch $@

@@ -1,4 +1,4 @@
-# The extension modules: the driver once, and one source of kernels for several CPU levels and two float types.
+# The extension modules: the engine's once, and one source of kernels for several CPU levels and two float types.
 #
 # Environment: OPTIMLITE_LEVELS=v3 and OPTIMLITE_TYPES=f32 build these kernels alone, in a quarter of the time;
 # OPTIMLITE_SANITIZE=address,undefined or =thread builds with sanitizers and debug information;
@@ -9,6 +9,9 @@ import platform
 import sys
 from glob import glob
 from pathlib import Path
+
+if sys.version_info < (3, 11):   # said before anything that older Pythons lack
+    raise SystemExit(f"optimlite needs Python >= 3.11, and this is {platform.python_version()}")
 
 import numpy as np
 from Cython.Build import cythonize
@@ -33,11 +36,12 @@ def chosen(table, variable):
     return {name: table[name] for name in wanted}
 
 
-
 # The same bits on every level: no contraction to fused multiply-add, nothing of -ffast-math.
 UNIX_FLAGS = ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-Wno-unused-function",
               "-fno-asynchronous-unwind-tables"]         # nothing throws through C; a tenth of each module
-KERNEL_FLAGS = ["-O3", "-Werror=double-promotion"]
+# What vectorises their loops, one after the other; the rest of -O3 makes the modules a fifth larger, and no faster.
+KERNEL_FLAGS = ["-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic", "-funswitch-loops", "-fpeel-loops",
+                "-Werror=double-promotion"]
 DRIVER_FLAGS = ["-O2"]                   # which has no loops worth more, and is smaller
 MSVC_FLAGS = ["/O2", "/fp:precise"]
 DIRECTIVES = {

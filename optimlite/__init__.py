@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from . import late_imports
+from . import native as native  # first: it says what to do where compiled modules can't be imported
 from .average import Average
 from .clipping import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
 from .engine.hooks import register_optimizer_step_post_hook, register_optimizer_step_pre_hook

@@ -11,7 +11,7 @@ import pytest
 from helpers import run_python
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ["schedulers.md"]
+PAGES = ["checkpoints.md", "closures.md", "gradients.md", "schedulers.md"]
 
 
 def blocks(page: str) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 from helpers import output_of, run_python
 
 import optimlite as ol
-from optimlite.native import dispatch
+from optimlite.native import dispatch, missing
 
 FLOATING_POINT = """
     import ctypes, ctypes.util, sys
@@ -115,11 +115,11 @@ def copied(folder: Path, compiled: bool) -> Path:
     return folder
 
 
-def import_from(place: Path) -> str:
-    """What an import of optimlite from there says last."""
+def import_from(*places: Path) -> str:
+    """What an import of optimlite from the first of these says last."""
     # an editable install would find the compiled modules where they were built
     alone = "import sys; sys.meta_path[:] = [each for each in sys.meta_path if 'editable' not in repr(each)]"
-    done = run_python(f"{alone}; sys.path.insert(0, {str(place)!r}); import optimlite")
+    done = run_python(f"{alone}; sys.path[:0] = {[*map(str, places)]!r}; import optimlite")
     assert done.returncode
     return done.stderr.splitlines()[-1]
 
@@ -133,10 +133,34 @@ def test_an_import_from_an_archive_says_what_to_do(tmp_path: Path, compiled: boo
         "modules from files only; unpack the archive, or install optimlite with `pip install .`")
 
 
-def test_an_import_from_sources_that_were_not_built_says_what_to_do(tmp_path: Path) -> None:
-    assert import_from(copied(tmp_path, compiled=False)) == (
-        f"ImportError: optimlite's compiled modules for this Python are missing in {tmp_path / 'optimlite'}; "
-        "install it with `pip install .`")
+def test_sources_that_were_not_built_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(missing, "PACKAGE", tmp_path / "optimlite")
+    monkeypatch.setattr(missing.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    (tmp_path / "optimlite").mkdir()
+    where = f"optimlite's compiled modules for this Python are missing in {tmp_path / 'optimlite'}; "
+    assert str(missing.explain(ImportError())) == where + "install it with `pip install .`"
+    (tmp_path / "Makefile").touch()
+    assert str(missing.explain(ImportError())).startswith(where + "build them there with `make build`")
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert "pyinstaller --collect-submodules optimlite" in str(missing.explain(ImportError()))
+
+
+def test_sources_that_hide_the_installed_package_say_so(tmp_path: Path) -> None:
+    """After `pip install .`, Python started in the clone imports the clone's folder."""
+    clone, installed = copied(tmp_path / "clone", compiled=False), copied(tmp_path / "site-packages", compiled=False)
+    assert import_from(clone, installed) == (
+        f"ImportError: optimlite's sources in {clone / 'optimlite'}, which aren't built for this Python, hide the "
+        f"package that is installed in {installed / 'optimlite'}; start Python in another folder, or build the sources "
+        "with `make build`")
+
+
+def test_a_numpy_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = ImportError("numpy.core.multiarray failed to import")
+    assert missing.explain(failure) is failure
+    monkeypatch.setattr("numpy.__version__", "1.26.4")
+    assert str(missing.explain(failure)) == ("optimlite needs NumPy >= 2.0, and 1.26.4 is installed; "
+                                             "use `pip install 'numpy>=2'`")
 
 
 def test_what_fails_within_compiled_modules_keeps_its_own_error(tmp_path: Path) -> None:

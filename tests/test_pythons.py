@@ -1,8 +1,9 @@
-"""`make pythons` finds the interpreters that there are, one of each kind, and tells a failure from a pass."""
+"""`make` refuses Pythons that can't do; `make pythons` finds those that can, and tells a failure from a pass."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -70,6 +71,63 @@ def test_one_failure_fails_the_whole_and_stops_nothing(
     assert capsys.readouterr().out.endswith((tmp_path / "work" / "table.md").read_text())
     for number, verdict in enumerate(verdicts):
         assert f"| 3.11.{number} | 2.0 | {verdict} | detail |" in (tmp_path / "work" / "table.md").read_text()
+
+
+# Verbs ---------------------------------------------------------------------------------------------------------------
+
+def interpreter(path: Path, *version: int) -> Path:
+    """This Python, which says that it is of another version."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"""#!{sys.executable}
+import runpy, sys
+sys.version_info = ({version[0]}, {version[1]}, 0)
+sys.argv = sys.argv[1:]
+exec(sys.argv[1]) if sys.argv[0] == "-c" else runpy.run_path(sys.argv[0], run_name="__main__")
+""")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    root = Path(__file__).parents[1]
+    if shutil.which("make") is None or not (root / "Makefile").exists():
+        pytest.skip("needs make and the Makefile")
+    shutil.copytree(root / ".ci", tmp_path / ".ci")
+    shutil.copy(root / "Makefile", tmp_path)
+    shutil.copy(root / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def refusal(clone: Path, *arguments: str) -> str:
+    """What a verb says before make's own line; it is one line, and comes at once."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHON", "MAKEFLAGS")}
+    done = subprocess.run(["make", "test", *arguments], cwd=clone, capture_output=True, text=True, timeout=10,
+                          env=environment)
+    assert done.returncode
+    assert done.stdout == ""
+    [line] = [line for line in done.stderr.splitlines() if not line.startswith("make")]
+    return line
+
+
+def test_a_python_that_is_too_old_is_refused_at_once(clone: Path) -> None:
+    old = interpreter(clone / "python3.10", 3, 10)
+    assert refusal(clone, f"PYTHON={old}") == (
+        f"optimlite needs Python >= 3.11, and {old} is Python 3.10: name another one, "
+        "as in `make PYTHON=python3.12 ...`")
+    assert not (clone / ".venv").exists()
+    assert refusal(clone, "PYTHON=python-nowhere").startswith("there is no python-nowhere")
+
+
+def test_an_environment_of_another_python_is_not_used_silently(clone: Path) -> None:
+    inside = clone / ".venv" / "bin" / "python"
+    interpreter(inside, 3, 10)
+    assert refusal(clone) == (
+        "optimlite needs Python >= 3.11, and .venv is Python 3.10: remove it with `make clean`, and name another one")
+    interpreter(inside, 3, 11)
+    other = interpreter(clone / "python3.12", 3, 12)
+    assert refusal(clone, f"PYTHON={other}") == (
+        f"{other} is Python 3.12, and .venv was made with 3.11: remove it with `make clean`")
 
 
 @pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python has the GIL")

@@ -30,6 +30,13 @@ def test_code_runs_as_it_stands(number: int, tmp_path: Path) -> None:
     assert float(loss[1]) < 0.05, done.stdout
 
 
+def test_the_quickstart_ends_with_the_biass_value(tmp_path: Path) -> None:
+    """The data are made with a bias of 1: whoever tries the first example should see that it was found."""
+    done = subprocess.run([sys.executable, "-c", BLOCKS[0]], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert "bias 1.000" in done.stdout, done.stderr
+    assert "# " + done.stdout.strip() in BLOCKS[0]
+
+
 def test_there_are_examples() -> None:
     assert len(BLOCKS) >= 4
 

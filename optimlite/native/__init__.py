@@ -9,3 +9,10 @@ vectors         vector kernels over arrays: norms, clipping, closures (imported 
 files           sums of bytes (imported late)
 kernels_*       the kernels, for each float type and CPU level
 """
+
+try:                                     # before whoever imports one of the others; the second needs NumPy
+    from . import parameters as parameters
+    from . import runtime as runtime
+except ImportError as error:
+    from .missing import explain
+    raise explain(error) from None

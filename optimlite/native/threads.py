@@ -6,12 +6,7 @@ import operator
 import os
 
 from ..checks import shown
-
-try:                                     # the first import of a compiled module
-    from . import runtime
-except ImportError as error:
-    from .missing import explain
-    raise explain(error) from None
+from . import runtime
 
 
 def _quota() -> int:

@@ -2,7 +2,7 @@
 
 In a copy under build/coverage the kernels are built without optimisation and with gcc's counters (Cython's own
 tracing misses what runs without the GIL), and the tests run; see sample.py for which. Cython writes before the C code
-of every statement which line it comes from. A line of a .pyx or .pxi file counts if code was made from it; it is
+of every statement which line it comes from. A line of a .pyx, .pxd or .pxi file counts if code was made from it; it is
 covered if in one of the modules that are compiled from it the first C line of such a piece of code ran. Headers in C
 count by gcov's own lines. Lines marked `# pragma: no cover`, with the block under them, and those that match
 `exclude_also` of pyproject.toml are left out, in Cython as in Python.
@@ -22,16 +22,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TREE = ROOT / "build" / "coverage"
-PARTS = ["optimlite", "pyx", "tests", "examples", "benchmarks", "docs", "setup.py", "pyproject.toml", "Makefile",
-         "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in"]
+PARTS = ["optimlite", "pyx", "tests", "examples", "benchmarks", "docs", ".ci", "setup.py", "pyproject.toml", "Makefile",
+         "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE", "MANIFEST.in"]
 # Left out: clocks, which mean nothing here, and what runs the same lines thousands of times, or compiles.
 OPTIONS = ["-p", "tests.covering.sample", "-p", "no:cacheprovider",
            "-k", "not microsecond and not million and not flipped and not random_damage and not killed_at "
            "and not cheap and not race",
            *(f"--ignore=tests/test_{name}.py" for name in ("benchmarks", "contributing", "examples", "readme",
-                                                           "closure_examples"))]
+                                                           "closure_examples", "docs", "promises"))]
 TARGET = 95.0                                        # per cent
-SOURCE = re.compile(r'\s*/\* "(pyx/[\w/]+\.(?:pyx|pxi))":(\d+)')
+SOURCE = re.compile(r'\s*/\* "(?:pyx/)?(\w+\.px[di]|\w+\.pyx|rules/\w+\.pxi)":(\d+)')
 EXCLUDED = ["pragma: no cover", *tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["coverage"]["report"]
             ["exclude_also"]]
 Lines = dict[int, bool]                              # line: covered
@@ -70,7 +70,7 @@ def cython_lines(path: Path, ran: dict[int, int], found: dict[str, Lines]) -> No
     at, within = None, False                         # the source line whose first C line is looked for; in a comment
     for number, text in enumerate(path.read_text().splitlines(), 1):
         if match := SOURCE.match(text):
-            at, within = (match[1], int(match[2])), True
+            at, within = (f"pyx/{match[1]}", int(match[2])), True
         elif within:
             within = "*/" not in text
         elif "/* function exit code */" in text:

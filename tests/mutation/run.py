@@ -34,7 +34,7 @@ TREE = ROOT / "build" / "mutation"
 LISTED = Path(__file__).with_name("survivors.txt")
 BUDGET = 2.0                                         # seconds of tests for a mutant that survives
 TARGET = 85.0                                        # per cent killed
-SOURCES = ["lr_scheduler/*.py", "_state.py", "_state_dict.py", "_tree.py", "_check.py"]
+SOURCES = ["lr_scheduler/*.py", "engine/state.py", "engine/state_dict.py", "engine/nesting.py", "checks.py"]
 TESTS = [*sorted(path.name for path in (ROOT / "tests").glob("test_lr_scheduler*.py")), "test_state_dict.py",
          "test_state_details.py", "test_groups.py", "test_errors.py"]
 FRESH = ["test_errors.py", "test_lr_scheduler_arguments.py", "test_state_details.py"]

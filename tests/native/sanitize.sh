@@ -20,7 +20,7 @@ tar --exclude-vcs --exclude=./build --exclude=./dist --exclude=./.venv --exclude
 cd "$tree"
 OPTIMLITE_SANITIZE=$sanitizers "$python" setup.py -q build_ext --build-lib build/lib > build/log 2>&1 ||
     { cat build/log; exit 1; }
-ln -s "$tree"/build/lib/optimlite/*.so optimlite/
+ln -s "$tree"/build/lib/optimlite/native/*.so optimlite/native/
 
 runtime() {              # to be loaded first, because the interpreter isn't built with it
     realpath --canonicalize-existing --quiet "$(gcc -print-file-name="lib$1.so")" ||
