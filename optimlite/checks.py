@@ -114,6 +114,15 @@ def resembles(key: str, known: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.75)), None)
 
 
+
+def total(name: str, value: Any) -> np.ndarray:
+    """A number that kernels move: a float64 array without axes, which stays the same object."""
+    if (isinstance(value, np.ndarray) and value.shape == () and value.dtype == np.float64
+            and value.flags.carray and value.dtype.isnative):
+        return value
+    return np.array(float(number(name, value)))
+
+
 def group_keys(group: Mapping[str, Any], known: Iterable[str], optimizer: str) -> None:
     """Refuses a key that resembles a hyper-parameter; others are the user's own and are kept."""
     for key in group:

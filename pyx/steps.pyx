@@ -13,8 +13,8 @@ from libc.string cimport memset
 from .parameters cimport AddressRanges
 from .plans cimport Cut, Plan, SparsePlan
 from .runtime cimport Kernel, run_jobs
-from .table cimport (GROUP, HYPER, LARGEST, LINES, NUMBERS, SCALARS, SLOTS, TENSOR, KernelRow, Own, Pass, Scope, Sums,
-                     Sweep, Work)
+from .table cimport (GROUP, HYPER, LARGEST, LINES, NUMBERS, OWN, SCALARS, SLOTS, TENSOR, KernelRow, Own, Pass, Scope,
+                     Sums, Sweep, Work)
 
 cnp.import_array()
 
@@ -185,11 +185,14 @@ cdef class PreparedStep:
         if not (p.sums and p.own):
             raise MemoryError
         p.work.own, p.work.sums = p.own, p.sums
-        own.cancelled, own.scale, own.against, own.keep = False, 1.0, 1.0, launch.coefficients.get("keep", 1.0)
+        memset(&own, 0, sizeof(own))
+        own.scale, own.against, own.keep = 1.0, 1.0, launch.coefficients.get("keep", 1.0)
         for k in range(launch.kernel.row.own):
             own.field[k] = launch.coefficients[launch.kernel.fields[COMMON + k]]
         for i in range(launch.plan.n_entries):
             p.own[i] = own
+        if len(launch.totals or ()) > TOTALS:
+            raise ValueError(f"a group has at most {TOTALS} totals, got {len(launch.totals)}")
         for k in range(len(launch.totals or ())):
             p.totals[k] = launch.totals[k]
         return 0
@@ -262,7 +265,7 @@ cdef class PreparedStep:
                 self.combine_tensors(k)
                 k += 1
             else:
-                k = self.combine_groups(phase, k)
+                self.combine_groups(k)
 
     cdef void combine_tensors(self, Py_ssize_t k) noexcept:
         # what a pass has measured of each parameter becomes its own numbers
@@ -302,45 +305,71 @@ cdef class PreparedStep:
             s += 1
         return s
 
-    cdef Py_ssize_t combine_groups(self, int phase, Py_ssize_t first) noexcept:
-        # the same for all launches of a group, or of all groups; returns the launch behind them
-        cdef Launch launch, head = <Launch> (<list> self.launches)[first]
-        cdef Plan plan
-        cdef Scope scope = self.prepared[first].work.measuring.scope
+    cdef void combine_groups(self, Py_ssize_t first) noexcept:
+        # The same for all launches of a group, or of all groups, from `first` on.  Those that are done measure no more;
+        # others may stand between them, of a first rule that measures something else.
+        cdef const Pass* measuring = self.prepared[first].work.measuring
+        cdef object group = (<Launch> (<list> self.launches)[first]).group, latest = None
+        cdef Launch launch
         cdef double numbers[NUMBERS]
-        cdef double part[NUMBERS]
-        cdef double count
         cdef Sums sums
-        cdef Own own
-        cdef Py_ssize_t k = first, i, end, s, group
+        cdef Own before, after
+        cdef Py_ssize_t k, i
         sums.of, sums.count = numbers, 0.0
         memset(numbers, 0, sizeof(numbers))
-        while k < self.count:
+        for k in range(first, self.count):
+            if self.shares(k, measuring.scope, group):
+                sums.count += self.add_launch(k, numbers)
+        for k in range(first, self.count):
+            if not self.shares(k, measuring.scope, group):
+                continue
             launch = <Launch> (<list> self.launches)[k]
-            if launch.measuring(phase) == NULL or launch.measuring(phase).scope != scope or (
-                    scope == GROUP and launch.group is not head.group):
-                break
-            plan, s = launch.plan, launch.plan.cut.first_span[launch.plan.cut.first_job[launch.cohort]]
-            for i in range(plan.count):
-                if plan.cohort_of[i] == launch.cohort:
-                    s = self.add_up(k, s, plan.first_entry(i), plan.end_entry(i), part, &count)
-                    add_numbers(self.prepared[first].work.measuring, numbers, part)
-                    sums.count += count
-            k += 1
-        end, group = k, first
-        for k in range(first, end):
-            launch = <Launch> (<list> self.launches)[k]
-            if k == first or launch.group is not (<Launch> (<list> self.launches)[k - 1]).group:
-                group, own = k, self.prepared[k].own[0]
-                own.cancelled = sums.count == 0.0 or not self.prepared[k].work.measuring.between(
-                    self.prepared[k].scalars, &sums, self.prepared[k].totals if launch.totals else NULL, &own)
-                if launch.totals and not own.cancelled:
-                    for i in range(len(launch.totals)):
-                        (<double*> cnp.PyArray_DATA(<cnp.ndarray> launch.totals[i]))[0] = self.prepared[k].totals[i]
-            self.prepared[k].cancelled = own.cancelled
-            for i in range(launch.plan.n_entries):
-                self.prepared[k].own[i] = own
-        return end
+            if sums.count and (latest is None or launch.group is not latest):
+                latest, before = launch.group, self.prepared[k].own[0]
+                after = before
+                after.cancelled = not self.prepared[k].work.measuring.between(
+                    self.prepared[k].scalars, &sums, self.prepared[k].totals if launch.totals else NULL, &after)
+                for i in range(0 if after.cancelled or not launch.totals else len(launch.totals)):
+                    (<double*> cnp.PyArray_DATA(<cnp.ndarray> launch.totals[i]))[0] = self.prepared[k].totals[i]
+            self.prepared[k].work.measuring = NULL
+            if sums.count:
+                self.prepared[k].cancelled = self.prepared[k].cancelled or after.cancelled
+                for i in range(launch.plan.n_entries):
+                    take_changes(&self.prepared[k].own[i], &before, &after)
+
+    cdef bint shares(self, Py_ssize_t k, Scope scope, group) noexcept:
+        cdef const Pass* measuring = self.prepared[k].work.measuring
+        return measuring != NULL and measuring.scope == scope and (
+            scope != GROUP or (<Launch> (<list> self.launches)[k]).group is group)
+
+    cdef double add_launch(self, Py_ssize_t k, double* numbers) noexcept:
+        # adds what a launch has measured; returns of how many elements
+        cdef Launch launch = <Launch> (<list> self.launches)[k]
+        cdef Plan plan = launch.plan
+        cdef double part[NUMBERS]
+        cdef double count, total = 0.0
+        cdef Py_ssize_t i, s = plan.cut.first_span[plan.cut.first_job[launch.cohort]]
+        for i in range(plan.count):
+            if plan.cohort_of[i] == launch.cohort:
+                s = self.add_up(k, s, plan.first_entry(i), plan.end_entry(i), part, &count)
+                add_numbers(self.prepared[k].work.measuring, numbers, part)
+                total += count
+        return total
+
+
+cdef inline void take_changes(Own* own, const Own* before, const Own* after) noexcept:
+    # what the numbers of a group have made of its first tensor's; the rest is each tensor's
+    cdef int k
+    own.cancelled = own.cancelled or after.cancelled
+    if after.keep != before.keep:
+        own.keep = after.keep
+    if after.scale != before.scale:
+        own.scale = after.scale
+    if after.against != before.against:
+        own.against = after.against
+    for k in range(OWN):
+        if after.field[k] != before.field[k]:
+            own.field[k] = after.field[k]
 
 
 cdef inline void add_numbers(const Pass* measuring, double* numbers, const double* more) noexcept:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from .method import Method
 
 
 class Format(NamedTuple):
@@ -28,3 +31,8 @@ def encode_toy(values: np.ndarray) -> np.ndarray:
 
 
 FORMATS = {"toy": Format(np.dtype(np.uint16), decode_toy, encode_toy)}
+
+
+def stored_dtype(method: Method, key: str, dtype: np.dtype) -> np.dtype:
+    """How a method stores a state array of a parameter of this dtype; what has a value for each line stays as it is."""
+    return dtype if method._state_format is None or key in method.line_states else FORMATS[method._state_format].dtype

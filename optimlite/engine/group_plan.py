@@ -13,7 +13,7 @@ from ..native.parameters import AddressRanges
 from ..native.plans import Plan, SparsePlan
 from ..native.runtime import Kernel
 from ..native.steps import GroupPlanCore
-from .formats import FORMATS
+from .formats import stored_dtype
 from .method import Group, Method, Recipe
 from .parameter import Parameter, describe
 from .state import Place, filled, place_of
@@ -29,7 +29,7 @@ class GroupPlan(GroupPlanCore):
     """
 
     def __init__(self, method: Method, group: Group) -> None:
-        super().__init__(group, tuple(method.scalars), ("params", *method.defaults))
+        super().__init__(group, tuple(method.scalars), ("params", *method.defaults, *method.totals(group)))
         self.params: tuple[Parameter, ...] | None = None     # those that were checked last
         self.made_of: Any = None                 # what the group's values have chosen: rules, a modifier, a format
 
@@ -40,7 +40,7 @@ class GroupPlan(GroupPlanCore):
             if name not in group:
                 raise KeyError(f"a parameter group lacks the hyper-parameter `{name}`")
         group["params"] = tuple(group["params"])         # a list could grow unnoticed
-        checks.group_keys(group, method.defaults, type(method).__name__)
+        checks.group_keys(group, {*method.defaults, *method.totals(group)}, type(method).__name__)
         method._check_group(group)
         if group["params"] != self.params:
             method._check_parameters()
@@ -48,9 +48,8 @@ class GroupPlan(GroupPlanCore):
         made_of = method.rules(group), method.first_rule(group), modifier_of(group), method._state_format
         if made_of != self.made_of or group["params"] is not self.params or self.version != version:
             plans = self.make_plans(method, made_of[0])
-            self.totals = [group[name] for name in method.totals(group)]
             self.made_of, self.plans = made_of, plans    # at once: an interrupt may not leave one without the other
-        self.params = group["params"]
+        self.params, self.totals = group["params"], [group[name] for name in method.totals(group)]
         self.remember(version)
 
     def make_plans(self, method: Method, recipes: tuple[Recipe, ...]) -> list[Plan]:
@@ -71,7 +70,8 @@ class GroupPlan(GroupPlanCore):
             plan.first_kernel = dispatch.kernel(first, dtype)
             check_rule(method, plan.first_kernel, slots)
         if modifier := modifier_of(self.group):
-            check_modifier(method, kernel, modifier)
+            for either in (kernel, plan.first_kernel or kernel):
+                check_modifier(method, either, modifier)
             plan.modifier = dispatch.kernel(modifier, dtype, "modifier")
         if method._state_format is not None:
             plan.formats = [dispatch.kernel(method._state_format, dtype, "format")] * kernel.slots
@@ -101,10 +101,9 @@ class GroupPlan(GroupPlanCore):
 
     def places(self, method: Method, plan: Plan, at: int) -> Iterator[tuple[str, Place]]:
         """Each state array of a parameter, and how it must lie."""
-        parameter, stored = plan.parameters[at], method._state_format
-        dtype = parameter.dtype if stored is None else FORMATS[stored].dtype
+        parameter = plan.parameters[at]
         for key, shape in method.state_shapes(self.group, parameter).items():
-            yield key, place_of(parameter, shape, dtype, key in method.line_states)
+            yield key, place_of(parameter, shape, stored_dtype(method, key, parameter.dtype), key in method.line_states)
 
     def check_state(self, method: Method, plan: Plan, at: int) -> None:
         """Raises if somebody replaced an entry of the state by something that a kernel can't update in place."""

@@ -100,7 +100,7 @@ class Optimizer(Hooked):
         if not isinstance(param_group, Mapping) or "params" not in param_group:
             raise TypeError(f"a parameter group must be a dict with a 'params' key, got {type(param_group).__name__}")
         group = dict(param_group)
-        checks.group_keys(group, self.defaults, type(self).__name__)
+        checks.group_keys(group, {*self.defaults, *self.totals({**self.defaults, **group})}, type(self).__name__)
         tree = nesting.read(group["params"])
         parameters, names, chosen = nesting.as_parameters(tree)
         if "param_names" in group:
@@ -117,6 +117,7 @@ class Optimizer(Hooked):
         for key, value in self.defaults.items():
             group.setdefault(key, value)
         self._check_group(group)
+        group |= {name: group[name].copy() for name in self.totals(group)}       # they may be another optimizer's
         for parameter, name in zip(parameters, names, strict=True):
             self.check_parameter(parameter, name)
         _check_distinct([*self._parameters(), *parameters], [*self._names(), *names])
@@ -126,10 +127,12 @@ class Optimizer(Hooked):
             self.state.register(parameter, name)
 
     def _check_group(self, group: Group) -> None:
-        """Validates a group's hyper-parameters and puts plain Python numbers in their place."""
+        """Validates a group's hyper-parameters and puts plain Python numbers in their place; creates its totals."""
         checked = {name: check(name, group[name]) for name, check in self.checks.items()}
         self.check_together(checked)
-        group.update(checked)
+        totals = {name: checks.total(name, group.get(name, initial))
+                  for name, initial in self.totals({**group, **checked}).items()}
+        group.update(checked | totals)
 
     def check_together(self, group: Mapping[str, Any]) -> None:
         """Raises ValueError for hyper-parameters that exclude each other."""
@@ -327,7 +330,10 @@ class Optimizer(Hooked):
         return None
 
     def totals(self, group: Group) -> dict[str, float]:
-        """Float64 scalars of a whole group that the rule moves, and where they start: entries of the group."""
+        """Scalars of a whole group that the rule moves, and where they start; their names are always the same.
+
+        They are entries of the group, float64 arrays without axes: they are saved and loaded as the hyper-parameters.
+        """
         return {}
 
     def coefficients(self, group: Group, state: dict[str, Any], first: bool) -> dict[str, float]:

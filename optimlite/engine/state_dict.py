@@ -10,6 +10,7 @@ import numpy as np
 
 from ..checks import EXECUTION, shown
 from ..native.parameters import AddressRanges
+from .formats import stored_dtype
 from .parameter import Parameter
 from .state import empty, filled, place_of
 
@@ -52,8 +53,9 @@ def pending(optimizer: Optimizer, group: dict[str, Any], parameter: Parameter,
     shapes = optimizer.state_shapes(group, parameter)
     missing = [key for key in shapes if key not in entries]
     initial = optimizer.rules(group)[optimizer.which_rule(parameter)][1] if missing else {}
-    return {key: filled(place_of(parameter, shapes[key], parameter.dtype, key in optimizer.line_states),
-                        initial.get(key, 0.0), parameter.dtype) for key in missing}
+    return {key: filled(place_of(parameter, shapes[key], stored_dtype(optimizer, key, parameter.dtype),
+                                 key in optimizer.line_states), initial.get(key, 0.0), parameter.dtype)
+            for key in missing}
 
 
 class Deferred:
@@ -178,6 +180,7 @@ def new_group(optimizer: Optimizer, group: dict[str, Any], source: dict[str, Any
             elif key in group:
                 problems.missing.append(f"hyper-parameter `{key}` of group {index}")
             new[key] = optimizer.defaults[key] if option else group[key]
+    problems.missing.extend(f"`{key}` of group {index}" for key in optimizer.totals(group) if key not in new)
     merged = {**group, **new}
     optimizer._check_group(merged)
     return merged
@@ -250,7 +253,8 @@ def target(optimizer: Optimizer, parameter: Parameter, key: str,
         return None
     if key in optimizer.scalars:
         return np.asarray(optimizer.scalars[key])
-    return np.broadcast_to(parameter.dtype.type(0), shapes.get(key, parameter.shape))
+    dtype = stored_dtype(optimizer, key, parameter.dtype)
+    return np.broadcast_to(dtype.type(0), shapes.get(key, parameter.shape))
 
 
 def as_array(value: Any) -> Any:
@@ -277,6 +281,8 @@ def commit(optimizer: Optimizer, found: Fit) -> None:
                 np.copyto(own, array)
             state[key] = own
     for group, new in zip(optimizer.param_groups, found.groups, strict=True):
+        for key in optimizer.totals(new):
+            new[key] = refilled(group[key], new[key])
         group.update(new)
     optimizer.state.invalidate()                 # live arrays have other values now
 
@@ -287,3 +293,11 @@ def place(optimizer: Optimizer, parameter: Parameter, key: str, array: Any) -> n
     if own is not None and own.shape == array.shape and own.dtype == array.dtype:
         return own
     return empty(place_of(parameter, array.shape, array.dtype, key in optimizer.line_states))
+
+
+def refilled(own: Any, total: np.ndarray) -> np.ndarray:
+    """The live array of a group's total, with the value that was loaded."""
+    if not isinstance(own, np.ndarray):
+        return total
+    own[...] = total
+    return own

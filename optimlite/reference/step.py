@@ -59,7 +59,7 @@ def update(optimizer: Optimizer, factor: float, max_abs: float) -> None:
             return
         steps = list(in_order(optimizer, factor, max_abs))
         for number in range(max((len(one.passes) for one in steps), default=0)):
-            measure(number, [one for one in steps if number < len(one.passes) and one.p.size])
+            measure(number, [one for one in steps if number < len(one.passes)])
         for one in steps:
             one.finish()
 
@@ -85,7 +85,8 @@ def measure(number: int, steps: list[Stepped]) -> None:
     for one in steps:
         scope = one.passes[number].scope
         if scope == "lines":
-            one.measure_lines()
+            if one.p.size:
+                one.measure_lines()
             continue
         key = {"tensor": id(one), "group": ("group", id(one.group)), "everything": "everything"}[scope]
         scopes.setdefault(key, []).append((one, *one.measure(number)))
@@ -102,16 +103,16 @@ def between(members: list[tuple[Stepped, list[float], int]], number: int) -> Non
         total = [larger(a, b) if how == "largest" else a + b
                  for how, a, b in zip(head.how, total, numbers, strict=True)]
     results: dict[int, tuple[bool, dict[str, float]]] = {}
-    for one, _, _ in members:
+    for one, _, _ in members if count else ():
         if head.scope == "tensor":
-            one.cancelled = not head.between(one.c, total, count, None, one.own)
+            one.cancelled = not head.between(one.c, total, count, None, one.own) or one.cancelled
         else:
             if id(one.group) not in results:
                 results[id(one.group)] = of_group(one, number, total, count)
             goes_on, own = results[id(one.group)]
-            one.cancelled = not goes_on
+            one.cancelled = one.cancelled or not goes_on
             one.own.update(own)
-            if one.cancelled:
+            if not goes_on:
                 one.scalars = {}                 # stand still
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.formats import FORMATS
+from ..engine.formats import FORMATS, stored_dtype
 from ..engine.group_plan import modifier_of
 from ..engine.method import Group
 from ..engine.optimizer import Optimizer
@@ -48,12 +48,12 @@ def pieces(optimizer: Optimizer, group: Group, p: Parameter) -> list[Array]:
 
 def begin(optimizer: Optimizer, group: Group, p: Parameter, slots: dict[str, float]) -> bool:
     """Creates what the parameter's state lacks; returns whether it has never stepped."""
-    state, shapes, stored = optimizer.state[p], optimizer.state_shapes(group, p), optimizer._state_format
+    state, shapes = optimizer.state[p], optimizer.state_shapes(group, p)
     first = bool(shapes or optimizer.scalars) and not any(key in state for key in (*shapes, *optimizer.scalars))
-    dtype = p.dtype if stored is None else FORMATS[stored].dtype
     for key, shape in shapes.items():
         if key not in state:
-            state[key] = filled(place_of(p, shape, dtype, key in optimizer.line_states), slots.get(key, 0.0), p.dtype)
+            place = place_of(p, shape, stored_dtype(optimizer, key, p.dtype), key in optimizer.line_states)
+            state[key] = filled(place, slots.get(key, 0.0), p.dtype)
     for key, value in optimizer.scalars.items():
         if key not in state:
             state[key] = np.asarray(value)
@@ -62,7 +62,7 @@ def begin(optimizer: Optimizer, group: Group, p: Parameter, slots: dict[str, flo
 
 class Stepped:
     def __init__(self, optimizer: Optimizer, group: Group, p: Parameter, factor: float, max_abs: float) -> None:
-        self.optimizer, self.group, self.p, self.form = optimizer, group, p, FORMATS.get(optimizer._state_format or "")
+        self.optimizer, self.group, self.p = optimizer, group, p
         name, self.slots = optimizer.rules(group)[optimizer.which_rule(p)]
         self.first = begin(optimizer, group, p, self.slots)
         self.state = optimizer.state[p]
@@ -74,6 +74,8 @@ class Stepped:
         self.own: dict[str, float] = {"l2": 0.0, "keep": 1.0, **coefficients, "grad_scale": factor,
                                       "max_abs": max_abs, "scale": 1.0, "against": 1.0}
         self.cancelled = False
+        # by lines, it isn't stored in a format
+        self.form = FORMATS.get(optimizer._state_format or "") if self.rule.lines is None else None
         self.rows: Array | None = None           # that a sparse gradient touches
         if isinstance(p.grad, SparseGrad) and optimizer.leaves_zero_rows_unchanged(group):
             self.rows, self.g = touched(p.grad)
