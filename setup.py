@@ -36,6 +36,11 @@ def chosen(table, variable):
     return {name: table[name] for name in wanted}
 
 
+if fast := [flag for variable in ("CFLAGS", "CPPFLAGS", "LDFLAGS") for flag in os.environ.get(variable, "").split()
+            if flag in ("-ffast-math", "-Ofast", "-funsafe-math-optimizations")]:
+    raise SystemExit(f"`CFLAGS` must leave floating point as it is, got {' '.join(fast)}: other bits, and subnormal "
+                     f"numbers flushed to zero in the whole process; unset it")
+
 # The same bits on every level: no contraction to fused multiply-add, nothing of -ffast-math.
 UNIX_FLAGS = ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-Wno-unused-function",
               "-fno-asynchronous-unwind-tables"]         # nothing throws through C; a tenth of each module
