@@ -165,7 +165,7 @@ def test_every_hyper_parameter_matters(optimizer: type[ol.Optimizer], name: str,
     """kozistr#516: changing a hyper-parameter changes the result (in one of the cases: some act on others)."""
     rng = np.random.default_rng(4)
     value = rng.standard_normal(50).astype(np.float32)
-    grads = [(k + 1)**3 * rng.standard_normal(50).astype(np.float32) for k in range(STEPS)]     # growing: Adafactor clips
+    grads = [(k + 1)**3 * rng.standard_normal(50).astype(np.float32) for k in range(STEPS)]    # Adafactor clips
     default = inspect.signature(optimizer).parameters[name].default
 
     def run(options: dict[str, Any]) -> list[bytes]:

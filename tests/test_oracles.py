@@ -1,14 +1,11 @@
 # Optimizers that torch lacks, against the libraries that have the same rule (golden/make_oracles.py).
 from functools import cache
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pytest
-from oracles import BOUNDS, CASES, SNAPSHOTS, STANDSTILL, Case, Ours, golden_file, gradients, initial, trajectory
+from oracles import BOUNDS, CASES, SNAPSHOTS, STANDSTILL, Ours, golden_file, gradients, initial, trajectory
 from trajectories import DTYPES, error, unpack
-
-import optimlite as ol
 
 Path = dict[int, dict[str, np.ndarray]]
 
@@ -25,16 +22,9 @@ def largest_error(ours: Path, theirs: Path) -> tuple[float, str]:
                for t, arrays in theirs.items() for name, array in arrays.items())
 
 
-def here(case: Case) -> Any:
-    return pytest.mark.skipif(not hasattr(ol, case.optimizer), reason=f"optimlite has no {case.optimizer} yet")
-
-
-HERE = [pytest.param(name, marks=here(case)) for name, case in CASES.items()]
-
-
 @pytest.mark.parametrize("maximize", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("name", CASES)
 def test_the_trajectory_is_the_oracles(name: str, dtype: str, maximize: bool) -> None:
     """The oracles don't maximize: here the gradients change their sign, too."""
     worst, where = largest_error(trajectory(CASES[name], dtype, Ours, maximize), golden(name))
