@@ -75,9 +75,9 @@ def test_optimizers_that_measure_take_part(work):
     check({"optimlite": Optimlite(changing), "NumPy in-place": measured.InPlace(changing)})
     present = measured.contenders(SMALL, work)
     assert list(present) == ["optimlite", "NumPy in-place", "Adam", "limit"]
-    before = [a.copy() for a in present["limit"].arrays]
-    present["limit"]()
-    assert any((a != b).any() for a, b in zip(present["limit"].arrays, before, strict=True))
+    for _ in range(300):                 # what all share stays finite, however often the limit runs
+        present["limit"]()
+    assert all(np.isfinite(a).all() for a in present["limit"].arrays)
     row = {"kind": "measured", "case": "ResNet-50", "optimizer": work.name,
            "ratio": {"limit": 0.84, "Adam": 0.2, "NumPy in-place": 60.0}}
     assert [entry["met"] for entry in measured.targets([row, row | {"case": "500 x 32"}])] == [False, True, True]

@@ -39,7 +39,7 @@ cdef inline void traffic_moments_of(const void* hyper, real* p, real g, real* s)
 
 
 cdef inline void traffic_last(const void* hyper, real* p, real g, real* s) noexcept nogil:
-    p[0] = p[0] + s[0] + s[1]
+    p[0] = p[0] + (<const Traffic*> hyper).weight * (s[0] + s[1])        # a weight of 0: p doesn't grow without end
 
 
 cdef void run_traffic0(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep_only(traffic0, 0, w, i, j)
