@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from . import elementwise, kinds, report
+from . import elementwise, kinds, measured, report
 from .cases import CASES, WORKS
 from .rows import Row, figures, overheads, steps
 
 QUICK = {case.name: case.quick for case in CASES} | {"overhead": 5, "import": 3} | kinds.QUICK
-OPTIMIZERS = [work.name for work in (*WORKS, *elementwise.WORKS)]
+OPTIMIZERS = [work.name for work in (*WORKS, *elementwise.WORKS, *measured.WORKS)]
 
 
 def arguments() -> argparse.Namespace:

@@ -11,7 +11,7 @@ from statistics import median
 import numpy as np
 import pytest
 
-from benchmarks import checkpoints, elementwise, measure, report, rows
+from benchmarks import checkpoints, elementwise, measure, measured, report, rows
 from benchmarks.cases import CASES, WORKS, Case
 from benchmarks.contenders import Optimlite, check, contenders
 from benchmarks.peers import InPlace, Naive
@@ -67,6 +67,20 @@ def test_the_other_elementwise_optimizers_take_part(work):
     assert {"optimlite", "limit"} <= set(elementwise.contenders(SMALL, work))
     row = {"kind": "elementwise", "case": "ResNet-50", "optimizer": work.name, "ratio": {"limit": 0.89, "torch": 20.0}}
     assert [entry["met"] for entry in elementwise.targets([row, row | {"case": "200 x 1,000"}])] == [False, True]
+
+
+@pytest.mark.parametrize("work", measured.WORKS, ids=lambda work: work.name)
+def test_optimizers_that_measure_take_part(work):
+    changing = Problem(SMALL, work, "fresh")             # constant gradients would hide a wrong beta
+    check({"optimlite": Optimlite(changing), "NumPy in-place": measured.InPlace(changing)})
+    present = measured.contenders(SMALL, work)
+    assert list(present) == ["optimlite", "NumPy in-place", "Adam", "limit"]
+    for _ in range(300):                 # what all share stays finite, however often the limit runs
+        present["limit"]()
+    assert all(np.isfinite(a).all() for a in present["limit"].arrays)
+    row = {"kind": "measured", "case": "ResNet-50", "optimizer": work.name,
+           "ratio": {"limit": 0.84, "Adam": 0.2, "NumPy in-place": 60.0}}
+    assert [entry["met"] for entry in measured.targets([row, row | {"case": "500 x 32"}])] == [False, True, True]
 
 
 @pytest.mark.parametrize(("other", "key"), [(InPlace, "beta2"), (Naive, "weight_decay")])

@@ -1,0 +1,111 @@
+"""Optimizers that measure whole tensors, in NumPy as one writes them who counts temporaries."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .problem import Array, Problem, Stepper
+
+
+class InPlace(Stepper):
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        defaults = {"LAMB": {"eps": 1e-6, "weight_decay": 0.01}, "Adafactor": {"eps": float(np.finfo(np.float32).eps)},
+                    "StableAdamW": {"beta2": 0.99, "eps": 1e-6, "weight_decay": 0.01}}
+        self.h = {**self.h, **defaults.get(self.work.optimizer, {}), **self.work.arguments}
+        self.states = [problem.zeros() for _ in range(self.work.states)]
+        room = np.empty((2, max(p.size for p in self.arrays)), np.float32)
+        self.scratch = [(room[0, :p.size].reshape(p.shape), room[1, :p.size].reshape(p.shape)) for p in self.arrays]
+        if self.work.optimizer == "Adafactor":
+            self.states = [[np.zeros((*p.shape[:-1], 1) if p.ndim > 1 else p.shape, p.dtype) for p in self.arrays],
+                           [np.zeros((*p.shape[:-2], 1, *p.shape[-1:]), p.dtype) for p in self.arrays]]
+        self.step = {"LAMB": self.lamb, "LARS": self.lars, "StableAdamW": self.stable_adamw,          # type: ignore
+                     "Adafactor": self.adafactor, "Adam": self.cautious_adam}[self.work.optimizer]
+
+    def moments(self, g: Array, m: Array, v: Array, s: Array) -> None:
+        h = self.h
+        np.multiply(m, h["beta1"], out=m)
+        np.multiply(g, 1 - h["beta1"], out=s)
+        np.add(m, s, out=m)
+        np.multiply(v, h["beta2"], out=v)
+        np.multiply(g, g, out=s)
+        np.multiply(s, 1 - h["beta2"], out=s)
+        np.add(v, s, out=v)
+
+    def direction(self, m: Array, v: Array, s: Array) -> None:
+        # m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
+        bias1, root2 = 1 - self.h["beta1"]**self.t, math.sqrt(1 - self.h["beta2"]**self.t)
+        np.sqrt(v, out=s)
+        np.multiply(s, bias1 / root2, out=s)
+        np.add(s, self.h["eps"] * bias1, out=s)
+        np.divide(m, s, out=s)
+
+    def lamb(self, gradients: list[Array]) -> None:
+        h = self.h
+        for p, g, m, v, (s, x) in zip(self.arrays, gradients, *self.states, self.scratch, strict=True):
+            self.moments(g, m, v, s)
+            self.direction(m, v, s)
+            np.multiply(p, h["weight_decay"], out=x)
+            np.add(s, x, out=s)
+            weight, update = np.linalg.norm(p), np.linalg.norm(s)
+            np.multiply(s, h["lr"] * (weight / update if weight and update else 1), out=s)
+            np.subtract(p, s, out=p)
+
+    def lars(self, gradients: list[Array]) -> None:
+        h = self.h
+        for p, g, b, (s, _) in zip(self.arrays, gradients, *self.states, self.scratch, strict=True):
+            weight, gradient = np.linalg.norm(p), np.linalg.norm(g)
+            ratio = 0.001 * weight / (gradient + h["weight_decay"] * weight + 1e-8) if weight and gradient else 1
+            np.multiply(p, h["weight_decay"], out=s)
+            np.add(s, g, out=s)
+            np.multiply(s, ratio, out=s)
+            np.multiply(b, h["momentum"], out=b)
+            np.add(b, s, out=b)
+            np.multiply(b, h["lr"], out=s)
+            np.subtract(p, s, out=p)
+
+    def stable_adamw(self, gradients: list[Array]) -> None:
+        h, bias2 = self.h, 1 - self.h["beta2"]**self.t
+        for p, g, m, v, (s, _) in zip(self.arrays, gradients, *self.states, self.scratch, strict=True):
+            self.moments(g, m, v, s)
+            np.divide(v, bias2, out=s)
+            np.maximum(s, h["eps"]**2, out=s)
+            np.sqrt(s, out=s)
+            np.divide(g, s, out=s)
+            lr = h["lr"] / max(1.0, float(np.linalg.norm(s)) / math.sqrt(p.size))
+            self.direction(m, v, s)
+            np.multiply(s, lr, out=s)
+            np.multiply(p, 1 - lr * h["weight_decay"], out=p)
+            np.subtract(p, s, out=p)
+
+    def cautious_adam(self, gradients: list[Array]) -> None:
+        for p, g, m, v, (s, x) in zip(self.arrays, gradients, *self.states, self.scratch, strict=True):
+            self.moments(g, m, v, s)
+            self.direction(m, v, s)
+            np.multiply(s, g, out=x)
+            np.greater(x, 0, out=x)
+            np.multiply(s, x, out=s)
+            np.multiply(s, self.h["lr"] / max(float(x.mean()), 1e-3), out=s)
+            np.subtract(p, s, out=p)
+
+    def adafactor(self, gradients: list[Array]) -> None:
+        eps, weight = self.h["eps"], self.t**-0.8
+        lr = min(self.h["lr"], 1 / math.sqrt(self.t))
+        for p, g, r, c, (s, _) in zip(self.arrays, gradients, *self.states, self.scratch, strict=True):
+            np.multiply(g, g, out=s)
+            if p.ndim > 1:
+                r += weight * (s.mean(-1, keepdims=True) - r)
+                c += weight * (s.mean(-2, keepdims=True) - c)
+                np.multiply(r / np.maximum(r.mean(-2, keepdims=True), eps), c, out=s)
+            else:
+                r += weight * (s - r)
+                np.copyto(s, r)
+            np.maximum(s, eps * eps, out=s)
+            np.sqrt(s, out=s)
+            np.divide(g, s, out=s)
+            root = math.sqrt(p.size)
+            clipped = max(1.0, float(np.linalg.norm(s)) / root)
+            np.multiply(s, max(1e-3, float(np.linalg.norm(p)) / root) * lr / clipped, out=s)
+            np.subtract(p, s, out=p)
