@@ -17,6 +17,7 @@ BESIDE = {"params", "param_names", "name", "max_lr", "min_lr", "swa_lr", "base_m
 ALIASES = {"learning_rate": "lr", "learningrate": "lr", "alpha": "lr", "eta": "lr", "beta": "betas", "beta1": "betas",
            "beta2": "betas", "beta_1": "betas", "beta_2": "betas", "epsilon": "eps", "wd": "weight_decay",
            "l2": "weight_decay", "decay": "weight_decay", "mu": "momentum"}
+TIED = ", and give tied weights the sum of their gradients"
 VARKEYWORDS = 0x08                       # of a code object's flags
 EXECUTION = ("foreach", "fused", "capturable", "differentiable")     # torch's; here kernels are always fused
 

@@ -145,11 +145,11 @@ def twice(wrap: Callable[[np.ndarray], Any]) -> Any:
 MEETINGS: dict[str, tuple[Callable[[np.ndarray], Any], str]] = {
     "a parameter twice": (twice(ol.Parameter), "parameter '{b}' appears more than once in the optimizer; list it once"),
     "an array twice": (twice(lambda a: a),
-                       "parameter '{a}' and parameter '{b}' overlap in memory; give each its own array"),
+                       "parameter '{a}' and parameter '{b}' overlap in memory.*; list it once, and give tied weights the sum"),
     "two of one array": (lambda m: (ol.Parameter(m), ol.Parameter(m)), "'{a}' and parameter '{b}' overlap in memory"),
     "by one element": (lambda m: (m[:5], m[4:]), "'{a}' and parameter '{b}' overlap in memory"),
     "one inside": (lambda m: (m, m[2:3]), "'{a}' and parameter '{b}' overlap in memory"),
-    "one inside, first": (lambda m: (m[2:3], m), "'{b}' and parameter '{a}' overlap in memory"),
+    "one inside, first": (lambda m: (m[2:3], m), "'[ab]' and parameter '[ab]' overlap in memory"),
     "another type": (lambda m: (m.view(np.float64)[:2], m[3:]), "'{a}' and parameter '{b}' overlap in memory"),
     "another shape": (lambda m: (m.reshape(2, 4), m.reshape(4, 2, order="F")[:, 1]),
                       "'{a}' and parameter '{b}' overlap"),

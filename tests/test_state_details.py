@@ -227,7 +227,9 @@ def test_keys_of_ones_own_are_let_through() -> None:
 
 def test_a_tree_and_its_paths() -> None:
     tree = nesting.read({"x": [a, ("k", b)], 7: (c, c)})
-    assert tree == [("x", True, [("0", False, a), ("k", True, b)]), ("7", True, [("0", False, c), ("1", False, c)])]
+    assert tree.keys == ["x", "7"] and tree.leaves == 4 and not tree.flat
+    assert tree.branches[0].tree.branches == [("0", False, a), ("k", True, b)] and tree.branches[0].tree.flat
+    assert tree.branches[1].tree.branches == [("0", False, c), ("1", False, c)] and tree.branches[1].tree.leaves == 2
     assert [(path, chosen) for path, chosen, _ in nesting.flatten(tree)] == [
         ("x.0", True), ("x.k", True), ("7.0", True), ("7.1", True)]
     assert [(path, chosen) for path, chosen, _ in nesting.flatten(nesting.read([[a], [("k", b)], c]))] == [

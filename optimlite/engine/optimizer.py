@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from itertools import repeat
 from math import inf
 from typing import Any, ClassVar
 
@@ -21,7 +22,7 @@ from .hooks import Hooked, call, passed, surrounded
 from .method import Group, Recipe
 from .parameter import Parameter, describe
 from .sparse_grad import SparseGrad
-from .state import StateMap, check_distinct
+from .state import State, StateMap, check_distinct
 
 
 class Optimizer(Hooked):
@@ -82,6 +83,8 @@ class Optimizer(Hooked):
     def _prepare_to_step(self) -> None:
         self._plans: list[GroupPlan] = []
         self._memory: AddressRanges | None = None
+        self._whole: Any = None                          # the nesting of all groups together, and its leaves
+        self._in_order: list[Parameter] = []
         self._disjoint = DisjointGradients()
         self._version = -1
         self._in_step = False
@@ -119,11 +122,35 @@ class Optimizer(Hooked):
         self._check_group(group)
         for parameter, name in zip(parameters, names, strict=True):
             self.check_parameter(parameter, name)
-        _check_distinct([*self._parameters(), *parameters], [*self._names(), *names])
+        _check_distinct(parameters, names)
+        states = self._make_way(parameters, names, by_name="param_names" in group)
         self.param_groups.append(group)
         self._trees.append((tree, parameters))
+        self._whole = None
         for parameter, name in zip(parameters, names, strict=True):
-            self.state.register(parameter, name)
+            self.state.register(parameter, name, states.get(parameter))
+
+    def _make_way(self, parameters: list[Parameter], names: list[str], by_name: bool) -> dict[Parameter, State]:
+        """Forgets parameters that left their groups and have the memory, or a name, of new ones; returns their states.
+
+        Raises ValueError for one that is still in a group, or shares memory with one.
+        """
+        rivals = [one for parameter in parameters for one in self.state.sharing(parameter)]
+        if by_name:
+            rivals += [one for name in names for one in self.state.called(name)]
+        if not rivals:
+            return {}
+        present = set(self._parameters())
+        for parameter, name in zip(parameters, names, strict=True):
+            if parameter in present:
+                raise ValueError(f"parameter '{name}' appears more than once in the optimizer; "
+                                 f"list it once{checks.TIED}")
+            for one in self.state.sharing(parameter):
+                if one in present:
+                    there = self.state.name_of(one)
+                    raise ValueError(f"parameter '{there}' and parameter '{name}' overlap in memory, and '{there}' is in "
+                                     f"the optimizer already; list it once{checks.TIED}")
+        return {one: self.state.forget(one) for one in dict.fromkeys(rivals) if one not in present}
 
     def _check_group(self, group: Group) -> None:
         """Validates a group's hyper-parameters and puts plain Python numbers in their place."""
@@ -183,20 +210,20 @@ class Optimizer(Hooked):
     def _assign(self, grads: Any) -> None:
         """Replaces every `.grad`: by the nesting of the parameters, or by name."""
         parameters = self._parameters()
-        if self._grouped or len(self._trees) > 1:
-            tree: Any = [nesting.Branch(str(index), False, tree) for index, (tree, _) in enumerate(self._trees)]
-        else:
-            [(tree, _)] = self._trees
-        nested = isinstance(tree, list) and isinstance(grads, Mapping) and set(map(str, grads)) == {b.key for b in tree}
-        if isinstance(grads, Mapping) and not nested and any(key in self.state._names for key in grads):
-            names = self._names()
+        if self._whole is None:
+            several = self._grouped or len(self._trees) > 1
+            self._whole = nesting.Tree(nesting.Branch(str(index), False, tree)
+                                       for index, (tree, _) in enumerate(self._trees)) if several else self._trees[0][0]
+            self._in_order = [parameter for _, given in self._trees for parameter in given]
+        tree = self._whole
+        if isinstance(grads, Mapping) and not nesting.has_keys(tree, grads) and self.state.names_any(grads):
             if not self.state.unique_names():
                 raise ValueError("`grads` can't be given by name: several parameters have the same; use their nesting")
-            tree = [nesting.Branch(name, True, p) for name, p in zip(names, parameters, strict=True)]
-        elif parameters != [parameter for _, given in self._trees for parameter in given]:
+            tree = nesting.Tree(map(nesting.Branch, self._names(), repeat(True), parameters))
+        elif parameters != self._in_order:
             raise ValueError("`grads` can't follow the nesting of the parameters, since the groups were rearranged; "
                              "give them as a dict by name, or assign each p.grad")
-        assign_gradients(parameters, list(nesting.gradients(grads, tree)))
+        assign_gradients(parameters, nesting.gradients(grads, tree))
 
     # Stepping --------------------------------------------------------------------------------------------------------
 
@@ -285,10 +312,16 @@ class Optimizer(Hooked):
         plans, groups, version = self._plans, self.param_groups, self.state.version
         if len(plans) != len(groups):
             plans = self._plans = [self._make_plan(group) for group in groups]
+        changed = []
         for index, plan in enumerate(plans):
             if plan.group is not groups[index]:
                 plan = plans[index] = self._make_plan(groups[index])
             if not plan.unchanged(version):
+                changed.append(plan)
+        if changed:
+            if any([plan.has_others() for plan in changed]):     # of every one: a list may have grown unnoticed
+                self._check_parameters()
+            for plan in changed:
                 plan.refresh(self)
         if self._version != version:
             self._version, self._memory = version, None
@@ -394,8 +427,9 @@ class Optimizer(Hooked):
         return f"{type(self).__name__} (\n" + "\n".join(lines) + "\n)"
 
 
-_OF_THIS_OBJECT = {"_plans", "_memory", "_disjoint", "_version", "_in_step", "_stepping", "_warned", "_before_step",
-                   "_after_step", "_before_save", "_after_save", "_before_load", "_after_load"}      # not of its copies
+_OF_THIS_OBJECT = {"_plans", "_memory", "_whole", "_in_order", "_disjoint", "_version", "_in_step", "_stepping", "_warned",
+                   "_before_step", "_after_step", "_before_save", "_after_save", "_before_load", "_after_load"}
+# what copies don't take over
 
 
 Optimizer.step = surrounded(Optimizer.step)  # type: ignore[method-assign]
@@ -415,6 +449,7 @@ def _check_distinct(parameters: list[Parameter], names: list[str]) -> None:
     seen = set()
     for parameter, name in zip(parameters, names, strict=True):
         if parameter in seen:
-            raise ValueError(f"parameter '{name}' appears more than once in the optimizer; list it once")
+            raise ValueError(f"parameter '{name}' appears more than once in the optimizer; list it once{checks.TIED}")
         seen.add(parameter)
-    check_distinct((f"parameter '{name}'" for name in names), (parameter.data for parameter in parameters))
+    check_distinct((f"parameter '{name}'" for name in names), (parameter.data for parameter in parameters),
+                   f"list it once{checks.TIED}")
