@@ -188,6 +188,14 @@ cdef class Plan:
                     np.copyto(self.gathered[i], (<ParameterCore> self.parameters[i]).array)
         return True
 
+    cdef Py_ssize_t read_only(self) noexcept:
+        # the first parameter that somebody has locked since it was taken, or -1
+        cdef Py_ssize_t i
+        for i in range(self.count):
+            if not cnp.PyArray_ISWRITEABLE((<ParameterCore> (<list> self.parameters)[i]).array):
+                return i
+        return -1
+
     cdef bint rebind(self, Py_ssize_t i, ParameterCore parameter, AddressRanges memory) except -1:
         cdef cnp.ndarray gradient, copy
         if self.copies[i] is not None:

@@ -383,3 +383,15 @@ def test_a_rule_that_fails_in_one_group_leaves_them_both(steps: int, number: int
         for name in ("W", "b"):                              # 0.5 * 1 + (1 - 0.5) * 1, and the first buffer is g
             assert built.state[name]["momentum_buffer"].tolist() == [1, 1]
         built.state["W"]["mine"] = 1                         # plans made anew know what has stepped
+
+
+def test_a_parameter_that_was_locked_after_a_step_is_refused() -> None:
+    array = np.ones(3)
+    optimizer = ol.SGD({"W": array, "b": np.ones(2)}, momentum=0.9)
+    grads = {"W": np.ones(3), "b": np.ones(2)}
+    optimizer.step(grads=grads)
+    array.flags.writeable = False
+    for _ in range(2):
+        assert_refused(lambda: optimizer.step(grads=grads), "parameter 'W' must be writeable", array, optimizer=optimizer)
+    array.flags.writeable = True
+    optimizer.step(grads=grads)

@@ -87,7 +87,7 @@ class Optimizer(Hooked):
         self._in_order: list[Parameter] = []
         self._disjoint = DisjointGradients()
         self._version = -1
-        self._in_step = False
+        self._in_step = -1                               # else the count of forks when the step began
         self._stepping = Stepping()
         self._warned = False
         self._forget_hooks()
