@@ -25,6 +25,23 @@ from .sparse_grad import SparseGrad
 from .state import State, StateMap, check_distinct
 
 
+class OfGroups:
+    """Stands for a hyper-parameter among the attributes of an optimizer, where `opt.lr = 0.1` would do nothing."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, optimizer: Any, owner: type) -> Any:
+        if optimizer is None:                            # so `hasattr` says no of the class, too
+            raise AttributeError(f"type object '{owner.__name__}' has no attribute '{self.name}'")
+        raise AttributeError(f"{owner.__name__} has no `{self.name}` of its own, each parameter group has one; "
+                             f"use opt.param_groups[0][\"{self.name}\"]")
+
+    def __set__(self, optimizer: Any, value: Any) -> None:
+        raise AttributeError(f"{type(optimizer).__name__} has no `{self.name}` of its own, each parameter group has one; "
+                             f"use opt.param_groups[0][\"{self.name}\"] = {checks.shown(value)}")
+
+
 class Optimizer(Hooked):
     """The base class of all optimizers.
 
@@ -58,6 +75,9 @@ class Optimizer(Hooked):
         super().__init_subclass__(**kwargs)
         if "step" in cls.__dict__:
             cls.step = surrounded(cls.step)              # type: ignore[method-assign]
+        for name in cls.__dict__.get("checks", ()):
+            if not hasattr(cls, name):
+                setattr(cls, name, OfGroups(name))
 
     def __init__(self, params: Any, defaults: Mapping[str, Any]) -> None:
         self.defaults = dict(defaults)

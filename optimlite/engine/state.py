@@ -164,6 +164,14 @@ class StateMap(Mapping[Any, State]):
         state = self._states.get(key) if isinstance(key, Parameter) else None
         return state if state is not None else self._states[self.find(key)]
 
+    def __delitem__(self, key: Any) -> None:
+        """The parameter begins anew, as if it had not stepped."""
+        self[key].clear()
+
+    def clear(self) -> None:
+        for state in self._states.values():
+            state.clear()
+
     def __contains__(self, key: object) -> bool:
         try:
             return bool(self[key])
