@@ -93,13 +93,15 @@ MESSAGES: list[tuple[Any, type[Exception], str]] = [
     (lambda: nesting.read({"x": {a.shape}}), TypeError, "parameters must come in a fixed order, got a set; use a list"),
     (lambda: nesting.read(frozenset()), TypeError, "parameters must come in a fixed order, got a set; use a list"),
     (lambda: nesting.read(3), TypeError,
-     "parameters must be NumPy arrays, Parameters or nestings of them, got int"),
+     "parameters must be NumPy arrays, Parameters or nestings of them, got int; use np.array(value, "
+     "dtype=np.float32), and let the model use that array"),
     (lambda: nesting.read({"x": [a, ("y", "word")]}), TypeError,
      "parameters must be NumPy arrays, Parameters or nestings of them, got str at 'x.y'"),
     (lambda: nesting.read([[b"x"]]), TypeError,
      "parameters must be NumPy arrays, Parameters or nestings of them, got bytes at '0.0'"),
     (lambda: nesting.read(("x", ("y", 1))), TypeError,
-     "parameters must be NumPy arrays, Parameters or nestings of them, got int at 'x.y'"),
+     "parameters must be NumPy arrays, Parameters or nestings of them, got int at 'x.y'; use np.array(value, "
+     "dtype=np.float32), and let the model use that array"),
     (lambda: gradients(a, NEST), ValueError,
      "`grads` must be nested as the parameters are, got ndarray for 2 parameters or branches"),
     (lambda: gradients({"x": 3, "y": c}, NEST), ValueError,
@@ -532,7 +534,7 @@ def test_bounds_in_every_form() -> None:
 def test_what_goes_before_what_in_names_and_gradients() -> None:
     named = ol.Parameter(a, "own")
     assert nesting.as_parameters(nesting.read([c, named]))[2] is False               # one name that nobody chose is enough
-    with pytest.raises(TypeError, match=r"at 'x\.k\.0'$"):
+    with pytest.raises(TypeError, match=r"at 'x\.k\.0';"):
         nesting.read({"x": [("k", [3])]})
     with pytest.raises(TypeError, match=r"got int$"):
         nesting.read(3)

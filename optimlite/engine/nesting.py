@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from types import FunctionType, MethodType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +43,9 @@ def read(node: Any, path: str = "") -> Any:
         raise TypeError("parameters must come in a fixed order, got a set; use a list")
     if is_pair(node):
         node = [node]
+    if cure := cure_of(node):
+        raise TypeError(f"parameters must be NumPy arrays, Parameters or nestings of them, got {type(node).__name__}"
+                        f"{f' at {path!r}' if path else ''}; {cure}")
     below = f"{path}." if path else ""
     if isinstance(node, Mapping):
         return Tree(Branch(str(key), True, read(child, below + str(key))) for key, child in node.items())
@@ -50,6 +54,31 @@ def read(node: Any, path: str = "") -> Any:
                     else Branch(str(index), False, read(child, below + str(index))) for index, child in enumerate(node))
     raise TypeError(f"parameters must be NumPy arrays, Parameters or nestings of them, got {type(node).__name__}"
                     f"{f' at {path!r}' if path else ''}")
+
+
+def cure_of(node: Any) -> str:
+    """What to give instead of something that isn't an array and, as a rule, no nesting; empty where it may be one."""
+    if type(node) in (dict, list, tuple):
+        return ""
+    if node is None:
+        return "leave it out"
+    if isinstance(node, (bool, int, float)):
+        return "use np.array(value, dtype=np.float32), and let the model use that array"
+    if hasattr(node, "detach") and hasattr(node, "numpy"):
+        return "torch tensors share memory as tensor.detach().numpy()"
+    if hasattr(node, "to_numpy"):
+        return "use its to_numpy(np.float32, copy=True), and let the model use that array"
+    if hasattr(node, "toarray"):
+        return "use its toarray(), and let the model use that array"
+    if hasattr(node, "__array__") and not isinstance(node, np.generic):
+        return "use np.array(value, dtype=np.float32), and let the model use that array"
+    if callable(getattr(node, "parameters", None)):
+        return "give its .parameters()"
+    if isinstance(node, (FunctionType, MethodType)):
+        return f"call it: {node.__name__}()"
+    if hasattr(node, "__dataclass_fields__"):
+        return "give vars(value), a dict of its fields"
+    return ""
 
 
 def flatten(tree: Any, path: str = "", chosen: bool = False) -> Iterator[tuple[str, bool, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import repeat
 from math import inf
 from typing import Any, ClassVar
@@ -89,12 +89,13 @@ class Optimizer(Hooked):
         self._prepare_to_step()
         for name, check in self.checks.items():
             self.defaults[name] = check(name, self.defaults[name])
-        params = _listed(params)
+        given, params = params, _listed(params)
         self._trees: list[tuple[Any, list[Parameter]]] = []      # of each group: gradients may come so nested
         self._grouped = _is_groups(params)
         groups = params if self._grouped else [{"params": params}]
         if isinstance(params, (list, Mapping)) and not len(params):
-            raise ValueError("an optimizer needs at least one parameter, got an empty list")
+            used_up = "; a generator gives its items once" if isinstance(given, Iterator) else ""
+            raise ValueError(f"an optimizer needs at least one parameter, got an empty list{used_up}")
         for group in groups:
             self.add_param_group(group)
         if not (self._grouped or self._parameters()):
@@ -456,7 +457,8 @@ Optimizer.step = surrounded(Optimizer.step)  # type: ignore[method-assign]
 
 
 def _listed(params: Any) -> Any:
-    whole = isinstance(params, (Parameter, np.ndarray, Mapping, str, bytes, np.generic, set, frozenset))
+    whole = (isinstance(params, (Parameter, np.ndarray, Mapping, str, bytes, np.generic, set, frozenset))
+             or nesting.cure_of(params) != "")
     return params if whole or nesting.is_pair(params) or not hasattr(params, "__iter__") else list(params)
 
 
