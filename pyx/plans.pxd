@@ -39,6 +39,7 @@ cdef class Plan:
     cdef Py_ssize_t n_gathered
     cdef int64_t** scalar_address        # parameter x scalar
     cdef uint8_t* is_float               # scalar: float64, else int64
+    cdef int** flags                     # parameter: NumPy's, where the array has them
     cdef uint8_t* has_state              # parameter
     cdef uint8_t* has_stepped            # parameter: with this state
     cdef uint64_t* bound_version         # parameter: of the gradient in the table

@@ -16,6 +16,11 @@ from .table cimport BLOCK, TILE, TILE_ROWS, Entry, Lines, Span
 
 cnp.import_array()
 
+cdef extern from "numpy/arrayobject.h":
+    ctypedef struct PyArrayObject_fields:
+        int flags
+
+
 cdef enum:
     SKIPPED = -1                 # the cohort of parameters without a gradient
 
@@ -81,6 +86,7 @@ cdef class Plan:
         self.lines = <Lines*> PyMem_Calloc(n + 1, sizeof(Lines)) if kernel.row.lines != NULL else NULL
         self.scalar_address = <int64_t**> PyMem_Calloc(n * scalars + 1, sizeof(int64_t*))
         self.is_float = <uint8_t*> PyMem_Calloc(scalars + 1, 1)
+        self.flags = <int**> PyMem_Calloc(n + 1, sizeof(int*))
         self.has_state = <uint8_t*> PyMem_Calloc(n + 1, 1)
         self.has_stepped = <uint8_t*> PyMem_Calloc(n + 1, 1)
         self.bound_version = <uint64_t*> PyMem_Calloc(n + 1, sizeof(uint64_t))
@@ -90,7 +96,7 @@ cdef class Plan:
         self.line_cut.first_job = <Py_ssize_t*> PyMem_Calloc(n + 2, sizeof(Py_ssize_t))
         self.matrix_cut.first_job = <Py_ssize_t*> PyMem_Calloc(n + 2, sizeof(Py_ssize_t))
         if not (self.entries and (self.lines or kernel.row.lines == NULL) and self.scalar_address and self.is_float
-                and self.has_state and self.has_stepped and self.bound_version and self.cohort_of
+                and self.flags and self.has_state and self.has_stepped and self.bound_version and self.cohort_of
                 and self.representative and self.cut.first_job and self.line_cut.first_job
                 and self.matrix_cut.first_job):
             raise MemoryError
@@ -98,6 +104,7 @@ cdef class Plan:
         for i in range(n):
             parameter = parameters[i]
             self.place(i, parameter.array)
+            self.flags[i] = &(<PyArrayObject_fields*> parameter.array).flags
             self.bound_version[i] = parameter.version - 1
             self.cohort_of[i] = SKIPPED
 
@@ -110,6 +117,7 @@ cdef class Plan:
         PyMem_Free(self.lines)
         PyMem_Free(self.scalar_address)
         PyMem_Free(self.is_float)
+        PyMem_Free(self.flags)
         PyMem_Free(self.has_state)
         PyMem_Free(self.has_stepped)
         PyMem_Free(self.bound_version)
@@ -192,7 +200,7 @@ cdef class Plan:
         # the first parameter that somebody has locked since it was taken, or -1
         cdef Py_ssize_t i
         for i in range(self.count):
-            if not cnp.PyArray_ISWRITEABLE((<ParameterCore> (<list> self.parameters)[i]).array):
+            if not self.flags[i][0] & cnp.NPY_ARRAY_WRITEABLE:
                 return i
         return -1
 
