@@ -145,7 +145,7 @@ def twice(wrap: Callable[[np.ndarray], Any]) -> Any:
 MEETINGS: dict[str, tuple[Callable[[np.ndarray], Any], str]] = {
     "a parameter twice": (twice(ol.Parameter), "parameter '{b}' appears more than once in the optimizer; list it once"),
     "an array twice": (twice(lambda a: a),
-                       "parameter '{a}' and parameter '{b}' overlap in memory.*; list it once, and give tied weights the sum"),
+                       "parameter '{a}' and parameter '{b}' overlap in memory.*; list it once, and give tied"),
     "two of one array": (lambda m: (ol.Parameter(m), ol.Parameter(m)), "'{a}' and parameter '{b}' overlap in memory"),
     "by one element": (lambda m: (m[:5], m[4:]), "'{a}' and parameter '{b}' overlap in memory"),
     "one inside": (lambda m: (m, m[2:3]), "'{a}' and parameter '{b}' overlap in memory"),

@@ -536,7 +536,7 @@ def test_what_goes_before_what_in_names_and_gradients() -> None:
     assert nesting.as_parameters(nesting.read([c, named]))[2] is False               # one name that nobody chose is enough
     with pytest.raises(TypeError, match=r"at 'x\.k\.0';"):
         nesting.read({"x": [("k", [3])]})
-    with pytest.raises(TypeError, match=r"got int$"):
+    with pytest.raises(TypeError, match=r"got int;"):
         nesting.read(3)
 
 

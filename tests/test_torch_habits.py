@@ -16,7 +16,8 @@ def test_a_hyper_parameter_assigned_to_the_optimizer(optimizer: type[ol.Optimize
     for name in made.defaults:
         with pytest.raises(AttributeError, match=rf"opt.param_groups\[0\]\[\"{name}\"\] = 0.1"):
             setattr(made, name, 0.1)
-        assert not hasattr(made, name) and not hasattr(optimizer, name)
+        assert not hasattr(made, name)
+        assert not hasattr(optimizer, name)
     made.note = "an attribute of the user's"     # type: ignore[attr-defined]
 
 
@@ -39,7 +40,8 @@ def test_state_is_cleared_and_deleted() -> None:
     del optimizer.state["w"]
     assert [p.name for p in optimizer.state] == ["b"]
     optimizer.step(grads=grads)
-    assert list(w) == [-3] * 3 and list(optimizer.state["b"]["momentum_buffer"]) == [1.5] * 2
+    assert list(w) == [-3] * 3
+    assert list(optimizer.state["b"]["momentum_buffer"]) == [1.5] * 2
     with pytest.raises(KeyError, match="no parameter 'c'"):
         del optimizer.state["c"]
 
@@ -52,7 +54,7 @@ def test_a_misspelt_or_misplaced_name(wrong: str, right: str) -> None:
 
 
 def test_a_name_that_resembles_nothing() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'quux'$"):
+    with pytest.raises(AttributeError, match=r"no attribute 'quux'$"):
         ol.quux                                  # noqa: B018
     assert not hasattr(ol, "__wrapped__")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Hook = Callable[..., Any]
 Hooks = dict["Handle", Hook]
 
-_forks = 0                                       # since the first process: its other threads' steps don't go on in a child
+_forks = 0                                       # a parent's steps in other threads don't go on in a child
 
 
 def _forked() -> None:

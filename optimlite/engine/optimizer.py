@@ -38,8 +38,8 @@ class OfGroups:
                              f"use opt.param_groups[0][\"{self.name}\"]")
 
     def __set__(self, optimizer: Any, value: Any) -> None:
-        raise AttributeError(f"{type(optimizer).__name__} has no `{self.name}` of its own, each parameter group has one; "
-                             f"use opt.param_groups[0][\"{self.name}\"] = {checks.shown(value)}")
+        raise AttributeError(f"{type(optimizer).__name__} has no `{self.name}` of its own, each parameter group has "
+                             f"one; use opt.param_groups[0][\"{self.name}\"] = {checks.shown(value)}")
 
 
 class Optimizer(Hooked):
@@ -169,8 +169,8 @@ class Optimizer(Hooked):
             for one in self.state.sharing(parameter):
                 if one in present:
                     there = self.state.name_of(one)
-                    raise ValueError(f"parameter '{there}' and parameter '{name}' overlap in memory, and '{there}' is in "
-                                     f"the optimizer already; list it once{checks.TIED}")
+                    raise ValueError(f"parameter '{there}' and parameter '{name}' overlap in memory, and '{there}' is "
+                                     f"in the optimizer already; list it once{checks.TIED}")
         return {one: self.state.forget(one) for one in dict.fromkeys(rivals) if one not in present}
 
     def _check_group(self, group: Group) -> None:
@@ -448,8 +448,8 @@ class Optimizer(Hooked):
         return f"{type(self).__name__} (\n" + "\n".join(lines) + "\n)"
 
 
-_OF_THIS_OBJECT = {"_plans", "_memory", "_whole", "_in_order", "_disjoint", "_version", "_in_step", "_stepping", "_warned",
-                   "_before_step", "_after_step", "_before_save", "_after_save", "_before_load", "_after_load"}
+_OF_THIS_OBJECT = {"_plans", "_memory", "_whole", "_in_order", "_disjoint", "_version", "_in_step", "_stepping",
+                   "_warned", "_before_step", "_after_step", "_before_save", "_after_save", "_before_load", "_after_load"}
 # what copies don't take over
 
 
