@@ -98,10 +98,22 @@ _LATE = {
 
 def __getattr__(name: str) -> Any:
     if name not in _LATE:
-        raise AttributeError(f"module 'optimlite' has no attribute '{name}'")
+        raise AttributeError(f"module 'optimlite' has no attribute '{name}'{_suggestion(name)}")
     module = late_imports.imported(f"{__name__}.{_LATE[name]}")
     globals()[name] = value = module if name == _LATE[name] else getattr(module, name)
     return value
+
+
+def _suggestion(name: str) -> str:
+    if name.startswith("_"):                     # asked for by tools, not by users
+        return ""
+    from .checks import resembling
+
+    if meant := resembling(name, __all__):
+        return f"; did you mean `{meant}`?"
+    if name in late_imports.imported(f"{__name__}.lr_scheduler").__all__:
+        return f"; did you mean `lr_scheduler.{name}`?"
+    return ""
 
 
 def __dir__() -> list[str]:

@@ -16,7 +16,9 @@ Check = Callable[[str, Any], Any]
 BESIDE = {"params", "param_names", "name", "max_lr", "min_lr", "swa_lr", "base_momentum", "max_momentum"}
 ALIASES = {"learning_rate": "lr", "learningrate": "lr", "alpha": "lr", "eta": "lr", "beta": "betas", "beta1": "betas",
            "beta2": "betas", "beta_1": "betas", "beta_2": "betas", "epsilon": "eps", "wd": "weight_decay",
-           "l2": "weight_decay", "decay": "weight_decay", "mu": "momentum"}
+           "l2": "weight_decay", "mu": "momentum"}
+DECAYS = ("rho", "alpha", "weight_decay")    # what `decay` means: of the mean of squares, where there is one
+TIED = ", and give tied weights the sum of their gradients"
 VARKEYWORDS = 0x08                       # of a code object's flags
 EXECUTION = ("foreach", "fused", "capturable", "differentiable")     # torch's; here kernels are always fused
 
@@ -109,6 +111,8 @@ def resembles(key: str, known: Iterable[str]) -> str | None:
     import difflib  # here, where something is wrong: it costs a tenth of `import optimlite`
 
     known = list(known)
+    if key.lower() == "decay":
+        return next((name for name in DECAYS if name in known), None)
     if ALIASES.get(key.lower()) in known:
         return ALIASES[key.lower()]
     return next(iter(difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.75)), None)
@@ -121,6 +125,15 @@ def total(name: str, value: Any) -> np.ndarray:
             and value.flags.carray and value.dtype.isnative):
         return value
     return np.array(float(number(name, value)))
+
+
+def resembling(name: str, known: Iterable[str]) -> str | None:
+    """The public name that another one is a slip of, whatever its case."""
+    import difflib
+
+    lower = {each.lower(): each for each in known}
+    found = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6 if len(name) < 5 else 0.75)
+    return lower[found[0]] if found else None
 
 
 def group_keys(group: Mapping[str, Any], known: Iterable[str], optimizer: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
@@ -24,7 +25,7 @@ def group_by_name(params: Any, overrides: Mapping[str | tuple[str, ...], Mapping
     and for parameters of one name.
     """
     parameters, names, _ = nesting.as_parameters(nesting.read(params))
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
+    if repeated := sorted({name for name, count in Counter(names).items() if count > 1}):
         raise ValueError(f"parameters must have different names to be grouped by them, got {repeated} repeatedly")
     unmatched = {pattern for key in overrides for pattern in _patterns(key)}
     groups: list[dict[str, Any]] = []

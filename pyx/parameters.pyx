@@ -71,7 +71,7 @@ cdef class Stepping:
 
     def __enter__(self):
         global steps_begun
-        if self.ticket:
+        if self.ticket and self.ticket in under_way:     # else of a parent's step, which doesn't go on in this child
             raise RuntimeError("this optimizer is already stepping in another thread; "
                                "step it from one thread at a time, or use one optimizer per thread")
         under_way.append(steps_begun + 1)

@@ -57,6 +57,7 @@ cdef class Plan:
 
     cdef int place(self, Py_ssize_t i, cnp.ndarray array) except -1
     cpdef bint bind(self, AddressRanges memory) except -1
+    cdef Py_ssize_t read_only(self) noexcept
     cdef bint rebind(self, Py_ssize_t i, ParameterCore parameter, AddressRanges memory) except -1
     cdef bint usable(self, Py_ssize_t i, cnp.ndarray array, cnp.ndarray gradient)
     cdef void scatter(self) noexcept

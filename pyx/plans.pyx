@@ -16,6 +16,7 @@ from .table cimport BLOCK, TILE, TILE_ROWS, Entry, Lines, Span
 
 cnp.import_array()
 
+
 cdef enum:
     SKIPPED = -1                 # the cohort of parameters without a gradient
 
@@ -188,6 +189,16 @@ cdef class Plan:
                 if self.gathered[i] is not None:
                     np.copyto(self.gathered[i], (<ParameterCore> self.parameters[i]).array)
         return True
+
+    cdef Py_ssize_t read_only(self) noexcept:
+        # The first parameter that somebody has locked since it was taken, or -1.  Looked for where gradients were
+        # assigned since the last step: always, it would cost many small tensors a tenth of their step.
+        cdef Py_ssize_t i
+        if self.bound_assignments != assignments:
+            for i in range(self.count):
+                if not cnp.PyArray_ISWRITEABLE((<ParameterCore> (<list> self.parameters)[i]).array):
+                    return i
+        return -1
 
     cdef bint rebind(self, Py_ssize_t i, ParameterCore parameter, AddressRanges memory) except -1:
         cdef cnp.ndarray gradient, copy

@@ -435,6 +435,10 @@ cdef class GroupPlanCore:
         cdef Plan plan
         for k in range(len(self.plans)):
             plan = self.plans[k]
+            if (locked := plan.read_only()) >= 0:
+                name = method.state.name_of(plan.parameters[locked])
+                raise ValueError(f"parameter '{name}' must be writeable, and became read-only after the optimizer was "
+                                 f"made; set .flags.writeable = True")
             if not plan.bind(memory):
                 plan = self.plans[k] = self.outgrown(method, plan)
                 plan.bind(memory)

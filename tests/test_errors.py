@@ -145,11 +145,11 @@ def twice(wrap: Callable[[np.ndarray], Any]) -> Any:
 MEETINGS: dict[str, tuple[Callable[[np.ndarray], Any], str]] = {
     "a parameter twice": (twice(ol.Parameter), "parameter '{b}' appears more than once in the optimizer; list it once"),
     "an array twice": (twice(lambda a: a),
-                       "parameter '{a}' and parameter '{b}' overlap in memory; give each its own array"),
+                       "parameter '{a}' and parameter '{b}' overlap in memory.*; list it once, and give tied"),
     "two of one array": (lambda m: (ol.Parameter(m), ol.Parameter(m)), "'{a}' and parameter '{b}' overlap in memory"),
     "by one element": (lambda m: (m[:5], m[4:]), "'{a}' and parameter '{b}' overlap in memory"),
     "one inside": (lambda m: (m, m[2:3]), "'{a}' and parameter '{b}' overlap in memory"),
-    "one inside, first": (lambda m: (m[2:3], m), "'{b}' and parameter '{a}' overlap in memory"),
+    "one inside, first": (lambda m: (m[2:3], m), "'[ab]' and parameter '[ab]' overlap in memory"),
     "another type": (lambda m: (m.view(np.float64)[:2], m[3:]), "'{a}' and parameter '{b}' overlap in memory"),
     "another shape": (lambda m: (m.reshape(2, 4), m.reshape(4, 2, order="F")[:, 1]),
                       "'{a}' and parameter '{b}' overlap"),
@@ -384,3 +384,19 @@ def test_a_rule_that_fails_in_one_group_leaves_them_both(steps: int, number: int
         for name in ("W", "b"):                              # 0.5 * 1 + (1 - 0.5) * 1, and the first buffer is g
             assert built.state[name]["momentum_buffer"].tolist() == [1, 1]
         built.state["W"]["mine"] = 1                         # plans made anew know what has stepped
+
+
+def test_a_parameter_that_was_locked_after_a_step_is_refused() -> None:
+    array = np.ones(3)
+
+    def fresh() -> dict[str, np.ndarray]:        # whoever writes into the same gradients isn't told
+        return {"W": np.ones(3), "b": np.ones(2)}
+
+    optimizer = ol.SGD({"W": array, "b": np.ones(2)}, momentum=0.9)
+        optimizer.step(grads=fresh())
+    array.flags.writeable = False
+    for _ in range(2):
+        assert_refused(lambda: optimizer.step(grads=fresh()), "parameter 'W' must be writeable", array,
+                       optimizer=optimizer)
+    array.flags.writeable = True
+    optimizer.step(grads=fresh())

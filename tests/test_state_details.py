@@ -93,13 +93,15 @@ MESSAGES: list[tuple[Any, type[Exception], str]] = [
     (lambda: nesting.read({"x": {a.shape}}), TypeError, "parameters must come in a fixed order, got a set; use a list"),
     (lambda: nesting.read(frozenset()), TypeError, "parameters must come in a fixed order, got a set; use a list"),
     (lambda: nesting.read(3), TypeError,
-     "parameters must be NumPy arrays, Parameters or nestings of them, got int"),
+     "parameters must be NumPy arrays, Parameters or nestings of them, got int; use np.array(value, "
+     "dtype=np.float32), and let the model use that array"),
     (lambda: nesting.read({"x": [a, ("y", "word")]}), TypeError,
      "parameters must be NumPy arrays, Parameters or nestings of them, got str at 'x.y'"),
     (lambda: nesting.read([[b"x"]]), TypeError,
      "parameters must be NumPy arrays, Parameters or nestings of them, got bytes at '0.0'"),
     (lambda: nesting.read(("x", ("y", 1))), TypeError,
-     "parameters must be NumPy arrays, Parameters or nestings of them, got int at 'x.y'"),
+     "parameters must be NumPy arrays, Parameters or nestings of them, got int at 'x.y'; use np.array(value, "
+     "dtype=np.float32), and let the model use that array"),
     (lambda: gradients(a, NEST), ValueError,
      "`grads` must be nested as the parameters are, got ndarray for 2 parameters or branches"),
     (lambda: gradients({"x": 3, "y": c}, NEST), ValueError,
@@ -227,7 +229,10 @@ def test_keys_of_ones_own_are_let_through() -> None:
 
 def test_a_tree_and_its_paths() -> None:
     tree = nesting.read({"x": [a, ("k", b)], 7: (c, c)})
-    assert tree == [("x", True, [("0", False, a), ("k", True, b)]), ("7", True, [("0", False, c), ("1", False, c)])]
+    assert (tree.keys, tree.leaves, tree.flat) == (["x", "7"], 4, False)
+    assert tree.branches[0].tree.branches == [("0", False, a), ("k", True, b)]
+    assert tree.branches[1].tree.branches == [("0", False, c), ("1", False, c)]
+    assert [(branch.tree.flat, branch.tree.leaves) for branch in tree.branches] == [(True, 2), (True, 2)]
     assert [(path, chosen) for path, chosen, _ in nesting.flatten(tree)] == [
         ("x.0", True), ("x.k", True), ("7.0", True), ("7.1", True)]
     assert [(path, chosen) for path, chosen, _ in nesting.flatten(nesting.read([[a], [("k", b)], c]))] == [
@@ -530,9 +535,9 @@ def test_bounds_in_every_form() -> None:
 def test_what_goes_before_what_in_names_and_gradients() -> None:
     named = ol.Parameter(a, "own")
     assert nesting.as_parameters(nesting.read([c, named]))[2] is False        # one name that nobody chose is enough
-    with pytest.raises(TypeError, match=r"at 'x\.k\.0'$"):
+    with pytest.raises(TypeError, match=r"at 'x\.k\.0';"):
         nesting.read({"x": [("k", [3])]})
-    with pytest.raises(TypeError, match=r"got int$"):
+    with pytest.raises(TypeError, match=r"got int;"):
         nesting.read(3)
 
 

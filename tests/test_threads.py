@@ -283,3 +283,36 @@ def test_workers_on_the_callers_cpu_change_no_bit_and_are_not_waited_for() -> No
         one, four = (o.param_groups[0]["params"][0].data.tobytes() for o in optimizers.values())
         print(one == four, median(times[4]) < 1.5 * median(times[1]), ol.native.runtime.pool_size())
     """, OPTIMLITE_NUM_THREADS="4") == "True True 3"
+
+
+def test_a_child_steps_an_optimizer_that_another_thread_was_stepping() -> None:
+    """It said "already stepping in another thread" for ever, and left the step out of its count."""
+    assert output_of("""
+    import os, threading
+    import numpy as np
+    import optimlite as ol
+
+    forked, inside = threading.Event(), threading.Event()
+
+    class Slow(ol.SGD):
+        def coefficients(self, group, state, first):
+            inside.set()
+            forked.wait(20)
+            return super().coefficients(group, state, first)
+
+    w = np.zeros(3)
+    optimizer = Slow([w], lr=1.0)
+    thread = threading.Thread(target=lambda: optimizer.step(grads=[np.ones(3)]))
+    thread.start()
+    inside.wait(20)
+    pid = os.fork()
+    if not pid:
+        forked.set()
+        optimizer.step(grads=[np.ones(3)])
+        optimizer.step(grads=[np.ones(3)])
+        os._exit(0 if w[0] == -2 and optimizer.steps_taken == 2 else 8)
+    ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    forked.set()
+    thread.join()
+    print(ended, w[0])
+    """, OPTIMLITE_NUM_THREADS="2") == "0 -1.0"

@@ -33,17 +33,20 @@ class GroupPlan(GroupPlanCore):
         self.params: tuple[Parameter, ...] | None = None     # those that were checked last
         self.made_of: Any = None                 # what the group's values have chosen: rules, a modifier, a format
 
+    def has_others(self) -> bool:
+        """Whether the group has other parameters than those that were checked last."""
+        if "params" in self.group:
+            self.group["params"] = tuple(self.group["params"])   # a list could grow unnoticed
+        return self.group.get("params", self.params) != self.params
+
     def refresh(self, method: Method) -> None:
         """Validates the group, and makes the plans anew where parameters, rules or state changed."""
         group = self.group
         for name in ("params", *method.defaults):
             if name not in group:
                 raise KeyError(f"a parameter group lacks the hyper-parameter `{name}`")
-        group["params"] = tuple(group["params"])         # a list could grow unnoticed
         checks.group_keys(group, {*method.defaults, *method.totals(group)}, type(method).__name__)
         method._check_group(group)
-        if group["params"] != self.params:
-            method._check_parameters()
         version = method.state.version
         made_of = method.rules(group), method.first_rule(group), modifier_of(group), method._state_format
         if made_of != self.made_of or group["params"] is not self.params or self.version != version:

@@ -6,6 +6,7 @@ Around a step: the hooks of all optimizers, those of this one, the step, those o
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,17 @@ if TYPE_CHECKING:
 
 Hook = Callable[..., Any]
 Hooks = dict["Handle", Hook]
+
+_forks = 0                                       # a parent's steps in other threads don't go on in a child
+
+
+def _forked() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 _before_any_step: Hooks = {}
 _after_any_step: Hooks = {}
@@ -148,9 +160,9 @@ def surrounded(step: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(step)
     def wrapper(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
-        if self._in_step:                        # a step that calls its parent's is one step
+        if self._in_step == _forks:              # a step that calls its parent's is one step
             return step(self, *args, **kwargs)
-        self._in_step = True
+        self._in_step = _forks
         try:
             if not (_before_any_step or _after_any_step or self._before_step or self._after_step):
                 result = step(self, *args, **kwargs)
@@ -165,6 +177,6 @@ def surrounded(step: Callable[..., Any]) -> Callable[..., Any]:
             call(_after_any_step, self, args, kwargs)
             return result
         finally:
-            self._in_step = False
+            self._in_step = -1
 
     return wrapper

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from types import FunctionType, MethodType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,20 @@ from .parameter import Parameter
 class Branch(NamedTuple):
     key: str
     chosen: bool         # somebody chose the key (a dict's, a named pair's); else it is a position
-    tree: Any            # a leaf (Parameter or array), or a list of branches
+    tree: Any            # a leaf (Parameter or array), or a Tree
+
+
+class Tree:
+    """The branches of a nesting, in order, and what every step asks of them."""
+
+    __slots__ = ("branches", "flat", "keys", "leaves")
+
+    def __init__(self, branches: Iterable[Branch]) -> None:
+        self.branches = list(branches)
+        self.keys = [branch.key for branch in self.branches]
+        below = [branch.tree for branch in self.branches if isinstance(branch.tree, Tree)]
+        self.flat = not below
+        self.leaves: int = len(self.branches) - len(below) + sum(tree.leaves for tree in below)
 
 
 def is_pair(node: Any) -> bool:
@@ -22,29 +36,57 @@ def is_pair(node: Any) -> bool:
 
 
 def read(node: Any, path: str = "") -> Any:
-    """The tree of a nesting: a leaf, or a list of branches. Generators are consumed, once."""
+    """The tree of a nesting, or a leaf. Generators are consumed, once."""
     if isinstance(node, (Parameter, np.ndarray)):
         return node
     if isinstance(node, (set, frozenset)):
         raise TypeError("parameters must come in a fixed order, got a set; use a list")
     if is_pair(node):
         node = [node]
+    if cure := cure_of(node):
+        raise TypeError(f"parameters must be NumPy arrays, Parameters or nestings of them, got {type(node).__name__}"
+                        f"{f' at {path!r}' if path else ''}; {cure}")
     below = f"{path}." if path else ""
     if isinstance(node, Mapping):
-        return [Branch(str(key), True, read(child, below + str(key))) for key, child in node.items()]
+        return Tree(Branch(str(key), True, read(child, below + str(key))) for key, child in node.items())
     if isinstance(node, Iterable) and not isinstance(node, (str, bytes, np.generic)):
-        return [Branch(child[0], True, read(child[1], below + child[0])) if is_pair(child)
-                else Branch(str(index), False, read(child, below + str(index))) for index, child in enumerate(node)]
+        return Tree(Branch(child[0], True, read(child[1], below + child[0])) if is_pair(child)
+                    else Branch(str(index), False, read(child, below + str(index))) for index, child in enumerate(node))
     raise TypeError(f"parameters must be NumPy arrays, Parameters or nestings of them, got {type(node).__name__}"
                     f"{f' at {path!r}' if path else ''}")
 
 
+def cure_of(node: Any) -> str:
+    """What to give instead of something that isn't an array and, as a rule, no nesting; empty where it may be one."""
+    if type(node) in (dict, list, tuple):
+        return ""
+    if node is None:
+        return "leave it out"
+    if isinstance(node, (bool, int, float)):
+        return "use np.array(value, dtype=np.float32), and let the model use that array"
+    if hasattr(node, "detach") and hasattr(node, "numpy"):
+        return "torch tensors share memory as tensor.detach().numpy()"
+    if hasattr(node, "to_numpy"):
+        return "use its to_numpy(np.float32, copy=True), and let the model use that array"
+    if hasattr(node, "toarray"):
+        return "use its toarray(), and let the model use that array"
+    if hasattr(node, "__array__") and not isinstance(node, np.generic):
+        return "use np.array(value, dtype=np.float32), and let the model use that array"
+    if callable(getattr(node, "parameters", None)):
+        return "give its .parameters()"
+    if isinstance(node, (FunctionType, MethodType)):
+        return f"call it: {node.__name__}()"
+    if hasattr(node, "__dataclass_fields__"):
+        return "give vars(value), a dict of its fields"
+    return ""
+
+
 def flatten(tree: Any, path: str = "", chosen: bool = False) -> Iterator[tuple[str, bool, Any]]:
     """The (path, whether a key of it was chosen, leaf) of a tree, in order."""
-    if not isinstance(tree, list):
+    if not isinstance(tree, Tree):
         yield path, chosen, tree
         return
-    for branch in tree:
+    for branch in tree.branches:
         yield from flatten(branch.tree, f"{path}.{branch.key}" if path else branch.key, chosen or branch.chosen)
 
 
@@ -68,34 +110,55 @@ def as_parameters(tree: Any) -> tuple[list[Parameter], list[str], bool]:
     return parameters, names, all_chosen
 
 
-def gradients(grads: Any, tree: Any, path: str = "") -> Iterator[Any]:
+def has_keys(tree: Any, grads: Mapping[Any, Any]) -> bool:
+    """Whether a dict has the keys of a tree's branches, in any order."""
+    if not isinstance(tree, Tree):
+        return False
+    return list(grads) == tree.keys or set(map(str, grads)) == set(tree.keys)
+
+
+def gradients(grads: Any, tree: Any, path: str = "") -> list[Any]:
     """The gradients in the order of the tree's leaves, from the same nesting; None skips a leaf or a whole branch."""
-    if not isinstance(tree, list) or grads is None:
-        yield from [grads] * (sum(1 for _ in flatten(tree)) if isinstance(tree, list) else 1)
-        return
-    where = f" at '{path}'" if path else ""
-    keys = [branch.key for branch in tree]
+    if not isinstance(tree, Tree):
+        return [grads]
+    if grads is None:
+        return [None] * tree.leaves
+    values = _of_branches(grads, tree, f" at '{path}'" if path else "")
+    if tree.flat:
+        return values
+    result = []
+    for branch, value in zip(tree.branches, values, strict=True):
+        result += gradients(value, branch.tree, f"{path}.{branch.key}" if path else branch.key)
+    return result
+
+
+def _of_branches(grads: Any, tree: Tree, where: str) -> list[Any]:
+    """What `grads` has for each branch, in the tree's order."""
+    keys = tree.keys
     if is_pair(grads):
         grads = [grads]
     if isinstance(grads, Mapping):
-        items = [(str(key), value) for key, value in grads.items()]
+        given, values = list(grads), list(grads.values())
+        if given != keys:
+            given = [str(key) for key in given]
     elif isinstance(grads, (np.ndarray, str, bytes)) or not isinstance(grads, Iterable):
         raise ValueError(f"`grads`{where} must be nested as the parameters are, got {type(grads).__name__} "
                          f"for {len(keys)} parameters or branches")
     else:
-        items = list(grads)
-        if len(items) != len(keys):
-            raise ValueError(f"`grads`{where} must have {len(keys)} items as the parameters do, got {len(items)}")
-        items = items if all(map(is_pair, items)) else list(zip(keys, items, strict=True))
-    given = [key for key, _ in items]
-    if unknown := [key for key in given if key not in keys]:
+        values = list(grads)
+        if len(values) != len(keys):
+            raise ValueError(f"`grads`{where} must have {len(keys)} items as the parameters do, got {len(values)}")
+        if not all(map(is_pair, values)):
+            return values
+        given, values = [key for key, _ in values], [value for _, value in values]
+    if given == keys:                # in the same order even equal names are told apart
+        return values
+    known, had = set(keys), set(given)
+    if unknown := [key for key in given if key not in known]:
         raise ValueError(f"`grads`{where} has unknown names {unknown}; the parameters are {keys}")
-    if missing := [key for key in keys if key not in given]:
+    if missing := [key for key in keys if key not in had]:
         raise ValueError(f"`grads`{where} lacks {missing}; give None to skip a parameter")
-    if given != keys:                # in the same order even equal names are told apart
-        if len(set(given)) < len(keys):
-            raise ValueError(f"`grads`{where} has names that stand twice: {given}; give them in the order {keys}")
-        values = dict(items)
-        items = [(key, values[key]) for key in keys]
-    for (key, value), branch in zip(items, tree, strict=True):
-        yield from gradients(value, branch.tree, f"{path}.{key}" if path else key)
+    if len(had) < len(keys):
+        raise ValueError(f"`grads`{where} has names that stand twice: {given}; give them in the order {keys}")
+    by_key = dict(zip(given, values, strict=True))
+    return [by_key[key] for key in keys]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import repeat
 from math import inf
 from typing import Any, ClassVar
 
@@ -21,7 +22,24 @@ from .hooks import Hooked, call, passed, surrounded
 from .method import Group, Recipe
 from .parameter import Parameter, describe
 from .sparse_grad import SparseGrad
-from .state import StateMap, check_distinct
+from .state import State, StateMap, check_distinct
+
+
+class OfGroups:
+    """Stands for a hyper-parameter among the attributes of an optimizer, where `opt.lr = 0.1` would do nothing."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, optimizer: Any, owner: type) -> Any:
+        if optimizer is None:                            # so `hasattr` says no of the class, too
+            raise AttributeError(f"type object '{owner.__name__}' has no attribute '{self.name}'")
+        raise AttributeError(f"{owner.__name__} has no `{self.name}` of its own, each parameter group has one; "
+                             f"use opt.param_groups[0][\"{self.name}\"]")
+
+    def __set__(self, optimizer: Any, value: Any) -> None:
+        raise AttributeError(f"{type(optimizer).__name__} has no `{self.name}` of its own, each parameter group has "
+                             f"one; use opt.param_groups[0][\"{self.name}\"] = {checks.shown(value)}")
 
 
 class Optimizer(Hooked):
@@ -57,6 +75,9 @@ class Optimizer(Hooked):
         super().__init_subclass__(**kwargs)
         if "step" in cls.__dict__:
             cls.step = surrounded(cls.step)              # type: ignore[method-assign]
+        for name in cls.__dict__.get("checks", ()):
+            if not hasattr(cls, name):
+                setattr(cls, name, OfGroups(name))
 
     def __init__(self, params: Any, defaults: Mapping[str, Any]) -> None:
         self.defaults = dict(defaults)
@@ -68,12 +89,13 @@ class Optimizer(Hooked):
         self._prepare_to_step()
         for name, check in self.checks.items():
             self.defaults[name] = check(name, self.defaults[name])
-        params = _listed(params)
+        given, params = params, _listed(params)
         self._trees: list[tuple[Any, list[Parameter]]] = []      # of each group: gradients may come so nested
         self._grouped = _is_groups(params)
         groups = params if self._grouped else [{"params": params}]
         if isinstance(params, (list, Mapping)) and not len(params):
-            raise ValueError("an optimizer needs at least one parameter, got an empty list")
+            used_up = "; a generator gives its items once" if isinstance(given, Iterator) else ""
+            raise ValueError(f"an optimizer needs at least one parameter, got an empty list{used_up}")
         for group in groups:
             self.add_param_group(group)
         if not (self._grouped or self._parameters()):
@@ -82,9 +104,11 @@ class Optimizer(Hooked):
     def _prepare_to_step(self) -> None:
         self._plans: list[GroupPlan] = []
         self._memory: AddressRanges | None = None
+        self._whole: Any = None                          # the nesting of all groups together, and its leaves
+        self._in_order: list[Parameter] = []
         self._disjoint = DisjointGradients()
         self._version = -1
-        self._in_step = False
+        self._in_step = -1                               # else the count of forks when the step began
         self._stepping = Stepping()
         self._warned = False
         self._forget_hooks()
@@ -120,11 +144,35 @@ class Optimizer(Hooked):
         group |= {name: group[name].copy() for name in self.totals(group)}       # they may be another optimizer's
         for parameter, name in zip(parameters, names, strict=True):
             self.check_parameter(parameter, name)
-        _check_distinct([*self._parameters(), *parameters], [*self._names(), *names])
+        _check_distinct(parameters, names)
+        states = self._make_way(parameters, names, by_name="param_names" in group)
         self.param_groups.append(group)
         self._trees.append((tree, parameters))
+        self._whole = None
         for parameter, name in zip(parameters, names, strict=True):
-            self.state.register(parameter, name)
+            self.state.register(parameter, name, states.get(parameter))
+
+    def _make_way(self, parameters: list[Parameter], names: list[str], by_name: bool) -> dict[Parameter, State]:
+        """Forgets parameters that left their groups and have the memory, or a name, of new ones; returns their states.
+
+        Raises ValueError for one that is still in a group, or shares memory with one.
+        """
+        rivals = [one for parameter in parameters for one in self.state.sharing(parameter)]
+        if by_name:
+            rivals += [one for name in names for one in self.state.called(name)]
+        if not rivals:
+            return {}
+        present = set(self._parameters())
+        for parameter, name in zip(parameters, names, strict=True):
+            if parameter in present:
+                raise ValueError(f"parameter '{name}' appears more than once in the optimizer; "
+                                 f"list it once{checks.TIED}")
+            for one in self.state.sharing(parameter):
+                if one in present:
+                    there = self.state.name_of(one)
+                    raise ValueError(f"parameter '{there}' and parameter '{name}' overlap in memory, and '{there}' is "
+                                     f"in the optimizer already; list it once{checks.TIED}")
+        return {one: self.state.forget(one) for one in dict.fromkeys(rivals) if one not in present}
 
     def _check_group(self, group: Group) -> None:
         """Validates a group's hyper-parameters and puts plain Python numbers in their place; creates its totals."""
@@ -186,20 +234,20 @@ class Optimizer(Hooked):
     def _assign(self, grads: Any) -> None:
         """Replaces every `.grad`: by the nesting of the parameters, or by name."""
         parameters = self._parameters()
-        if self._grouped or len(self._trees) > 1:
-            tree: Any = [nesting.Branch(str(index), False, tree) for index, (tree, _) in enumerate(self._trees)]
-        else:
-            [(tree, _)] = self._trees
-        nested = isinstance(tree, list) and isinstance(grads, Mapping) and set(map(str, grads)) == {b.key for b in tree}
-        if isinstance(grads, Mapping) and not nested and any(key in self.state._names for key in grads):
-            names = self._names()
+        if self._whole is None:
+            several = self._grouped or len(self._trees) > 1
+            self._whole = nesting.Tree(nesting.Branch(str(index), False, tree)
+                                       for index, (tree, _) in enumerate(self._trees)) if several else self._trees[0][0]
+            self._in_order = [parameter for _, given in self._trees for parameter in given]
+        tree = self._whole
+        if isinstance(grads, Mapping) and not nesting.has_keys(tree, grads) and self.state.names_any(grads):
             if not self.state.unique_names():
                 raise ValueError("`grads` can't be given by name: several parameters have the same; use their nesting")
-            tree = [nesting.Branch(name, True, p) for name, p in zip(names, parameters, strict=True)]
-        elif parameters != [parameter for _, given in self._trees for parameter in given]:
+            tree = nesting.Tree(map(nesting.Branch, self._names(), repeat(True), parameters))
+        elif parameters != self._in_order:
             raise ValueError("`grads` can't follow the nesting of the parameters, since the groups were rearranged; "
                              "give them as a dict by name, or assign each p.grad")
-        assign_gradients(parameters, list(nesting.gradients(grads, tree)))
+        assign_gradients(parameters, nesting.gradients(grads, tree))
 
     # Stepping --------------------------------------------------------------------------------------------------------
 
@@ -288,10 +336,16 @@ class Optimizer(Hooked):
         plans, groups, version = self._plans, self.param_groups, self.state.version
         if len(plans) != len(groups):
             plans = self._plans = [self._make_plan(group) for group in groups]
+        changed = []
         for index, plan in enumerate(plans):
             if plan.group is not groups[index]:
                 plan = plans[index] = self._make_plan(groups[index])
             if not plan.unchanged(version):
+                changed.append(plan)
+        if changed:
+            if any([plan.has_others() for plan in changed]):     # of every one: a list may have grown unnoticed
+                self._check_parameters()
+            for plan in changed:
                 plan.refresh(self)
         if self._version != version:
             self._version, self._memory = version, None
@@ -400,15 +454,18 @@ class Optimizer(Hooked):
         return f"{type(self).__name__} (\n" + "\n".join(lines) + "\n)"
 
 
-_OF_THIS_OBJECT = {"_plans", "_memory", "_disjoint", "_version", "_in_step", "_stepping", "_warned", "_before_step",
-                   "_after_step", "_before_save", "_after_save", "_before_load", "_after_load"}      # not of its copies
+_OF_THIS_OBJECT = {"_plans", "_memory", "_whole", "_in_order", "_disjoint", "_version", "_in_step", "_stepping",
+                   "_warned", "_before_step", "_after_step", "_before_save", "_after_save", "_before_load",
+                   "_after_load"}
+# what copies don't take over
 
 
 Optimizer.step = surrounded(Optimizer.step)  # type: ignore[method-assign]
 
 
 def _listed(params: Any) -> Any:
-    whole = isinstance(params, (Parameter, np.ndarray, Mapping, str, bytes, np.generic, set, frozenset))
+    whole = (isinstance(params, (Parameter, np.ndarray, Mapping, str, bytes, np.generic, set, frozenset))
+             or nesting.cure_of(params) != "")
     return params if whole or nesting.is_pair(params) or not hasattr(params, "__iter__") else list(params)
 
 
@@ -421,6 +478,7 @@ def _check_distinct(parameters: list[Parameter], names: list[str]) -> None:
     seen = set()
     for parameter, name in zip(parameters, names, strict=True):
         if parameter in seen:
-            raise ValueError(f"parameter '{name}' appears more than once in the optimizer; list it once")
+            raise ValueError(f"parameter '{name}' appears more than once in the optimizer; list it once{checks.TIED}")
         seen.add(parameter)
-    check_distinct((f"parameter '{name}'" for name in names), (parameter.data for parameter in parameters))
+    check_distinct((f"parameter '{name}'" for name in names), (parameter.data for parameter in parameters),
+                   f"list it once{checks.TIED}")

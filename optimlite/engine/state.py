@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -88,6 +89,8 @@ class StateMap(Mapping[Any, State]):
         self._called: dict[Parameter, str] = {}
         self._names: dict[str, list[Parameter]] = {}
         self._arrays: dict[int, Parameter] = {}
+        self._begins: list[int] = []                 # addresses, in order, and the parameters that lie there
+        self._lying: list[Parameter] = []
 
     @property
     def version(self) -> int:
@@ -98,18 +101,53 @@ class StateMap(Mapping[Any, State]):
         """Makes plans look again."""
         self._version.count += 1
 
-    def register(self, parameter: Parameter, name: str) -> None:
-        self._states[parameter] = State(self._version)
+    def register(self, parameter: Parameter, name: str, state: State | None = None) -> None:
+        self._states[parameter] = State(self._version) if state is None else state
         self._called[parameter] = name
         self._names.setdefault(name, []).append(parameter)
         self._arrays[id(parameter.data)] = parameter
+        if parameter.data.size:
+            begin = parameter.data.ctypes.data
+            at = bisect_left(self._begins, begin)
+            self._begins.insert(at, begin)
+            self._lying.insert(at, parameter)
         self.invalidate()
+
+    def forget(self, parameter: Parameter) -> State:
+        """Takes a parameter out; returns its state."""
+        state, name = self._states.pop(parameter), self._called.pop(parameter)
+        self._names[name].remove(parameter)
+        if not self._names[name]:
+            del self._names[name]
+        del self._arrays[id(parameter.data)]
+        if parameter.data.size:
+            at = self._lying.index(parameter)
+            del self._begins[at], self._lying[at]
+        self.invalidate()
+        return state
+
+    def sharing(self, parameter: Parameter) -> list[Parameter]:
+        """The parameters that have memory of this one, itself among them."""
+        if not parameter.data.size:
+            return [parameter] if parameter in self._states else []
+        begin = parameter.data.ctypes.data
+        before = bisect_left(self._begins, begin)
+        behind = bisect_left(self._begins, begin + parameter.data.nbytes)
+        if before and begin < self._begins[before - 1] + self._lying[before - 1].data.nbytes:
+            before -= 1
+        return self._lying[before:behind]
+
+    def called(self, name: str) -> list[Parameter]:
+        return self._names.get(name, [])
 
     def name_of(self, parameter: Parameter) -> str:
         return self._called[parameter]
 
     def unique_names(self) -> bool:
-        return all(len(parameters) == 1 for parameters in self._names.values())
+        return len(self._names) == len(self._called)
+
+    def names_any(self, keys: Iterable[Any]) -> bool:
+        return any(key in self._names for key in keys)
 
     def find(self, key: Any) -> Parameter:
         if isinstance(key, Parameter) and key in self._states:
@@ -126,6 +164,14 @@ class StateMap(Mapping[Any, State]):
     def __getitem__(self, key: Any) -> State:
         state = self._states.get(key) if isinstance(key, Parameter) else None
         return state if state is not None else self._states[self.find(key)]
+
+    def __delitem__(self, key: Any) -> None:
+        """The parameter begins anew, as if it had not stepped."""
+        self[key].clear()
+
+    def clear(self) -> None:
+        for state in self._states.values():
+            state.clear()
 
     def __contains__(self, key: object) -> bool:
         try:
@@ -184,10 +230,10 @@ def filled(place: Place, value: float, dtype: np.dtype) -> np.ndarray:
     return result
 
 
-def check_distinct(labels: Iterable[str], arrays: Iterable[np.ndarray]) -> None:
+def check_distinct(labels: Iterable[str], arrays: Iterable[np.ndarray], cure: str = "give each its own array") -> None:
     """Raises ValueError for contiguous arrays that overlap in memory."""
     ranges = sorted((array.ctypes.data, array.ctypes.data + array.nbytes, label)
                     for label, array in zip(labels, arrays, strict=True) if array.size)
     for (_, end, one), (begin, _, other) in pairwise(ranges):
         if begin < end:
-            raise ValueError(f"{one} and {other} overlap in memory; give each its own array")
+            raise ValueError(f"{one} and {other} overlap in memory; {cure}")

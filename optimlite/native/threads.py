@@ -8,15 +8,24 @@ import os
 from ..checks import shown
 from . import runtime
 
+CGROUPS = "/sys/fs/cgroup"
+
 
 def _quota() -> int:
-    """The CPUs that a container's quota leaves (cgroup v2), rounded up; a large number where there is none."""
-    try:
-        with open("/sys/fs/cgroup/cpu.max") as file:
-            quota, period = file.read().split()
-        return max(1, -(-int(quota) // int(period)))
-    except (OSError, ValueError):        # no cgroups, or "max"
-        return 1 << 30
+    """The CPUs that a container's quota leaves, rounded up; a large number where there is none."""
+    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):      # cgroup v2, v1
+        try:
+            quota, period = " ".join([_content(f"{CGROUPS}/{name}") for name in files]).split()
+            if int(quota) > 0:           # v1: -1 is none
+                return max(1, -(-int(quota) // int(period)))
+        except (OSError, ValueError, ZeroDivisionError):     # no such cgroups, or "max"
+            continue
+    return 1 << 30
+
+
+def _content(path: str) -> str:
+    with open(path) as file:
+        return file.read()
 
 
 def default_num_threads() -> int:
