@@ -393,7 +393,7 @@ def test_a_parameter_that_was_locked_after_a_step_is_refused() -> None:
         return {"W": np.ones(3), "b": np.ones(2)}
 
     optimizer = ol.SGD({"W": array, "b": np.ones(2)}, momentum=0.9)
-        optimizer.step(grads=fresh())
+    optimizer.step(grads=fresh())
     array.flags.writeable = False
     for _ in range(2):
         assert_refused(lambda: optimizer.step(grads=fresh()), "parameter 'W' must be writeable", array,
