@@ -210,6 +210,26 @@ cdef inline double few_squares(const real* x, Py_ssize_t n) noexcept nogil:
     return (lane[0] + lane[2]) + (lane[1] + lane[3])
 
 
+cdef inline double squares_of_row(const_real_array x, Py_ssize_t n, double_array column_sums) noexcept nogil:
+    # as `total` has them, while each square is added to its column's, too
+    cdef double lane[LANES]
+    cdef double term
+    cdef Py_ssize_t i, whole = n - n % LANES
+    cdef int j
+    for j in range(LANES):
+        lane[j] = 0.0
+    for i in range(n // LANES):
+        for j in range(LANES):
+            term = square(x[i * LANES + j], x[i * LANES + j])
+            lane[j] = lane[j] + term
+            column_sums[i * LANES + j] = column_sums[i * LANES + j] + term
+    for i in range(whole, n):
+        term = square(x[i], x[i])
+        lane[i - whole] = lane[i - whole] + term
+        column_sums[i] = column_sums[i] + term
+    return sum_lanes(lane)
+
+
 cdef inline void lines_of_rows(const_real_array x, Py_ssize_t rows, Py_ssize_t columns, double* row_sums,
                                double_array column_sums) noexcept nogil:
     # of `rows` rows one behind the other, beside what is in column_sums already
@@ -261,7 +281,7 @@ cdef inline void measure_large(const Work* tiled, Tile* t, const Entry* e, const
     memset(column_sums, 0, n * sizeof(double))
     for i in range(k * TILE_ROWS, min((k + 1) * TILE_ROWS, lines.rows)):
         measure_elements(tiled, t, e, (matrix * lines.rows + i) * lines.columns + j * TILE, n, room)
-        lines_of_rows(<const real*> t.y[0], 1, n, row_sums + i, column_sums)
+        row_sums[i] = squares_of_row(<const real*> t.y[0], n, column_sums)
 
 
 cdef inline void measure_lines(const Work* a, Py_ssize_t first, Py_ssize_t last) noexcept nogil:

@@ -51,7 +51,9 @@ cdef inline void relative_inverse_roots(const_real_array moment, Py_ssize_t matr
             mean = mean + <double> moment[k * n + i]
         mean = mean / n
         for i in range(n):
-            out[k * n + i] = <real> 1 / sqrt(moment[k * n + i] / maximum(<real> mean, least))
+            out[k * n + i] = maximum(<real> mean, least)
+    for i in range(matrices * n):                # in a loop of its own, of all matrices: whole vectors of roots
+        out[i] = <real> 1 / sqrt(moment[i] / out[i])
 
 
 cdef void adafactor_lines(const double* c, const Entry* entry, const Lines* lines, Py_ssize_t first, Py_ssize_t last,
