@@ -27,7 +27,7 @@ for case in CASES:
     KERNELS.setdefault(made.rule(made.param_groups[0])[0], (
         case.optimizer, {key: made.defaults[key] for key in CHOOSING if key in made.defaults}))
 SIZE = 48
-OTHERS = {"muon", "muon_nesterov", "descend", "assign"}         # rules of no optimizer, beside the traffic of benchmarks
+OTHERS = {"muon", "muon_nesterov", "descend", "assign"}     # of no optimizer, beside the traffic of benchmarks
 TINY, HUGE = 1e-30, 1e15          # what underflows may change, beyond the roundings; from where on squares overflow
 
 
