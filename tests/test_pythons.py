@@ -101,7 +101,8 @@ def clone(tmp_path: Path) -> Path:
 
 def refusal(clone: Path, *arguments: str) -> str:
     """What a verb says before make's own line; it is one line, and comes at once."""
-    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHON", "MAKEFLAGS")}
+    environment = {name: value for name, value in os.environ.items()
+                   if name not in ("PYTHON", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")}        # the tests' own make's
     done = subprocess.run(["make", "test", *arguments], cwd=clone, capture_output=True, text=True, timeout=10,
                           env=environment)
     assert done.returncode

@@ -234,11 +234,11 @@ class Optimizer(Hooked):
     def _assign(self, grads: Any) -> None:
         """Replaces every `.grad`: by the nesting of the parameters, or by name."""
         parameters = self._parameters()
-        if self._whole is None:
+        if self._whole is None:                  # which comes last: an interrupt may not leave one without the other
             several = self._grouped or len(self._trees) > 1
+            self._in_order = [parameter for _, given in self._trees for parameter in given]
             self._whole = nesting.Tree(nesting.Branch(str(index), False, tree)
                                        for index, (tree, _) in enumerate(self._trees)) if several else self._trees[0][0]
-            self._in_order = [parameter for _, given in self._trees for parameter in given]
         tree = self._whole
         if isinstance(grads, Mapping) and not nesting.has_keys(tree, grads) and self.state.names_any(grads):
             if not self.state.unique_names():
