@@ -38,3 +38,5 @@ cdef class AddressRanges:
     cdef uintptr_t* end
     cdef Py_ssize_t count
     cdef readonly bint overlapping       # two of the arrays share memory
+
+    cpdef bint overlaps(self, cnp.ndarray array) except -1

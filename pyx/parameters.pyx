@@ -140,8 +140,10 @@ cdef class AddressRanges:
         PyMem_Free(self.begin)
         PyMem_Free(self.end)
 
-    def overlaps(self, cnp.ndarray array not None) -> bool:
+    cpdef bint overlaps(self, cnp.ndarray array) except -1:
         # `array` is contiguous, as the ranges' arrays are
+        if array is None:
+            raise TypeError("`array` must be an array, got None")
         cdef uintptr_t a = <uintptr_t> cnp.PyArray_DATA(array)
         cdef uintptr_t b = a + <uintptr_t> cnp.PyArray_NBYTES(array)
         cdef Py_ssize_t low = 0, high = self.count, middle

@@ -43,6 +43,7 @@ cdef class Plan:
     cdef uint8_t* has_stepped            # parameter: with this state
     cdef uint64_t* bound_version         # parameter: of the gradient in the table
     cdef uint64_t bound_assignments      # the process's count when the versions were looked at
+    cdef ParameterCore locked            # one that is read-only now, or None
     cdef bint some_without_state         # a parameter may have a gradient and no state
     cdef int32_t* cohort_of              # parameter
     cdef bint gradients_changed          # a gradient may have appeared or vanished since `classify`
@@ -57,9 +58,8 @@ cdef class Plan:
 
     cdef int place(self, Py_ssize_t i, cnp.ndarray array) except -1
     cpdef bint bind(self, AddressRanges memory) except -1
-    cdef Py_ssize_t read_only(self) noexcept
     cdef bint rebind(self, Py_ssize_t i, ParameterCore parameter, AddressRanges memory) except -1
-    cdef bint usable(self, Py_ssize_t i, cnp.ndarray array, cnp.ndarray gradient)
+    cdef bint usable(self, Py_ssize_t i, cnp.ndarray array, cnp.ndarray gradient) noexcept
     cdef void scatter(self) noexcept
     cpdef Py_ssize_t prepare(self) except? -2
     cdef bint alike(self, Py_ssize_t i, Py_ssize_t j) noexcept

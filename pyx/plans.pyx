@@ -8,7 +8,7 @@ import numpy as np
 cimport numpy as cnp
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from .parameters cimport AddressRanges, ParameterCore, assignments, same_layout
 from .runtime cimport Kernel
@@ -66,6 +66,11 @@ cdef inline bint is_large(const Lines* lines) noexcept nogil:
 
 cdef inline Py_ssize_t tiles_of(const Lines* lines) noexcept nogil:
     return lines.matrices * ((lines.columns + TILE - 1) // TILE) * ((lines.rows + TILE_ROWS - 1) // TILE_ROWS)
+
+
+cdef inline bint all_alike(const void* items, Py_ssize_t n, size_t size) noexcept:
+    # each equals the one behind it, and libc compares whole vectors
+    return n < 2 or memcmp(items, <const char*> items + size, (n - 1) * size) == 0
 
 
 cdef class Plan:
@@ -171,15 +176,22 @@ cdef class Plan:
     cpdef bint bind(self, AddressRanges memory) except -1:
         """Enters the gradients as they are now; False if one is sparse, for which this plan has no room.
 
+        Leaves off at a parameter with a new gradient that somebody has locked since it was taken: `locked`.
         Inside `with stepping`, which keeps the gradients' memory in place.
         """
         cdef Py_ssize_t i
         cdef ParameterCore parameter
         if self.bound_assignments != assignments:
             self.some_without_state = self.gradients_changed = True
+            self.locked = None
             for i in range(self.count):
                 parameter = <ParameterCore> (<list> self.parameters)[i]
-                if parameter.version != self.bound_version[i] and not self.rebind(i, parameter, memory):
+                if parameter.version == self.bound_version[i]:
+                    continue
+                if not cnp.PyArray_ISWRITEABLE(parameter.array):
+                    self.locked = parameter
+                    return True
+                if not self.rebind(i, parameter, memory):
                     return False
             self.bound_assignments = assignments
         if self.n_copies or self.n_gathered:
@@ -189,16 +201,6 @@ cdef class Plan:
                 if self.gathered[i] is not None:
                     np.copyto(self.gathered[i], (<ParameterCore> self.parameters[i]).array)
         return True
-
-    cdef Py_ssize_t read_only(self) noexcept:
-        # The first parameter that somebody has locked since it was taken, or -1.  Looked for where gradients were
-        # assigned since the last step: always, it would cost many small tensors a tenth of their step.
-        cdef Py_ssize_t i
-        if self.bound_assignments != assignments:
-            for i in range(self.count):
-                if not cnp.PyArray_ISWRITEABLE((<ParameterCore> (<list> self.parameters)[i]).array):
-                    return i
-        return -1
 
     cdef bint rebind(self, Py_ssize_t i, ParameterCore parameter, AddressRanges memory) except -1:
         cdef cnp.ndarray gradient, copy
@@ -221,7 +223,7 @@ cdef class Plan:
         self.bound_version[i] = parameter.version
         return True
 
-    cdef bint usable(self, Py_ssize_t i, cnp.ndarray array, cnp.ndarray gradient):
+    cdef bint usable(self, Py_ssize_t i, cnp.ndarray array, cnp.ndarray gradient) noexcept:
         return same_layout(array if self.gathered[i] is None else <cnp.ndarray> self.gathered[i], gradient)
 
     def gradient(self, Py_ssize_t i):
@@ -266,16 +268,11 @@ cdef class Plan:
     cdef bint still_alike(self) noexcept:
         # whether the parameters of each cohort have equal scalars, as always unless somebody set one
         cdef Py_ssize_t i, k
-        cdef int64_t* scalar
-        cdef int64_t differ = 0
         if self.contiguous_scalars:
             for k in range(self.scalars):
-                scalar = self.scalar_address[k]
-                for i in range(self.count):
-                    differ |= scalar[i] ^ scalar[0]
-            for i in range(self.count):
-                differ |= self.has_stepped[i] ^ self.has_stepped[0]
-            return not differ
+                if not all_alike(self.scalar_address[k], self.count, sizeof(int64_t)):
+                    return False
+            return all_alike(self.has_stepped, self.count, sizeof(self.has_stepped[0]))
         for i in range(self.count):
             if self.cohort_of[i] != SKIPPED and not self.alike(i, self.representative[self.cohort_of[i]]):
                 return False

@@ -215,7 +215,7 @@ cdef class PreparedStep:
             n += 1
         return n
 
-    def run(self) -> None:
+    cdef void run(self) noexcept:
         cdef Launch launch
         cdef Py_ssize_t k, n = 0
         cdef int phase
@@ -407,7 +407,7 @@ cdef class GroupPlanCore:
         self.group, self.scalars, self.watched = group, scalars, watched
         self.version, self.plans, self.totals = None, [], []
 
-    def unchanged(self, version) -> bool:
+    cdef bint unchanged(self, version) except -1:
         """Whether the group has the values that were checked last, and the state mapping this version."""
         cdef Py_ssize_t k
         cdef PyObject* found
@@ -429,34 +429,30 @@ cdef class GroupPlanCore:
         """Takes the group as it is for checked."""
         self.seen, self.size, self.version = [self.group[name] for name in self.watched], len(self.group), version
 
-    def bind(self, method, AddressRanges memory not None) -> None:
+    cpdef bind(self, method, AddressRanges memory):
         """Enters the gradients as they are now into the plans."""
         cdef Py_ssize_t k
         cdef Plan plan
         for k in range(len(self.plans)):
             plan = self.plans[k]
-            if (locked := plan.read_only()) >= 0:
-                name = method.state.name_of(plan.parameters[locked])
-                raise ValueError(f"parameter '{name}' must be writeable, and became read-only after the optimizer was "
-                                 f"made; set .flags.writeable = True")
             if not plan.bind(memory):
                 plan = self.plans[k] = self.outgrown(method, plan)
                 plan.bind(memory)
+            if plan.locked is not None:
+                raise ValueError(f"parameter '{method.state.name_of(plan.locked)}' must be writeable, and became "
+                                 f"read-only after the optimizer was made; set .flags.writeable = True")
             if isinstance(plan, SparsePlan) and (<SparsePlan> plan).n_sparse:
                 (<SparsePlan> plan).touch(memory, self.sparse(method))
 
-    def create_states(self, method, list created not None) -> bool:
+    cpdef create_states(self, method, list created):
         """Creates the state of parameters that have their first gradient now; notes each entry in `created` first."""
         cdef Plan plan
-        cdef bint any_created = False
         for plan in self.plans:
             if plan.prepare() < 0:
-                any_created = True
                 self.create_state(method, plan, created)
                 plan.prepare()
-        return any_created
 
-    def launches(self, method, list launches not None, double factor, double max_abs) -> None:
+    cpdef launches(self, method, list launches, double factor, double max_abs):
         """Adds what is to run for this group: gradients times `factor`, then clipped to +-`max_abs`."""
         cdef Plan plan
         cdef Launch launch
@@ -479,3 +475,45 @@ cdef class GroupPlanCore:
                 if plan.first_kernel is not None and plan.first(cohort):
                     launch.kernel = plan.first_kernel
                 launches.append(launch)
+
+
+def changed(list groups not None, param_groups, version) -> list:
+    """Those whose parameter group isn't as it was checked last, or is another; None: there are more or fewer groups."""
+    cdef Py_ssize_t k
+    cdef GroupPlanCore group
+    if len(groups) != len(param_groups):
+        return None
+    others = []
+    for k in range(len(groups)):
+        group = groups[k]
+        if group.group is not param_groups[k] or not group.unchanged(version):
+            others.append(k)
+    return others
+
+
+def bind(method, list groups not None, AddressRanges memory not None) -> None:
+    """Enters the gradients of all groups as they are now."""
+    for group in groups:
+        (<GroupPlanCore> group).bind(method, memory)
+
+
+def run_step(method, list groups not None, list created not None, double factor, double max_abs, bint zero_grad) -> int:
+    """Steps all groups, by the gradients that are bound times `factor`, then clipped to +-`max_abs`; counts launches.
+
+    Creates the state of parameters that have their first gradient, and notes each entry in `created`; if anything
+    fails, the step comes to nothing, and so does the state.
+    """
+    cdef list launches = []
+    cdef PreparedStep prepared
+    try:
+        for group in groups:
+            (<GroupPlanCore> group).create_states(method, created)
+        for group in groups:
+            (<GroupPlanCore> group).launches(method, launches, factor, max_abs)
+        prepared = PreparedStep(launches, zero_grad)
+    except BaseException:
+        for state, key in created:
+            state.pop(key, None)         # noted before it is made
+        raise
+    prepared.run()
+    return len(launches)

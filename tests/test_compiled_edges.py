@@ -167,5 +167,5 @@ def test_the_quota_of_a_container_is_rounded_up(tmp_path: Any, monkeypatch: pyte
 
 
 def test_nothing_is_no_array_to_overlap_with() -> None:
-    with pytest.raises(TypeError, match="Argument 'array'"):
+    with pytest.raises(TypeError, match="`array` must be an array, got None"):
         parameters.AddressRanges([np.ones(2)]).overlaps(None)         # type: ignore[arg-type]

@@ -13,7 +13,7 @@ import numpy as np
 from .. import checks
 from ..native.gradients import DisjointGradients, clippable_in_place
 from ..native.parameters import AddressRanges, Stepping, assign_gradients, forget_gradients
-from ..native.steps import Launch, PreparedStep
+from ..native.steps import bind, changed, run_step
 from . import nesting
 from . import state_dict as state_dicts
 from .gradient_options import DEFAULT, GradientOptions, GradientPass, check_writable, checked_options, zero_gradients
@@ -299,57 +299,51 @@ class Optimizer(Hooked):
     def _update(self, options: GradientOptions = DEFAULT) -> None:
         with self._stepping:
             groups = self._current_plans()
-            memory = self._memory or self._survey()
-            for group in groups:
-                group.bind(self, memory)
+            bind(self, groups, self._memory or self._survey())
             self.last_grad_norm = None
             gradients = None
+            factor: float | None = 1.0
             if options is not DEFAULT:
                 gradients = GradientPass(self, options, [plan for group in groups for plan in group.plans])
-            factor = 1.0 if gradients is None else gradients.scale_factor()
-            launches: list[Launch] = []
+                factor = gradients.scale_factor()
+            launches = None
             if factor is None:
                 self.skipped_steps += 1
             else:
-                max_abs = inf if options.max_grad_value is None else options.max_grad_value
                 created: list[Created] = []
-                try:
-                    for group in groups:
-                        if group.create_states(self, created):
-                            self._memory = None
-                    for group in groups:
-                        group.launches(self, launches, factor, max_abs)
-                    prepared = PreparedStep(launches, gradients is not None and gradients.zero_in_sweep)
-                except BaseException:            # the step comes to nothing, and so does the state made for it
-                    for state, key in created:
-                        state.pop(key, None)     # noted before it is made
-                    raise
-                prepared.run()
+                max_abs = inf if options.max_grad_value is None else options.max_grad_value
+                launches = run_step(self, groups, created, factor, max_abs,
+                                    gradients is not None and gradients.zero_in_sweep)
+                if created:
+                    self._memory = None
             if gradients is not None:
-                gradients.zero(stepped=factor is not None)
-        if not launches and factor is not None and not self._warned:
+                gradients.zero(stepped=launches is not None)
+        if launches == 0 and not self._warned:
             self._warned = True
             warnings.warn("step() changed nothing: no parameter has a gradient; assign p.grad, or pass grads=",
                           stacklevel=4)
 
     def _current_plans(self) -> list[GroupPlan]:
-        plans, groups, version = self._plans, self.param_groups, self.state.version
-        if len(plans) != len(groups):
-            plans = self._plans = [self._make_plan(group) for group in groups]
-        changed = []
-        for index, plan in enumerate(plans):
-            if plan.group is not groups[index]:
-                plan = plans[index] = self._make_plan(groups[index])
-            if not plan.unchanged(version):
-                changed.append(plan)
-        if changed:
-            if any([plan.has_others() for plan in changed]):     # of every one: a list may have grown unnoticed
-                self._check_parameters()
-            for plan in changed:
-                plan.refresh(self)
+        groups, version = self.param_groups, self.state.version
+        others = changed(self._plans, groups, version)
+        if others is None:
+            self._plans, others = [self._make_plan(group) for group in groups], [*range(len(groups))]
+        if others:
+            self._refresh([self._plan_of(index) for index in others])
         if self._version != version:
             self._version, self._memory = version, None
-        return plans
+        return self._plans
+
+    def _plan_of(self, index: int) -> GroupPlan:
+        if self._plans[index].group is not self.param_groups[index]:
+            self._plans[index] = self._make_plan(self.param_groups[index])
+        return self._plans[index]
+
+    def _refresh(self, plans: list[GroupPlan]) -> None:
+        if any([plan.has_others() for plan in plans]):           # of every one: a list may have grown unnoticed
+            self._check_parameters()
+        for plan in plans:
+            plan.refresh(self)
 
     def _survey(self) -> AddressRanges:
         memory = AddressRanges(self.state.arrays())

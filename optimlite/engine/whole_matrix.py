@@ -78,8 +78,7 @@ class WholeMatrixPlan(GroupPlan):
         return [(key, place_of(parameter, shape, parameter.dtype))
                 for key, shape in method.state_shapes(self.group, parameter).items()]
 
-    def create_states(self, method: Method, created: list[Created]) -> bool:
-        before = len(created)
+    def create_states(self, method: Method, created: list[Created]) -> None:
         for parameter in self.group["params"]:
             if parameter.grad is None:
                 continue
@@ -89,7 +88,6 @@ class WholeMatrixPlan(GroupPlan):
             new |= {key: np.array(initial) for key, initial in method.scalars.items() if key not in state}
             created += [(state, key) for key in new]
             dict.update(state, new)
-        return len(created) > before
 
     def launches(self, method: Any, launches: list[Launch], factor: float, max_abs: float) -> None:
         """Computes the updates and adds what puts them in place."""
