@@ -70,21 +70,23 @@ cdef inline const real* finished(const Common* common, Py_ssize_t n, const_real_
     return out
 
 
-cdef inline void open_tile(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ssize_t n, bint stays, bint with_gradient,
-                           Room* room, Tile* t) noexcept nogil:
-    # Where the elements of a tile are: in place, or decoded.  `stays`: what happens to their state is forgotten.
+cdef inline void open_tile(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ssize_t n, bint with_gradient, Room* room,
+                           Tile* t) noexcept nogil:
+    # Where the elements of a tile are: in place, or decoded, or copied where what happens to their state is forgotten.
     cdef const Entry* e = &a.entries[entry]
     cdef const Format* format
     cdef int k
     t.n, t.p, t.g = n, (<real*> e.param) + at, NULL
     if with_gradient:
         t.g = finished(<const Common*> t.hyper, n, <const real*> t.p, (<const real*> e.grad) + at, room.g)
+    if a.measuring != NULL and a.measuring.state_unread:
+        return
     for k in range(a.rule.slots):
         format = a.formats[k]
         if format != NULL:
             format.decode(<const char*> e.state[k] + at * format.bytes, room.state[k], n)
             t.s[k] = room.state[k]
-        elif stays:
+        elif a.measuring != NULL and not a.measuring.moves:
             memcpy(room.state[k], (<const real*> e.state[k]) + at, n * sizeof(real))
             t.s[k] = room.state[k]
         else:
@@ -143,7 +145,7 @@ cdef inline void measure_spans(const Work* a, Py_ssize_t first, Py_ssize_t last)
         take_own(a, entry, hyper)
         memset(a.sums + k * NUMBERS, 0, NUMBERS * sizeof(double))
         while at < end:
-            open_tile(a, entry, at, min(<Py_ssize_t> TILE, end - at), not measuring.moves, True, &room, &t)
+            open_tile(a, entry, at, min(<Py_ssize_t> TILE, end - at), True, &room, &t)
             if measuring.of_update:
                 a.rule.run(&tiled, 0, 0)
             measuring.measure(&tiled, 0, 0)
@@ -183,7 +185,7 @@ cdef inline void last_spans(const Work* a, Py_ssize_t first, Py_ssize_t last) no
         if a.own != NULL:
             keep, scale, against = <real> a.own[entry].keep, <real> a.own[entry].scale, <real> a.own[entry].against
         while at < end and not (a.own != NULL and a.own[entry].cancelled):
-            open_tile(a, entry, at, min(<Py_ssize_t> TILE, end - at), False, reads or scale != against, &room, &t)
+            open_tile(a, entry, at, min(<Py_ssize_t> TILE, end - at), reads or scale != against, &room, &t)
             a.rule.run(&tiled, 0, 0)
             if not a.rule.whole:
                 apply(t.n, <real*> t.p, <const real*> t.g, room.y[0], keep, scale, against)

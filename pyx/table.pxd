@@ -89,6 +89,7 @@ cdef struct Pass:                # one that measures
     How how[NUMBERS]
     Scope scope
     bint moves                   # it stores the state that it has moved
+    bint state_unread            # it needs the parameter and the gradient alone
     Between between
     BetweenLines between_lines
 
