@@ -52,9 +52,10 @@ cdef int bind_whole(str name, Sweep run, int slots, dict fields) except -1:
     return 0
 
 
-cdef KernelRow* owns(int fields, KernelRow* row) noexcept:
-    # the first fields of the rule's struct are a tensor's own, once a pass has measured
-    row.own = fields
+cdef KernelRow* owns(int fields, KernelRow* row, int scalars=0) noexcept:
+    # The first fields of the rule's struct are a tensor's own, once a pass has measured, and so are the last scalars of
+    # its state, which `between` moves.
+    row.own, row.own_scalars = fields, scalars
     return row
 
 
