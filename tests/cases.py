@@ -70,6 +70,8 @@ CASES = [
     Case(ol.StableAdamW, {}, elementwise=False),
     Case(ol.StableAdamW, {"lr": 0.01, "betas": (0.8, 0.7), "eps": 0.3, "weight_decay": 0.1, "maximize": True},
          elementwise=False),
+    Case(ol.AdaBelief, {"lr": 0.01}),
+    Case(ol.AdaBelief, {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1, "maximize": True}),
     Case(ol.Adafactor, {}, elementwise=False),
     Case(ol.Adafactor, {"lr": 0.5, "beta2_decay": -0.5, "eps": (1e-2, 2.0), "d": 1.3, "weight_decay": 0.1,
                         "maximize": True}, elementwise=False),

@@ -192,6 +192,14 @@ def test_radam_is_momentum_until_the_variance_is_tractable() -> None:
     assert 0 < moved[5] < 0.1                            # rectified: by its sign, with a small rate
 
 
+def test_adabelief_steps_far_where_gradients_are_as_expected() -> None:
+    optimizer = ol.AdaBelief({"steady": np.zeros(1), "wild": np.zeros(1)}, lr=1.0)
+    for t in range(50):
+        optimizer.step(grads={"steady": np.ones(1), "wild": np.full(1, 1.0 if t % 4 else -1.0)})
+    steady, wild = (-float(optimizer.state.find(name).data[0]) for name in ("steady", "wild"))
+    assert steady > 4 * wild > 0                 # Adam: twice as far
+
+
 def test_adagrad_starts_at_the_initial_accumulator_value() -> None:
     optimizer = ol.Adagrad({"p": np.zeros(1)}, lr=1.0, initial_accumulator_value=9.0)
     optimizer.step(grads={"p": np.full(1, 4.0)})

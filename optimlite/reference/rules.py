@@ -310,6 +310,15 @@ def adafactor_step(c: Any, sums: list[float], count: int, moved: Any, own: dict[
     return True
 
 
+# AdaBelief: Zhuang et al. 2020.
+
+def adabelief(h: Any, p: Array, g: Array, m: Array, s: Array) -> Array:
+    m[...] = h.beta1 * m + h.fresh1 * g
+    surprise = g - m
+    s[...] = h.beta2 * s + h.fresh2 * (surprise * surprise) + h.eps
+    return h.step_size * m / (np.sqrt(s) * h.inv_root_bias2 + h.eps)
+
+
 # Cautious updates: Liang et al. 2024.
 
 def agreement(h: Any, u: Array, g: Array) -> tuple[Array, ...]:
@@ -356,7 +365,7 @@ LARS = (Pass(lars_norms, TWO_SQUARES, lars_trust),)
 RULES: dict[str, Rule] = {
     **{rule.__name__: Rule(rule) for rule in (
         sgd, momentum, nesterov, adam, amsgrad, adagrad, adadelta, adamax, nadam, radam, rmsprop, rmsprop_centered,
-        rmsprop_momentum, rmsprop_centered_momentum, rprop, descend)},
+        rmsprop_momentum, rmsprop_centered_momentum, rprop, adabelief, descend)},
     "mean": Rule(mean, whole=True),
     "asgd": Rule(asgd, whole=True),
     "lamb": Rule(lamb, (Pass(lamb_moments, TWO_SQUARES, lamb_trust, moves=True),)),

@@ -46,13 +46,17 @@ def timm_adamw(options: dict[str, Any]) -> Any:
     return timm_module("adamw").AdamWLegacy, {**options, "clipping_threshold": 1.0}
 
 
+def timm_adabelief(options: dict[str, Any]) -> Any:
+    return timm_module("adabelief").AdaBelief, {**options, "rectify": False}
+
+
 def optimi_stableadamw(options: dict[str, Any]) -> Any:
     return importlib.import_module("optimi").StableAdamW, {**options, "triton": False}
 
 
 # The classes that live in torch, with our options under their names.
 IN_TORCH = {("LAMB", "timm"): timm_lamb, ("LARS", "timm"): timm_lars, ("StableAdamW", "timm"): timm_adamw,
-            ("StableAdamW", "optimi"): optimi_stableadamw}
+            ("StableAdamW", "optimi"): optimi_stableadamw, ("AdaBelief", "timm"): timm_adabelief}
 
 
 class Torch:
@@ -97,8 +101,16 @@ def optax_lars(options: dict[str, Any], lr: Any) -> Any:
     return optax.lars(lr, **options)
 
 
+def optax_adabelief(options: dict[str, Any], lr: Any) -> Any:
+    import optax
+
+    assert not options.pop("weight_decay")
+    b1, b2 = options.pop("betas")
+    return optax.adabelief(lr, b1, b2, eps_root=options["eps"], **options)
+
+
 # Its transformations likewise.
-IN_OPTAX = {"LAMB": optax_lamb, "LARS": optax_lars}
+IN_OPTAX = {"LAMB": optax_lamb, "LARS": optax_lars, "AdaBelief": optax_adabelief}
 
 
 class Optax:
