@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .optimizers.lamb import LAMB
     from .optimizers.lars import LARS
     from .optimizers.muon import Muon
+    from .optimizers.novograd import NovoGrad
     from .optimizers.stable_adamw import StableAdamW
 
 __version__ = "0.1.0"
@@ -56,6 +57,7 @@ __all__ = [
     "LBFGS",
     "Muon",
     "NAdam",
+    "NovoGrad",
     "RAdam",
     "RMSprop",
     "Rprop",
@@ -92,7 +94,8 @@ __all__ = [
 _LATE = {
     "line_search": "line_search", "lr_scheduler": "lr_scheduler",
     "AdaBelief": "optimizers.adabelief", "Adafactor": "optimizers.adafactor", "LAMB": "optimizers.lamb",
-    "LARS": "optimizers.lars", "Muon": "optimizers.muon", "StableAdamW": "optimizers.stable_adamw",
+    "LARS": "optimizers.lars", "Muon": "optimizers.muon", "NovoGrad": "optimizers.novograd",
+    "StableAdamW": "optimizers.stable_adamw",
     "ConjugateGradient": "closures.conjugate_gradient", "LBFGS": "closures.lbfgs", "minimize": "closures.minimize",
     **dict.fromkeys(("CheckpointError", "Checkpoints", "load", "restore", "save"), "checkpoint"),
 }

@@ -49,6 +49,7 @@ BASE: dict[str, dict[str, Any]] = {
              "trust_coefficient": 0.02, "eps": 1e-8, "trust_clip": False, "always_adapt": True,
              "lr_in_momentum": False},
     "AdaBelief": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-16, "weight_decay": 0.1},
+    "NovoGrad": {"lr": 0.02, "betas": (0.95, 0.98), "eps": 1e-8, "weight_decay": 0.1, "grad_averaging": False},
     "StableAdamW": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-6, "weight_decay": 0.1},
 }
 
@@ -91,6 +92,12 @@ CASES = {f"{each.optimizer}-{each.name}": each for each in [
     case("AdaBelief", "optax", second=0.0, weight_decay=0.0),
     case("AdaBelief", "optax", second=0.0, weight_decay=0.0, betas=(0.8, 0.9)),
     case("AdaBelief", "optax", second=0.0, weight_decay=0.0, eps=0.03),
+    # optax's NovoGrad begins with the first gradient, even if it is zero: timm's, with the first that isn't
+    case("NovoGrad", "timm"),
+    case("NovoGrad", "timm", second=0.0),
+    case("NovoGrad", "timm", betas=(0.8, 0.9)),
+    case("NovoGrad", "timm", eps=0.3),
+    case("NovoGrad", "timm", grad_averaging=True),
     case("StableAdamW", "optimi"),
     case("StableAdamW", "optimi", second=0.0),
     case("StableAdamW", "optimi", betas=(0.8, 0.9)),

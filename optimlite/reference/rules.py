@@ -319,6 +319,23 @@ def adabelief(h: Any, p: Array, g: Array, m: Array, s: Array) -> Array:
     return h.step_size * m / (np.sqrt(s) * h.inv_root_bias2 + h.eps)
 
 
+# NovoGrad: Ginsburg et al. 2019.
+
+def novograd_norm(h: Any, p: Array, g: Array, m: Array) -> tuple[Array, ...]:
+    return (g,)
+
+
+def novograd_size(c: Any, sums: list[float], count: int, moved: Any, own: dict[str, float]) -> bool:
+    moved[0] = sums[0] if moved[0] == 0 else c.beta2 * moved[0] + c.fresh2 * sums[0]
+    own["size"] = root(moved[0]) + c.eps
+    return True
+
+
+def novograd(h: Any, p: Array, g: Array, m: Array) -> Array:
+    m[...] = h.beta1 * m + h.fresh * decayed(g / h.size, h.decay, p)
+    return h.lr * m
+
+
 # Cautious updates: Liang et al. 2024.
 
 def agreement(h: Any, u: Array, g: Array) -> tuple[Array, ...]:
@@ -377,6 +394,7 @@ RULES: dict[str, Rule] = {
                                   Pass(adafactor_sizes, TWO_SQUARES, adafactor_step)), lines=adafactor_lines),
     "adafactor_vector": Rule(adafactor_vector,
                              (Pass(adafactor_vector_sizes, TWO_SQUARES, adafactor_step, moves=True),)),
+    "novograd": Rule(novograd, (Pass(novograd_norm, ("squares",), novograd_size),), own_scalars=1),
     **{f"probe_{scope}": Rule(probe, (Pass(probe_numbers, PROBED, probe_between, scope=scope),))
        for scope in ("tensor", "group", "everything")},
     "probe_own": Rule(probe, (Pass(probe_numbers, PROBED, probe_between),), own_scalars=1),

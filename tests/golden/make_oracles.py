@@ -50,13 +50,19 @@ def timm_adabelief(options: dict[str, Any]) -> Any:
     return timm_module("adabelief").AdaBelief, {**options, "rectify": False}
 
 
+def timm_novograd(options: dict[str, Any]) -> Any:
+    make = timm_module("nvnovograd").NvNovoGrad          # which has one implementation, and no `foreach`
+    return lambda params, foreach, **others: make(params, **others), options
+
+
 def optimi_stableadamw(options: dict[str, Any]) -> Any:
     return importlib.import_module("optimi").StableAdamW, {**options, "triton": False}
 
 
 # The classes that live in torch, with our options under their names.
 IN_TORCH = {("LAMB", "timm"): timm_lamb, ("LARS", "timm"): timm_lars, ("StableAdamW", "timm"): timm_adamw,
-            ("StableAdamW", "optimi"): optimi_stableadamw, ("AdaBelief", "timm"): timm_adabelief}
+            ("StableAdamW", "optimi"): optimi_stableadamw, ("AdaBelief", "timm"): timm_adabelief,
+            ("NovoGrad", "timm"): timm_novograd}
 
 
 class Torch:
@@ -77,7 +83,12 @@ class Torch:
             group["lr"] = lr
         for p, g in zip(self.params, gradients, strict=True):
             p.grad = torch.from_numpy(g)
-        self.optimizer.step()
+        before = torch.get_default_dtype()       # in which timm's NovoGrad makes its second moments
+        torch.set_default_dtype(self.params[0].dtype)
+        try:
+            self.optimizer.step()
+        finally:
+            torch.set_default_dtype(before)
 
 
 def optax_lamb(options: dict[str, Any], lr: Any) -> Any:
