@@ -1,12 +1,19 @@
-"""The other elementwise optimizers: beside the bytes that they must move, and beside torch's default."""
+"""Every other elementwise optimizer: beside the bytes that it must move, and beside torch's default if torch has it."""
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
+
+import optimlite as ol
+from optimlite.native import dispatch
+
+from . import cases
 from .cases import CASES, Case, Work
 from .contenders import Limit, Optimlite, check
 from .measure import Contender
@@ -14,17 +21,21 @@ from .peers import Torch
 from .problem import Problem
 from .rows import Result, Row
 
-WORKS = (
-    Work("Adagrad", "Adagrad", 1),
-    Work("Adadelta", "Adadelta", 2),
-    Work("Adamax", "Adamax", 2),
-    Work("NAdam", "NAdam", 2),
-    Work("RAdam", "RAdam", 2),
-    Work("RMSprop", "RMSprop", 1),
-    Work("RMSprop momentum", "RMSprop", 3, {"centered": True, "momentum": 0.9}),
-    Work("Rprop", "Rprop", 2),
-    Work("ASGD", "ASGD", 1),
-)
+
+def with_defaults() -> Iterator[Work]:
+    """Those whose rule is swept at once, and that have no row in cases.py."""
+    for name in ol.__all__:
+        kind = getattr(ol, name)
+        if (isinstance(kind, type) and issubclass(kind, ol.Optimizer) and kind.accepts_dense
+                and kind.rule is not ol.Optimizer.rule and kind.coefficients is not ol.Optimizer.coefficients
+                and name not in [work.optimizer for work in cases.WORKS]):
+            made = kind([np.zeros(1, np.float32)])
+            rule, states = made.rule(made.param_groups[0])
+            if not dispatch.kernel(rule, np.dtype(np.float32)).measures:
+                yield Work(name, name, len(states))
+
+
+WORKS = (*with_defaults(), Work("RMSprop momentum", "RMSprop", 3, {"centered": True, "momentum": 0.9}))
 LARGE, SMALL = "ResNet-50", "200 x 1,000"
 OF_LIMIT, OVER_TORCH = 0.9, 15.0
 
@@ -36,7 +47,7 @@ class TorchDefault(Torch):
 def contenders(case: Case, work: Work) -> Mapping[str, Contender]:
     problem = Problem(case, work, "persistent")
     present: dict[str, Any] = {"optimlite": Optimlite(problem)}
-    if importlib.util.find_spec("torch"):
+    if importlib.util.find_spec("torch") and hasattr(importlib.import_module("torch.optim"), work.optimizer):
         present["torch"] = TorchDefault(problem)
     check(present)
     return present | {"limit": Limit(problem)}

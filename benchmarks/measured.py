@@ -37,6 +37,7 @@ class Measured(Work):
 WORKS = (
     Measured("LAMB", "LAMB", 2, {"lr": 1e-3}, ("traffic_moments_of", "traffic_last")),
     Measured("LARS", "LARS", 1, {"lr": 1e-1, "momentum": 0.9, "weight_decay": 1e-4}, ("p g", "traffic1")),
+    Measured("NovoGrad", "NovoGrad", 1, {"lr": 1e-3, "weight_decay": 1e-3}, ("g", "traffic1")),
     Measured("StableAdamW", "StableAdamW", 2, {"lr": 1e-3}, ("traffic_moments", "traffic_last")),
     Measured("Adafactor", "Adafactor", 0, {"lr": 1e-2}, ("g", "p g", "traffic0")),
     Measured("Adam cautious", "Adam", 2, {"lr": 1e-3, "cautious": True}, ("g state0", "state1", "traffic2")),

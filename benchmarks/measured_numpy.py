@@ -13,16 +13,19 @@ class InPlace(Stepper):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
         defaults = {"LAMB": {"eps": 1e-6, "weight_decay": 0.01}, "Adafactor": {"eps": float(np.finfo(np.float32).eps)},
+                    "NovoGrad": {"beta1": 0.95, "beta2": 0.98},
                     "StableAdamW": {"beta2": 0.99, "eps": 1e-6, "weight_decay": 0.01}}
         self.h = {**self.h, **defaults.get(self.work.optimizer, {}), **self.work.arguments}
         self.states = [problem.zeros() for _ in range(self.work.states)]
         room = np.empty((2, max(p.size for p in self.arrays)), np.float32)
+        self.sizes = [0.0] * len(self.arrays)
         self.scratch = [(room[0, :p.size].reshape(p.shape), room[1, :p.size].reshape(p.shape)) for p in self.arrays]
         if self.work.optimizer == "Adafactor":
             self.states = [[np.zeros((*p.shape[:-1], 1) if p.ndim > 1 else p.shape, p.dtype) for p in self.arrays],
                            [np.zeros((*p.shape[:-2], 1, *p.shape[-1:]), p.dtype) for p in self.arrays]]
-        self.step = {"LAMB": self.lamb, "LARS": self.lars, "StableAdamW": self.stable_adamw,          # type: ignore
-                     "Adafactor": self.adafactor, "Adam": self.cautious_adam}[self.work.optimizer]
+        self.step = {"LAMB": self.lamb, "LARS": self.lars, "NovoGrad": self.novograd,                 # type: ignore
+                     "StableAdamW": self.stable_adamw, "Adafactor": self.adafactor,
+                     "Adam": self.cautious_adam}[self.work.optimizer]
 
     def moments(self, g: Array, m: Array, v: Array, s: Array) -> None:
         h = self.h
@@ -64,6 +67,19 @@ class InPlace(Stepper):
             np.multiply(b, h["momentum"], out=b)
             np.add(b, s, out=b)
             np.multiply(b, h["lr"], out=s)
+            np.subtract(p, s, out=p)
+
+    def novograd(self, gradients: list[Array]) -> None:
+        h = self.h
+        for k, (p, g, m, (s, x)) in enumerate(zip(self.arrays, gradients, *self.states, self.scratch, strict=True)):
+            square = float(np.vdot(g, g))
+            self.sizes[k] = h["beta2"] * self.sizes[k] + (1 - h["beta2"]) * square if self.t > 1 else square
+            np.divide(g, math.sqrt(self.sizes[k]) + h["eps"], out=s)
+            np.multiply(p, h["weight_decay"], out=x)
+            np.add(s, x, out=s)
+            np.multiply(m, h["beta1"], out=m)
+            np.add(m, s, out=m)
+            np.multiply(m, h["lr"], out=s)
             np.subtract(p, s, out=p)
 
     def stable_adamw(self, gradients: list[Array]) -> None:

@@ -32,16 +32,19 @@ if TYPE_CHECKING:
     from .closures.conjugate_gradient import ConjugateGradient
     from .closures.lbfgs import LBFGS
     from .closures.minimize import minimize
+    from .optimizers.adabelief import AdaBelief
     from .optimizers.adafactor import Adafactor
     from .optimizers.lamb import LAMB
     from .optimizers.lars import LARS
     from .optimizers.muon import Muon
+    from .optimizers.novograd import NovoGrad
     from .optimizers.stable_adamw import StableAdamW
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ASGD",
+    "AdaBelief",
     "Adadelta",
     "Adafactor",
     "Adagrad",
@@ -54,6 +57,7 @@ __all__ = [
     "LBFGS",
     "Muon",
     "NAdam",
+    "NovoGrad",
     "RAdam",
     "RMSprop",
     "Rprop",
@@ -89,8 +93,9 @@ __all__ = [
 # Imported at first use, and where they live: half of the import's time, for what many programs don't touch.
 _LATE = {
     "line_search": "line_search", "lr_scheduler": "lr_scheduler",
-    "Adafactor": "optimizers.adafactor", "LAMB": "optimizers.lamb", "LARS": "optimizers.lars",
-    "Muon": "optimizers.muon", "StableAdamW": "optimizers.stable_adamw",
+    "AdaBelief": "optimizers.adabelief", "Adafactor": "optimizers.adafactor", "LAMB": "optimizers.lamb",
+    "LARS": "optimizers.lars", "Muon": "optimizers.muon", "NovoGrad": "optimizers.novograd",
+    "StableAdamW": "optimizers.stable_adamw",
     "ConjugateGradient": "closures.conjugate_gradient", "LBFGS": "closures.lbfgs", "minimize": "closures.minimize",
     **dict.fromkeys(("CheckpointError", "Checkpoints", "load", "restore", "save"), "checkpoint"),
 }

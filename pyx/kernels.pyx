@@ -52,9 +52,10 @@ cdef int bind_whole(str name, Sweep run, int slots, dict fields) except -1:
     return 0
 
 
-cdef KernelRow* owns(int fields, KernelRow* row) noexcept:
-    # the first fields of the rule's struct are a tensor's own, once a pass has measured
-    row.own = fields
+cdef KernelRow* owns(int fields, KernelRow* row, int scalars=0) noexcept:
+    # The first fields of the rule's struct are a tensor's own, once a pass has measured, and so are the last scalars of
+    # its state, which `between` moves.
+    row.own, row.own_scalars = fields, scalars
     return row
 
 
@@ -117,6 +118,8 @@ include "rules/radam.pxi"
 include "rules/rmsprop.pxi"
 include "rules/rprop.pxi"
 include "rules/asgd.pxi"
+include "rules/adabelief.pxi"
+include "rules/novograd.pxi"
 include "rules/lamb.pxi"
 include "rules/lars.pxi"
 include "rules/stable_adamw.pxi"

@@ -28,6 +28,7 @@ cdef class Plan:
     cdef public list formats             # of the state arrays, or None for the float type itself
     cdef public dict slots               # state arrays: name and initial value
     cdef Py_ssize_t count, scalars, states
+    cdef Py_ssize_t shared               # scalars that a cohort has in common; those behind them are a tensor's own
     cdef int state_itemsize
     cdef Entry* entries                  # of each parameter; behind them may be those that a SparsePlan adds
     cdef Py_ssize_t n_entries
@@ -71,6 +72,8 @@ cdef class Plan:
     cpdef dict values(self, Py_ssize_t cohort, tuple names)
     cdef int stage(self, dict scalars, int64_t* words) except -1
     cdef void store(self, Py_ssize_t cohort, const int64_t* words) noexcept
+    cdef double* own_scalars(self, Py_ssize_t i, double* values) noexcept
+    cdef void store_own(self, Py_ssize_t i, const double* values) noexcept
     # of a SparsePlan
     cdef Py_ssize_t first_entry(self, Py_ssize_t i) noexcept
     cdef Py_ssize_t end_entry(self, Py_ssize_t i) noexcept

@@ -2,6 +2,7 @@
 #
 # A plan is the pointer table of the parameters of one group that share a float type and a rule: checked once, cut into
 # spans for the threads.  Parameters with equal scalar state form a cohort and step together; normally there is one.
+# Scalars that a rule moves for each tensor don't count there.
 
 import numpy as np
 
@@ -80,6 +81,9 @@ cdef class Plan:
         cdef Py_ssize_t n = len(parameters), i
         cdef ParameterCore parameter
         self.parameters, self.kernel, self.scalars = parameters, kernel, scalars
+        self.shared = scalars - kernel.row.own_scalars
+        if self.shared < 0:
+            raise ValueError(f"the rule '{kernel.name}' moves {kernel.own_scalars} scalars of state, got {scalars}")
         self.count = self.n_entries = n
         self.states = kernel.row.slots + kernel.row.line_states
         self.keep_alive, self.copies, self.gathered = [None] * n, [None] * n, [None] * n
@@ -260,7 +264,7 @@ cdef class Plan:
         cdef Py_ssize_t k
         if self.has_stepped[i] != self.has_stepped[j]:
             return False
-        for k in range(self.scalars):
+        for k in range(self.shared):
             if self.scalar_address[i * self.scalars + k][0] != self.scalar_address[j * self.scalars + k][0]:
                 return False
         return True
@@ -269,7 +273,7 @@ cdef class Plan:
         # whether the parameters of each cohort have equal scalars, as always unless somebody set one
         cdef Py_ssize_t i, k
         if self.contiguous_scalars:
-            for k in range(self.scalars):
+            for k in range(self.shared):
                 if not all_alike(self.scalar_address[k], self.count, sizeof(int64_t)):
                     return False
             return all_alike(self.has_stepped, self.count, sizeof(self.has_stepped[0]))
@@ -345,7 +349,7 @@ cdef class Plan:
         for i in range(self.count):
             if self.cohort_of[i] == SKIPPED:
                 self.contiguous_scalars = False
-            for k in range(self.scalars):
+            for k in range(self.shared):
                 if self.scalar_address[i * self.scalars + k] != self.scalar_address[k] + i:
                     self.contiguous_scalars = False
         self.stale = False
@@ -370,11 +374,11 @@ cdef class Plan:
         return not self.has_stepped[self.representative[cohort]]
 
     cpdef dict values(self, Py_ssize_t cohort, tuple names):
-        """The scalar state of a cohort: name and int or float."""
+        """The scalar state that a cohort has in common: name and int or float."""
         cdef int64_t* scalar
         cdef Py_ssize_t k
         cdef dict result = {}
-        for k in range(self.scalars):
+        for k in range(self.shared):
             scalar = self.scalar_address[self.representative[cohort] * self.scalars + k]
             if self.is_float[k]:
                 result[names[k]] = (<double*> scalar)[0]
@@ -387,7 +391,7 @@ cdef class Plan:
         cdef list values = list(scalars.values())
         cdef double number
         cdef Py_ssize_t k
-        for k in range(self.scalars):
+        for k in range(self.shared):
             if self.is_float[k]:
                 number = values[k]
                 memcpy(&words[k], &number, sizeof(double))
@@ -400,7 +404,7 @@ cdef class Plan:
         cdef int64_t* block
         cdef Py_ssize_t i, k
         if self.contiguous_scalars:
-            for k in range(self.scalars):
+            for k in range(self.shared):
                 block = self.scalar_address[k]
                 for i in range(self.count):
                     block[i] = words[k]
@@ -408,9 +412,21 @@ cdef class Plan:
             return
         for i in range(self.count):
             if self.cohort_of[i] == cohort:
-                for k in range(self.scalars):
+                for k in range(self.shared):
                     self.scalar_address[i * self.scalars + k][0] = words[k]
                 self.has_stepped[i] = True
+
+    cdef double* own_scalars(self, Py_ssize_t i, double* values) noexcept:
+        # a copy of parameter i's own, or NULL where the rule moves none
+        cdef Py_ssize_t k
+        for k in range(self.shared, self.scalars):
+            values[k - self.shared] = (<double*> self.scalar_address[i * self.scalars + k])[0]
+        return values if self.shared < self.scalars else NULL
+
+    cdef void store_own(self, Py_ssize_t i, const double* values) noexcept:
+        cdef Py_ssize_t k
+        for k in range(self.shared, self.scalars):
+            (<double*> self.scalar_address[i * self.scalars + k])[0] = values[k - self.shared]
 
     # What a SparsePlan has beside that
 

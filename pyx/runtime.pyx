@@ -148,6 +148,11 @@ cdef class Kernel:
         return self.row.line_states
 
     @property
+    def own_scalars(self) -> int:
+        """Scalars of state, the last, that the rule moves for each tensor."""
+        return self.row.own_scalars
+
+    @property
     def measures(self) -> int:
         """Passes before the last."""
         return self.row.n_passes

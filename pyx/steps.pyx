@@ -273,6 +273,7 @@ cdef class PreparedStep:
         cdef Plan plan = launch.plan
         cdef Prepared* p = &self.prepared[k]
         cdef double numbers[NUMBERS]
+        cdef double scalars[SLOTS + TOTALS]
         cdef Sums sums
         cdef Own* own
         cdef Py_ssize_t i, j, first, end, s = plan.cut.first_span[plan.cut.first_job[launch.cohort]]
@@ -285,7 +286,9 @@ cdef class PreparedStep:
             if sums.count == 0.0:
                 continue
             own = &p.own[first]
-            if not p.work.measuring.between(p.scalars, &sums, NULL, own):
+            if p.work.measuring.between(p.scalars, &sums, plan.own_scalars(i, scalars), own):
+                plan.store_own(i, scalars)
+            else:
                 own.cancelled = True
             for j in range(first + 1, end):
                 p.own[j] = own[0]

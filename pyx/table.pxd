@@ -74,7 +74,8 @@ cdef struct Work
 
 # Spans first, ..., last - 1 of a launch; or its tile alone.
 ctypedef void (*Sweep)(const Work* a, Py_ssize_t first, Py_ssize_t last) noexcept nogil
-# Makes a tensor's own numbers of sums; `state`: scalars of the group, which it moves.  0 cancels the last pass.
+# Makes a tensor's own numbers of sums.  `state`: scalars that it moves, NULL where there are none; a tensor's own, or
+# totals of the group where the pass is of a group or of everything.  0 cancels the last pass; scalars stand still then.
 ctypedef bint (*Between)(const double* c, const Sums* sums, double* state, Own* own) noexcept nogil
 # The same for matrices first, ..., last - 1 of an entry: moves their state by the sums of their lines, and makes
 # factors of it; either where the pointers are not NULL, which point to the first of these matrices.
@@ -113,6 +114,7 @@ cdef struct KernelRow:           # a row of the kernel table; what it holds depe
     int slots                    # state arrays of the parameter's shape, or
     int line_states              # of its lines
     int own                      # fields of the rule's struct that Own.field takes the place of
+    int own_scalars              # scalars of state, the last, that what comes behind a pass moves for each tensor
     # VECTOR
     VectorKernel vector
     int sums

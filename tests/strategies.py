@@ -55,7 +55,8 @@ OF_ONE: Mapping[tuple[str, str], st.SearchStrategy[Any]] = {      # where a name
 
 
 def hyper(optimizer: type[ol.Optimizer], name: str) -> st.SearchStrategy[Any]:
-    return OF_ONE.get((optimizer.__name__, name)) or HYPER[name]
+    own = optimizer.__name__, name
+    return OF_ONE[own] if own in OF_ONE else HYPER[name]
 
 
 def hyper_names(optimizer: type[ol.Optimizer]) -> list[str]:

@@ -67,6 +67,13 @@ def test_a_plan_takes_as_many_states_as_its_rule_has(count: int) -> None:
         plan.attach(0, [np.zeros(3, np.float32)] * count, [], True)
 
 
+def test_a_plan_has_the_scalars_that_its_rule_moves() -> None:
+    rule = dispatch.kernel("novograd", np.dtype(np.float32))
+    assert (rule.own_scalars, adam_rule().own_scalars) == (1, 0)
+    with pytest.raises(ValueError, match=r"^the rule 'novograd' moves 1 scalars of state, got 0$"):
+        plans.Plan([ol.Parameter(np.ones(3, np.float32))], rule, 0)
+
+
 @pytest.mark.parametrize(("name", "kind", "message"), [
     ("adamm", "rule", "^there is no rule called 'adamm'; did you mean 'adam'[?]$"),
     ("dot", "rule", "^there is no rule called 'dot'; is its file included in pyx/kernels.pyx, and built[?]$"),

@@ -192,6 +192,23 @@ def test_radam_is_momentum_until_the_variance_is_tractable() -> None:
     assert 0 < moved[5] < 0.1                            # rectified: by its sign, with a small rate
 
 
+def test_novograd_has_one_second_moment_for_a_tensor() -> None:
+    optimizer = ol.NovoGrad({"p": np.zeros(2), "late": np.zeros(1)}, lr=1.0, betas=(0.5, 0.75), eps=1.0)
+    optimizer.step(grads={"p": np.array([3.0, 4.0]), "late": np.zeros(1)})       # v = 25: p = -g / 6
+    optimizer.step(grads={"p": np.zeros(2), "late": np.full(1, 8.0)})            # v = 18.75: m = g / 12; v = 64: 8 / 9
+    np.testing.assert_allclose(optimizer.state.find("p").data, [-0.75, -1.0])
+    np.testing.assert_allclose(optimizer.state.find("late").data, -8 / 9)
+    assert [optimizer.state[name]["exp_avg_sq"] for name in ("p", "late")] == [18.75, 64.0]
+
+
+def test_adabelief_steps_far_where_gradients_are_as_expected() -> None:
+    optimizer = ol.AdaBelief({"steady": np.zeros(1), "wild": np.zeros(1)}, lr=1.0)
+    for t in range(50):
+        optimizer.step(grads={"steady": np.ones(1), "wild": np.full(1, 1.0 if t % 4 else -1.0)})
+    steady, wild = (-float(optimizer.state.find(name).data[0]) for name in ("steady", "wild"))
+    assert steady > 4 * wild > 0                 # Adam: twice as far
+
+
 def test_adagrad_starts_at_the_initial_accumulator_value() -> None:
     optimizer = ol.Adagrad({"p": np.zeros(1)}, lr=1.0, initial_accumulator_value=9.0)
     optimizer.step(grads={"p": np.full(1, 4.0)})

@@ -33,6 +33,7 @@ STEPS = {
     "momentum": (lambda: ol.SGD(model(), momentum=0.5), 0, {}, 7),       # whose first step differs from the others
     "clipped": (lambda: ol.NAdam(model()), 1, {"max_grad_norm": 0.1, "zero_grad": True}, 1),
     "measured": (lambda: ol.LAMB(model()), 0, {"zero_grad": True}, 11),
+    "own scalars": (lambda: ol.NovoGrad(model()), 1, {}, 1),
     "by lines": (lambda: ol.Adafactor(model()), 0, {}, 11),
     "cautious": (lambda: ol.Adam(model(), cautious=True), 2, {"max_grad_norm": 0.1}, 1),
     "total": (lambda: OfGroup(model()), 1, {}, 1),

@@ -72,6 +72,9 @@ class GroupPlan(GroupPlanCore):
         if first := method.first_rule(self.group):
             plan.first_kernel = dispatch.kernel(first, dtype)
             check_rule(method, plan.first_kernel, slots)
+            if plan.first_kernel.own_scalars != kernel.own_scalars:
+                raise TypeError(f"the rules '{first}' and '{name}' of {type(method).__name__} must move the same "
+                                f"scalars, got {plan.first_kernel.own_scalars} and {kernel.own_scalars}")
         if modifier := modifier_of(self.group):
             for either in (kernel, plan.first_kernel or kernel):
                 check_modifier(method, either, modifier)
@@ -173,12 +176,16 @@ def modifier_of(group: Group) -> str | None:
 
 
 def check_rule(method: Method, kernel: Kernel, slots: dict[str, float]) -> None:
-    """Raises TypeError where a class and its kernel don't agree on the state arrays."""
+    """Raises TypeError where a class and its kernel don't agree on the state."""
     has = kernel.slots + kernel.line_states
     if len(slots) != has:
         names = f" ({', '.join(slots)})" if slots else ""
         raise TypeError(f"the rule '{kernel.name}' has {has} state arrays, but {type(method).__name__} names "
                         f"{len(slots)}{names}; `rule` must name each, in the order of s[0], s[1], ...")
+    own = list(method.scalars.values())[-kernel.own_scalars:] if kernel.own_scalars else []
+    if len(own) < kernel.own_scalars or not all(isinstance(initial, float) for initial in own):
+        raise TypeError(f"the rule '{kernel.name}' moves the last {kernel.own_scalars} of `scalars`, which must be "
+                        f"floats, but {type(method).__name__} has {dict(method.scalars)}")
 
 
 def check_modifier(method: Method, kernel: Kernel, modifier: str) -> None:

@@ -7,7 +7,8 @@ update, which is subtracted from the parameter; few rules write the parameter th
 A pass before the last returns numbers for each element.  They are combined over a tensor or over more, and a function
 of float64 coefficients `c`, of the sums and of their count makes the tensor's own numbers of them: `keep` and `scale`
 in p = keep * p - scale * update; `against`, which takes the place of `scale` where update and gradient don't have the
-same sign; and fields of `h`.  It returns False to cancel the last pass.
+same sign; and fields of `h`.  It may move scalars of state, given as a list: the tensor's own, or those of a group.  It
+returns False to cancel the last pass; scalars then stand still.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Rule(NamedTuple):
     passes: tuple[Pass, ...] = ()
     whole: bool = False                  # writes the parameter itself
     lines: Callable[..., Array] | None = None        # what the rule finds in the place of a state: row times column
+    own_scalars: int = 0                 # scalars of state, the last, that a pass moves for each tensor
 
 
 def towards(a: Array, b: Array, weight: Any) -> Array:
@@ -189,7 +191,7 @@ def lamb_moments(h: Any, p: Array, g: Array, m: Array, v: Array) -> tuple[Array,
     return p, lamb_direction(h, p, m, v)
 
 
-def lamb_trust(c: Any, sums: list[float], count: int, totals: Any, own: dict[str, float]) -> bool:
+def lamb_trust(c: Any, sums: list[float], count: int, moved: Any, own: dict[str, float]) -> bool:
     ratio = 1.0
     if c.adapts and sums[0] > 0 and sums[1] > 0:
         ratio = min(root(sums[0]) / root(sums[1]), c.most)
@@ -207,7 +209,7 @@ def lars_norms(h: Any, p: Array, g: Array, *b: Array) -> tuple[Array, ...]:
     return p, decayed(g, h.measured_decay, p)
 
 
-def lars_trust(c: Any, sums: list[float], count: int, totals: Any, own: dict[str, float]) -> bool:
+def lars_trust(c: Any, sums: list[float], count: int, moved: Any, own: dict[str, float]) -> bool:
     weight, gradient, ratio = root(sums[0]), root(sums[1]), 1.0
     if c.adapts and weight > 0 and gradient > 0:
         with np.errstate(all="ignore"):
@@ -245,7 +247,7 @@ def stable_moments(h: Any, p: Array, g: Array, m: Array, v: Array) -> tuple[Arra
     return (np.where(g == 0, g.dtype.type(0), g / np.sqrt(np.maximum(v * h.inv_bias2, h.eps_squared))),)
 
 
-def stable_step(c: Any, sums: list[float], count: int, totals: Any, own: dict[str, float]) -> bool:
+def stable_step(c: Any, sums: list[float], count: int, moved: Any, own: dict[str, float]) -> bool:
     rms = root(sums[0] / count)
     lr = c.lr / rms if rms > 1 else c.lr
     own["scale"] = own["against"] = lr
@@ -301,11 +303,37 @@ def adafactor_vector_sizes(h: Any, p: Array, g: Array, v: Array) -> tuple[Array,
     return p, adafactor_vector(h, p, g, v)
 
 
-def adafactor_step(c: Any, sums: list[float], count: int, totals: Any, own: dict[str, float]) -> bool:
+def adafactor_step(c: Any, sums: list[float], count: int, moved: Any, own: dict[str, float]) -> bool:
     size, excess = root(sums[0] / count), root(sums[1] / count) / c.clip
     scale = (size if size > c.relative else c.relative) * c.lr
     own["scale"] = own["against"] = scale / excess if excess > 1 else scale
     return True
+
+
+# AdaBelief: Zhuang et al. 2020.
+
+def adabelief(h: Any, p: Array, g: Array, m: Array, s: Array) -> Array:
+    m[...] = h.beta1 * m + h.fresh1 * g
+    surprise = g - m
+    s[...] = h.beta2 * s + h.fresh2 * (surprise * surprise) + h.eps
+    return h.step_size * m / (np.sqrt(s) * h.inv_root_bias2 + h.eps)
+
+
+# NovoGrad: Ginsburg et al. 2019.
+
+def novograd_norm(h: Any, p: Array, g: Array, m: Array) -> tuple[Array, ...]:
+    return (g,)
+
+
+def novograd_size(c: Any, sums: list[float], count: int, moved: Any, own: dict[str, float]) -> bool:
+    moved[0] = sums[0] if moved[0] == 0 else c.beta2 * moved[0] + c.fresh2 * sums[0]
+    own["size"] = root(moved[0]) + c.eps
+    return True
+
+
+def novograd(h: Any, p: Array, g: Array, m: Array) -> Array:
+    m[...] = h.beta1 * m + h.fresh * decayed(g / h.size, h.decay, p)
+    return h.lr * m
 
 
 # Cautious updates: Liang et al. 2024.
@@ -314,7 +342,7 @@ def agreement(h: Any, u: Array, g: Array) -> tuple[Array, ...]:
     return ((sign(u) * sign(g) > 0).astype(u.dtype),)
 
 
-def larger_for_it(c: Any, sums: list[float], count: int, totals: Any, own: dict[str, float]) -> bool:
+def larger_for_it(c: Any, sums: list[float], count: int, moved: Any, own: dict[str, float]) -> bool:
     own["scale"] = own["scale"] / max(sums[0] / count, 1e-3)
     own["against"] = 0.0
     return True
@@ -326,12 +354,12 @@ def probe_numbers(h: Any, p: Array, g: Array, *s: Array) -> tuple[Array, ...]:
     return g, g, g, p
 
 
-def probe_between(c: Any, sums: list[float], count: int, totals: Any, own: dict[str, float]) -> bool:
+def probe_between(c: Any, sums: list[float], count: int, moved: Any, own: dict[str, float]) -> bool:
     own.update({f"number{k}": value for k, value in enumerate(sums)})
     if sums[0] < c.least:
         return False
-    if totals is not None and len(totals):
-        totals[0] = totals[0] + sums[0]
+    if moved:
+        moved[0] = moved[0] + sums[0]
     return True
 
 
@@ -354,7 +382,7 @@ LARS = (Pass(lars_norms, TWO_SQUARES, lars_trust),)
 RULES: dict[str, Rule] = {
     **{rule.__name__: Rule(rule) for rule in (
         sgd, momentum, nesterov, adam, amsgrad, adagrad, adadelta, adamax, nadam, radam, rmsprop, rmsprop_centered,
-        rmsprop_momentum, rmsprop_centered_momentum, rprop, descend)},
+        rmsprop_momentum, rmsprop_centered_momentum, rprop, adabelief, descend)},
     "mean": Rule(mean, whole=True),
     "asgd": Rule(asgd, whole=True),
     "lamb": Rule(lamb, (Pass(lamb_moments, TWO_SQUARES, lamb_trust, moves=True),)),
@@ -366,7 +394,9 @@ RULES: dict[str, Rule] = {
                                   Pass(adafactor_sizes, TWO_SQUARES, adafactor_step)), lines=adafactor_lines),
     "adafactor_vector": Rule(adafactor_vector,
                              (Pass(adafactor_vector_sizes, TWO_SQUARES, adafactor_step, moves=True),)),
+    "novograd": Rule(novograd, (Pass(novograd_norm, ("squares",), novograd_size),), own_scalars=1),
     **{f"probe_{scope}": Rule(probe, (Pass(probe_numbers, PROBED, probe_between, scope=scope),))
        for scope in ("tensor", "group", "everything")},
+    "probe_own": Rule(probe, (Pass(probe_numbers, PROBED, probe_between),), own_scalars=1),
 }
 MODIFIERS = {"cautious": Pass(agreement, ("sum",), larger_for_it, of_update=True)}

@@ -73,7 +73,7 @@ def in_order(optimizer: Optimizer, factor: float, max_abs: float) -> Iterator[St
             cohorts = plans.setdefault((p.dtype, optimizer.which_rule(p)), {})
             if p.grad is not None:
                 one = Stepped(optimizer, group, p, signed, max_abs)
-                alike = one.first, *(optimizer.state[p][key].tobytes() for key in optimizer.scalars)
+                alike = one.first, *(optimizer.state[p][key].tobytes() for key in one.scalars)
                 cohorts.setdefault(alike, []).append(one)
         for _, cohorts in sorted(plans.items(), key=lambda item: item[0][1]):
             yield from (one for members in cohorts.values() for one in members)
@@ -105,7 +105,12 @@ def between(members: list[tuple[Stepped, list[float], int]], number: int) -> Non
     results: dict[int, tuple[bool, dict[str, float]]] = {}
     for one, _, _ in members if count else ():
         if head.scope == "tensor":
-            one.cancelled = not head.between(one.c, total, count, None, one.own) or one.cancelled
+            moved = [float(scalar) for scalar in one.own_scalars]
+            if head.between(one.c, total, count, moved, one.own):
+                for scalar, value in zip(one.own_scalars, moved, strict=True):
+                    scalar[...] = value
+            else:
+                one.cancelled = True
         else:
             if id(one.group) not in results:
                 results[id(one.group)] = of_group(one, number, total, count)

@@ -68,7 +68,9 @@ class Stepped:
         self.state = optimizer.state[p]
         self.rule, modifier = RULES[optimizer.first_rule(group) or name if self.first else name], modifier_of(group)
         self.passes = self.rule.passes + ((MODIFIERS[modifier],) if modifier else ())
-        self.scalars = {key: self.state[key].item() for key in optimizer.scalars}
+        shared = len(optimizer.scalars) - self.rule.own_scalars
+        self.own_scalars = [self.state[key] for key in [*optimizer.scalars][shared:]]
+        self.scalars = {key: self.state[key].item() for key in [*optimizer.scalars][:shared]}
         coefficients = optimizer.coefficients(group, self.scalars, self.first)
         self.c = SimpleNamespace(**coefficients)
         self.own: dict[str, float] = {"l2": 0.0, "keep": 1.0, **coefficients, "grad_scale": factor,

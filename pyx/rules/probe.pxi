@@ -36,6 +36,8 @@ cdef dict probe_fields = {"number0": 0, "number1": 0, "number2": 0, "number3": 0
 cdef ProbeScalars probe_scalars
 measured(owns(4, bind("probe_tensor", run_probe, 4, probe_fields, probe_scalars)),
          run_probe_numbers, (SUM, SQUARES, PRODUCTS, LARGEST), TENSOR, probe_between)
+measured(owns(4, bind("probe_own", run_probe, 4, probe_fields, probe_scalars), 1),
+         run_probe_numbers, (SUM, SQUARES, PRODUCTS, LARGEST), TENSOR, probe_between)
 measured(owns(4, bind("probe_group", run_probe, 4, probe_fields, probe_scalars)),
          run_probe_numbers, (SUM, SQUARES, PRODUCTS, LARGEST), GROUP, probe_between)
 measured(owns(4, bind("probe_everything", run_probe, 4, probe_fields, probe_scalars)),

@@ -1,4 +1,4 @@
-# Makes the golden files of oracles.py: `python tests/golden/make_oracles.py [optimizer ...]`, with
+# Makes the golden files of oracles.py: `python tests/golden/make_oracles.py [optimizer ...]`, with what these need of
 # torch 2.13.0, timm 1.0.31, torch-optimi 0.3.3 and optax 0.2.8.
 import importlib
 import importlib.metadata
@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from oracles import CASES, SNAPSHOTS, Case, golden_file, trajectory
 from trajectories import DTYPES, error, pack
 
-VERSIONS = {"torch": "2.13.0", "timm": "1.0.31", "torch-optimi": "0.3.3", "optax": "0.2.8"}
+VERSIONS = {"torch": "2.13.0", "timm": "1.0.31", "optimi": "0.3.3", "optax": "0.2.8"}
 PACKAGES = {"timm": ("torch", "timm"), "optimi": ("torch", "optimi"), "optax": ("jax", "optax")}
 
 
@@ -46,13 +46,23 @@ def timm_adamw(options: dict[str, Any]) -> Any:
     return timm_module("adamw").AdamWLegacy, {**options, "clipping_threshold": 1.0}
 
 
+def timm_adabelief(options: dict[str, Any]) -> Any:
+    return timm_module("adabelief").AdaBelief, {**options, "rectify": False}
+
+
+def timm_novograd(options: dict[str, Any]) -> Any:
+    make = timm_module("nvnovograd").NvNovoGrad          # which has one implementation, and no `foreach`
+    return lambda params, foreach, **others: make(params, **others), options
+
+
 def optimi_stableadamw(options: dict[str, Any]) -> Any:
     return importlib.import_module("optimi").StableAdamW, {**options, "triton": False}
 
 
 # The classes that live in torch, with our options under their names.
 IN_TORCH = {("LAMB", "timm"): timm_lamb, ("LARS", "timm"): timm_lars, ("StableAdamW", "timm"): timm_adamw,
-            ("StableAdamW", "optimi"): optimi_stableadamw}
+            ("StableAdamW", "optimi"): optimi_stableadamw, ("AdaBelief", "timm"): timm_adabelief,
+            ("NovoGrad", "timm"): timm_novograd}
 
 
 class Torch:
@@ -73,7 +83,12 @@ class Torch:
             group["lr"] = lr
         for p, g in zip(self.params, gradients, strict=True):
             p.grad = torch.from_numpy(g)
-        self.optimizer.step()
+        before = torch.get_default_dtype()       # in which timm's NovoGrad makes its second moments
+        torch.set_default_dtype(self.params[0].dtype)
+        try:
+            self.optimizer.step()
+        finally:
+            torch.set_default_dtype(before)
 
 
 def optax_lamb(options: dict[str, Any], lr: Any) -> Any:
@@ -97,6 +112,18 @@ def optax_lars(options: dict[str, Any], lr: Any) -> Any:
     return optax.lars(lr, **options)
 
 
+def optax_adabelief(options: dict[str, Any], lr: Any) -> Any:
+    import optax
+
+    assert not options.pop("weight_decay")
+    b1, b2 = options.pop("betas")
+    return optax.adabelief(lr, b1, b2, eps_root=options["eps"], **options)
+
+
+# Its transformations likewise.
+IN_OPTAX = {"LAMB": optax_lamb, "LARS": optax_lars, "AdaBelief": optax_adabelief}
+
+
 class Optax:
     """A transformation of optax's for each group; the results are copied to the arrays."""
 
@@ -105,7 +132,7 @@ class Optax:
         import optax
 
         jax.config.update("jax_enable_x64", True)
-        make = {"LAMB": optax_lamb, "LARS": optax_lars}[case.optimizer]
+        make = IN_OPTAX[case.optimizer]
         self.groups: list[Any] = []
         for arrays, overrides in ((first, {}), (second, case.second)):
             options = {**case.options, **overrides}
@@ -140,10 +167,16 @@ def rounding(case: Case, golden: dict[int, dict[str, np.ndarray]]) -> float:
 
 
 def main(optimizers: list[str]) -> None:
-    for package, version in VERSIONS.items():
-        found = importlib.metadata.version(package).split("+")[0]
-        assert found == version, f"{package} must be {version}, got {found}"
-    for optimizer in optimizers or dict.fromkeys(case.optimizer for case in CASES.values()):
+    known = dict.fromkeys(case.optimizer for case in CASES.values())
+    if unknown := [optimizer for optimizer in optimizers if optimizer not in known]:
+        sys.exit(f"oracles.py has no rows of {', '.join(unknown)}; it has those of {', '.join(known)}")
+    needed = {package for case in CASES.values() if case.optimizer in (optimizers or known)
+              for package in PACKAGES[case.oracle] if package in VERSIONS}
+    for package in sorted(needed):
+        name = "torch-optimi" if package == "optimi" else package
+        found = importlib.metadata.version(name).split("+")[0]
+        assert found == VERSIONS[package], f"{name} must be {VERSIONS[package]}, got {found}"
+    for optimizer in optimizers or known:
         golden = {}
         for name, case in CASES.items():
             if case.optimizer == optimizer:

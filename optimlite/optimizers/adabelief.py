@@ -1,0 +1,50 @@
+"""AdaBelief: Adam whose steps are large where gradients are as expected."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any
+
+from ..checks import flag, fraction, nonnegative, pair
+from ..engine.method import Group, Recipe
+from ..engine.optimizer import Optimizer
+from ..native.runtime import power
+
+
+class AdaBelief(Optimizer):
+    """AdaBelief (Zhuang et al. 2020): Adam with the gradients' squared distance from their mean for their square.
+
+        m = beta1 * m + (1 - beta1) * grad
+        s = beta2 * s + (1 - beta2) * (grad - m)^2 + eps
+        p = (1 - lr * weight_decay) * p - lr / (1 - beta1^t) * m / (sqrt(s) / sqrt(1 - beta2^t) + eps)
+
+    `eps` is added twice, and stays in s: it is much smaller than Adam's.  Steps are not rectified: timm's and
+    adabelief-pytorch's, with `rectify=False`, and optax's are the same.  `maximize` ascends.
+
+    State: `step`, `exp_avg` (m), `exp_avg_var` (s).
+    Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).
+    """
+
+    checks = {"lr": nonnegative, "betas": pair(fraction), "eps": nonnegative, "weight_decay": nonnegative,
+              "maximize": flag}
+    scalars = {"step": 0}
+    state_names = ("step", "exp_avg", "exp_avg_var")
+
+    def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-16,
+                 weight_decay: float = 0, *, maximize: bool = False) -> None:
+        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, maximize=maximize))
+
+    def rule(self, group: Group) -> Recipe:
+        return "adabelief", {"exp_avg": 0.0, "exp_avg_var": 0.0}
+
+    def coefficients(self, group: Group, state: dict[str, Any], first: bool) -> dict[str, float]:
+        t = state["step"] = state["step"] + 1
+        lr, (beta1, beta2) = group["lr"], group["betas"]
+        return {
+            "keep": 1.0 - lr * group["weight_decay"],
+            "beta1": beta1, "fresh1": 1.0 - beta1,
+            "beta2": beta2, "fresh2": 1.0 - beta2,
+            "step_size": lr / (1.0 - power(beta1, t)),
+            "inv_root_bias2": 1.0 / sqrt(1.0 - power(beta2, t)),
+            "eps": group["eps"],
+        }

@@ -1,0 +1,44 @@
+"""NovoGrad: momentum over gradients that are divided by the size of their whole tensor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..checks import flag, fraction, nonnegative, pair
+from ..engine.method import Group, Recipe
+from ..engine.optimizer import Optimizer
+
+
+class NovoGrad(Optimizer):
+    """NovoGrad (Ginsburg et al. 2019): Adam's second moments as one number for each tensor.
+
+        v = beta2 * v + (1 - beta2) * |grad|^2          (norm of the whole tensor; while v is 0: v = |grad|^2)
+        u = grad / (sqrt(v) + eps) + weight_decay * p   (grad_averaging: (1 - beta1) times as much)
+        m = beta1 * m + u
+        p = p - lr * m
+
+    A tensor has half of Adam's state.  Without `grad_averaging` m is up to 1 / (1 - beta1) times as large as u, so a
+    beta1 nearer to 1 is as good as a larger lr.  `maximize` ascends.
+
+    State: `exp_avg` (m), `exp_avg_sq` (v, kept in float64).
+    Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).
+    """
+
+    checks = {"lr": nonnegative, "betas": pair(fraction), "eps": nonnegative, "weight_decay": nonnegative,
+              "grad_averaging": flag, "maximize": flag}
+    scalars = {"exp_avg_sq": 0.0}                # which the rule moves
+    state_names = ("exp_avg", "exp_avg_sq")
+
+    def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.95, 0.98), eps: float = 1e-8,
+                 weight_decay: float = 0, grad_averaging: bool = False, *, maximize: bool = False) -> None:
+        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay,
+                                      grad_averaging=grad_averaging, maximize=maximize))
+
+    def rule(self, group: Group) -> Recipe:
+        return "novograd", {"exp_avg": 0.0}
+
+    def coefficients(self, group: Group, state: dict[str, Any], first: bool) -> dict[str, float]:
+        beta1, beta2 = group["betas"]
+        return {"size": 1.0, "decay": group["weight_decay"], "beta1": beta1,
+                "fresh": 1.0 - beta1 if group["grad_averaging"] else 1.0, "lr": group["lr"],
+                "beta2": beta2, "fresh2": 1.0 - beta2, "eps": group["eps"]}
