@@ -50,8 +50,9 @@ test-long: $(BUILT) .venv/for-test          ## 10,000 examples of each property;
 bench: $(BUILT) .venv/for-bench             ## the benchmark table; ARGS=--quick, --json FILE, --plot FILE.png
 	$(BIN)/python -m benchmarks $(ARGS)
 
-lint: .venv/for-lint                        ## ruff, mypy, cython-lint
+lint: .venv/for-lint                        ## ruff, the arrows between folders, mypy, cython-lint
 	$(BIN)/ruff check .
+	$(BIN)/python tests/support/arrows.py
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint pyx          # it calls pycodestyle by name
 

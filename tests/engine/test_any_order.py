@@ -251,7 +251,7 @@ class AnyOrder(RuleBasedStateMachine):
         kept = group[name]
         group[name] = math.nan if bad else data.draw(hyper(self.kind, name))
         try:
-            self.live._check_group(dict(group))
+            self.live.check_group(dict(group))
         except (TypeError, ValueError):          # such a number, or beside the others
             self.refused(self.live.step, (TypeError, ValueError), f"`{name}|`nesterov`")
             group[name] = kept

@@ -459,7 +459,7 @@ SHAPES = [*SIZES, (), (7, 3), (130, 1100)]
 
 
 def stored(cls: type[ol.Optimizer]) -> type[ol.Optimizer]:
-    return type(cls.__name__, (cls,), {"_state_format": "toy", "__module__": __name__})
+    return type(cls.__name__, (cls,), {"state_format": "toy", "__module__": __name__})
 
 
 @pytest.mark.parametrize("dtype", TYPES)

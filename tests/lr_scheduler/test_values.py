@@ -11,7 +11,7 @@ import pytest
 
 import optimlite as ol
 from optimlite import lr_scheduler as ls
-from optimlite.lr_scheduler._arguments import Hyperparameter
+from optimlite.lr_scheduler.arguments import Hyperparameter
 from support.helpers import SCHEDULES, rates, sgd, stepped
 
 

@@ -51,6 +51,21 @@ def schedulers() -> None:
     dump("schedulers", records)
 
 
+def pickles() -> None:
+    """Schedulers themselves with their optimizer, halfway, and the rates from there on: one of each class."""
+    records = {}
+    for name in ("step", "multistep", "constant", "linear", "exponential", "polynomial", "cosine", "restarts", "cyclic",
+                 "onecycle", "swa", "warmup_cosine", "warmup_stable_decay", "sequential", "chained", "plateau"):
+        case = scheduler_cases.BY_NAME[name]
+        optimizer = scheduler_cases.optimizer(case)
+        built = case.schedulers(lr_scheduler, optimizer)
+        half = case.steps // 2
+        scheduler_cases.walk(case, built, optimizer, range(half))
+        record = {"at": half, "pickled": pickle.dumps((optimizer, built), old_runs.PROTOCOL)}
+        records[name] = {**record, "rows": scheduler_cases.walk(case, built, optimizer, range(half, case.steps))}
+    dump("pickled_schedulers", records)
+
+
 def averages() -> None:
     records = []
     for options in ({}, {"decay": 0.9}, {"decay": 0.9, "bias_correction": True}):
@@ -88,7 +103,7 @@ def main() -> None:
     if FOLDER.exists():
         sys.exit(f"{FOLDER} is what version 0.1.0 wrote; it stays as it is")
     FOLDER.mkdir()
-    for make in (optimizers, schedulers, averages, trainings):
+    for make in (optimizers, schedulers, pickles, averages, trainings):
         make()
     (FOLDER / "surface.json").write_text(json.dumps(surface.surface(), indent=1) + "\n")
     files = [file for file in FOLDER.rglob("*") if file.is_file()]

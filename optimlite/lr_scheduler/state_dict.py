@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..checks import number, shown
-from ._arguments import count
+from .arguments import count
 
 
 def check_state(scheduler: str, mine: Mapping[str, Any], state: Any, lists: tuple[str, ...]) -> None:
