@@ -43,14 +43,16 @@ test: $(BUILT) .venv/for-test               ## the test suite; ARGS="-k name" fo
 	$(BIN)/python -m pytest $(ARGS)
 
 test-long: $(BUILT) .venv/for-test          ## 10,000 examples of each property; 1,000 steps on 1 to 8 threads
-	$(BIN)/python -m pytest -m "hypothesis or long" --hypothesis-profile=long tests/test_any_order.py \
-	    tests/test_accuracy.py tests/test_properties.py tests/test_determinism.py tests/test_closure_evaluations.py $(ARGS)
+	$(BIN)/python -m pytest -m "hypothesis or long" --hypothesis-profile=long tests/engine/test_any_order.py \
+	    tests/test_properties.py tests/optimizers/test_accuracy.py tests/optimizers/test_determinism.py \
+	    tests/closures/test_evaluations.py $(ARGS)
 
 bench: $(BUILT) .venv/for-bench             ## the benchmark table; ARGS=--quick, --json FILE, --plot FILE.png
 	$(BIN)/python -m benchmarks $(ARGS)
 
-lint: .venv/for-lint                        ## ruff, mypy, cython-lint
+lint: .venv/for-lint                        ## ruff, the arrows between folders, mypy, cython-lint
 	$(BIN)/ruff check .
+	$(BIN)/python tests/support/arrows.py
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint pyx          # it calls pycodestyle by name
 
@@ -58,7 +60,7 @@ parity: $(BUILT) .venv/for-parity           ## against PyTorch 2.13.0, and timm,
 	$(BIN)/python -m pytest tests/parity $(ARGS)
 
 kill-test: $(BUILT) .venv/for-test          ## saves killed 1,000 times at random moments, and in the background
-	$(BIN)/python -m pytest -m long $(wildcard tests/test_checkpoint*.py) $(ARGS)
+	$(BIN)/python -m pytest -m long tests/checkpoint $(ARGS)
 
 fuzz: $(BUILT) .venv/for-fuzz               ## atheris, a minute for each target; FUZZ=checkpoint ARGS=-runs=1000000
 	for target in $(FUZZ); do \
@@ -83,7 +85,7 @@ mutation: $(BUILT) .venv/for-mutation       ## small changes of which >= 85 % mu
 	$(BIN)/python tests/mutation/run.py $(ARGS)
 
 pythons:                                    ## the suite on every CPython >= 3.11 found, with NumPy's oldest and newest
-	$(PYTHON) tests/pythons.py $(ARGS)
+	$(PYTHON) tests/pythons/run.py $(ARGS)
 
 parallel-test: $(BUILT) .venv/for-parallel  ## the tests named here, each in 8 Python threads at once, 10 times over
 	$(BIN)/python -m pytest --parallel-threads=8 --iterations=10 --skip-thread-unsafe=true -k "$(PARALLEL)" $(ARGS)

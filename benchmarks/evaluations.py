@@ -25,8 +25,8 @@ import optimlite as ol
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
-from more_problems import MORE, Known  # noqa: E402
-from problems import PROBLEMS, Problem  # noqa: E402
+from support.more_problems import MORE, Known  # noqa: E402
+from support.problems import PROBLEMS, Problem  # noqa: E402
 
 LIMIT = 5000
 STARTS = 20

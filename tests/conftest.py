@@ -1,4 +1,4 @@
-"""What tests share: guarded arrays at any byte offset, equality of bits, and the choice of CPU level and threads."""
+"""What tests share: the number of examples, and the choice of CPU level and threads."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from hypothesis import settings
 
 import optimlite as ol
 from optimlite.native import dispatch, runtime
+
+pytest.register_assert_rewrite("support")         # whose failures shall say as much as those of tests
 
 # 200 examples of each property in `make test`, always the same; 10,000 others in each `make test-long`.  No deadlines,
 # which a busy machine misses.

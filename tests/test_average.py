@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_kernels import same_bits
 
 import optimlite as ol
 from optimlite import reference
+from support.bits import same_bits
 
 SHAPES = [(3,), (40, 50), (), (0, 2), (100_003,)]
 FORMS: dict[str, dict[str, Any]] = {

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import SIZES
-from helpers import THREADS, random
-from test_kernels import TYPES, same_bits
 
 import optimlite as ol
 from optimlite import reference
+from support.bits import TYPES, same_bits
+from support.cases import SIZES
+from support.helpers import THREADS, random
 
 
 @pytest.mark.parametrize("norm_type", [1.0, 2.0, math.inf])

@@ -10,10 +10,11 @@ from pathlib import Path
 from statistics import median
 
 import pytest
-from helpers import output_of, run_python
 
 import optimlite as ol
 from optimlite.native import dispatch, missing
+from support.helpers import output_of, run_python
+from support.paths import ROOT
 
 FLOATING_POINT = """
     import ctypes, ctypes.util, sys
@@ -241,7 +242,7 @@ def test_public_names_are_there() -> None:
 
 
 def test_the_version_is_that_of_the_project() -> None:
-    project = Path(__file__).parent.parent / "pyproject.toml"
+    project = ROOT / "pyproject.toml"
     assert ol.__version__ == tomllib.loads(project.read_text())["project"]["version"]
 
 

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import content
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import LARGE, UNWRITABLE, WRITABLE, dtypes, numbers, orders, placed, seeds, shapes, values
-from test_kernels import same_bits
 
 import optimlite as ol
 from optimlite import lr_scheduler as ls
 from optimlite import reference
 from optimlite.native import dispatch
+from support.bits import same_bits
+from support.helpers import content
+from support.strategies import LARGE, UNWRITABLE, WRITABLE, dtypes, numbers, orders, placed, seeds, shapes, values
 
 Array = np.ndarray
 FORMS = st.sampled_from(WRITABLE)

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import content, gradient, model, output_of, values
-from interrupts import everywhere
-from test_passes import OfGroup
 
 import optimlite as ol
+from support.helpers import content, gradient, model, output_of, values
+from support.interrupts import everywhere
+from support.probes import OfGroup
 
 
 def step(optimizer: ol.Optimizer, count: int, **options: Any) -> None:

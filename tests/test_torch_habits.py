@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import OPTIMIZERS
 
 import optimlite as ol
 from optimlite.native import threads
+from support.cases import OPTIMIZERS
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

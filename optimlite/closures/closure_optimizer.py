@@ -103,7 +103,7 @@ class ClosureOptimizer(Optimizer):
         """The method, with the state in it: the vectors it had, or those that were loaded."""
         parameters = self._parameters()
         if self._method is not None and self._method.space.parameters != parameters:
-            self._check_parameters()             # the user assigned to group["params"]
+            self.check_parameters()              # the user assigned to group["params"]
             if self._known == self.state.version:        # and loaded nothing since
                 self._start_anew()
             self._method = None
@@ -122,7 +122,7 @@ class ClosureOptimizer(Optimizer):
     def _common_options(self) -> Group:
         """The hyper-parameters, validated; equal in all groups except `lr`."""
         for group in self.param_groups:
-            self._check_group(group)
+            self.check_group(group)
         first = self.param_groups[0]
         for index, group in enumerate(self.param_groups):
             for key in self.defaults:

@@ -35,4 +35,4 @@ FORMATS = {"toy": Format(np.dtype(np.uint16), decode_toy, encode_toy)}
 
 def stored_dtype(method: Method, key: str, dtype: np.dtype) -> np.dtype:
     """How a method stores a state array of a parameter of this dtype; what has a value for each line stays as it is."""
-    return dtype if method._state_format is None or key in method.line_states else FORMATS[method._state_format].dtype
+    return dtype if method.state_format is None or key in method.line_states else FORMATS[method.state_format].dtype

@@ -46,9 +46,9 @@ class GroupPlan(GroupPlanCore):
             if name not in group:
                 raise KeyError(f"a parameter group lacks the hyper-parameter `{name}`")
         checks.group_keys(group, {*method.defaults, *method.totals(group)}, type(method).__name__)
-        method._check_group(group)
+        method.check_group(group)
         version = method.state.version
-        made_of = method.rules(group), method.first_rule(group), modifier_of(group), method._state_format
+        made_of = method.rules(group), method.first_rule(group), modifier_of(group), method.state_format
         if made_of != self.made_of or group["params"] is not self.params or self.version != version:
             plans = self.make_plans(method, made_of[0])
             self.made_of, self.plans = made_of, plans    # at once: an interrupt may not leave one without the other
@@ -79,8 +79,8 @@ class GroupPlan(GroupPlanCore):
             for either in (kernel, plan.first_kernel or kernel):
                 check_modifier(method, either, modifier)
             plan.modifier = dispatch.kernel(modifier, dtype, "modifier")
-        if method._state_format is not None:
-            plan.formats = [dispatch.kernel(method._state_format, dtype, "format")] * kernel.slots
+        if method.state_format is not None:
+            plan.formats = [dispatch.kernel(method.state_format, dtype, "format")] * kernel.slots
         for at, parameter in enumerate(parameters):
             state = method.state[parameter]
             if state:

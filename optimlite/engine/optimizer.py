@@ -63,7 +63,7 @@ class Optimizer(Hooked):
     line_states: ClassVar[tuple[str, ...]] = ()          # those with a value for each row, or column, of matrices
     accepts_dense: ClassVar[bool] = True                 # else sparse gradients alone
     single_pass: ClassVar[bool] = True                   # one native call reads the gradients, so it may zero them, too
-    _state_format: ClassVar[str | None] = None           # a row of formats.py
+    state_format: ClassVar[str | None] = None            # a row of formats.py
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Optimizer:
         names, any_other = checks.parameters_of(cls.__init__)
@@ -140,7 +140,7 @@ class Optimizer(Hooked):
         group["params"] = tuple(parameters)
         for key, value in self.defaults.items():
             group.setdefault(key, value)
-        self._check_group(group)
+        self.check_group(group)
         group |= {name: group[name].copy() for name in self.totals(group)}       # they may be another optimizer's
         for parameter, name in zip(parameters, names, strict=True):
             self.check_parameter(parameter, name)
@@ -174,7 +174,7 @@ class Optimizer(Hooked):
                                      f"in the optimizer already; list it once{checks.TIED}")
         return {one: self.state.forget(one) for one in dict.fromkeys(rivals) if one not in present}
 
-    def _check_group(self, group: Group) -> None:
+    def check_group(self, group: Group) -> None:
         """Validates a group's hyper-parameters and puts plain Python numbers in their place; creates its totals."""
         checked = {name: check(name, group[name]) for name, check in self.checks.items()}
         self.check_together(checked)
@@ -188,7 +188,7 @@ class Optimizer(Hooked):
     def check_parameter(self, parameter: Parameter, name: str) -> None:
         """Raises ValueError for a parameter that the method can't use."""
 
-    def _check_parameters(self) -> None:
+    def check_parameters(self) -> None:
         """Raises for parameters that came into a group, or into two, by assignment to group["params"]."""
         for parameter in self._parameters():
             if not isinstance(parameter, Parameter) or parameter not in self.state._states:
@@ -341,7 +341,7 @@ class Optimizer(Hooked):
 
     def _refresh(self, plans: list[GroupPlan]) -> None:
         if any([plan.has_others() for plan in plans]):           # of every one: a list may have grown unnoticed
-            self._check_parameters()
+            self.check_parameters()
         for plan in plans:
             plan.refresh(self)
 

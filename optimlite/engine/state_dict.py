@@ -182,7 +182,7 @@ def new_group(optimizer: Optimizer, group: dict[str, Any], source: dict[str, Any
             new[key] = optimizer.defaults[key] if option else group[key]
     problems.missing.extend(f"`{key}` of group {index}" for key in optimizer.totals(group) if key not in new)
     merged = {**group, **new}
-    optimizer._check_group(merged)
+    optimizer.check_group(merged)
     return merged
 
 

@@ -1,5 +1,8 @@
 """Schedules of the learning rate, or of any other number of a parameter group."""
 
+import sys
+
+from . import arguments
 from .annealing import SWALR, CosineAnnealingLR, CosineAnnealingWarmRestarts
 from .base import LRScheduler
 from .compose import ChainedScheduler, SequentialLR
@@ -38,3 +41,5 @@ __all__ = [
     "WarmupCosineLR",
     "WarmupStableDecayLR",
 ]
+
+sys.modules[f"{__name__}._arguments"] = arguments        # where older pickles look for it

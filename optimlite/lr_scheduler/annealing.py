@@ -8,7 +8,7 @@ from typing import Any
 
 from ..checks import fraction, nonnegative, number
 from ..engine.optimizer import Optimizer
-from ._arguments import PerGroup, choice, count
+from .arguments import PerGroup, choice, count
 from .base import LRScheduler
 from .kinds import Overwriting
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..checks import number, parameters_of
 from ..engine.optimizer import Optimizer
-from ._arguments import Hyperparameter, alone, an_optimizer, count, naming
-from ._state import check_state
+from .arguments import Hyperparameter, alone, an_optimizer, count, naming
 from .plot import plot_schedule
+from .state_dict import check_state
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..checks import shown
 from ..engine.optimizer import Optimizer
-from ._arguments import counts, listed
+from .arguments import counts, listed
 from .base import LRScheduler
 from .kinds import Walked
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from ..checks import fraction, interval, nonnegative, number
 from ..engine.optimizer import Optimizer
-from ._arguments import Hyperparameter, PerGroup, choice, count, function, power, result_of
-from ._state import callable_state, check_callable_state, load_callable_state
 from .annealing import blend, half_cosine
+from .arguments import Hyperparameter, PerGroup, choice, count, function, power, result_of
 from .kinds import Overwriting
+from .state_dict import callable_state, check_callable_state, load_callable_state
 
 Values = float | Sequence[float]
 Level = tuple[float, bool]

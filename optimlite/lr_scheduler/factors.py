@@ -9,10 +9,10 @@ from typing import Any
 
 from ..checks import interval, nonnegative
 from ..engine.optimizer import Optimizer
-from ._arguments import PerGroup, count, counts, function, power, result_of
-from ._state import callable_state, check_callable_state, load_callable_state
+from .arguments import PerGroup, count, counts, function, power, result_of
 from .base import LRScheduler
 from .kinds import Overwriting, Walked
+from .state_dict import callable_state, check_callable_state, load_callable_state
 
 Factor = Callable[[int], float]
 

@@ -8,7 +8,7 @@ from typing import Any, SupportsFloat
 
 from ..checks import interval, nonnegative, number
 from ..engine.optimizer import Optimizer
-from ._arguments import PerGroup, choice, count, real
+from .arguments import PerGroup, choice, count, real
 from .base import LRScheduler
 
 

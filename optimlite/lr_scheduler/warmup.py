@@ -6,8 +6,8 @@ import math
 
 from ..checks import interval
 from ..engine.optimizer import Optimizer
-from ._arguments import choice, count
 from .annealing import blend, half_cosine
+from .arguments import choice, count
 from .base import LRScheduler
 
 

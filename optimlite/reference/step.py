@@ -39,7 +39,7 @@ def step(optimizer: Optimizer, *, grad_scale: float = 1.0, max_grad_norm: float 
     else:
         update(optimizer, factor, np.inf if max_grad_value is None else max_grad_value)
     if zero_grad:
-        for p in optimizer._parameters():
+        for p in (p for group in optimizer.param_groups for p in group["params"]):
             if isinstance(p.grad, SparseGrad):
                 p.grad = p.grad.empty()
             elif p.grad is not None:
@@ -52,7 +52,7 @@ def clip_coefficient(max_norm: float, norm: float) -> float:
 
 def update(optimizer: Optimizer, factor: float, max_abs: float) -> None:
     for group in optimizer.param_groups:
-        optimizer._check_group(group)            # NumPy scalars become numbers of full precision
+        optimizer.check_group(group)            # NumPy scalars become numbers of full precision
     with np.errstate(all="ignore"):
         if isinstance(optimizer, MatrixOptimizer):
             update_matrices(optimizer, factor, max_abs)

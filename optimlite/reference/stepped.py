@@ -77,7 +77,7 @@ class Stepped:
                                       "max_abs": max_abs, "scale": 1.0, "against": 1.0}
         self.cancelled = False
         # by lines, it isn't stored in a format
-        self.form = FORMATS.get(optimizer._state_format or "") if self.rule.lines is None else None
+        self.form = FORMATS.get(optimizer.state_format or "") if self.rule.lines is None else None
         self.rows: Array | None = None           # that a sparse gradient touches
         if isinstance(p.grad, SparseGrad) and optimizer.leaves_zero_rows_unchanged(group):
             self.rows, self.g = touched(p.grad)

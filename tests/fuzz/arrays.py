@@ -7,9 +7,9 @@ from typing import Any
 
 from frame import Source, done, image, np, ol, run
 from groups import same
-from helpers import parameters
 
 from optimlite import reference
+from support.helpers import parameters
 
 KINDS = [ol.SGD, ol.Adam, lambda p: ol.SGD(p, momentum=0.9), ol.Adagrad, lambda p: ol.RMSprop(p, centered=True),
          ol.Rprop]

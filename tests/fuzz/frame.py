@@ -18,13 +18,12 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 
 with atheris.instrument_imports(include=["optimlite"]):
-    from helpers import snapshot
-
     import optimlite as ol
     from optimlite.__main__ import main  # noqa: F401
     from optimlite.checkpoint import header, reader, restoring, transfer, tree  # noqa: F401
     from optimlite.closures import conjugate_gradient, lbfgs  # noqa: F401
     from optimlite.engine import nesting, whole_matrix  # noqa: F401
+    from support.helpers import snapshot
     for _name in ol.__all__:
         getattr(ol, _name)               # what is imported at first use
 

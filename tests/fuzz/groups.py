@@ -7,9 +7,9 @@ import inspect
 from typing import Any
 
 from frame import Source, done, image, np, ol, run
-from helpers import gradient, parameters
 
 from optimlite import reference
+from support.helpers import gradient, parameters
 
 KINDS = [ol.SGD, ol.Adam, ol.AdamW, ol.Adagrad, ol.Adadelta, ol.Adamax, ol.NAdam, ol.RAdam, ol.RMSprop, ol.Rprop,
          ol.ASGD, ol.Adafactor, ol.Muon]

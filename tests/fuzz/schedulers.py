@@ -6,8 +6,9 @@ import copy
 from typing import Any
 
 from frame import Source, done, image, ol, run
-from scheduler_cases import CASES, Case
-from scheduler_cases import optimizer as optimizer_of
+
+from support.scheduler_cases import CASES, Case
+from support.scheduler_cases import optimizer as optimizer_of
 
 Pair = tuple[ol.Optimizer, Any, Case]
 

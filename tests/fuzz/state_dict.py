@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from frame import Source, done, image, np, ol, run
-from helpers import PlainMomentum, gradient, model, parameters
+
+from support.helpers import PlainMomentum, gradient, model, parameters
 
 KINDS: list[Callable[[Any], ol.Optimizer]] = [
     lambda p: ol.Adam(p, amsgrad=True), lambda p: ol.SGD(p, momentum=0.9), ol.NAdam, ol.RAdam, ol.ASGD, ol.Rprop,

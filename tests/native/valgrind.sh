@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 python=${PYTHON:-$PWD/.venv/bin/python}
-[ $# -gt 0 ] || set -- tests/test_kernels.py tests/test_vectors.py -k "special_values or maxima or two_loops"
+[ $# -gt 0 ] || set -- tests/optimizers/test_kernels.py tests/native/test_vectors.py -k "special_values or maxima or two_loops"
 
 command -v valgrind > /dev/null || { [ "$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq valgrind; } ||
     { echo "make valgrind needs valgrind: apt-get install valgrind, or your system's way"; exit 1; }

@@ -3,12 +3,12 @@ import importlib
 
 import numpy as np
 import pytest
-from closures import CASES, Logistic, iterates
 
 import optimlite as ol
+from support.closures import CASES, Logistic, iterates
 
 torch = pytest.importorskip("torch")
-torch_side = importlib.import_module("make_lbfgs")      # only now: it imports torch
+torch_side = importlib.import_module("support.golden.make_lbfgs")      # only now: it imports torch
 
 
 @pytest.mark.parametrize("name", CASES)

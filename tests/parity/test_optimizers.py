@@ -4,12 +4,12 @@ import inspect
 
 import numpy as np
 import pytest
-from trajectories import CASES, DTYPES, READY, SNAPSHOTS, Run, assert_agree, optimlite
 
 import optimlite as ol
+from support.trajectories import CASES, DTYPES, READY, SNAPSHOTS, Run, assert_agree, optimlite
 
 torch = pytest.importorskip("torch")
-torch_side = importlib.import_module("make_optimizers")  # only now: it imports torch
+torch_side = importlib.import_module("support.golden.make_optimizers")  # only now: it imports torch
 
 ON = [name for name, case in CASES.items() if case.row in READY]
 EXECUTION = {"params", "foreach", "fused", "capturable", "differentiable"}
@@ -68,7 +68,7 @@ def test_groups_arrive_in_torch_with_their_hyper_parameters() -> None:
         assert {key: other[key] for key in mine if key != "params"} == {k: v for k, v in mine.items() if k != "params"}
 
 
-# Adafactor's and Muon's options are not all numbers and pairs of numbers: tests/test_matrix.py has their refusals.
+# Adafactor's and Muon's options are not all numbers and pairs of numbers: optimizers/test_matrix.py has their refusals.
 @pytest.mark.parametrize("optimizer", dict.fromkeys(
     CASES[name].optimizer for name in ON if CASES[name].optimizer not in ("Adafactor", "Muon")))
 def test_what_torch_refuses_is_refused_here(optimizer: str) -> None:

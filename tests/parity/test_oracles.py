@@ -3,13 +3,12 @@ import importlib
 from typing import Any
 
 import pytest
-from oracles import BOUNDS, CASES, Case, Ours, trajectory
-from test_oracles import golden, largest_error
-from trajectories import DTYPES
 
 import optimlite as ol
+from support.oracles import BOUNDS, CASES, Case, Ours, golden, largest_error, trajectory
+from support.trajectories import DTYPES
 
-oracle_side = importlib.import_module("make_oracles")
+oracle_side = importlib.import_module("support.golden.make_oracles")
 
 
 def theirs(case: Case, dtype: str) -> Any:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import inspect
-import pathlib
 import warnings
 
 import numpy as np
 import pytest
-from golden.make_schedulers import closed_form, torch_optimizer, torch_schedulers
-from scheduler_cases import CASES, CLOSED, RECURSIVE, optimizer, trajectory
 
 from optimlite import lr_scheduler as ls
+from support import paths
+from support.golden.make_schedulers import closed_form, torch_optimizer, torch_schedulers
+from support.scheduler_cases import CASES, CLOSED, RECURSIVE, optimizer, trajectory
 
 pytest.importorskip("torch")
 IN_TORCH = [case for case in CASES if case.in_torch]
-GOLDEN = np.load(pathlib.Path(__file__).parents[1] / "golden" / "schedulers.npz")
+GOLDEN = np.load(paths.GOLDEN / "schedulers.npz")
 SINGLE = [case for case in IN_TORCH if f"{case.name}/closed" in GOLDEN]
 
 

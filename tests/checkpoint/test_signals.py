@@ -1,0 +1,349 @@
+"""Saves from signal handlers, callbacks and exit handlers; interrupted waits; failures that nobody asked for."""
+
+from __future__ import annotations
+
+import _thread
+import gc
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import optimlite as ol
+from optimlite.checkpoint import background, threads
+from support.checkpoints import same, until
+from support.helpers import PATIENCE
+from support.interrupts import interrupted
+
+
+def run(code: str, folder: Path, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    """Runs a script in a folder of its own: what hangs fails."""
+    return subprocess.run([sys.executable, "-c", textwrap.dedent(code), *arguments], cwd=folder, text=True,
+                          capture_output=True, timeout=timeout * PATIENCE,
+                          env={**os.environ, "PYTHONPATH": str(Path(ol.__file__).parents[1])})
+
+
+# Signal handlers -----------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("call", ["ol.save('small', w=W[:10])", "ol.load('old')", "saving.wait()",
+                                  "ol.restore('old', w=np.empty(10, F))",
+                                  "ol.save('small', background=True, w=W[:10])"])
+def test_a_handler_saves_while_a_call_waits_for_a_background_save(tmp_path: Path, call: str) -> None:
+    done = run(f"""
+        import signal, numpy as np, optimlite as ol
+        F = np.float32
+        W = np.ones(20_000_000, F)
+        ol.save("old", w=W[:10])
+        signal.signal(signal.SIGALRM, lambda *_: ol.save("e", w=W[:10]))
+        saving = ol.save("big", background=True, fsync=False, w=W)
+        signal.setitimer(signal.ITIMER_REAL, .005)
+        {call}
+        assert not saving._crew.wait()
+        assert ol.load("e")["w"].size == 10
+        assert ol.load("big")["w"].size == W.size
+    """, tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_handler_saves_in_the_first_save_of_a_program(tmp_path: Path) -> None:
+    """At 12 moments of the import of what saves, which takes about 10 ms."""
+    for moment in range(1, 13):
+        done = run("""
+            import signal, sys, numpy as np, optimlite as ol
+            signal.signal(signal.SIGALRM, lambda *_: ol.save("e", w=np.ones(3)))
+            signal.setitimer(signal.ITIMER_REAL, float(sys.argv[1]))
+            ol.save("a", w=np.ones(3))
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            ol.load("a")
+        """, tmp_path, str(moment * 0.001))
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("count", [50, pytest.param(1000, marks=pytest.mark.long)])
+def test_handlers_save_at_random_moments(tmp_path: Path, count: int) -> None:
+    """Foreground and background saves, loads, restores, waits: none hangs, and every file is whole."""
+    done = run("""
+        import itertools, random, signal, sys, numpy as np, optimlite as ol
+        chance, told = random.Random(0), 0
+        W, V = np.ones(3_000_000, np.float32), np.ones(100_000)
+        def handler(*_):
+            global told
+            told += 1
+            ol.save("handler", fsync=False, background=told % 2 == 0, w=V, told=told)
+            signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-4, 2e-2))
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 1e-3)
+        for turn in itertools.count():
+            ol.save("main", fsync=False, background=turn % 3 > 0, w=W, turn=turn)
+            W += 1
+            if turn % 4 == 0:
+                assert (ol.load("main")["w"] == ol.load("main", mmap=True)["w"]).all()
+            if turn % 5 == 0:
+                copy = np.empty_like(W)
+                assert (copy[0] == ol.restore("main", w=copy)["turn"] + 1) or (copy == copy[0]).all()
+            if told >= int(sys.argv[1]):
+                break
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        last = ol.load("main")
+        assert (last["w"] == last["turn"] + 1).all()
+        last = ol.load("handler")
+        assert (last["w"] == 1).all() and last["told"] >= told - 1
+    """, tmp_path, str(count), timeout=60 + count / 2)
+    assert done.returncode == 0, done.stderr
+    assert sorted(os.listdir(tmp_path)) == ["handler", "main"]
+
+
+def test_a_handler_and_the_program_save_to_one_folder_of_checkpoints(tmp_path: Path) -> None:
+    checkpoints = ol.Checkpoints(tmp_path, keep=5)
+    checkpoints.save(epoch=0)
+
+    def progress(done: int, total: int) -> None:         # as a handler that comes in the middle of the save
+        checkpoints.save(epoch=2)
+
+    checkpoints.save(epoch=1, x=np.ones(3), progress=progress)
+    assert [ol.load(path)["epoch"] for path in checkpoints.paths] == [0, 1, 2]
+
+
+# Callbacks and other threads -----------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("in_background", [False, True])
+def test_progress_may_load_and_save(tmp_path: Path, in_background: bool) -> None:
+    ol.save(tmp_path / "old", x=np.arange(3))
+    told: list[Any] = []
+
+    def progress(done: int, total: int) -> None:
+        told.append(ol.load(tmp_path / "old"))
+        ol.save(tmp_path / "other", x=np.arange(4), background=in_background)
+        with pytest.raises(RuntimeError, match="can't wait for itself") if in_background else _nothing():
+            saving.wait()
+
+    saving = ol.save(tmp_path / "first", x=1)
+    go = _thread.allocate_lock()
+    go.acquire()
+    saving = ol.save(tmp_path / "a", x=np.ones(3), background=in_background,
+                     progress=lambda *bytes: (go.acquire() if in_background else None, progress(*bytes)))
+    go.release()
+    assert same(ol.load(tmp_path / "a"), {"x": np.ones(3)})
+    assert same(told, [{"x": np.arange(3)}])
+    assert same(ol.load(tmp_path / "other"), {"x": np.arange(4)})
+
+
+class _nothing:  # noqa: N801
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+def test_what_is_summed_is_what_is_written(tmp_path: Path) -> None:
+    """Another thread trains on while one saves: the values are of any moment, and the file is whole."""
+    done = run("""
+        import threading, numpy as np, optimlite as ol
+        W = np.ones((1000, 1000), np.float32)
+        stop = False
+        def train():
+            while not stop:
+                np.add(W, 1, out=W)
+        thread = threading.Thread(target=train)
+        thread.start()
+        try:
+            for _ in range(20):
+                ol.save("a", fsync=False, w=W)
+                ol.load("a")
+        finally:
+            stop = True
+            thread.join()
+    """, tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+# Waits that are interrupted ------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> threads.Flag:
+    """Writing waits until the flag is set."""
+    go, plain = threads.Flag(), background.write
+    monkeypatch.setattr(background, "write", lambda *arguments: (go.wait(), plain(*arguments)))
+    return go
+
+
+def test_a_wait_that_is_interrupted_in_the_middle_forgets_nothing(tmp_path: Path, slow: threads.Flag) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, stop)
+    ol.save(tmp_path / "a", background=True, x=1)
+    try:
+        for call in (lambda: ol.load(tmp_path / "a"), lambda: ol.save(tmp_path / "b", x=2), background.settle):
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(KeyboardInterrupt):
+                call()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    slow.set()
+    assert ol.load(tmp_path / "a") == {"x": 1}
+
+
+@pytest.mark.parametrize("path", ["a", "absent/a"])
+def test_a_wait_that_is_interrupted_anywhere_forgets_nothing(tmp_path: Path, path: str) -> None:
+    moment, was = 1, True
+    while was:
+        ol.save(tmp_path / path, background=True, fsync=False, x=moment)
+        failed = False
+        try:
+            was = interrupted(background.settle, moment)
+        except FileNotFoundError:
+            was, failed = False, True
+        if path == "a":
+            assert ol.load(tmp_path / "a") == {"x": moment}
+        elif not failed:
+            with pytest.raises(FileNotFoundError, match=r"the background save of '.*absent/a' failed"):
+                background.settle()
+        moment += 1
+    assert moment > 5
+
+
+@pytest.mark.parametrize(("end", "status"), [("", 1), ("sys.exit(3)", 1), ("saving.wait()", 1)])
+def test_a_failed_last_save_fails_the_program(tmp_path: Path, end: str, status: int) -> None:
+    done = run(f"""
+        import atexit, sys, numpy as np, optimlite as ol
+        atexit.register(print, "the first handler runs, too")
+        saving = ol.save("absent/a", background=True, x=np.ones(3))
+        {end}
+    """, tmp_path)
+    assert done.returncode == status
+    assert "the background save of '" in done.stderr
+    assert "absent/a' failed: No such file or directory" in done.stderr
+    assert done.stdout == "the first handler runs, too\n"
+
+
+def test_a_failure_says_what_it_is_about(tmp_path: Path) -> None:
+    ol.save(tmp_path / "absent" / "a", background=True, x=1)
+    with pytest.raises(FileNotFoundError) as caught:
+        ol.load(tmp_path / "b")
+    assert f"the background save of '{tmp_path}/absent/a' failed" in str(caught.value)
+    saving = ol.save(tmp_path / "a", background=True, x=np.ones(1), progress=lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError) as other:
+        saving.wait()
+    assert other.value.__notes__ == [f"the background save of '{tmp_path}/a' failed"]
+
+
+@pytest.mark.parametrize("late", [True, False])          # an exit handler from before the first save runs after its end
+def test_a_save_in_the_background_from_an_exit_handler(tmp_path: Path, late: bool) -> None:
+    done = run(f"""
+        import atexit, numpy as np, optimlite as ol
+        def last():
+            ol.save("a", background=True, x=np.ones(3_000_000))
+        {"ol.save('b', x=1)" if late else ""}
+        atexit.register(last)
+        ol.save("b", x=1)
+    """, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ol.load(tmp_path / "a")["x"].size == 3_000_000
+
+
+def test_without_threads_a_save_goes_on_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> int:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threads, "start_new_thread", refused)
+    big = np.arange(3_000_000.0)
+    assert ol.save(tmp_path / "a", background=True, x=big).done
+    assert same(ol.load(tmp_path / "a"), {"x": big})
+    with pytest.raises(FileNotFoundError):
+        ol.save(tmp_path / "absent" / "a", background=True, x=big)
+    assert not background._pending
+
+
+# Nothing is left over ------------------------------------------------------------------------------------------------
+
+def left() -> tuple[int, int]:
+    return len(os.listdir("/proc/self/fd")), _thread._count()
+
+
+def memory() -> int:
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+@pytest.mark.parametrize("times", [500, pytest.param(100_000, marks=pytest.mark.long)])
+def test_saves_and_restores_leave_nothing_behind(tmp_path: Path, times: int) -> None:
+    model = {"W": np.ones((30, 40)), "b": np.ones(7, np.float32)}
+
+    def turn(count: int) -> None:
+        ol.save(tmp_path / "a", fsync=False, background=count % 5 == 0, model=model, epoch=count)
+        assert ol.restore(tmp_path / "a", model=model)["epoch"] == count
+
+    for count in range(100):
+        turn(count)
+    before, used = left(), memory()
+    for count in range(times):
+        turn(count)
+    assert until(lambda: left() == before)
+    assert memory() - used < 8 << 20
+
+
+def test_saves_and_restores_that_are_interrupted_anywhere_leave_nothing_behind(tmp_path: Path) -> None:
+    """At every 29th of the moments at which Python looks for signals."""
+    model = {"W": np.ones((11, 10)), "b": np.ones(7, np.float32)}
+
+    def save() -> None:
+        ol.save(tmp_path / "a", fsync=False, model=model)
+
+    def restore() -> None:
+        ol.restore(tmp_path / "a", model=model)
+
+    save()
+    for act in (save, restore):
+        interrupted(act, 3)                      # which imports, and fills caches
+        before, moment = left(), 1
+        while interrupted(act, moment):
+            assert until(lambda: left() == before), moment       # noqa: B023 - runs at once
+            moment += 29
+    save()
+    assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("times", [60, pytest.param(2000, marks=pytest.mark.long)])
+def test_interrupted_saves_and_restores_leave_nothing_behind(tmp_path: Path, times: int) -> None:
+    """Real signals at random moments, also while several threads are at work; the file is the old one or the new."""
+    model = {"W": np.ones((1100, 1000)), "b": np.ones(7, np.float32)}
+    chance, count = random.Random(0), 0
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    def work() -> None:
+        signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-4, 2e-2))
+        while True:
+            ol.save(tmp_path / "a", fsync=False, background=count % 3 == 0, model=model)
+            ol.restore(tmp_path / "a", model=model)
+
+    def turn() -> None:
+        nonlocal count
+        count += 1
+        with pytest.raises(KeyboardInterrupt):
+            work()
+
+    handled = signal.signal(signal.SIGALRM, stop)
+    try:
+        for _ in range(20):
+            turn()
+        background.settle()
+        before, used = left(), memory()
+        for _ in range(times):
+            turn()
+        background.settle()
+        assert until(lambda: left() == before)
+        assert memory() - used < 24 << 20
+    finally:
+        signal.signal(signal.SIGALRM, handled)
+    ol.save(tmp_path / "a", model=model)
+    ol.restore(tmp_path / "a", model=model)
+    assert os.listdir(tmp_path) == ["a"]

@@ -1,0 +1,273 @@
+"""Nonlinear conjugate gradients: the standard problems, the formulas, restarts, exact resume."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+import optimlite as ol
+from optimlite.closures.conjugate_gradient import BETAS, Products
+from optimlite.closures.vectors import VectorSpace
+from support.bits import same_bits
+from support.closures import LogBarrier, Logistic, Rosenbrock
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("search", ["strong_wolfe", "hager_zhang"])
+@pytest.mark.parametrize("beta", BETAS)
+def test_every_formula_converges(beta: str, search: str, dtype: type) -> None:
+    problem = Logistic(dtype)
+    opt = ol.ConjugateGradient(problem.params, beta=beta, line_search_fn=search, max_iter=400, tolerance_change=0,
+                               tolerance_grad=1e-6 if dtype is np.float64 else 2e-4)
+    opt.step(problem)
+    assert opt.result.converged, opt.result
+
+
+@pytest.mark.parametrize("beta", BETAS)
+def test_on_a_quadratic_it_ends_after_as_many_iterations_as_eigenvalues(beta: str) -> None:
+    """With exact searches every formula is that of linear conjugate gradients."""
+    spectrum = np.repeat([1.0, 3.0, 10.0, 40.0], 25)
+    x = np.random.default_rng(0).standard_normal(100)
+
+    def exact(phi: Any, loss: float, slope: float, step: float, max_evals: int) -> ol.line_search.Found:
+        a = phi(step)
+        t = step * slope / (slope - a[1])        # the slope is linear
+        return ol.line_search.Found(t, *phi(t), True, 2)
+
+    opt = ol.ConjugateGradient([x], beta=beta, line_search_fn=exact, tolerance_grad=1e-7, tolerance_change=0)
+    opt.step(lambda: (float(spectrum @ (x * x) / 2), [spectrum * x]))
+    assert opt.result.converged
+    assert opt.result.iterations <= 5
+
+
+def test_the_formulas_by_hand() -> None:
+    """g = (1, 2), h = (3, -1), d = (-1, 4)."""
+    g, h, d = np.array([1.0, 2.0]), np.array([3.0, -1.0]), np.array([-1.0, 4.0])
+    y = g - h
+    p = Products(gg=g @ g, hh=h @ h, yg=y @ g, yd=y @ d, yy=y @ y, dg=d @ g, dd=d @ d)
+    expected = {"fletcher-reeves": 5 / 10, "polak-ribiere+": 4 / 10, "hestenes-stiefel": 4 / 14, "dai-yuan": 5 / 14,
+                "hager-zhang": (4 - 2 * 7 * 13 / 14) / 14}
+    assert {name: formula(p) for name, (formula, _) in BETAS.items()} == pytest.approx(expected)
+
+
+def test_restarts() -> None:
+    """`restart_every=1` is steepest descent; the count starts anew with each restart."""
+    problem = Rosenbrock()
+    opt = ol.ConjugateGradient(problem.params, restart_every=1, max_iter=5)
+    opt.step(problem)
+    assert int(opt.state[problem.params[0]]["since_restart"]) == 1
+    other = Rosenbrock()
+    twin = ol.ConjugateGradient(other.params, restart_every=100, max_iter=5, beta="hestenes-stiefel")
+    twin.step(other)
+    assert int(twin.state[other.params[0]]["since_restart"]) > 1
+    assert twin.result.loss < opt.result.loss
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("beta", BETAS)
+def test_resume_is_exact(beta: str, dtype: type) -> None:
+    problem = Logistic(dtype)
+    options = {"beta": beta, "max_iter": 3, "tolerance_change": 0}
+    opt = ol.ConjugateGradient(problem.params, **options)
+    for _ in range(3):
+        opt.step(problem)
+    other = Logistic(dtype, [p.copy() for p in problem.params])
+    resumed = ol.ConjugateGradient(other.params)
+    resumed.load_state_dict(opt.state_dict())
+    for _ in range(3):
+        opt.step(problem)
+        resumed.step(other)
+    assert all(same_bits(p, q) for p, q in zip(problem.params, other.params, strict=True))
+    for p, q in zip(problem.params, other.params, strict=True):
+        assert all(same_bits(opt.state[p][key], resumed.state[q][key]) for key in opt.state[p])
+
+
+def test_the_same_bits_for_any_threads_and_level(level: str, threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = []
+    for count, name in ((1, "baseline"), (1, level), (2, level), (3, level)):
+        ol.set_num_threads(count)
+        monkeypatch.setattr(ol.native.dispatch, "level", name)
+        x = np.linspace(0, 2, 100_003, dtype=np.float32)
+        spectrum = np.linspace(1, 50, x.size, dtype=np.float32)
+        ol.ConjugateGradient([x], max_iter=12).step(
+            lambda x=x, h=spectrum: (float(np.sum(h * (x - 1) ** 2, dtype=np.float64)), [2 * h * (x - 1)]))
+        ends.append(x)
+    assert all(same_bits(ends[0], end) for end in ends[1:])
+
+
+@pytest.mark.parametrize("limit", range(1, 12))
+def test_max_eval_is_never_exceeded(limit: int) -> None:
+    problem, losses = Rosenbrock(), []
+
+    def closure() -> Any:
+        losses.append(problem()[0])
+        return problem()
+
+    ol.ConjugateGradient(problem.params, max_iter=100, max_eval=limit).step(closure)
+    assert len(losses) <= limit
+    assert problem()[0] == min(losses)
+
+
+def test_maximize_and_groups() -> None:
+    x, y = np.zeros(3), np.zeros((2, 2))
+    opt = ol.ConjugateGradient([{"params": [x]}, {"params": [], "lr": 1}, {"params": [y], "lr": 0.5}], maximize=True,
+                               max_iter=50)
+    opt.step(lambda: (-float(((x - 1) ** 2).sum() + 3 * ((y - 2) ** 2).sum()), [[-2 * (x - 1)], [], [-6 * (y - 2)]]))
+    np.testing.assert_allclose(x, 1, atol=1e-5)
+    np.testing.assert_allclose(y, 2, atol=1e-5)
+    assert opt.result.loss == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_start_that_is_not_finite(value: float) -> None:
+    x = np.ones(3)
+    opt = ol.ConjugateGradient([x])
+    opt.step(lambda: (value, [np.ones(3)]))
+    assert (x == 1).all()
+    assert "isn't finite at the start" in opt.result.reason
+
+
+def test_zero_gradients_and_flat_functions() -> None:
+    x = np.ones(3)
+    opt = ol.ConjugateGradient([x], tolerance_grad=0)
+    assert opt.step(lambda: (5.0, [np.zeros(3)])) == 5.0
+    assert (x == 1).all()
+    assert opt.result.converged
+
+
+@pytest.mark.parametrize("options", [{"beta": "steepest"}, {"line_search_fn": None}, {"restart_every": 0}, {"lr": -1}])
+def test_bad_options(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"`{next(iter(options))}` must be"):
+        ol.ConjugateGradient([np.ones(3)], **options)
+
+
+# Known troubles ------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("search", ["strong_wolfe", "hager_zhang", "backtracking"])
+@pytest.mark.parametrize("at", range(1, 9))
+def test_an_exception_leaves_the_last_accepted_point(search: str, at: int) -> None:
+    problem, accepted, calls = Rosenbrock(), [Rosenbrock().params[0]], 0
+
+    def closure() -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == at:
+            raise KeyboardInterrupt
+        return problem()
+
+    opt = ol.ConjugateGradient(problem.params, max_iter=50, line_search_fn=search,
+                               callback=lambda result: accepted.append(problem.params[0].copy()))
+    with pytest.raises(KeyboardInterrupt):
+        opt.step(closure)
+    assert same_bits(problem.params[0], accepted[-1])
+    opt.step(problem)                            # and it goes on from there
+    assert opt.result.loss < 24.2
+
+
+@pytest.mark.parametrize("name", ["turn_and_move", "save_and_move", "move", "read_gradient_and_products"])
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("at", range(1, 5))
+def test_an_interrupt_beside_a_kernel(name: str, late: bool, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C between any two lines: the accepted point is restored from where it was saved, and only if it was."""
+    make = ol.LBFGS if name == "save_and_move" else ol.ConjugateGradient
+    problem, accepted, calls = Rosenbrock(), [Rosenbrock().params[0]], 0
+    kernel = getattr(VectorSpace, name)
+
+    def interrupted(self: VectorSpace, *arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == at and not late:
+            raise KeyboardInterrupt
+        found = kernel(self, *arguments)
+        if calls == at:
+            raise KeyboardInterrupt
+        return found
+
+    monkeypatch.setattr(VectorSpace, name, interrupted)
+    opt = make(problem.params, max_iter=50, line_search_fn="hager_zhang",
+               callback=lambda result: accepted.append(problem.params[0].copy()))
+    with pytest.raises(KeyboardInterrupt):
+        opt.step(problem)
+    assert same_bits(problem.params[0], accepted[-1])
+
+
+@pytest.mark.parametrize("stop", [True, StopIteration])
+def test_callback_stops(stop: Any) -> None:
+    problem, seen = Rosenbrock(), []
+
+    def callback(result: Any) -> bool:
+        seen.append((result.iterations, result.loss == problem()[0]))
+        if len(seen) == 3 and stop is not True:
+            raise stop
+        return len(seen) == 3
+
+    opt = ol.ConjugateGradient(problem.params, max_iter=50, callback=callback)
+    opt.step(problem)
+    assert seen == [(1, True), (2, True), (3, True)]
+    assert opt.result.reason == "the callback asked to stop"
+
+
+@pytest.mark.parametrize("beta", BETAS)
+def test_saved_in_a_callback(beta: str) -> None:
+    """One long step, saved in its middle: going on gives the same point."""
+    problem, saved = Rosenbrock(), {}
+
+    def callback(result: Any) -> None:
+        if result.iterations == 7:
+            saved.update(x=problem.params[0].copy(), state=opt.state_dict())
+
+    opt = ol.ConjugateGradient(problem.params, beta=beta, max_iter=20, tolerance_change=0, callback=callback)
+    opt.step(problem)
+    other = Rosenbrock([saved["x"]])
+    resumed = ol.ConjugateGradient(other.params)
+    resumed.load_state_dict(saved["state"])
+    resumed.param_groups[0]["max_iter"] = 13
+    resumed.step(other)
+    assert same_bits(problem.params[0], other.params[0])
+
+
+@pytest.mark.parametrize("search", ["strong_wolfe", "hager_zhang", "backtracking"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_bracket_whose_one_end_is_not_finite(search: str, value: float) -> None:
+    barrier = LogBarrier(value)
+    opt = ol.ConjugateGradient(barrier.params, line_search_fn=search, max_iter=500, max_eval=5000, lr=100,
+                               tolerance_change=0)
+    opt.step(barrier)
+    np.testing.assert_allclose(barrier.params[0], 1, rtol=1e-3)
+
+
+@pytest.mark.parametrize("search", ["strong_wolfe", "hager_zhang"])
+def test_unbounded_functions_end(search: str) -> None:
+    x = np.zeros(2)
+    opt = ol.ConjugateGradient([x], line_search_fn=search, max_iter=200, max_eval=500)
+    with np.errstate(all="ignore"):
+        opt.step(lambda: (-float(np.sum(x ** 3 + x)), [-(3 * x ** 2 + 1)]))
+    assert np.isfinite(x).all()
+    assert opt.result.loss < -1e6
+
+
+def test_a_wrong_gradient_ends_where_it_began() -> None:
+    """Nothing along any direction is lower: the parameters stay, to the bit."""
+    x = np.array([0.3, 0.7], np.float32)
+    opt = ol.ConjugateGradient([x])
+    opt.step(lambda: (float(x @ x), [-2 * x]))
+    assert x.tolist() == np.array([0.3, 0.7], np.float32).tolist()
+    assert "no lower point" in opt.result.reason
+
+
+def test_an_evaluation_takes_two_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One kernel before it, one after it, and no more; and the first trial often does."""
+    x, passes, marks = np.zeros(50_000, np.float32), [], []
+    spectrum = (1 + 99 * np.random.default_rng(0).random(x.size)).astype(np.float32)
+    run = VectorSpace._run
+    monkeypatch.setattr(VectorSpace, "_run",
+                        lambda self, name, *a, **k: passes.append(name) or run(self, name, *a, **k))
+    opt = ol.ConjugateGradient([x], max_iter=25, tolerance_grad=0, tolerance_change=0,
+                               callback=lambda result: marks.append((result.evaluations, len(passes))))
+    opt.step(lambda: (float(spectrum @ (x - 1) ** 2) / 2, [spectrum * (x - 1)]))
+    (evaluations, kernels), (last, kernels_last) = marks[5], marks[-1]
+    assert last - evaluations < 1.7 * 19
+    assert kernels_last - kernels == 2 * (last - evaluations)

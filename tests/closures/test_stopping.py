@@ -1,0 +1,174 @@
+"""When a step with a closure ends, and what it says of it: at the bottom, at a limit, where nothing can move."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import optimlite as ol
+from support.closures import Rosenbrock
+
+SEARCHES = ["nocedal_wright", "hager_zhang", "backtracking"]
+
+
+# At the bottom -------------------------------------------------------------------------------------------------------
+
+def freudenstein_roth(z: np.ndarray) -> tuple[np.float32, np.ndarray]:
+    """Extended, in float32; computed in double, so that the gradient is right to the last bit."""
+    x = z.astype(np.float64)
+    a, b, g = x[:-1], x[1:], np.zeros_like(x)
+    r, s = -13 + a + ((5 - b) * b - 2) * b, -29 + a + ((b + 1) * b - 14) * b
+    g[:-1] += 2 * r + 2 * s
+    g[1:] += 2 * r * (10 * b - 3 * b * b - 2) + 2 * s * (3 * b * b + 2 * b - 14)
+    return np.float32((r * r + s * s).sum()), g.astype(np.float32)
+
+
+def regression(w: np.ndarray) -> tuple[float, np.ndarray]:
+    rng = np.random.RandomState(0)
+    X = rng.randn(500, 20).astype(np.float32)
+    y = X @ rng.randn(20).astype(np.float32) + .1 * rng.randn(500).astype(np.float32)
+    r = X @ w - y
+    return float(r @ r) / 2, X.T @ r
+
+
+@pytest.mark.parametrize(("method", "search"), [*(("lbfgs", search) for search in SEARCHES),
+                                                *(("cg", search) for search in SEARCHES[:2])])
+@pytest.mark.parametrize(("fun", "start", "least"), [
+    (freudenstein_roth, [.5, -2, -2, -2], 284.05), (regression, np.zeros(20), 2.3253)])
+def test_a_run_ends_where_float32_resolves_no_more(
+        fun: Any, start: Any, least: float, method: str, search: str) -> None:
+    """Hager and Zhang's search accepts a rise of 1e-6 |f|: x wandered among neighbouring floats for ever."""
+    result = ol.minimize(fun, np.array(start, np.float32), method=method, options={"line_search_fn": search})
+    assert result.nfev <= 500
+    assert result.fun <= least
+    if method == "lbfgs" and search == "hager_zhang":
+        assert result.success
+
+
+@pytest.mark.parametrize("make", [ol.LBFGS, ol.ConjugateGradient])
+@pytest.mark.parametrize("search", SEARCHES)
+def test_a_search_ends_when_two_trials_are_the_same_point(make: Any, search: str) -> None:
+    """float32's neighbours of the minimum: bisecting between them evaluates one of them again and again."""
+    seen: list[bytes] = []
+    x = np.array([5, -3], np.float32)
+
+    def closure() -> Any:
+        seen.append(x.tobytes())
+        r = x.astype(np.float64) - np.pi
+        return 1e4 * float(r @ r), [(2e4 * r).astype(np.float32)]
+
+    make([x], line_search_fn=search, max_iter=1000, max_eval=1000, tolerance_grad=0, tolerance_change=0).step(closure)
+    assert len(seen) <= 2 * len(set(seen)) + 5
+
+
+# Limits --------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("make", [ol.LBFGS, ol.ConjugateGradient])
+@pytest.mark.parametrize("search", SEARCHES)
+def test_max_eval_is_told_as_the_reason_within_a_search_too(make: Any, search: str) -> None:
+    problem = Rosenbrock()
+    opt = make(problem.params, max_eval=2, line_search_fn=search, lr=100)
+    opt.step(problem)
+    assert opt.result.reason.startswith("max_eval 2 is reached")
+    assert opt.result.evaluations == 2
+
+
+@pytest.mark.parametrize("make", [ol.LBFGS, ol.ConjugateGradient])
+@pytest.mark.parametrize("search", SEARCHES)
+def test_one_iteration_a_step_gets_on(make: Any, search: str) -> None:
+    """The default `max_eval` lets a search come to its end: cut short, the next step would begin the same one."""
+    problem = Rosenbrock()
+    opt = make(problem.params, max_iter=1, line_search_fn=search)
+    for _ in range(60):
+        opt.step(problem)
+        assert opt.result.iterations <= 1
+    assert opt.result.loss < 4                   # from 24.2, where it stood still
+
+
+def test_a_search_of_torchs_keeps_torchs_limits() -> None:
+    problem = Rosenbrock()
+    opt = ol.LBFGS(problem.params, max_iter=1, line_search_fn="strong_wolfe")
+    opt.step(problem)
+    assert opt.result.evaluations == 2
+
+
+def test_torchs_search_has_its_own_tolerance() -> None:
+    """torch passes no `tolerance_change` on: its search's 1e-9 stands (580 evaluations instead of 97)."""
+    x, count = np.full(10, -1.2), 0
+
+    def closure() -> Any:
+        nonlocal count
+        count += 1
+        u, g = x[1:] - x[:-1]**2, np.zeros(10)
+        g[1:] += 200 * u
+        g[:-1] += -400 * u * x[:-1] - 2 * (1 - x[:-1])
+        return float(100 * u @ u + ((1 - x[:-1])**2).sum()), [g]
+
+    ol.LBFGS([x], max_iter=500, tolerance_grad=0, tolerance_change=0, line_search_fn="strong_wolfe").step(closure)
+    assert count <= 120
+    np.testing.assert_allclose(x, 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [ol.LBFGS, ol.ConjugateGradient])
+@pytest.mark.parametrize("search", ["strong_wolfe", *SEARCHES])
+def test_a_rate_of_zero_moves_nothing_and_leaves_the_first_step_to_come(make: Any, search: str) -> None:
+    """A warm-up begins there.  torch's search then took steps of `lr` along -g, far too long, for ever."""
+    warmed, twin = Rosenbrock(), Rosenbrock()
+    opt = make(warmed.params, lr=0.0, line_search_fn=search)
+    for _ in range(3):
+        opt.step(warmed)
+        assert opt.result.reason == "`lr` is 0 in every group, so that nothing moves"
+        assert opt.result.evaluations == 1
+        assert not opt.result.converged
+    opt.param_groups[0]["lr"] = 0.5
+    other = make(twin.params, lr=0.5, line_search_fn=search)
+    opt.step(warmed)
+    other.step(twin)
+    assert (warmed.params[0] == twin.params[0]).all()
+
+
+# Searches of one's own -----------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("step", "message"), [
+    (0.5, r"^a line search must return a step that it evaluated, got 0\.5; call phi\(0\.5\) before, or return one of"),
+    (None, "^a line search must return a Found with the step, got Found"), ("0.5", "got Found"), (True, "got Found")])
+def test_a_step_that_a_search_never_evaluated_is_refused(step: Any, message: str) -> None:
+    def search(phi: Any, loss: float, slope: float, step_: float, max_evals: int) -> ol.line_search.Found:
+        return ol.line_search.Found(step, *phi(0.25), True, 1)
+
+    problem = Rosenbrock()
+    with pytest.raises((TypeError, ValueError), match=message):
+        ol.LBFGS(problem.params, line_search_fn=search).step(problem)
+    assert problem.params[0].tolist() == [-1.2, 1.0]
+
+
+def test_a_search_must_return_something() -> None:
+    problem = Rosenbrock()
+    with pytest.raises(TypeError, match="must return a Found with the step, got None"):
+        ol.LBFGS(problem.params, line_search_fn=lambda phi, loss, slope, step, max_evals: None).step(problem)
+
+
+@pytest.mark.parametrize("choice", ["first", "middle", "last", "nan"])
+def test_a_search_may_return_any_of_its_trials(choice: str) -> None:
+    """The gradients of two are kept; another one is evaluated again.  A trial that isn't finite is none."""
+    def search(phi: Any, loss: float, slope: float, step: float, max_evals: int) -> ol.line_search.Found:
+        trials = {t: phi(t) for t in (1e-4, 2e-4, 1e-5)}
+        t = dict(zip(("first", "middle", "last"), trials, strict=True)).get(choice, 1.0)
+        return ol.line_search.Found(t, *(trials.get(t) or phi(t)), True, 3)
+
+    x, calls = np.array([-1.2, 1.0]), []
+
+    def closure() -> Any:
+        calls.append(x.copy())
+        loss, gradients = Rosenbrock([x])()
+        return (loss if abs(x[0] + 1.2) < 0.1 else np.nan), gradients
+
+    opt = ol.LBFGS([x], line_search_fn=search, max_iter=1, max_eval=10)
+    opt.step(closure)
+    if choice == "nan":
+        assert x.tolist() == [-1.2, 1.0]
+        return
+    assert len(calls) == (5 if choice == "first" else 4)
+    assert opt.result.loss == Rosenbrock([x])()[0] < 24.2

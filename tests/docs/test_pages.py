@@ -1,0 +1,35 @@
+"""The Python of the documentation runs as it is pasted: the blocks of a page in their order, in one interpreter."""
+
+from __future__ import annotations
+
+import re
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from support.helpers import run_python
+from support.paths import ROOT
+
+DOCS = ROOT / "docs"
+PAGES = ["checkpoints.md", "closures.md", "gradients.md", "schedulers.md"]
+
+
+def blocks(page: str) -> list[str]:
+    """The page's Python, each block on the lines that it has in the page."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    found = re.finditer(r"^( *)```python\n(.*?)^\1```", text, re.S | re.M)
+    return ["\n" * text[:block.start(2)].count("\n") + textwrap.dedent(block[2]) for block in found]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_code_of_a_page_runs_as_it_is_pasted(page: str, tmp_path: Path) -> None:
+    script = "".join(f"exec(compile({block!r}, {page!r}, 'exec'), globals())\n" for block in blocks(page))
+    done = run_python(f"import os\nos.chdir({str(tmp_path)!r})\n{script}", PYTHONPATH=":".join(filter(None, sys.path)))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_has_code(page: str) -> None:
+    assert len(blocks(page)) >= 2

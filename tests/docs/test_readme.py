@@ -1,0 +1,54 @@
+"""The README's Python runs as it stands, and its error messages are the real ones."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import optimlite as ol
+from support.paths import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = [textwrap.dedent(block) for block in re.findall(r"^ *```python\n(.*?)^ *```", README, re.S | re.M)]
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_code_runs_as_it_stands(number: int, tmp_path: Path) -> None:
+    code = BLOCKS[number]
+    if "autograd" in code:
+        pytest.importorskip("autograd")
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=tmp_path,
+                          timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    loss = re.search(r"loss ([-+.\de]+)", done.stdout)
+    assert loss is not None, done.stdout
+    assert float(loss[1]) < 0.05, done.stdout
+
+
+def test_the_quickstart_ends_with_the_biass_value(tmp_path: Path) -> None:
+    """The data are made with a bias of 1: whoever tries the first example should see that it was found."""
+    done = subprocess.run([sys.executable, "-c", BLOCKS[0]], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert "bias 1.000" in done.stdout, done.stderr
+    assert "# " + done.stdout.strip() in BLOCKS[0]
+
+
+def test_there_are_examples() -> None:
+    assert len(BLOCKS) >= 4
+
+
+def test_messages_are_the_real_ones() -> None:
+    def message(call: object) -> str:
+        with pytest.raises((TypeError, ValueError)) as caught:
+            call()      # type: ignore[operator]
+        return f"{caught.type.__name__}: {caught.value}"
+
+    W = ol.Parameter(np.zeros(2, np.float32), name="W")
+    for call in (lambda: setattr(W, "grad", np.zeros(2)), lambda: ol.SGD([W], learning_rate=0.1),
+                 lambda: ol.SGD([W], lr=-0.1)):
+        assert message(call) in README

@@ -1,0 +1,19 @@
+"""What this machine's compiler leaves out of the C sources has the bits of what it takes."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support.paths import ROOT
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+@pytest.mark.parametrize("macros", [(), ("-DOPTIMLITE_DOUBLE",)], ids=["float32", "float64"])
+def test_sums_without_vector_types(macros: tuple[str, ...], tmp_path: Path) -> None:
+    program, source = tmp_path / "lanes", ROOT / "tests" / "native" / "lanes.c"
+    subprocess.run(["cc", "-O3", "-ffp-contract=off", *macros, "-I", ROOT / "pyx", source, "-o", program], check=True)
+    assert subprocess.run([program]).returncode == 0

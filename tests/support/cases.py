@@ -1,0 +1,133 @@
+"""Every optimizer with every option set, a row each: tests are products of this table."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, NamedTuple
+
+import optimlite as ol
+
+
+class Case(NamedTuple):
+    optimizer: type[ol.Optimizer]
+    options: dict[str, Any]
+    elementwise: bool = True             # else an element's update depends on its whole tensor
+
+    @property
+    def id(self) -> str:
+        options = ",".join(f"{key}={value}".replace(" ", "") for key, value in self.options.items())
+        return f"{self.optimizer.__name__}({options})"
+
+
+CASES = [
+    Case(ol.SGD, {"lr": 0.1}),
+    Case(ol.SGD, {"lr": 0.1, "weight_decay": 0.1, "maximize": True}),
+    Case(ol.SGD, {"lr": 0.1, "momentum": 0.9}),
+    Case(ol.SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1}),
+    Case(ol.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1, "maximize": True}),
+    Case(ol.Adam, {"lr": 0.01}),
+    Case(ol.Adam, {"lr": 0.01, "weight_decay": 0.1, "maximize": True}),
+    Case(ol.Adam, {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-3, "amsgrad": True, "weight_decay": 0.1}),
+    Case(ol.Adam, {"lr": 0.01, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+    Case(ol.Adam, {"lr": 0.01, "weight_decay": 0.1, "cautious": True, "maximize": True}, elementwise=False),
+    Case(ol.Adam, {"lr": 0.01, "amsgrad": True, "cautious": True, "decoupled_weight_decay": True}, elementwise=False),
+    Case(ol.AdamW, {"lr": 0.01}),
+    Case(ol.AdamW, {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1, "amsgrad": True,
+                    "maximize": True}),
+    Case(ol.AdamW, {"lr": 0.01, "cautious": True}, elementwise=False),
+    Case(ol.Adagrad, {"lr": 0.1}),
+    Case(ol.Adagrad, {"lr": 0.1, "lr_decay": 0.1, "weight_decay": 0.1, "initial_accumulator_value": 0.3, "eps": 1e-3,
+                      "maximize": True}),
+    Case(ol.Adadelta, {}),
+    Case(ol.Adadelta, {"lr": 0.5, "rho": 0.7, "eps": 1e-3, "weight_decay": 0.1, "maximize": True}),
+    Case(ol.Adamax, {"lr": 0.01}),
+    Case(ol.Adamax, {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1, "maximize": True}),
+    Case(ol.NAdam, {"lr": 0.01}),
+    Case(ol.NAdam, {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1, "momentum_decay": 0.1,
+                    "maximize": True}),
+    Case(ol.NAdam, {"lr": 0.01, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+    Case(ol.RAdam, {"lr": 0.01}),
+    Case(ol.RAdam, {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1, "maximize": True}),
+    Case(ol.RAdam, {"lr": 0.01, "betas": (0.9, 0.8), "weight_decay": 0.1, "decoupled_weight_decay": True}),
+    Case(ol.RMSprop, {"lr": 0.01}),
+    Case(ol.RMSprop, {"lr": 0.01, "alpha": 0.7, "eps": 1e-3, "weight_decay": 0.1, "maximize": True}),
+    Case(ol.RMSprop, {"lr": 0.01, "centered": True}),
+    Case(ol.RMSprop, {"lr": 0.01, "momentum": 0.9}),
+    Case(ol.RMSprop, {"lr": 0.01, "alpha": 0.7, "momentum": 0.5, "centered": True, "weight_decay": 0.1}),
+    Case(ol.Rprop, {}),
+    Case(ol.Rprop, {"lr": 0.1, "etas": (0.7, 1.4), "step_sizes": (0.08, 0.15), "maximize": True}),
+    Case(ol.ASGD, {}),
+    Case(ol.ASGD, {"lr": 0.1, "lambd": 0.1, "alpha": 0.6, "t0": 1, "weight_decay": 0.1, "maximize": True}),
+    Case(ol.LAMB, {}, elementwise=False),
+    Case(ol.LAMB, {"lr": 0.1, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1, "max_trust_ratio": 0.5,
+                   "grad_averaging": False, "bias_correction": False, "maximize": True}, elementwise=False),
+    Case(ol.LAMB, {"weight_decay": 0, "always_adapt": False}, elementwise=False),
+    Case(ol.LARS, {}, elementwise=False),
+    Case(ol.LARS, {"lr": 0.3, "momentum": 0.8, "dampening": 0.3, "weight_decay": 0.1, "trust_coefficient": 0.1,
+                   "eps": 1e-3, "trust_clip": True, "maximize": True}, elementwise=False),
+    Case(ol.LARS, {"lr": 0.3, "nesterov": True, "weight_decay": 0.1, "lr_in_momentum": True}, elementwise=False),
+    Case(ol.LARS, {"lr": 0.15, "momentum": 0, "always_adapt": False}, elementwise=False),
+    Case(ol.StableAdamW, {}, elementwise=False),
+    Case(ol.StableAdamW, {"lr": 0.01, "betas": (0.8, 0.7), "eps": 0.3, "weight_decay": 0.1, "maximize": True},
+         elementwise=False),
+    Case(ol.AdaBelief, {"lr": 0.01}),
+    Case(ol.AdaBelief, {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1, "maximize": True}),
+    Case(ol.NovoGrad, {}, elementwise=False),
+    Case(ol.NovoGrad, {"lr": 0.1, "betas": (0.8, 0.7), "eps": 0.3, "weight_decay": 0.1, "grad_averaging": True,
+                       "maximize": True}, elementwise=False),
+    Case(ol.Adafactor, {}, elementwise=False),
+    Case(ol.Adafactor, {"lr": 0.5, "beta2_decay": -0.5, "eps": (1e-2, 2.0), "d": 1.3, "weight_decay": 0.1,
+                        "maximize": True}, elementwise=False),
+]
+
+# By rows that a sparse gradient touches.
+ROWS = [
+    Case(ol.SparseAdam, {"lr": 0.1}),
+    Case(ol.SparseAdam, {"lr": 0.1, "betas": (0.8, 0.9), "eps": 1e-3, "maximize": True}),
+    Case(ol.SGD, {"lr": 0.1}),
+    Case(ol.SGD, {"lr": 0.1, "maximize": True}),
+    Case(ol.Adagrad, {"lr": 0.1}),
+    Case(ol.Adagrad, {"lr": 0.1, "lr_decay": 0.1, "initial_accumulator_value": 0.3, "eps": 1e-3, "maximize": True}),
+]
+# What a sparse gradient does to all rows.
+DENSIFIED = [
+    Case(ol.SGD, {"lr": 0.1, "momentum": 0.9}),
+    Case(ol.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True, "maximize": True}),
+    Case(ol.SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.3}),
+]
+
+MATRIX_CASES = [
+    Case(ol.Adafactor, {}),
+    Case(ol.Adafactor, {"lr": 0.5, "beta2_decay": -0.5, "eps": (1e-2, 0.1), "d": 1.3, "weight_decay": 0.1,
+                        "maximize": True}),
+    Case(ol.Muon, {}),
+    Case(ol.Muon, {"lr": 0.1, "weight_decay": 0.3, "momentum": 0.8, "nesterov": False, "ns_steps": 3, "eps": 1e-3,
+                   "ns_coefficients": (2.0, -1.5, 0.5), "adjust_lr_fn": "match_rms_adamw"}),
+]
+
+OPTIMIZERS = list(dict.fromkeys(case.optimizer for case in CASES))
+
+# Around every boundary: of vectors (4 to 16 elements), cache lines, unrolled loops, spans and parts.
+SIZES = [0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 255, 256, 257, 1023, 1025, 5_000, 16_384, 16_385, 100_003]
+
+
+# For methods that know of a tensor's axes: at the edges of tiles of 64 x 1024, and of matrices that count as small.
+SHAPES = [(1, 1), (7, 3), (33, 33), (40, 1), (1, 300), (0, 4), (4, 0), (3, 2, 5), (2, 3, 4, 5), (64, 1024), (65, 1025),
+          (63, 1023), (129, 17), (2, 70, 1030), (130, 1100), (500, 3, 3), (40, 60, 1, 1), (30, 20, 5, 2)]
+
+
+def hyper_parameters() -> list[tuple[type[ol.Optimizer], str, int | None]]:
+    """(optimizer, name of a hyper-parameter, which part of it if it is a pair), from the constructors."""
+    rows: list[tuple[type[ol.Optimizer], str, int | None]] = []
+    for optimizer in OPTIMIZERS:
+        for name, parameter in inspect.signature(optimizer).parameters.items():
+            parts = range(len(parameter.default)) if isinstance(parameter.default, tuple) else [None]
+            rows += [(optimizer, name, part) for part in parts if name != "params"]
+    return rows
+
+
+def altered(setting: Any, part: int | None = None) -> Any:
+    """Another value of the same kind."""
+    if part is not None:
+        return tuple(altered(item) if index == part else item for index, item in enumerate(setting))
+    return not setting if isinstance(setting, bool) else 0.9 * setting if setting else 0.1

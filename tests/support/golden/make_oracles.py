@@ -1,0 +1,190 @@
+# Makes the golden files of oracles.py: `python tests/support/golden/make_oracles.py [optimizer ...]`, with what these need
+# of torch 2.13.0, timm 1.0.31, torch-optimi 0.3.3 and optax 0.2.8.
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from support.oracles import CASES, SNAPSHOTS, Case, golden_file, trajectory
+from support.trajectories import DTYPES, error, pack
+
+VERSIONS = {"torch": "2.13.0", "timm": "1.0.31", "optimi": "0.3.3", "optax": "0.2.8"}
+PACKAGES = {"timm": ("torch", "timm"), "optimi": ("torch", "optimi"), "optax": ("jax", "optax")}
+
+
+def installed(oracle: str) -> bool:
+    return all(importlib.util.find_spec(package) for package in PACKAGES[oracle])
+
+
+def timm_module(name: str) -> Any:
+    """A module of timm.optim by itself: the package imports torchvision, which isn't needed here."""
+    for package in ("timm", "timm.optim"):
+        if package not in sys.modules:
+            spec = importlib.util.find_spec(package)
+            assert spec, f"{package} isn't installed"
+            sys.modules[package] = importlib.util.module_from_spec(spec)         # and not executed
+    return importlib.import_module(f"timm.optim.{name}")
+
+
+def timm_lamb(options: dict[str, Any]) -> Any:
+    limit = options.pop("max_trust_ratio")
+    assert limit in (None, 1.0), "timm's limit is 1"
+    return timm_module("lamb").Lamb, {**options, "trust_clip": limit is not None, "max_grad_norm": None}
+
+
+def timm_lars(options: dict[str, Any]) -> Any:
+    assert not options.pop("lr_in_momentum")
+    return timm_module("lars").Lars, {"trust_coeff": options.pop("trust_coefficient"), **options}
+
+
+def timm_adamw(options: dict[str, Any]) -> Any:
+    return timm_module("adamw").AdamWLegacy, {**options, "clipping_threshold": 1.0}
+
+
+def timm_adabelief(options: dict[str, Any]) -> Any:
+    return timm_module("adabelief").AdaBelief, {**options, "rectify": False}
+
+
+def timm_novograd(options: dict[str, Any]) -> Any:
+    make = timm_module("nvnovograd").NvNovoGrad          # which has one implementation, and no `foreach`
+    return lambda params, foreach, **others: make(params, **others), options
+
+
+def optimi_stableadamw(options: dict[str, Any]) -> Any:
+    return importlib.import_module("optimi").StableAdamW, {**options, "triton": False}
+
+
+# The classes that live in torch, with our options under their names.
+IN_TORCH = {("LAMB", "timm"): timm_lamb, ("LARS", "timm"): timm_lars, ("StableAdamW", "timm"): timm_adamw,
+            ("StableAdamW", "optimi"): optimi_stableadamw, ("AdaBelief", "timm"): timm_adabelief,
+            ("NovoGrad", "timm"): timm_novograd}
+
+
+class Torch:
+    """An optimizer of timm's or optimi's, on tensors that share the arrays' memory."""
+
+    def __init__(self, case: Case, first: list[np.ndarray], second: list[np.ndarray]) -> None:
+        import torch
+
+        make, options = IN_TORCH[case.optimizer, case.oracle](dict(case.options))
+        groups = [[torch.nn.Parameter(torch.from_numpy(a)) for a in arrays] for arrays in (first, second)]
+        self.params = [*groups[0], *groups[1]]
+        self.optimizer = make([{"params": groups[0]}, {"params": groups[1], **case.second}], foreach=False, **options)
+
+    def step(self, gradients: list[np.ndarray], lr: float) -> None:
+        import torch
+
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        for p, g in zip(self.params, gradients, strict=True):
+            p.grad = torch.from_numpy(g)
+        before = torch.get_default_dtype()       # in which timm's NovoGrad makes its second moments
+        torch.set_default_dtype(self.params[0].dtype)
+        try:
+            self.optimizer.step()
+        finally:
+            torch.set_default_dtype(before)
+
+
+def optax_lamb(options: dict[str, Any], lr: Any) -> Any:
+    import optax
+
+    assert options.pop("always_adapt")
+    assert options.pop("max_trust_ratio") is None
+    assert options.pop("grad_averaging")
+    assert options.pop("bias_correction")
+    b1, b2 = options.pop("betas")
+    return optax.lamb(lr, b1, b2, **options)
+
+
+def optax_lars(options: dict[str, Any], lr: Any) -> Any:
+    import optax
+
+    assert options.pop("always_adapt")
+    assert options.pop("lr_in_momentum")
+    assert not options.pop("trust_clip")
+    assert not options.pop("dampening")
+    return optax.lars(lr, **options)
+
+
+def optax_adabelief(options: dict[str, Any], lr: Any) -> Any:
+    import optax
+
+    assert not options.pop("weight_decay")
+    b1, b2 = options.pop("betas")
+    return optax.adabelief(lr, b1, b2, eps_root=options["eps"], **options)
+
+
+# Its transformations likewise.
+IN_OPTAX = {"LAMB": optax_lamb, "LARS": optax_lars, "AdaBelief": optax_adabelief}
+
+
+class Optax:
+    """A transformation of optax's for each group; the results are copied to the arrays."""
+
+    def __init__(self, case: Case, first: list[np.ndarray], second: list[np.ndarray]) -> None:
+        import jax
+        import optax
+
+        jax.config.update("jax_enable_x64", True)
+        make = IN_OPTAX[case.optimizer]
+        self.groups: list[Any] = []
+        for arrays, overrides in ((first, {}), (second, case.second)):
+            options = {**case.options, **overrides}
+            options.pop("lr")
+            tree = [jax.numpy.asarray(a) for a in arrays]
+            # the learning rate is among the state, and assigned to before each step
+            chain = optax.inject_hyperparams(lambda lr, options=options: make(dict(options), lr))(lr=case.options["lr"])
+            self.groups.append([arrays, tree, chain, chain.init(tree)])
+
+    def step(self, gradients: list[np.ndarray], lr: float) -> None:
+        import jax
+        import optax
+
+        rest = iter(gradients)
+        for group in self.groups:
+            arrays, tree, chain, state = group
+            state.hyperparams["lr"] = jax.numpy.asarray(lr, tree[0].dtype)
+            updates, group[3] = chain.update([jax.numpy.asarray(next(rest)) for _ in arrays], state, tree)
+            group[1] = tree = optax.apply_updates(tree, updates)
+            for array, new in zip(arrays, tree, strict=True):
+                assert new.dtype == array.dtype
+                array[...] = new
+
+
+LIBRARIES = {"timm": Torch, "optimi": Torch, "optax": Optax}
+
+
+def rounding(case: Case, golden: dict[int, dict[str, np.ndarray]]) -> float:
+    """How far the oracle's float32 is from its float64: the gradients are the same numbers in both."""
+    coarse = trajectory(case, "float32", LIBRARIES[case.oracle])
+    return max(error(coarse[t][name], a) for t in SNAPSHOTS for name, a in golden[t].items())
+
+
+def main(optimizers: list[str]) -> None:
+    known = dict.fromkeys(case.optimizer for case in CASES.values())
+    if unknown := [optimizer for optimizer in optimizers if optimizer not in known]:
+        sys.exit(f"oracles.py has no rows of {', '.join(unknown)}; it has those of {', '.join(known)}")
+    needed = {package for case in CASES.values() if case.optimizer in (optimizers or known)
+              for package in PACKAGES[case.oracle] if package in VERSIONS}
+    for package in sorted(needed):
+        name = "torch-optimi" if package == "optimi" else package
+        found = importlib.metadata.version(name).split("+")[0]
+        assert found == VERSIONS[package], f"{name} must be {VERSIONS[package]}, got {found}"
+    for optimizer in optimizers or known:
+        golden = {}
+        for name, case in CASES.items():
+            if case.optimizer == optimizer:
+                path = trajectory(case, DTYPES[1], LIBRARIES[case.oracle])
+                golden[name] = np.stack([pack(path[t]) for t in SNAPSHOTS])
+                print(f"{name:75} float32 rounds by {rounding(case, path):.1e}")
+        np.savez_compressed(golden_file(optimizer), **golden)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,174 @@
+# The trajectories on which optimizers that torch lacks must agree with other libraries: optimizers x options x oracles.
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from support.trajectories import away, error, noise, unpack
+
+Trajectory = dict[int, dict[str, np.ndarray]]           # by step and name
+
+STEPS = 30
+SNAPSHOTS = (1, 2, 3, 4, 8, 9, 12, 20, STEPS)
+LR_CHANGES = 3                  # before this step: it tells a learning rate within a momentum from one outside
+STANDSTILL = 8                  # the step in which every gradient is zero
+BURST = range(12, 15)           # steps with gradients eight times as large, which clip and adapt
+
+# The first two tensors belong to the first group.  The last starts at zero, and one in each group has a first gradient
+# of zeros: what a ratio of norms is then is part of the rule.
+SHAPES = ((3, 4), (5,), (), (2, 3, 4), (4,))
+
+# Relative to the largest element of the tensor.  In float32: four times what the oracles' own float32 rounds by, which
+# is up to 1e-6 (golden/make_oracles.py prints it); another order of operations may round as much again.
+BOUNDS = {"float32": 4e-6, "float64": 1e-12}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One trajectory: an optimizer's options, under our names and complete, and who else has the rule."""
+
+    optimizer: str
+    oracle: str
+    options: dict[str, Any]
+    second: dict[str, Any] = field(default_factory=dict)    # overrides of the second group
+
+    @property
+    def name(self) -> str:
+        return f"{self.oracle}-{self.label}"
+
+    @property
+    def label(self) -> str:
+        shown = (f"{key}={value}" for key, value in self.options.items() if value != BASE[self.optimizer].get(key))
+        return ",".join([*shown, *(f"second_{key}={value}" for key, value in self.second.items())]).replace(" ", "")
+
+
+# The options that a row doesn't name.  They aren't the defaults, on which libraries differ.
+BASE: dict[str, dict[str, Any]] = {
+    "LAMB": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-6, "weight_decay": 0.1, "always_adapt": True,
+             "max_trust_ratio": None, "grad_averaging": True, "bias_correction": True},
+    "LARS": {"lr": 0.5, "momentum": 0.9, "dampening": 0.0, "weight_decay": 0.1, "nesterov": False,
+             "trust_coefficient": 0.02, "eps": 1e-8, "trust_clip": False, "always_adapt": True,
+             "lr_in_momentum": False},
+    "AdaBelief": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-16, "weight_decay": 0.1},
+    "NovoGrad": {"lr": 0.02, "betas": (0.95, 0.98), "eps": 1e-8, "weight_decay": 0.1, "grad_averaging": False},
+    "StableAdamW": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-6, "weight_decay": 0.1},
+}
+
+
+def case(optimizer: str, oracle: str, second: float = 0.02, **options: Any) -> Case:
+    """A row; the second group has another decay, `second`."""
+    return Case(optimizer, oracle, BASE[optimizer] | options, {"weight_decay": second})
+
+
+CASES = {f"{each.optimizer}-{each.name}": each for each in [
+    case("LAMB", "timm"),
+    case("LAMB", "timm", second=0.0),
+    case("LAMB", "timm", second=0.0, always_adapt=False),
+    case("LAMB", "timm", max_trust_ratio=1.0),
+    case("LAMB", "timm", grad_averaging=False),
+    case("LAMB", "timm", bias_correction=False),
+    case("LAMB", "timm", betas=(0.8, 0.95), eps=0.03, lr=0.005),
+    case("LAMB", "optax"),
+    case("LAMB", "optax", second=0.0),
+    case("LAMB", "optax", betas=(0.8, 0.95), eps=0.03, lr=0.005),
+    case("LARS", "timm"),
+    case("LARS", "timm", second=0.0),
+    case("LARS", "timm", second=0.0, always_adapt=False),
+    case("LARS", "timm", momentum=0.0),
+    case("LARS", "timm", dampening=0.3),
+    case("LARS", "timm", nesterov=True),
+    case("LARS", "timm", trust_clip=True, lr=2.0),           # where a norm is zero: 1 / lr
+    case("LARS", "timm", trust_clip=True, lr=0.01, trust_coefficient=0.03),
+    case("LARS", "timm", eps=0.3),
+    case("LARS", "optax", lr_in_momentum=True),
+    case("LARS", "optax", second=0.0, lr_in_momentum=True),
+    case("LARS", "optax", lr_in_momentum=True, momentum=0.0),
+    case("LARS", "optax", lr_in_momentum=True, nesterov=True),
+    case("LARS", "optax", lr_in_momentum=True, eps=0.3, trust_coefficient=0.01),
+    case("AdaBelief", "timm"),
+    case("AdaBelief", "timm", second=0.0),
+    case("AdaBelief", "timm", second=0.0, weight_decay=0.0),
+    case("AdaBelief", "timm", betas=(0.8, 0.9)),
+    case("AdaBelief", "timm", eps=0.03),
+    case("AdaBelief", "optax", second=0.0, weight_decay=0.0),
+    case("AdaBelief", "optax", second=0.0, weight_decay=0.0, betas=(0.8, 0.9)),
+    case("AdaBelief", "optax", second=0.0, weight_decay=0.0, eps=0.03),
+    # optax's NovoGrad begins with the first gradient, even if it is zero: timm's, with the first that isn't
+    case("NovoGrad", "timm"),
+    case("NovoGrad", "timm", second=0.0),
+    case("NovoGrad", "timm", betas=(0.8, 0.9)),
+    case("NovoGrad", "timm", eps=0.3),
+    case("NovoGrad", "timm", grad_averaging=True),
+    case("StableAdamW", "optimi"),
+    case("StableAdamW", "optimi", second=0.0),
+    case("StableAdamW", "optimi", betas=(0.8, 0.9)),
+    case("StableAdamW", "optimi", eps=0.5),
+    case("StableAdamW", "optimi", lr=0.005, betas=(0.95, 0.999)),
+    # timm's decay isn't clipped, and eps stands elsewhere in its clip: without both, the two are one rule
+    case("StableAdamW", "timm", second=0.0, weight_decay=0.0, eps=1e-18),
+]}
+
+
+def initial(dtype: str) -> list[np.ndarray]:
+    """Magnitudes of 1 to 2, but zeros for the last."""
+    return [np.asarray((i < len(SHAPES) - 1) * away(shape) * (1 + abs(noise(100 + i, *shape))), dtype)
+            for i, shape in enumerate(SHAPES)]
+
+
+def gradients(dtype: str, t: int) -> list[np.ndarray]:
+    """Of step t, from 1 on: noise around a drift; exact in float32."""
+    found = []
+    for i, shape in enumerate(SHAPES):
+        values = noise(1000 * i + t, *shape) - 0.25 * away(shape)
+        scale = 0.0 if t == STANDSTILL or (t == 1 and i in (1, 3)) else 8.0 if t in BURST else 1.0
+        found.append(np.asarray(scale * values, dtype))
+    return found
+
+
+def trajectory(case: Case, dtype: str, library: Any, maximize: bool = False) -> dict[int, dict[str, np.ndarray]]:
+    """The parameters after each snapshot.
+
+    A `library` makes an optimizer of arrays in two groups; the optimizer's `step(gradients, lr)` changes the arrays.
+    """
+    params = initial(dtype)
+    optimizer = library(case, params[:2], params[2:], **({"maximize": True} if maximize else {}))
+    path = {}
+    for t in range(1, STEPS + 1):
+        lr = case.options["lr"] * (1.0 if t < LR_CHANGES else 0.375)
+        optimizer.step([-g if maximize else g for g in gradients(dtype, t)], lr)
+        if t in SNAPSHOTS:
+            path[t] = {str(i): np.array(p) for i, p in enumerate(params)}
+    return path
+
+
+class Ours:
+    """optimlite's optimizer, as `trajectory` wants it."""
+
+    def __init__(self, case: Case, first: list[np.ndarray], second: list[np.ndarray], **options: Any) -> None:
+        make = getattr(import_module("optimlite"), case.optimizer)       # here: the golden files are made without it
+        self.optimizer = make([{"params": first}, {"params": second, **case.second}], **case.options, **options)
+
+    def step(self, gradients: list[np.ndarray], lr: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step(grads=[gradients[:2], gradients[2:]])
+
+
+def golden_file(optimizer: str) -> Path:
+    """The file of the oracles' trajectories for one optimizer."""
+    return Path(__file__).parent / "golden" / f"oracles_{optimizer}.npz"
+
+
+@cache
+def golden(name: str) -> Trajectory:
+    with np.load(golden_file(CASES[name].optimizer)) as file:
+        return {t: unpack(record) for t, record in zip(SNAPSHOTS, file[name], strict=True)}
+
+
+def largest_error(ours: Trajectory, theirs: Trajectory) -> tuple[float, str]:
+    """And where it is."""
+    return max((error(ours[t][name], array), f"parameter {name} after step {t}")
+               for t, arrays in theirs.items() for name, array in arrays.items())
