@@ -1,6 +1,6 @@
 # Writes bits.json, the hashes of the fixed runs: `python tests/support/golden/make_bits.py`, after a change that is
-# meant to change bits; it prints whose hash has changed.  After one that adds cases, `make_bits.py Optimizer` runs those of this
-# optimizer alone, and all that have no hash.
+# meant to change bits; it prints whose hash has changed.  After one that adds cases, `make_bits.py Optimizer` runs
+# those of this optimizer alone, and all that have no hash.
 import json
 import sys
 from pathlib import Path

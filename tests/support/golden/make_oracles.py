@@ -1,5 +1,5 @@
-# Makes the golden files of oracles.py: `python tests/support/golden/make_oracles.py [optimizer ...]`, with what these need
-# of torch 2.13.0, timm 1.0.31, torch-optimi 0.3.3 and optax 0.2.8.
+# Makes the golden files of oracles.py: `python tests/support/golden/make_oracles.py [optimizer ...]`, with what these
+# need of torch 2.13.0, timm 1.0.31, torch-optimi 0.3.3 and optax 0.2.8.
 import importlib
 import importlib.metadata
 import importlib.util
