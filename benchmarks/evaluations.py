@@ -81,8 +81,6 @@ COLUMNS: dict[str, Callable[[Watched], None]] = {
     "scipy CG": scipy("CG"),
     "CG polak-ribiere+": optimlite(ol.ConjugateGradient),
     "CG hestenes-stiefel": optimlite(ol.ConjugateGradient, beta="hestenes-stiefel"),
-    "CG fletcher-reeves": optimlite(ol.ConjugateGradient, beta="fletcher-reeves"),
-    "CG dai-yuan": optimlite(ol.ConjugateGradient, beta="dai-yuan"),
     "CG hager-zhang": optimlite(ol.ConjugateGradient, beta="hager-zhang"),
 }
 

@@ -1,4 +1,4 @@
-"""Nonlinear conjugate gradients: five formulas for beta, a line search, and the usual restarts."""
+"""Nonlinear conjugate gradients: three formulas for beta, a line search, and the usual restarts."""
 
 from __future__ import annotations
 
@@ -31,11 +31,6 @@ class Products(NamedTuple):
     dd: float
 
 
-def fletcher_reeves(p: Products) -> float:
-    """g.g / h.h (1964)"""
-    return p.gg / p.hh
-
-
 def polak_ribiere_plus(p: Products) -> float:
     """max(0, y.g / h.h) (Polak & Ribiere 1969, Powell 1986)"""
     return max(0.0, p.yg / p.hh)
@@ -46,25 +41,15 @@ def hestenes_stiefel(p: Products) -> float:
     return p.yg / p.yd
 
 
-def dai_yuan(p: Products) -> float:
-    """g.g / y.d (1999)"""
-    return p.gg / p.yd
-
-
 def hager_zhang(p: Products) -> float:
     """(y - 2 d y.y / y.d).g / y.d, bounded below (2005)"""
     beta = (p.yg - 2.0 * p.dg * p.yy / p.yd) / p.yd
     return max(beta, -1.0 / (math.sqrt(p.dd) * min(0.01, math.sqrt(p.hh))))
 
 
-# The formula, and the |g.h| / g.g from which on conjugacy counts as lost (Powell's test; FR and DY don't notice it).
-BETAS: dict[str, tuple[Callable[[Products], float], float]] = {
-    "polak-ribiere+": (polak_ribiere_plus, math.inf),
-    "fletcher-reeves": (fletcher_reeves, 0.2),
-    "hestenes-stiefel": (hestenes_stiefel, math.inf),
-    "dai-yuan": (dai_yuan, 0.2),
-    "hager-zhang": (hager_zhang, math.inf),
-}
+# Those that notice by themselves when conjugacy is lost, and then come close to -g.
+BETAS: dict[str, Callable[[Products], float]] = {
+    "polak-ribiere+": polak_ribiere_plus, "hestenes-stiefel": hestenes_stiefel, "hager-zhang": hager_zhang}
 
 
 GUESS_TOLERANCE = 1.25           # a guess of the step counts as good within this factor
@@ -120,15 +105,13 @@ class ConjugateGradientMethod(Method):
     def conjugate(self, seen: GradientProducts) -> float:
         """beta, or 0 for a restart."""
         scalars = self.work.scalars
-        formula, orthogonality = BETAS[self.options["beta"]]
-        if (int(scalars["since_restart"]) >= (self.options["restart_every"] or RESTART_FACTOR * self.space.size)
-                or abs(seen.g_dot_previous) >= orthogonality * seen.square):
+        if int(scalars["since_restart"]) >= (self.options["restart_every"] or RESTART_FACTOR * self.space.size):
             return 0.0
         gg, gh, hh = seen.square, seen.g_dot_previous, float(scalars["square"])
         products = Products(gg=gg, hh=hh, yg=gg - gh, yd=seen.slope - float(scalars["slope"]),
                             yy=max(0.0, gg - 2.0 * gh + hh), dg=seen.slope, dd=float(scalars["length"]))
         try:
-            beta = formula(products)
+            beta = BETAS[self.options["beta"]](products)
         except ZeroDivisionError:
             return 0.0
         return beta if math.isfinite(beta) else 0.0
@@ -160,15 +143,14 @@ class ConjugateGradientMethod(Method):
 
 
 class ConjugateGradient(ClosureOptimizer):
-    """Nonlinear conjugate gradients (Fletcher & Reeves 1964; Hager & Zhang 2006 for a survey).
+    """Nonlinear conjugate gradients (Hager & Zhang 2006 is a survey).
 
         d = -g + beta * d                               x = x + t * d
 
-    `beta`: "polak-ribiere+", "fletcher-reeves", "hestenes-stiefel", "dai-yuan" or "hager-zhang".  `line_search_fn`:
-    "strong_wolfe" (c2 = 0.1), "hager_zhang" (c1 = 0.4, c2 = 0.1), "backtracking", or any function of
-    `optimlite.line_search`.  The direction restarts at -g after `restart_every` iterations (None: six times the number
-    of unknowns), where it doesn't descend, and for "fletcher-reeves" and "dai-yuan" where successive gradients are far
-    from orthogonal (Powell 1977).
+    `beta`: "polak-ribiere+", "hestenes-stiefel" or "hager-zhang".  `line_search_fn`: "strong_wolfe" (c2 = 0.1),
+    "hager_zhang" (c1 = 0.4, c2 = 0.1), "backtracking", or any function of `optimlite.line_search`.  The direction
+    restarts at -g after `restart_every` iterations (None: six times the number of unknowns), and where it doesn't
+    descend.
 
     `lr` scales the first trial step of the first iteration; later trials come from the step before.  Ratios of `lr`
     between groups scale the variables.  `max_eval` (None: 3 * max_iter), the other hyper-parameters, `result` and what

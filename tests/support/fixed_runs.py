@@ -144,7 +144,7 @@ CLOSURES = [*(Case(ol.LBFGS, {"lr": 2.5, "history_size": 5, "line_search_fn": se
             Case(ol.LBFGS, {"lr": 0.5, "history_size": 3}),
             Case(ol.LBFGS, {"line_search_fn": "hager_zhang", "bounds": (-0.5, 0.5)}),
             *(Case(ol.ConjugateGradient, {"beta": beta})
-              for beta in ("polak-ribiere+", "fletcher-reeves", "hestenes-stiefel", "dai-yuan", "hager-zhang"))]
+              for beta in ("polak-ribiere+", "hestenes-stiefel", "hager-zhang"))]
 
 RUNS: dict[str, tuple[type[Run], Case]] = {}
 for run, prefix, cases in ((Run, "", CASES), (SparseRun, "sparse ", [*ROWS, *DENSIFIED]), (ClosureRun, "", CLOSURES),

@@ -65,7 +65,7 @@ CASES = [
                          ("backtracking", 1.5))),
     Case("LBFGS", {"max_iter": 3, "line_search_fn": "hager_zhang", "bounds": (-0.5, 0.5)}, "closure"),
     *(Case("ConjugateGradient", {"max_iter": 3, "beta": beta}, "closure")
-      for beta in ("polak-ribiere+", "fletcher-reeves", "hestenes-stiefel", "dai-yuan", "hager-zhang")),
+      for beta in ("polak-ribiere+", "hestenes-stiefel", "hager-zhang")),
 ]
 
 # Two groups: named parameters of both types and layouts, one without axes, and one that never has a gradient.  Or one:
