@@ -64,9 +64,9 @@ def clip_coefficient(max_norm: float, norm: float) -> float:
 
 def bound_norm(plans: list[Plan]) -> float:
     """The 2-norm of all gradients bound in plans: float32 before float64, each in the order of groups."""
-    kernel = {kernel.itemsize: kernel for kernel in dispatch.vector_kernels("sum_squares", dispatch.level)}
     ordered = sorted(plans, key=lambda plan: plan.kernel.itemsize)
-    return math.sqrt(sum_over_gradients([(kernel[plan.kernel.itemsize], plan) for plan in ordered]))
+    return math.sqrt(sum_over_gradients([
+        (dispatch.vector_kernel("sum_squares", plan.kernel.itemsize, dispatch.level), plan) for plan in ordered]))
 
 
 def check_writable(gradient: np.ndarray, what: str, done: str, cure: str, memory: AddressRanges,

@@ -48,7 +48,10 @@ def kernels(dtype: np.dtype, level: str) -> dict[str, Kernel]:
     """All kernels for a float type; no module is imported for a level that the CPU lacks."""
     if not cpu_supports(level):
         raise ValueError(f"this CPU does not support the level '{level}'")
-    module = importlib.import_module(f"{__package__}.kernels_{TYPES[dtype]}_{level}")
+    try:
+        module = importlib.import_module(f"{__package__}.kernels_{TYPES[dtype]}_{level}")
+    except ModuleNotFoundError:
+        raise ImportError(f"the kernels for {dtype} on level '{level}' were not built; `make build` builds all") from None
     return {name: Kernel(name, *row) for name, row in module.KERNELS.items()}
 
 
@@ -65,7 +68,10 @@ def kernel(name: str, dtype: np.dtype, kind: str = "rule") -> Kernel:
 
 
 @cache
+def vector_kernel(name: str, itemsize: int, level: str) -> Kernel:
+    return kernels(np.dtype(f"f{itemsize}"), level)[name]
+
+
 def vector_kernels(name: str, level: str) -> tuple[Kernel, Kernel]:
     """A vector kernel for float32 and for float64."""
-    single, double = (kernels(dtype, level)[name] for dtype in TYPES)
-    return single, double
+    return vector_kernel(name, 4, level), vector_kernel(name, 8, level)
