@@ -51,7 +51,8 @@ def kernels(dtype: np.dtype, level: str) -> dict[str, Kernel]:
     try:
         module = importlib.import_module(f"{__package__}.kernels_{TYPES[dtype]}_{level}")
     except ModuleNotFoundError:
-        raise ImportError(f"the kernels for {dtype} on level '{level}' were not built; `make build` builds all") from None
+        raise ImportError(f"the kernels for {dtype} on level '{level}' were not built; "
+                          f"`make build` builds all") from None
     return {name: Kernel(name, *row) for name, row in module.KERNELS.items()}
 
 
