@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -12,12 +13,19 @@ from optimlite.native import dispatch, runtime
 
 pytest.register_assert_rewrite("support")         # whose failures shall say as much as those of tests
 
-# 200 examples of each property in `make test`, always the same; 10,000 others in each `make test-long`.  No deadlines,
-# which a busy machine misses.
-settings.register_profile("quick", max_examples=200, deadline=None, print_blob=True, derandomize=True)
+# 50 examples of each property in `make test` and 200 in `make test-all`, always the same; 10,000 others in each
+# `make test-long`.  No deadlines, which a busy machine misses.
+settings.register_profile("quick", max_examples=50, deadline=None, print_blob=True, derandomize=True)
+settings.register_profile("all", settings.get_profile("quick"), max_examples=200)
 settings.register_profile("long", settings.get_profile("quick"), max_examples=10_000, derandomize=False)
 settings.register_profile("few", settings.get_profile("quick"), max_examples=10)         # for `make sanitize`
 settings.load_profile("quick")
+
+
+def pytest_collection_finish() -> None:
+    """The collector needn't look at thousands of tests each time that one collects, or makes many objects."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from support.cases import OPTIMIZERS
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_hyper_parameter_assigned_to_the_optimizer(optimizer: type[ol.Optimizer]) -> None:
-    made = optimizer([np.ones(3)])
+    made = optimizer([np.ones((3, 1))])
     for name in made.defaults:
         with pytest.raises(AttributeError, match=rf"opt.param_groups\[0\]\[\"{name}\"\] = 0.1"):
             setattr(made, name, 0.1)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import optimlite as ol
-from support.cases import CASES, Case
+from support.cases import Case, per_case
 from support.checkpoints import bits
 
 SCHEDULERS = {
@@ -44,7 +44,7 @@ class Run:
 
     def __init__(self, case: Case, name: str) -> None:
         random = np.random.default_rng(0)
-        self.params = {key: random.random(shape).astype(dtype) for key, shape, dtype in (
+        self.params = {key: random.random(case.fit(shape)).astype(dtype) for key, shape, dtype in (
             ("W", (4, 5), np.float32), ("b", (3,), np.float64), ("frozen", (2, 3), np.float32),
             ("late", (3,), np.float64))}
         groups = [{"params": {key: self.params[key]}} for key in ("W", "b")]
@@ -75,7 +75,7 @@ class Run:
 
 @pytest.mark.filterwarnings("ignore:.*came before optimizer.step")
 @pytest.mark.parametrize("name", sorted(set(SCHEDULERS) - {"LRScheduler"}))
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+@per_case
 def test_resume_is_exact(tmp_path: Path, case: Case, name: str) -> None:
     whole = Run(case, name)
     whole.steps(4)

@@ -21,7 +21,7 @@ import optimlite as ol
 from optimlite import reference
 from optimlite.native import dispatch
 from support.bits import Guarded, assert_same, same_bits
-from support.cases import OPTIMIZERS
+from support.cases import AXES, OPTIMIZERS
 from support.helpers import snapshot
 from support.strategies import (
     LARGE,
@@ -39,6 +39,7 @@ from support.strategies import (
 )
 
 Array = np.ndarray
+KINDS = [optimizer for optimizer in OPTIMIZERS if not AXES[optimizer]]          # parameters of any shape
 OVERLAPPING = ["itself", "itself reversed", "another parameter", "state"]
 FORMS = st.lists(st.sampled_from([*WRITABLE, *WRITABLE, *UNWRITABLE, *OVERLAPPING, "shared", "none", "none"]),
                  min_size=1, max_size=5)
@@ -81,7 +82,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     # Building --------------------------------------------------------------------------------------------------------
 
-    @initialize(data=st.data(), kind=st.sampled_from(OPTIMIZERS), level=st.sampled_from(dispatch.available()),
+    @initialize(data=st.data(), kind=st.sampled_from(KINDS), level=st.sampled_from(dispatch.available()),
                 groups=st.lists(LEAVES, min_size=1, max_size=3), large=st.booleans(), named=st.booleans())
     def begin(self, data: Any, kind: type[ol.Optimizer], level: str, groups: list[Any], large: bool,
               named: bool) -> None:

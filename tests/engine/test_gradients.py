@@ -11,7 +11,7 @@ import pytest
 import optimlite as ol
 from optimlite import reference
 from support.bits import TYPES, assert_same, same_bits
-from support.cases import CASES, SIZES, Case
+from support.cases import SIZES, Case, per_case
 from support.helpers import THREADS, random
 
 HANDLINGS: list[dict[str, Any]] = [
@@ -19,6 +19,7 @@ HANDLINGS: list[dict[str, Any]] = [
     {"max_grad_norm": 0.5},
     {"max_grad_norm": 1e9, "grad_scale": 1 / 1024, "skip_nonfinite": True},
     {"max_grad_value": 0.7, "zero_grad": True},
+    {},
     {"max_grad_norm": 40.0, "max_grad_value": 0.2, "grad_scale": 0.3, "skip_nonfinite": True, "zero_grad": True},
 ]
 
@@ -40,39 +41,37 @@ def pair_of(case: Case, values: list[np.ndarray]) -> list[ol.Optimizer]:
                            **case.options) for _ in range(2)]
 
 
-@pytest.mark.parametrize("handling", HANDLINGS, ids=lambda h: ",".join(h))
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_fused_forms_equal_the_separate_passes_of_the_twin(case: Case, handling: dict[str, Any], level: str,
-                                                           threads: None) -> None:
+@per_case
+def test_fused_forms_equal_the_separate_passes_of_the_twin(case: Case, level: str, threads: None) -> None:
     """Two groups, both float types in each, a parameter without gradient: one norm over all, the same bits."""
     rng = np.random.default_rng(0)
-    values = [random(rng, size, dtype) for size in SIZES for dtype in TYPES]
-    steps = [[None if k == 5 else random(rng, v.size, v.dtype) for k, v in enumerate(values)] for _ in range(2)]
-    for count in THREADS:
-        ol.set_num_threads(count)
-        ours, twin = pair_of(case, values)
-        for step in steps:
-            given = [[None if g is None else g.copy() for g in step] for _ in range(2)]
-            for optimizer, grads in zip((ours, twin), given, strict=True):
-                for p, g in zip(optimizer._parameters(), grads, strict=True):
-                    p.grad = g
-            ours.step(**handling)
-            reference.step(twin, **handling)
-            assert_same(ours, twin)
-            assert ours.last_grad_norm == twin.last_grad_norm
-            zero = handling.get("zero_grad", False)
-            for g, original in zip(given[0], step, strict=True):
-                assert g is None or same_bits(g, np.zeros_like(g) if zero else original)
+    values = [random(rng, case.fit(size), dtype) for size in SIZES for dtype in TYPES]
+    optimizers = {count: pair_of(case, values)[0] for count in (0, *THREADS)}        # 0: the twin
+    for handling in HANDLINGS:
+        grads = [None if k == 5 else random(rng, v.shape, v.dtype) for k, v in enumerate(values)]
+        expected = [np.zeros_like(g) if g is not None and handling.get("zero_grad") else g for g in grads]
+        for count, optimizer in optimizers.items():
+            for p, g in zip(optimizer._parameters(), grads, strict=True):
+                p.grad = None if g is None else g.copy()
+            if count:
+                ol.set_num_threads(count)
+                optimizer.step(**handling)
+                assert_same(optimizer, optimizers[0])
+                assert optimizer.last_grad_norm == optimizers[0].last_grad_norm
+            else:
+                reference.step(optimizer, **handling)
+            for p, g in zip(optimizer._parameters(), expected, strict=True):
+                assert p.grad is g is None or same_bits(p.grad, g)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+@per_case
 def test_clipping_before_the_step_gives_the_same_bits(case: Case) -> None:
     rng = np.random.default_rng(1)
-    values = [random(rng, size, dtype) for size in (3, 40_000, 17) for dtype in TYPES]
+    values = [random(rng, case.fit(size), dtype) for size in (3, 40_000, 17) for dtype in TYPES]
     fused, separate = pair_of(case, values)
     for _ in range(3):
         for p, q in zip(fused._parameters(), separate._parameters(), strict=True):
-            p.grad, q.grad = (random(np.random.default_rng(p.size), p.size, p.dtype) for _ in range(2))
+            p.grad, q.grad = (random(np.random.default_rng(p.size), p.shape, p.dtype) for _ in range(2))
         fused.step(max_grad_norm=0.5, max_grad_value=1e-3, zero_grad=True)
         assert ol.clip_grad_norm_(separate._parameters(), 0.5) == fused.last_grad_norm
         ol.clip_grad_value_(separate._parameters(), 1e-3)
@@ -83,13 +82,13 @@ def test_clipping_before_the_step_gives_the_same_bits(case: Case) -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+@per_case
 def test_a_skipped_step_changes_nothing(case: Case, bad: float, level: str) -> None:
     """A bad value in the last element of the last tensor: parameters, state and counters keep every bit."""
     rng = np.random.default_rng(2)
-    values = [random(rng, size, np.float32) for size in SIZES]
+    values = [random(rng, case.fit(size), np.float32) for size in SIZES]
     optimizer, clean = pair_of(case, values)
-    grads = [random(rng, size, np.float32) for size in SIZES]
+    grads = [random(rng, value.shape, np.float32) for value in values]
     poisoned = [g.copy() for g in grads]
     poisoned[-1][-1] = bad
     before = copies(optimizer)

@@ -13,9 +13,9 @@ import optimlite as ol
 from support.cases import OPTIMIZERS
 
 
-def optimizer(cls: type[ol.Optimizer] = ol.SGD) -> ol.Optimizer:
-    p = ol.Parameter(np.ones(3), name="p")
-    p.grad = np.ones(3)
+def optimizer(cls: type[ol.Optimizer] = ol.SGD, shape: tuple[int, ...] = (3,)) -> ol.Optimizer:
+    p = ol.Parameter(np.ones(shape), name="p")
+    p.grad = np.ones(shape)
     return cls({"p": p})
 
 
@@ -39,7 +39,7 @@ class Own(ol.Optimizer):
 
 @pytest.mark.parametrize("cls", [*OPTIMIZERS, Twice, Own])
 def test_the_order_around_a_step_is_torchs(cls: type[ol.Optimizer]) -> None:
-    opt = optimizer(cls)
+    opt = optimizer(cls, (3, 1))
     seen: list[tuple[str, bool]] = []
     start = opt._parameters()[0].data.copy()
 

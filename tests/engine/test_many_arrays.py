@@ -12,6 +12,8 @@ import pytest
 
 import optimlite as ol
 
+pytestmark = pytest.mark.plain
+
 
 def arrays(count: int) -> dict[str, np.ndarray]:
     return {f"layer{index}": np.ones(1, np.float32) for index in range(count)}
@@ -20,8 +22,8 @@ def arrays(count: int) -> dict[str, np.ndarray]:
 def seconds(action: Callable[[], Any], repeats: int = 5) -> float:
     """The least of some repeats: what others do on the machine only adds."""
     best = float("inf")
+    gc.collect()
     for _ in range(repeats):
-        gc.collect()
         begun = time.perf_counter()
         action()
         best = min(best, time.perf_counter() - begun)

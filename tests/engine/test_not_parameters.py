@@ -56,7 +56,7 @@ class Sparse(Tensor):
     ([Tensor()], "got Tensor at '0'; use np.array.* and let the model use that array"),
     (Frame(a=1), "got Frame; use its to_numpy.* and let the model use that array"),
     ([Sparse()], r"got Sparse at '0'; use its toarray\(\), and let the model use that array"),
-], ids=str)
+], ids=lambda part: part if isinstance(part, str) else type(part).__name__)
 def test_the_message_names_it_and_the_cure(given: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         ol.SGD(given)

@@ -12,7 +12,7 @@ import pytest
 
 import optimlite as ol
 from optimlite import lr_scheduler
-from support.cases import CASES, Case
+from support.cases import Case, per_case
 
 
 @pytest.fixture(autouse=True)
@@ -38,23 +38,13 @@ def assert_freed(make: Callable[[], Any]) -> None:
     assert [reference() for reference in watched] == [None] * len(watched)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+@per_case
 def test_a_stepped_optimizer(case: Case) -> None:
     def make() -> ol.Optimizer:
-        optimizer = case.optimizer([np.ones((4, 3), np.float32), np.ones(5)], **case.options)
+        shapes = (4, 3), case.fit(5)
+        optimizer = case.optimizer([np.ones(shape, np.float32) for shape in shapes], **case.options)
         for _ in range(3):
-            optimizer.step(grads=[np.ones((4, 3), np.float32), np.ones(5)], max_grad_norm=1.0, zero_grad=True)
-        return optimizer
-
-    assert_freed(make)
-
-
-@pytest.mark.parametrize("options", [{}, {"momentum": 0.5, "weight_decay": 0.1}])
-def test_muon(options: dict[str, Any]) -> None:
-    def make() -> ol.Optimizer:
-        optimizer = ol.Muon([np.ones((4, 3), np.float32)], **options)
-        for _ in range(3):
-            optimizer.step(grads=[np.ones((4, 3), np.float32)])
+            optimizer.step(grads=[np.ones(shape, np.float32) for shape in shapes], max_grad_norm=1.0, zero_grad=True)
         return optimizer
 
     assert_freed(make)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import optimlite as ol
-from support.cases import CASES, Case
+from support.bits import assert_same
+from support.cases import CASES, Case, per_case
 from support.helpers import PlainMomentum, content, gradient, model, parameters, snapshot, train, values
 
 TYPES = [np.float32, np.float64]
@@ -65,10 +66,10 @@ def test_names_are_saved_where_there_are_any() -> None:
     assert "param_names" not in ol.SGD([zeros()]).state_dict()["param_groups"][0]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+@per_case
 def test_a_snapshot_stays_as_it_was(case: Case) -> None:
     """pytorch#196083, #144657: state dicts alias tensors, and later steps change what was saved."""
-    optimizer = train(case.optimizer(model(), **case.options), range(5))
+    optimizer = train(case.optimizer(model(axes=case.axes), **case.options), range(5))
     saved = optimizer.state_dict()
     before = bits(saved)
     train(optimizer, range(5, 8))
@@ -106,11 +107,11 @@ def test_live_references_are_live() -> None:
 # In ------------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("live", [False, True], ids=["fresh", "live"])
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+@per_case
 def test_loading_neither_changes_nor_keeps_the_dict(case: Case, live: bool) -> None:
     """pytorch#147288, #196083: loading aliased the dict's tensors; #32756: loading changed the dict."""
-    saved = train(case.optimizer(model(), **case.options), range(5)).state_dict()
-    optimizer = case.optimizer(model(), **case.options)
+    saved = train(case.optimizer(model(axes=case.axes), **case.options), range(5)).state_dict()
+    optimizer = case.optimizer(model(axes=case.axes), **case.options)
     if live:
         train(optimizer, range(2))
     before = bits(saved)
@@ -552,18 +553,18 @@ RESUMES = {"pickle": lambda d: pickle.loads(pickle.dumps(d)), "copy": lambda d: 
 @pytest.mark.parametrize("transport", RESUMES)
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+@per_case
 def test_a_resumed_run_has_the_bits_of_one_that_never_stopped(case: Case, dtype: Any, how: str, transport: str) -> None:
     """pytorch#102261: an extra or a missing step after resuming."""
-    straight = train(HOW[how](case, model(dtype)), range(10))
-    half = train(HOW[how](case, model(dtype)), range(5))
+    straight = train(HOW[how](case, model(dtype, axes=case.axes)), range(10))
+    half = train(HOW[how](case, model(dtype, axes=case.axes)), range(5))
     arrays = {name: p.data.copy() for name, p in zip(model(), parameters(half), strict=True)}
-    resumed = HOW[how](Case(case.optimizer, {**case.options, "lr": 7}), arrays)
+    resumed = HOW[how](case._replace(options={**case.options, "lr": 7}), arrays)
     resumed.load_state_dict(RESUMES[transport](half.state_dict()))
     assert values(train(resumed, range(5, 10))) == values(straight)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+@per_case
 def test_a_group_that_came_late_and_a_frozen_parameter_resume_too(case: Case) -> None:
     def run(optimizer: ol.Optimizer, steps: range) -> ol.Optimizer:
         for step in steps:
@@ -574,9 +575,9 @@ def test_a_group_that_came_late_and_a_frozen_parameter_resume_too(case: Case) ->
             optimizer.step()
         return optimizer
 
-    late = model()["b"] + 1
-    straight = run(whole(case, model()), range(9))
-    half = run(whole(case, model()), range(5))
+    late = model(axes=case.axes)["b"] + 1
+    straight = run(whole(case, model(axes=case.axes)), range(9))
+    half = run(whole(case, model(axes=case.axes)), range(5))
     resumed = whole(case, {name: p.data.copy() for name, p in zip(model(), parameters(half), strict=False)})
     resumed.add_param_group({"params": {"late": parameters(half)[3].data.copy()}})
     resumed.load_state_dict(half.state_dict())
@@ -669,6 +670,54 @@ def test_state_is_numbers_only(value: Any) -> None:
     assert snapshot(optimizer) == before
 
 
+@per_case
+def test_state_that_does_not_fit_is_refused(case: Case) -> None:
+    built = case.optimizer({"W": np.ones((3, 2), np.float32)}, **case.options)
+    built.step(grads={"W": np.ones((3, 2), np.float32)})
+    saved = built.state_dict()
+    for key in built.state["W"].keys() - built.scalars.keys():
+        kept = built.state["W"][key]
+        for wrong in (np.ones((2, 3), np.float32), kept.astype(np.float64)):
+            built.state["W"][key] = wrong
+            with pytest.raises(ValueError, match=f"state `{key}` of 'W' must be float32 of shape"):
+                built.step()
+        built.state["W"][key] = kept
+        bad = {**saved, "state": {0: {**saved["state"][0], key: np.ones((2, 3), np.float32)}}}
+        with pytest.raises(ValueError, match=rf"misshapen: state\['W'\]\['{key}'\] has shape \(2, 3\)"):
+            built.load_state_dict(bad)
+        without = {name: array for name, array in saved["state"][0].items() if name != key}
+        if without:                                          # nothing at all means that it hasn't stepped
+            with pytest.raises(ValueError, match=rf"missing: state\['W'\]\['{key}'\]"):
+                built.load_state_dict({**saved, "state": {0: without}})
+    built.load_state_dict(saved)
+    built.step()
+
+
+@pytest.mark.parametrize("order", "CF")
+@pytest.mark.parametrize("shape", [(6, 4), (5, 3, 2), (2, 3, 4, 5)])
+@pytest.mark.parametrize("case", [case for case in CASES if case.optimizer in (ol.Adam, ol.Adafactor, ol.Muon)],
+                         ids=lambda case: case.id)
+def test_state_replaced_in_another_layout_is_refused(case: Case, shape: tuple[int, ...], order: Any) -> None:
+    """A kernel reads the parameter and its state side by side; factors of Adafactor's stand in C order."""
+    rng = np.random.default_rng(0)
+    p = np.array(rng.standard_normal(shape), order=order)
+    built, other = case.optimizer([p]), case.optimizer([p.copy(order="K")])
+    for _ in range(4):
+        g = rng.standard_normal(shape)
+        built.step(grads=[g])
+        other.step(grads=[g])
+        state = built.state["0"]
+        for key in [key for key in state if state[key].ndim]:
+            kept, before = state[key], values(built)
+            state[key] = kept.copy(order="C" if kept.flags.fnc else "F")
+            if state[key].flags.c_contiguous != kept.flags.c_contiguous:
+                with pytest.raises(ValueError, match=f"`{key}` of '0' .*must be writeable and .*; assign into it"):
+                    built.step(grads=[g])
+            state[key] = kept.copy(order="K")
+            assert values(built) == before
+    assert_same(built, other)
+
+
 # Whole optimizers ----------------------------------------------------------------------------------------------------
 
 COPIES = {"pickle": lambda o: pickle.loads(pickle.dumps(o)), "deepcopy": copy.deepcopy}
@@ -679,7 +728,7 @@ OWN = Case(PlainMomentum, {"lr": 0.2})
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("case", [*CASES, OWN], ids=lambda case: case.id)
 def test_a_copied_optimizer_goes_on_alike_and_alone(case: Case, how: str, way: str) -> None:
-    optimizer = train(HOW[how](case, model()), range(5))
+    optimizer = train(HOW[how](case, model(axes=case.axes)), range(5))
     twin = COPIES[way](optimizer)
     assert type(twin) is case.optimizer
     assert repr(twin) == repr(optimizer)

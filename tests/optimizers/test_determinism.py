@@ -11,18 +11,21 @@ import pytest
 import optimlite as ol
 from optimlite.native import dispatch, runtime
 from support import paths
-from support.cases import MATRIX_CASES
+from support.cases import CASES
 from support.fixed_runs import RUNS, Run, golden, integers
 
 THREADS = [1, 2, 3, 4, 8]
 GOLDEN = json.loads((paths.GOLDEN / "bits.json").read_text())
-# Their means and products come from NumPy, in an order that may be another one elsewhere; here it is always the same.
+
+
 class MatrixRun(Run):
+    """Its products come from NumPy, in an order that may be another one elsewhere; here it is always the same."""
+
     costs = 10
     large = ((500, 220), (3, 2, 5))
 
 
-MATRICES = {f"matrix {number}": (MatrixRun, case) for number, case in enumerate(MATRIX_CASES)}
+MATRICES = {case.id: (MatrixRun, case) for case in CASES if case.optimizer is ol.Muon}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from typing import Any
 
 import numpy as np
@@ -12,16 +11,16 @@ import pytest
 import optimlite as ol
 from optimlite import reference
 from support.bits import THREADS, TYPES, Guarded, assert_same, same_bits
-from support.cases import CASES, SHAPES, SIZES, Case, altered, hyper_parameters
+from support.cases import AXES, CASES, SHAPES, SIZES, Case, altered, hyper_parameters, per_case
 
 STEPS = 6        # RAdam's first rectified step is the sixth
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+@per_case
 def test_bits_equal_the_twin(case: Case, level: str, dtype: type, threads: None) -> None:
     rng = np.random.default_rng(0)
-    shapes = SIZES if case.elementwise else [*SIZES, *SHAPES]
+    shapes = [case.fit(shape) for shape in (SIZES if case.elementwise else [*SIZES, *SHAPES])]
     values = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
     gradients = [[rng.standard_normal(shape).astype(dtype) for shape in shapes] for _ in range(STEPS)]
     twin = case.optimizer([value.copy() for value in values], **case.options)
@@ -41,14 +40,14 @@ def test_bits_equal_the_twin(case: Case, level: str, dtype: type, threads: None)
         assert_same(optimizer, twin)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+@per_case
 def test_each_size_alone_and_both_types_in_one_optimizer(case: Case, level: str) -> None:
     rng = np.random.default_rng(1)
     for size in SIZES:
-        values = [rng.standard_normal(size).astype(dtype) for dtype in TYPES]
+        values = [rng.standard_normal(case.fit(size)).astype(dtype) for dtype in TYPES]
         pair = [case.optimizer([value.copy() for value in values], **case.options) for _ in range(2)]
         for _ in range(STEPS):
-            grads = [rng.standard_normal(size).astype(dtype) for dtype in TYPES]
+            grads = [rng.standard_normal(case.fit(size)).astype(dtype) for dtype in TYPES]
             for optimizer in pair:
                 for p, g in zip(optimizer._parameters(), grads, strict=True):
                     p.grad = g
@@ -58,7 +57,7 @@ def test_each_size_alone_and_both_types_in_one_optimizer(case: Case, level: str)
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+@per_case
 def test_special_values_stay_in_their_element(case: Case, level: str, dtype: type) -> None:
     """NaN, infinities, zeros of both signs and subnormals: as in the twin, and neighbours don't notice, unless the
     rule makes one number of them all.
@@ -66,7 +65,7 @@ def test_special_values_stay_in_their_element(case: Case, level: str, dtype: typ
     info = np.finfo(dtype)
     special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, info.tiny, info.smallest_subnormal, info.max,
                         -info.max], dtype)
-    value, grad = (np.ravel(a).astype(dtype) for a in np.meshgrid(special, special))
+    value, grad = (a.astype(dtype).reshape(case.fit(a.size)) for a in np.meshgrid(special, special))
     pair = [case.optimizer([value.copy()], **case.options) for _ in range(2)]
     for _ in range(STEPS):
         for optimizer in pair:
@@ -80,11 +79,11 @@ def test_special_values_stay_in_their_element(case: Case, level: str, dtype: typ
     assert np.isfinite(pair[0]._parameters()[0].data[healthy]).all()
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+@per_case
 def test_skipped_parameters_keep_their_own_count(case: Case, level: str) -> None:
     """Some gradients None in some steps: classes of different counts, each as the twin has it (DeepSpeed#8471)."""
     rng = np.random.default_rng(2)
-    shapes = [(3,), (40, 50), (1,), (20_000,), (7, 2)]
+    shapes = [case.fit(shape) for shape in ((3,), (40, 50), (1,), (20_000,), (7, 2))]
     values = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
     pair = [case.optimizer([value.copy() for value in values], **case.options) for _ in range(2)]
     for step in range(8):
@@ -98,7 +97,7 @@ def test_skipped_parameters_keep_their_own_count(case: Case, level: str) -> None
         assert_same(*pair)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+@per_case
 def test_layouts(case: Case, level: str) -> None:
     """Fortran order, and gradients that are transposed, reversed, broadcast or misaligned, count by their values."""
     rng = np.random.default_rng(3)
@@ -124,9 +123,9 @@ def test_layouts(case: Case, level: str) -> None:
 def test_every_hyper_parameter_matters(optimizer: type[ol.Optimizer], name: str, part: int | None) -> None:
     """kozistr#516: changing a hyper-parameter changes the result (in one of the cases: some act on others)."""
     rng = np.random.default_rng(4)
-    value = rng.standard_normal(50).astype(np.float32)
-    grads = [(k + 1)**3 * rng.standard_normal(50).astype(np.float32) for k in range(STEPS)]    # Adafactor clips
-    default = inspect.signature(optimizer).parameters[name].default
+    shape = (50,) + (1,) * (AXES[optimizer] - 1)
+    value = rng.standard_normal(shape).astype(np.float32)
+    grads = [(k + 1)**3 * rng.standard_normal(shape).astype(np.float32) for k in range(STEPS)]     # Adafactor clips
 
     def run(options: dict[str, Any]) -> list[bytes]:
         made = optimizer({"p": value.copy()}, **options)
@@ -138,6 +137,5 @@ def test_every_hyper_parameter_matters(optimizer: type[ol.Optimizer], name: str,
     for case in CASES:
         if case.optimizer is optimizer:
             with contextlib.suppress(ValueError):        # some exclude each other
-                matters |= run(case.options) != run(case.options
-                                                    | {name: altered(case.options.get(name, default), part)})
+                matters |= run(case.options) != run(case.options | {name: altered(case, name, part)})
     assert matters

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from math import nan
 from typing import Any
 
@@ -11,23 +10,27 @@ import pytest
 
 import optimlite as ol
 from support.bits import assert_same, same_bits
-from support.cases import CASES, OPTIMIZERS, Case, altered, hyper_parameters
+from support.cases import CASES, OPTIMIZERS, Case, altered, hyper_parameters, per_case
+from support.helpers import values as everything
 
 SHAPES = {"a": (5, 3), "b": (7,), "c": ()}
 RNG = np.random.default_rng(0)
 START = {name: RNG.standard_normal(shape) for name, shape in SHAPES.items()}
 GRADS = [{name: RNG.standard_normal(shape) for name, shape in SHAPES.items()} for _ in range(12)]
 
-per_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+
+def values(case: Case, *names: str) -> dict[str, np.ndarray]:
+    return {name: START[name].reshape(case.fit(SHAPES[name])).copy() for name in names or SHAPES}
 
 
-def values(*names: str) -> dict[str, np.ndarray]:
-    return {name: START[name].copy() for name in names or SHAPES}
+def given(optimizer: ol.Optimizer, grads: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Those of the optimizer's parameters, in their shapes."""
+    return {name: grads[name].reshape(optimizer.state.find(name).shape) for name in optimizer._names()}
 
 
 def walk(optimizer: ol.Optimizer, begin: int, end: int) -> ol.Optimizer:
     for grads in GRADS[begin:end]:
-        optimizer.step(grads={name: grads[name] for name in optimizer._names()})
+        optimizer.step(grads=given(optimizer, grads))
     return optimizer
 
 
@@ -44,14 +47,14 @@ def assert_equal(optimizer: ol.Optimizer, *others: ol.Optimizer) -> None:
 @per_case
 def test_a_frozen_parameter_stands_still_with_its_state(case: Case) -> None:
     """grad None for some steps: as if those steps had not been, and the others don't notice."""
-    optimizer = case.optimizer(values(), **case.options)
+    optimizer = case.optimizer(values(case), **case.options)
     for step, grads in enumerate(GRADS):
-        optimizer.step(grads={**grads, "b": None} if step in (0, 4, 5, 11) else grads)
-    others, frozen = (case.optimizer(values(*names), **case.options) for names in (("a", "c"), ("b",)))
+        optimizer.step(grads=given(optimizer, grads) | ({"b": None} if step in (0, 4, 5, 11) else {}))
+    others, frozen = (case.optimizer(values(case, *names), **case.options) for names in (("a", "c"), ("b",)))
     walk(others, 0, 12)
     for step, grads in enumerate(GRADS):
         if step not in (0, 4, 5, 11):
-            frozen.step(grads={"b": grads["b"]})
+            frozen.step(grads=given(frozen, grads))
     assert_equal(optimizer, others, frozen)
 
 
@@ -60,14 +63,14 @@ def test_overrides_of_a_group_are_as_an_optimizer_of_its_own(case: Case) -> None
     for optimizer, name, part in hyper_parameters():
         if optimizer is not case.optimizer:
             continue
-        default = inspect.signature(optimizer).parameters[name].default
-        options = case.options | {name: altered(case.options.get(name, default), part)}
+        options = case.options | {name: altered(case, name, part)}
         try:
-            alone = optimizer(values("b", "c"), **options)
+            alone = optimizer(values(case, "b", "c"), **options)
         except ValueError:                       # two that exclude each other
             continue
-        plain = optimizer(values("a"), **case.options)
-        both = optimizer([{"params": values("a")}, {"params": values("b", "c"), name: options[name]}], **case.options)
+        plain = optimizer(values(case, "a"), **case.options)
+        both = optimizer([{"params": values(case, "a")}, {"params": values(case, "b", "c"), name: options[name]}],
+                         **case.options)
         assert_equal(walk(both, 0, 4), walk(plain, 0, 4), walk(alone, 0, 4))
 
 
@@ -77,13 +80,12 @@ def test_a_hyper_parameter_changed_mid_run_counts_from_the_next_step(case: Case)
     for optimizer, name, part in hyper_parameters():
         if optimizer is not case.optimizer:
             continue
-        default = inspect.signature(optimizer).parameters[name].default
-        changed = altered(case.options.get(name, default), part)
+        changed = altered(case, name, part)
         try:
-            fresh = optimizer(values(), **{**case.options, name: changed})
+            fresh = optimizer(values(case), **{**case.options, name: changed})
         except ValueError:
             continue
-        old = walk(optimizer(values(), **case.options), 0, 4)
+        old = walk(optimizer(values(case), **case.options), 0, 4)
         for key in SHAPES:
             fresh.state.find(key).data = old.state.find(key).data
             fresh.state[key].update({k: array.copy() for k, array in old.state[key].items()})
@@ -93,20 +95,54 @@ def test_a_hyper_parameter_changed_mid_run_counts_from_the_next_step(case: Case)
 
 @per_case
 def test_a_group_added_mid_run_starts_from_its_own_first_step(case: Case) -> None:
-    optimizer = walk(case.optimizer(values("a"), **case.options), 0, 3)
-    optimizer.add_param_group({"params": values("b", "c")})
-    first = walk(case.optimizer(values("a"), **case.options), 0, 9)
-    late = walk(case.optimizer(values("b", "c"), **case.options), 3, 9)
+    optimizer = walk(case.optimizer(values(case, "a"), **case.options), 0, 3)
+    optimizer.add_param_group({"params": values(case, "b", "c")})
+    first = walk(case.optimizer(values(case, "a"), **case.options), 0, 9)
+    late = walk(case.optimizer(values(case, "b", "c"), **case.options), 3, 9)
     assert_equal(walk(optimizer, 3, 9), first, late)
 
 
-@per_case
+@pytest.mark.parametrize("case", [case for case in CASES if case.optimizer is not ol.Muon], ids=lambda case: case.id)
 def test_maximize_is_descent_along_the_negative(case: Case) -> None:
-    up, down = (case.optimizer(values(), **{**case.options, "maximize": maximize}) for maximize in (True, False))
+    up, down = (case.optimizer(values(case), **{**case.options, "maximize": maximize}) for maximize in (True, False))
     for grads in GRADS[:4]:
         up.step(grads=grads)
         down.step(grads={name: -g for name, g in grads.items()})
     assert_same(up, down)
+
+
+@per_case
+def test_state_lives_where_it_was(case: Case) -> None:
+    """Arrays of the state, and of a dict that was loaded, keep their identity; a skipped parameter's stand still."""
+    optimizer = walk(case.optimizer(values(case), **case.options), 0, 1)
+    live = [(state, dict(state)) for state in optimizer.state.values()]
+    before = everything(optimizer)[1:]
+    optimizer.step(grads={**given(optimizer, GRADS[1]), "b": None, "c": None})
+    assert everything(optimizer)[1:] == before
+    optimizer.load_state_dict(optimizer.state_dict())
+    walk(optimizer, 2, 3)
+    assert all(state[key] is array for state, entries in live for key, array in entries.items())
+
+
+@per_case
+def test_nan_and_overflow_stay_in_their_parameter(case: Case) -> None:
+    optimizer = case.optimizer([np.ones((3, 2)) for _ in range(3)], **case.options)
+    grads = [np.ones((3, 2)), np.full((3, 2), 0.5), np.full((3, 2), 1e300)]
+    grads[0][1, 1] = np.nan
+    for _ in range(2):
+        optimizer.step(grads=grads)                      # and no warning of NumPy's comes out
+    first, second, _ = optimizer._parameters()
+    assert np.isnan(first.data).any() or case.optimizer is ol.Rprop              # which looks at signs alone
+    assert np.isfinite(second.data).all()
+
+
+@per_case
+def test_zero_gradients_are_harmless(case: Case) -> None:
+    shapes = [case.fit(shape) for shape in ((), (5,), (0,), (1, 1), (7, 3), (1, 300), (0, 4), (4, 0), (3, 2, 5))]
+    optimizer = case.optimizer([np.ones(shape, np.float32) for shape in shapes], **case.options)
+    for _ in range(2):
+        optimizer.step(grads=[np.zeros(shape, np.float32) for shape in shapes])
+    assert all(np.isfinite(p.data).all() for p in optimizer._parameters())
 
 
 # Refused ----------------------------------------------------------------------------------------------------------
@@ -115,15 +151,15 @@ def test_maximize_is_descent_along_the_negative(case: Case) -> None:
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_torchs_execution_flags_are_refused(optimizer: type[ol.Optimizer], flag: str) -> None:
     with pytest.raises(TypeError, match=f"{optimizer.__name__} has no argument `{flag}`: optimlite's kernels are"):
-        optimizer(values(), **{flag: True})
+        optimizer([np.ones((2, 2))], **{flag: True})
 
 
 # Details of single optimizers ---------------------------------------------------------------------------------------
 
 def test_scalar_state_is_kept_in_64_bits() -> None:
     for case in CASES:
-        optimizer = walk(case.optimizer({"b": np.ones(7, np.float32)}, **case.options), 0, 0)
-        optimizer.step(grads={"b": np.ones(7, np.float32)})
+        optimizer = walk(case.optimizer({"b": np.ones(case.fit(7), np.float32)}, **case.options), 0, 0)
+        optimizer.step(grads={"b": np.ones(case.fit(7), np.float32)})
         for key, initial in optimizer.scalars.items():
             assert optimizer.state["b"][key].dtype == (np.int64 if isinstance(initial, int) else np.float64)
 

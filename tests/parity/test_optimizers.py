@@ -68,7 +68,7 @@ def test_groups_arrive_in_torch_with_their_hyper_parameters() -> None:
         assert {key: other[key] for key in mine if key != "params"} == {k: v for k, v in mine.items() if k != "params"}
 
 
-# Adafactor's and Muon's options are not all numbers and pairs of numbers: optimizers/test_matrix.py has their refusals.
+# Adafactor's and Muon's options are not all numbers and pairs of numbers: engine/test_errors.py has their refusals.
 @pytest.mark.parametrize("optimizer", dict.fromkeys(
     CASES[name].optimizer for name in ON if CASES[name].optimizer not in ("Adafactor", "Muon")))
 def test_what_torch_refuses_is_refused_here(optimizer: str) -> None:

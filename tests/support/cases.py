@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any, NamedTuple
 
+import pytest
+
 import optimlite as ol
 
 
@@ -12,11 +14,17 @@ class Case(NamedTuple):
     optimizer: type[ol.Optimizer]
     options: dict[str, Any]
     elementwise: bool = True             # else an element's update depends on its whole tensor
+    axes: int = 0                        # that a parameter has at least
 
     @property
     def id(self) -> str:
         options = ",".join(f"{key}={value}".replace(" ", "") for key, value in self.options.items())
         return f"{self.optimizer.__name__}({options})"
+
+    def fit(self, shape: int | tuple[int, ...]) -> tuple[int, ...]:
+        """A shape that the optimizer takes: with axes of one element behind it, if it has too few."""
+        given = (shape,) if isinstance(shape, int) else shape
+        return given + (1,) * (self.axes - len(given))
 
 
 CASES = [
@@ -78,6 +86,9 @@ CASES = [
     Case(ol.Adafactor, {}, elementwise=False),
     Case(ol.Adafactor, {"lr": 0.5, "beta2_decay": -0.5, "eps": (1e-2, 2.0), "d": 1.3, "weight_decay": 0.1,
                         "maximize": True}, elementwise=False),
+    Case(ol.Muon, {}, elementwise=False, axes=2),
+    Case(ol.Muon, {"lr": 0.1, "weight_decay": 0.3, "momentum": 0.8, "nesterov": False, "ns_steps": 3, "eps": 3.0,
+                   "ns_coefficients": (2.0, -1.5, 0.5), "adjust_lr_fn": "match_rms_adamw"}, elementwise=False, axes=2),
 ]
 
 # By rows that a sparse gradient touches.
@@ -96,24 +107,17 @@ DENSIFIED = [
     Case(ol.SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.3}),
 ]
 
-MATRIX_CASES = [
-    Case(ol.Adafactor, {}),
-    Case(ol.Adafactor, {"lr": 0.5, "beta2_decay": -0.5, "eps": (1e-2, 0.1), "d": 1.3, "weight_decay": 0.1,
-                        "maximize": True}),
-    Case(ol.Muon, {}),
-    Case(ol.Muon, {"lr": 0.1, "weight_decay": 0.3, "momentum": 0.8, "nesterov": False, "ns_steps": 3, "eps": 1e-3,
-                   "ns_coefficients": (2.0, -1.5, 0.5), "adjust_lr_fn": "match_rms_adamw"}),
-]
-
 OPTIMIZERS = list(dict.fromkeys(case.optimizer for case in CASES))
+AXES = {case.optimizer: case.axes for case in CASES}
+per_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 
 # Around every boundary: of vectors (4 to 16 elements), cache lines, unrolled loops, spans and parts.
 SIZES = [0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 255, 256, 257, 1023, 1025, 5_000, 16_384, 16_385, 100_003]
 
 
 # For methods that know of a tensor's axes: at the edges of tiles of 64 x 1024, and of matrices that count as small.
-SHAPES = [(1, 1), (7, 3), (33, 33), (40, 1), (1, 300), (0, 4), (4, 0), (3, 2, 5), (2, 3, 4, 5), (64, 1024), (65, 1025),
-          (63, 1023), (129, 17), (2, 70, 1030), (130, 1100), (500, 3, 3), (40, 60, 1, 1), (30, 20, 5, 2)]
+SHAPES = [(1, 1), (7, 3), (3, 7), (33, 33), (40, 1), (1, 300), (0, 4), (4, 0), (3, 2, 5), (2, 3, 4, 5), (64, 1024),
+          (65, 1025), (63, 1023), (129, 17), (2, 70, 1030), (130, 1100), (500, 3, 3), (40, 60, 1, 1), (30, 20, 5, 2)]
 
 
 def hyper_parameters() -> list[tuple[type[ol.Optimizer], str, int | None]]:
@@ -126,8 +130,17 @@ def hyper_parameters() -> list[tuple[type[ol.Optimizer], str, int | None]]:
     return rows
 
 
-def altered(setting: Any, part: int | None = None) -> Any:
-    """Another value of the same kind."""
+def altered(case: Case, name: str, part: int | None) -> Any:
+    """Another value of the same kind for a hyper-parameter, or for a part of it."""
+    setting = case.options.get(name, inspect.signature(case.optimizer).parameters[name].default)
+    if name == "adjust_lr_fn":
+        return None if setting else "match_rms_adamw"
     if part is not None:
-        return tuple(altered(item) if index == part else item for index, item in enumerate(setting))
-    return not setting if isinstance(setting, bool) else 0.9 * setting if setting else 0.1
+        return tuple(another(item) if index == part else item for index, item in enumerate(setting))
+    return another(setting)
+
+
+def another(value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    return 0.1 if not value else value + 1 if isinstance(value, int) else 0.9 * value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import time
 from collections.abc import Callable
 from typing import Any
@@ -60,7 +59,7 @@ def training(seed: int = 0, steps: int = 3) -> dict[str, Any]:
     return {"model": {"W": W, "b": b}, "optimizer": optimizer, "scheduler": scheduler}
 
 
-def bits(parts: dict[str, Any]) -> list[bytes]:
+def bits(parts: dict[str, Any]) -> list[bytes | str]:
     arrays = [array.tobytes() for array in parts["optimizer"].state.arrays()]
-    return [*arrays, pickle.dumps(parts["scheduler"].state_dict()),
-            pickle.dumps([{k: v for k, v in g.items() if k != "params"} for g in parts["optimizer"].param_groups])]
+    groups = [{key: value for key, value in g.items() if key != "params"} for g in parts["optimizer"].param_groups]
+    return [*arrays, repr(parts["scheduler"].state_dict()), repr(groups)]

@@ -21,7 +21,7 @@ SIZE = 120_000       # elements: from about 100,000 on, a step uses threads
 
 def optimizers() -> list[ol.Optimizer]:
     rng = np.random.default_rng(5)
-    return [case.optimizer([rng.standard_normal(n).astype(np.float32) for n in (SIZE, 7)], **case.options)
+    return [case.optimizer([rng.standard_normal(case.fit(n)).astype(np.float32) for n in (SIZE, 7)], **case.options)
             for case in CASES]
 
 

@@ -147,7 +147,8 @@ CLOSURES = [*(Case(ol.LBFGS, {"lr": 2.5, "history_size": 5, "line_search_fn": se
               for beta in ("polak-ribiere+", "hestenes-stiefel", "hager-zhang"))]
 
 RUNS: dict[str, tuple[type[Run], Case]] = {}
-for run, prefix, cases in ((Run, "", CASES), (SparseRun, "sparse ", [*ROWS, *DENSIFIED]), (ClosureRun, "", CLOSURES),
+for run, prefix, cases in ((Run, "", [case for case in CASES if case.optimizer is not ol.Muon]),
+                           (SparseRun, "sparse ", [*ROWS, *DENSIFIED]), (ClosureRun, "", CLOSURES),
                            (AverageRun, "averages of ", CASES[2:3])):
     RUNS |= {prefix + case.id: (run, case) for case in cases}
 

@@ -31,10 +31,11 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     "OneCycleLR": {"max_lr": 0.1, "total_steps": 9, "cycle_momentum": False}}
 
 
-def model(dtype: Any = np.float32, order: Any = "C") -> dict[str, np.ndarray]:
-    """Named arrays of every kind that matters: two axes, one, none."""
+def model(dtype: Any = np.float32, order: Any = "C", axes: int = 0) -> dict[str, np.ndarray]:
+    """Named arrays of every kind that matters: two axes, one, none; or each of at least so many axes."""
     rng = np.random.default_rng(0)
-    return {name: np.array(rng.standard_normal(shape), dtype, order=order) for name, shape in SHAPES.items()}
+    return {name: np.array(rng.standard_normal(shape + (1,) * (axes - len(shape))), dtype, order=order)
+            for name, shape in SHAPES.items()}
 
 
 def parameters(optimizer: ol.Optimizer) -> list[ol.Parameter]:
