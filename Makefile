@@ -30,8 +30,17 @@ ALSO_package := build
 FUZZ ?= checkpoint state_dict groups arrays schedulers
 PARALLEL := skipped_parameters or added_mid_run or closed_form or two_threads or (resume_is_exact and SGD and StepLR)
 ARGS ?=
+JOBS ?= 2
 
-.PHONY: demo build test test-long bench lint parity kill-test fuzz sanitize valgrind large-test coverage mutation \
+# Those that measure time come last, alone.  ARGS may leave nothing to one of the two, which pytest calls 5.
+define TESTS
+@export OPENBLAS_NUM_THREADS=1; \
+$(BIN)/python -m pytest -n $(JOBS) -m "$(1) and not plain" $(2) $(ARGS); together=$$?; \
+$(BIN)/python -m pytest -m "$(1) and plain" $(2) $(ARGS); alone=$$?; \
+case "$$together $$alone" in "0 0" | "0 5" | "5 0") ;; *) exit 1;; esac
+endef
+
+.PHONY: demo build test test-all test-long bench lint parity kill-test fuzz sanitize valgrind large-test coverage mutation \
   pythons parallel-test package clean suitable-python partly-built
 
 demo: $(BUILT) .venv/for-demo               ## train on handwritten digits; ARGS=--quick for a short run
@@ -39,8 +48,11 @@ demo: $(BUILT) .venv/for-demo               ## train on handwritten digits; ARGS
 
 build: $(BUILT)                             ## the kernels, in place; LEVELS=v3 TYPES=f32 for one level and float type
 
-test: $(BUILT) .venv/for-test               ## the test suite; ARGS="-k name" for a part of it
-	$(BIN)/python -m pytest $(ARGS)
+test: $(BUILT) .venv/for-test               ## the tests, JOBS=2 side by side; ARGS="-k name" for a part of them
+	$(call TESTS,not slow and not long and not large)
+
+test-all: $(BUILT) .venv/for-test           ## those that take longer, too, and 200 examples of each property
+	$(call TESTS,not long and not large,--hypothesis-profile=all)
 
 test-long: $(BUILT) .venv/for-test          ## 10,000 examples of each property; 1,000 steps on 1 to 8 threads
 	$(BIN)/python -m pytest -m "hypothesis or long" --hypothesis-profile=long tests/engine/test_any_order.py \

@@ -41,6 +41,11 @@ def expanded(text: str) -> str:
     text = re.sub(r"([\w/]*)\{([\w,]+)\}([\w.]*)", lambda m: " ".join(m[1] + part + m[3] for part in m[2].split(",")),
                   text)
     variables = dict(re.findall(r"^(\w+) [:?]= (.+)$", text, re.M))
+    for name, body in re.findall(r"^define (\w+)\n(.*?)^endef", text, re.M | re.S):
+        text = text.replace(f"define {name}\n{body}endef", "")
+        for call in re.findall(rf"\$\(call {name},[^)]*\)", text):
+            arguments = dict(enumerate(call[:-1].split(",")))
+            text = text.replace(call, re.sub(r"\$\((\d)\)", lambda m, a=arguments: a.get(int(m[1]), ""), body))
     return re.sub(r"\$\((\w+)\)", lambda m: variables.get(m[1], ""), text)
 
 
@@ -48,13 +53,14 @@ def commands() -> Iterator[tuple[str, str]]:
     """Where a selection may stand, and its text."""
     for path in PAGES:
         for span in re.findall(r"`([^`\n]+)`", path.read_text(encoding="utf-8")):
-            if re.match(r"make \S+ ARGS=|-k ", span):
-                yield path.name, span.removeprefix("make test ARGS=").strip('"')
+            if command := re.fullmatch(r"(?:make \S+ )?ARGS=(\"?)(.*)\1|(?P<bare>-k .*)", span):
+                yield path.name, command["bare"] or command[2]
     for path in SCRIPTS:
         for line in expanded(path.read_text(encoding="utf-8")).splitlines():
-            before, pytests, after = line.partition("pytest ")
-            if pytests or re.search(r"\btests=\(|set -- tests", line):
-                yield path.name, after or before
+            before, *pytests = line.split("-m pytest ")
+            if not pytests and re.search(r"\btests=\(|set -- tests", line):
+                pytests = [before]
+            yield from ((path.name, text) for text in pytests)
     for path in TOOLS:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.List):
@@ -93,6 +99,7 @@ def collected() -> list[tuple[str, list[str]]]:
     return [(name.lower(), marks) for name, marks in found]
 
 
+@pytest.mark.slow
 @pytest.mark.plain
 def test_every_selection_selects_tests(collected: list[tuple[str, list[str]]]) -> None:
     assert len(selections()) > 25

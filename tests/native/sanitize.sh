@@ -40,8 +40,7 @@ address)
 thread)
     # CPython and NumPy are not instrumented: of their code it sees locks, threads and memory, but no reads and writes.
     # No suppressions are needed so far.  It doesn't follow forks of processes that have threads.
-    tests=(tests/native/test_{threads,vectors,processes}.py tests/engine/test_step.py tests/checkpoint/test_background.py
-           -k "not fork")
+    tests=(tests/native/test_{threads,vectors,processes}.py tests/engine/test_step.py tests/checkpoint/test_background.py -k "not fork")
     # Its shadow memory has fixed addresses: no address space layout randomisation.
     run=(setarch -R env LD_PRELOAD="$(runtime tsan)"
          TSAN_OPTIONS="log_path=$reports/tsan:die_after_fork=0:exitcode=66") ;;
@@ -53,7 +52,7 @@ libraries = {line.split()[-1] for line in open('/proc/self/maps')}
 assert '$tree' in core.__file__ and any('lib${kind:0:1}san' in name for name in libraries), (core.__file__, libraries)"
 [ $# -gt 0 ] || set -- "${tests[@]}"
 status=0
-"${run[@]}" "$python" -m pytest -p no:cacheprovider --capture=sys --hypothesis-profile=few -m "not plain and not long and not large" "$@" ||
+"${run[@]}" "$python" -m pytest -p no:cacheprovider --capture=sys --hypothesis-profile=few -m "not plain and not slow and not long and not large" "$@" ||
     status=$?
 found=$(find "$reports" -type f | wc -l)
 find "$reports" -type f -exec cat {} +
