@@ -32,6 +32,7 @@ def written(tmp_path_factory):
     return json.loads(path.read_text())
 
 
+@pytest.mark.slow
 def test_json_has_the_promised_keys(written):
     assert set(written) == {"machine", "rows", "figures", "targets"}
     steps = [row for row in written["rows"] if row["kind"] == "step"]
@@ -49,6 +50,7 @@ def test_json_has_the_promised_keys(written):
                                        "a step on one tiny tensor", "import beyond numpy"}
 
 
+@pytest.mark.slow
 def test_plot(written, tmp_path):
     pytest.importorskip("matplotlib")
     report.plot(written["rows"], str(tmp_path / "steps.png"))

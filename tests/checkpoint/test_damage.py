@@ -21,6 +21,7 @@ import pytest
 import optimlite as ol
 from optimlite.checkpoint import header
 from support.checkpoints import bits, same, training
+from support.helpers import PATIENCE
 
 F32 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 
@@ -345,7 +346,7 @@ NESTS = {"lists": "[]", "dicts": "{}", "entries": '{"a":0}', "tuples": '{"$tuple
          "numbers": "0.1", "texts": '"ab"', "brackets in texts": '"[[["'}
 
 
-@pytest.mark.plain
+@pytest.mark.skipif(PATIENCE > 1, reason="sanitizers take memory of their own")
 @pytest.mark.parametrize("form", NESTS)
 def test_memory_is_bounded_by_a_multiple_of_the_file(tmp_path: Path, form: str) -> None:
     """Whether it is refused, or read: 9 MB of header."""

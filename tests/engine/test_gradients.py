@@ -46,7 +46,7 @@ def test_fused_forms_equal_the_separate_passes_of_the_twin(case: Case, level: st
     """Two groups, both float types in each, a parameter without gradient: one norm over all, the same bits."""
     rng = np.random.default_rng(0)
     values = [random(rng, case.fit(size), dtype) for size in SIZES for dtype in TYPES]
-    optimizers = {count: pair_of(case, values)[0] for count in (0, *THREADS)}        # 0: the twin
+    optimizers = {count: pair_of(case, values)[0] for count in (0, 1, 3)}        # 0: the twin
     for handling in HANDLINGS:
         grads = [None if k == 5 else random(rng, v.shape, v.dtype) for k, v in enumerate(values)]
         expected = [np.zeros_like(g) if g is not None and handling.get("zero_grad") else g for g in grads]

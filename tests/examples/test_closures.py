@@ -12,6 +12,7 @@ import pytest
 from support.paths import ROOT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options", "says"), [
     ("logistic_regression", [], "the gradient is small enough"),
     ("inverse_problem", ["--size", "32", "--evaluations", "40"], "gradient checked"),

@@ -197,6 +197,7 @@ def test_what_is_missing_is_named(example: Any, script: str, absent: str, monkey
         example(script)
 
 
+@pytest.mark.slow
 def test_gan_covers_every_mode(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     done = run("gan.py", "--quick", "--out", str(tmp_path))

@@ -111,6 +111,7 @@ def test_pytorch_68332_at_has_no_effect(case):
     assert scheduler.state_dict() == alone.state_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [
     lambda opt: ls.CosineAnnealingLR(opt, 1000, 1e-4),
     lambda opt: ls.ExponentialLR(opt, 0.99999),
