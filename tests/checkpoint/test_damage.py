@@ -346,6 +346,7 @@ NESTS = {"lists": "[]", "dicts": "{}", "entries": '{"a":0}', "tuples": '{"$tuple
          "numbers": "0.1", "texts": '"ab"', "brackets in texts": '"[[["'}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(PATIENCE > 1, reason="sanitizers take memory of their own")
 @pytest.mark.parametrize("form", NESTS)
 def test_memory_is_bounded_by_a_multiple_of_the_file(tmp_path: Path, form: str) -> None:
@@ -369,6 +370,7 @@ def test_memory_is_bounded_by_a_multiple_of_the_file(tmp_path: Path, form: str) 
     assert float(multiple) < 25
 
 
+@pytest.mark.slow
 def test_as_many_lists_as_are_read_can_be_saved(tmp_path: Path) -> None:
     ol.save(tmp_path / "a", x=1)
     with pytest.raises(ValueError, match="at most 1048576 lists, tuples and dicts; store tables as arrays"):
@@ -393,6 +395,7 @@ PATHS: dict[str, Any] = {
     "alike": lambda: json.dumps(splits(list("abcdefghijklmn")))}
 
 
+@pytest.mark.slow
 @pytest.mark.plain
 @pytest.mark.parametrize("form", PATHS)
 def test_the_paths_of_leaves_are_in_proportion_to_the_file(form: str) -> None:

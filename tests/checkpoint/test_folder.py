@@ -176,6 +176,7 @@ def test_converting_executes_nothing(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert os.listdir(tmp_path) == ["a.pt"]
 
 
+@pytest.mark.slow
 @pytest.mark.plain
 @pytest.mark.parametrize("best", [None, "loss"])
 def test_rotation_takes_time_in_proportion_to_the_files(tmp_path: Path, best: str | None) -> None:

@@ -111,7 +111,7 @@ def test_whoever_follows_the_page_has_an_optimizer(tmp_path: Path) -> None:
         assert int(counted.stdout) > 0, counted.stderr
     made = run("tests/support/golden/make_bits.py").splitlines()
     assert [re.sub(r"\(.*", "", line) for line in made] == ["new Signum"] * 2
-    selected = run("-m", "pytest", "-p", "no:cacheprovider", "-rN", "--hypothesis-profile=few", "--color=no",
+    selected = run("-m", "pytest", "-p", "no:cacheprovider", "--tb=line", "--hypothesis-profile=few", "--color=no",
                    "-k", "signum or any_order or every_kernel or every_hash")
     passed = int(re.search(r"(\d+) passed", selected)[1])                # type: ignore[index]
     assert passed > 100, selected

@@ -93,7 +93,7 @@ def vectors(name: str, count: int, sizes: list[int], dtype: Any) -> list[list[np
 
 
 def test_every_kernel_is_here() -> None:
-    table = dispatch.kernels(np.dtype(np.float32), "baseline")
+    table = dispatch.kernels(np.dtype(np.float32), dispatch.level)
     simple = {"dot", "sum_squares", "sum_abs", "max_abs", "scale", "limit", "add"}       # clipping's, tested there
     assert [name for name, kernel in table.items() if kernel.kind == "vector" and name not in simple] == list(KERNELS)
 
@@ -129,7 +129,7 @@ def test_values_and_bits(name: str, dtype: type, level: str, threads: None) -> N
     ol.set_num_threads(1)
     made = vectors(name, count, SIZES, dtype)
     base = Blocks(SIZES, [itemsize] * len(SIZES)).run(
-        dispatch.vector_kernels(name, "baseline"), [Vector(vector) for vector in made], np.array([c]))
+        dispatch.vector_kernels(name, dispatch.available()[0]), [Vector(vector) for vector in made], np.array([c]))
     assert all(outcome == outcomes[0] for outcome in outcomes)
     assert base == outcomes[0][0]
     assert [[x.tobytes() for x in vector] for vector in made] == outcomes[0][1]

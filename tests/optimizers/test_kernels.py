@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,28 +17,34 @@ from support.cases import AXES, CASES, SHAPES, SIZES, Case, altered, hyper_param
 STEPS = 6        # RAdam's first rectified step is the sixth
 
 
+@cache
+def drawn(shapes: tuple[tuple[int, ...], ...], dtype: type) -> list[list[np.ndarray]]:
+    """Random arrays, for the parameters and for each step."""
+    rng = np.random.default_rng(0)
+    return [[rng.standard_normal(shape).astype(dtype) for shape in shapes] for _ in range(1 + STEPS)]
+
+
 @pytest.mark.parametrize("dtype", TYPES)
 @per_case
 def test_bits_equal_the_twin(case: Case, level: str, dtype: type, threads: None) -> None:
-    rng = np.random.default_rng(0)
-    shapes = [case.fit(shape) for shape in (SIZES if case.elementwise else [*SIZES, *SHAPES])]
-    values = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
-    gradients = [[rng.standard_normal(shape).astype(dtype) for shape in shapes] for _ in range(STEPS)]
+    values, *gradients = drawn(tuple(case.fit(shape) for shape in (SIZES if case.elementwise else [*SIZES, *SHAPES])),
+                               dtype)
     twin = case.optimizer([value.copy() for value in values], **case.options)
     for step in gradients:
         for p, g in zip(twin._parameters(), step, strict=True):
             p.grad = g
         reference.step(twin)
+    given = [[Guarded(g) for g in step] for step in gradients]
     for count in THREADS:
         ol.set_num_threads(count)
         guarded = [Guarded(value) for value in values]
         optimizer = case.optimizer([item.array for item in guarded], **case.options)
-        for step in gradients:
-            given = [Guarded(g) for g in step]
-            optimizer.step(grads=[item.array for item in given])
-            assert all(item.intact() and same_bits(item.array, g) for item, g in zip(given, step, strict=True))
+        for step in given:
+            optimizer.step(grads=[item.array for item in step])
         assert all(item.intact() for item in guarded)
         assert_same(optimizer, twin)
+    for ours, theirs in zip(given, gradients, strict=True):
+        assert all(item.intact() and same_bits(item.array, g) for item, g in zip(ours, theirs, strict=True))
 
 
 @per_case

@@ -170,7 +170,7 @@ def test_scalar_state_is_kept_in_64_bits() -> None:
 def test_what_needs_another_array_may_be_switched_on_mid_run(optimizer: type[ol.Optimizer], option: str, value: Any,
                                                              key: str) -> None:
     """torch raises KeyError here; the array starts at zero, and switching off leaves it as it is."""
-    made = walk(optimizer(values(), lr=0.01), 0, 3)
+    made = walk(optimizer(values(Case(optimizer, {})), lr=0.01), 0, 3)
     assert key not in made.state["a"]
     made.param_groups[0][option] = value
     walk(made, 3, 5)
