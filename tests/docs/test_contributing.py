@@ -23,6 +23,7 @@ TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 RULE, = re.findall(r"```cython\n(.*?)```", TEXT, re.DOTALL)
 CLASS, TWIN, ROWS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 VECTORS, = re.findall(r"^ *(objdump .*)$", TEXT, re.MULTILINE)
+HASHES, = re.findall(r"`\.venv/bin/python (\S+make_bits\.py Signum)`", TEXT)
 PLACES = re.findall(r"^\*\*\d\. [\w ]+\*\*,(?: in)? `([^`]+)`", TEXT, re.MULTILINE)
 
 
@@ -84,9 +85,10 @@ def follow(tree: Path) -> None:
     [(line, where)] = re.findall(r"`(include \"[^`]+)` in `([^`]+)`", TEXT)
     with (tree / where).open("a", encoding="utf-8") as kernels:
         kernels.write(line + "\n")
-    insert(tree / "optimlite/__init__.py", "from .optimizers.signum import Signum\n", "from .optimizers.sparse_adam")
-    insert(tree / "optimlite/__init__.py", '    "Signum",\n', '    "SparseAdam",')
-    insert(tree / "benchmarks/elementwise.py", '    Work("Signum", "Signum", 1),\n', '    Work("ASGD", "ASGD", 1),')
+    package = tree / "optimlite/__init__.py"
+    insert(package, '    "Signum",\n', '    "SparseAdam",')
+    insert(package, "    from .optimizers.signum import Signum\n", "    from .optimizers.stable_adamw")
+    insert(package, '    "Signum": "optimizers.signum",\n', '    "ConjugateGradient": "closures')
 
 
 @pytest.mark.slow
@@ -97,10 +99,12 @@ def test_whoever_follows_the_page_has_an_optimizer(tmp_path: Path) -> None:
     """The pieces, one level built, the hashes, the tests that follow from the rows, the benchmark row, and the lint."""
     tree, level = tmp_path / "tree", dispatch.level
     shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*", "build", "dist", "*.so", "__pycache__", "output"))
-    environment = {**os.environ, "PYTHONPATH": str(tree), "OPTIMLITE_LEVELS": level}
+    tools = Path(sys.executable).parent          # which call one another by name
+    environment = {**os.environ, "PYTHONPATH": str(tree), "OPTIMLITE_LEVELS": level,
+                   "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
 
-    def run(*command: str) -> str:
-        done = subprocess.run([sys.executable, *command], cwd=tree, env=environment, capture_output=True, text=True)
+    def run(*command: str, program: str = sys.executable) -> str:
+        done = subprocess.run([program, *command], cwd=tree, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}\n{done.stdout[-5000:]}\n{done.stderr[-5000:]}"
         return done.stdout
 
@@ -109,7 +113,7 @@ def test_whoever_follows_the_page_has_an_optimizer(tmp_path: Path) -> None:
     if level == "v3" and shutil.which("objdump"):
         counted = subprocess.run(VECTORS, shell=True, cwd=tree, capture_output=True, text=True)
         assert int(counted.stdout) > 0, counted.stderr
-    made = run("tests/support/golden/make_bits.py").splitlines()
+    made = run(*HASHES.split()).splitlines()
     assert [re.sub(r"\(.*", "", line) for line in made] == ["new Signum"] * 2
     selected = run("-m", "pytest", "-p", "no:cacheprovider", "--tb=line", "--hypothesis-profile=few", "--color=no",
                    "-k", "signum or any_order or every_kernel or every_hash")
@@ -117,6 +121,6 @@ def test_whoever_follows_the_page_has_an_optimizer(tmp_path: Path) -> None:
     assert passed > 100, selected
     run("-m", "benchmarks", "--quick", "--rounds", "1", "--optimizer", "Signum", "--case", "200 x 1,000")
     run("tests/support/arrows.py")
-    for tool in (["ruff", "check", "."], ["mypy"], ["cython_lint", "pyx"]):
-        if importlib.util.find_spec(tool[0]):
-            run("-m", *tool)
+    for tool, *what in (["ruff", "check", "."], ["mypy"], ["cython-lint", "pyx"]):
+        if (tools / tool).exists():
+            run(*what, program=str(tools / tool))
