@@ -45,6 +45,7 @@ endef
 
 demo: $(BUILT) .venv/for-demo               ## train on handwritten digits; ARGS=--quick for a short run
 	$(BIN)/python examples/digits.py $(ARGS)
+	@echo "this was examples/digits.py; $(BIN)/python imports optimlite, and README.md says how to begin"
 
 build: $(BUILT)                             ## the kernels, in place; LEVELS=v3 TYPES=f32 for one level and float type
 

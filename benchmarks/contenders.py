@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import optimlite as ol
+from optimlite.engine.rule_optimizer import RuleOptimizer
 
 from .measure import Contender
 from .peers import InPlace, Naive, Numba, Torch, TorchForeach, TorchFused
@@ -39,7 +40,7 @@ class Optimlite(Stepper):
         self.optimizer.step()
 
 
-class Traffic(ol.Optimizer):
+class Traffic(RuleOptimizer):
     """Not an optimizer: moves the bytes of one with `states` state arrays, on the same plan and threads."""
 
     def __init__(self, params: Any, states: int) -> None:

@@ -1,5 +1,27 @@
-"""optimlite: torch.optim for NumPy, with compiled update rules."""
+"""torch.optim for NumPy: optimizers that update the arrays of your model in place, through compiled kernels.
 
+    import numpy as np
+    import optimlite as ol
+
+    params = {"W": np.zeros((20, 1)), "b": np.zeros(1)}          # any nesting of float32 and float64 arrays
+    opt = ol.Adam(params, lr=1e-2)
+    opt.step(grads={"W": np.ones((20, 1)), "b": np.ones(1)})     # one step, in place: params["W"] has moved
+
+optimizers     SGD Adam AdamW NAdam RAdam Adamax Adagrad Adadelta RMSprop Rprop ASGD Adafactor Muon LAMB LARS
+               NovoGrad AdaBelief StableAdamW SparseAdam; of one's own: Optimizer
+closures       LBFGS, ConjugateGradient, line_search; minimize(fun, x0), as in SciPy
+schedules      lr_scheduler.StepLR and the rest of torch's family, WarmupCosineLR, WarmupStableDecayLR
+parameters     Parameter (an array with a .grad), SparseGrad, group_by_name, Average
+gradients      opt.step(max_grad_norm=1.0, ...); clip_grad_norm_, clip_grad_value_, get_total_norm
+checkpoints    save, load, restore, Checkpoints; `python -m optimlite inspect FILE`; to_torch
+settings       set_num_threads, set_flush_denormal
+
+help(ol.Adam) has the formula, every argument and an example; so has help of every other name above.  README.md shows
+whole training loops, docs/ has pages on gradients, schedules, closures, checkpoints and how the engine works, examples/
+has programs.
+"""
+
+import sys
 from typing import TYPE_CHECKING, Any
 
 from . import late_imports
@@ -101,12 +123,18 @@ _LATE = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LATE:
-        raise AttributeError(f"module 'optimlite' has no attribute '{name}'{_suggestion(name)}")
-    module = late_imports.imported(f"{__name__}.{_LATE[name]}")
-    globals()[name] = value = module if name == _LATE[name] else getattr(module, name)
-    return value
+_public = __all__
+del __all__                  # found by `__getattr__`
+
+if not TYPE_CHECKING:         # to checkers, every name would be there
+    def __getattr__(name: str) -> Any:
+        if name == "__all__" and sys._getframe(1).f_globals.get("__name__") != "pydoc":
+            return _public       # not for `help(ol)`, which would print every method of every class: 3,600 lines
+        if name not in _LATE:
+            raise AttributeError(f"module 'optimlite' has no attribute '{name}'{_suggestion(name)}")
+        module = late_imports.imported(f"{__name__}.{_LATE[name]}")
+        globals()[name] = value = module if name == _LATE[name] else getattr(module, name)
+        return value
 
 
 def _suggestion(name: str) -> str:
@@ -114,7 +142,7 @@ def _suggestion(name: str) -> str:
         return ""
     from .checks import resembling
 
-    if meant := resembling(name, __all__):
+    if meant := resembling(name, _public):
         return f"; did you mean `{meant}`?"
     if name in late_imports.imported(f"{__name__}.lr_scheduler").__all__:
         return f"; did you mean `lr_scheduler.{name}`?"
@@ -122,4 +150,5 @@ def _suggestion(name: str) -> str:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    """What is meant for users; submodules and helpers are there without being shown."""
+    return sorted([*_public, "__version__"])

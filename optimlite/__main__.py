@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Any, TextIO
 
 from . import __version__
@@ -138,7 +139,8 @@ def steps(file: Any, state: dict[Any, dict[str, Any]]) -> list[int]:
     found = [entries["step"] for entries in state.values() if "step" in entries]
     counts = [count for count in found if isinstance(count, int)]
     stored = [count for count in found if isinstance(count, Tensor) and count.shape == () and count.code[0] in "IUF"]
-    return sorted({int(count) for count in (*counts, *file.fresh(stored, False).values()) if count == count // 1})
+    whole = sorted(int(count) for count in (*counts, *file.fresh(stored, False).values()) if count == count // 1)
+    return [count for count, _ in groupby(whole)]        # not by a set: a crafted file's numbers could collide in it
 
 
 def short(value: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import swapping
-from .checks import fraction, number, shown
+from .checks import checked, fraction, number, shown
 from .engine import nesting
 from .engine.parameter import Parameter
 from .engine.state import check_distinct
@@ -34,15 +34,22 @@ class Average:
                                    called for each parameter, gets a read-only p, and returns an array of its shape, or
                                    None if it has changed the a that it was given.  It isn't in state dicts
 
-    `params`: any nesting of Parameters and arrays, as for an optimizer.  Averages have a parameter's dtype and layout.
+    params: any nesting of Parameters and arrays, as for an optimizer.  Averages have a parameter's dtype and layout.
+    decay, bias_correction, function: see above.
+
     Raises what an optimizer raises for parameters, and ValueError for a `decay` outside [0, 1).
 
-        average = ol.Average(model, decay=0.999)
-        …  opt.step(); average.update()
-        with average.swapped():
-            evaluate()
+        >>> w = np.array([1.0])
+        >>> average = ol.Average([w], decay=0.9)
+        >>> average.update()                 # after each step of an optimizer
+        >>> w[:] = 2.0
+        >>> average.update()
+        >>> with average.swapped():          # evaluate here
+        ...     print(w)
+        [1.1]
     """
 
+    @checked
     def __init__(self, params: Any, decay: float | None = None, *, bias_correction: bool = False,
                  function: Callable[[np.ndarray, np.ndarray, int], Any] | None = None) -> None:
         self.decay = None if decay is None else fraction("decay", decay)

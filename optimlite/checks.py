@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
 Check = Callable[[str, Any], Any]
+P = ParamSpec("P")
+R = TypeVar("R")
+Init = TypeVar("Init", bound=Callable[..., None])
 
 # The keys that schedulers and users keep in a group beside the optimizer's own.
 BESIDE = {"params", "param_names", "name", "max_lr", "min_lr", "swa_lr", "base_momentum", "max_momentum"}
@@ -118,7 +122,6 @@ def resembles(key: str, known: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.75)), None)
 
 
-
 def total(name: str, value: Any) -> np.ndarray:
     """A number that kernels move: a float64 array without axes, which stays the same object."""
     if (isinstance(value, np.ndarray) and value.shape == () and value.dtype == np.float64
@@ -157,6 +160,43 @@ def parameters_of(function: Callable[..., Any]) -> tuple[tuple[str, ...], bool]:
     if code is None:                             # not a function of Python's: it checks for itself
         return (), True
     return code.co_varnames[:code.co_argcount + code.co_kwonlyargcount], bool(code.co_flags & VARKEYWORDS)
+
+
+def checked(function: Callable[P, R]) -> Callable[P, R]:
+    """A function, or a constructor, that says which argument a misspelt one resembles; its signature stays as it is."""
+    known, _ = parameters_of(function)
+    name = function.__qualname__.removesuffix(".__init__")
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        if kwargs:
+            constructor(name, kwargs, known)
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def naming(made: set[str], call: str) -> Callable[[Init], Init]:
+    """For constructors: one says which argument a misspelt one resembles, and `call` if the base's was forgotten.
+
+    `made`: the attributes that the base's makes.  The signature stays as it is; that of a `__new__` would take its
+    place for type checkers and completion.
+    """
+
+    def decorate(init: Init) -> Init:
+        names, any_other = parameters_of(init)
+
+        @functools.wraps(init)
+        def wrapper(self: Any, /, *args: Any, **kwargs: Any) -> None:
+            if kwargs and not any_other:
+                constructor(type(self).__name__, kwargs, names)
+            init(self, *args, **kwargs)
+            if type(self).__init__ is wrapper and not vars(self).keys() >= made:
+                raise TypeError(f"{type(self).__name__}.__init__ must call {call}")
+
+        return wrapper  # type: ignore[return-value]
+
+    return decorate
 
 
 def constructor(optimizer: str, given: Iterable[str], accepted: Iterable[str]) -> None:

@@ -2,54 +2,48 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import types
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from . import checks
+from .checks import checked
+from .engine import nesting
 from .engine.gradient_options import check_writable, clip_coefficient
-from .engine.parameter import Parameter, describe
+from .engine.parameter import FLOATS, Parameter, describe, masked
 from .native.gradients import clippable_in_place, in_parameter_order
-from .native.parameters import AddressRanges
+from .native.parameters import AddressRanges, ParameterCore
 
+RULE = "`parameters` must be Parameters, or arrays that are gradients"
 FAST = {1.0: "sum_abs", 2.0: "sum_squares", math.inf: "max_abs"}     # order of a norm: its kernel
 
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def checked(function: Callable[P, R]) -> Callable[P, R]:
-    """Refuses torch's `foreach`, and slips, with what to do."""
-    known, _ = checks.parameters_of(function)
-
-    @functools.wraps(function)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        if kwargs:
-            checks.constructor(function.__name__, kwargs, known)
-        return function(*args, **kwargs)
-
-    return wrapper
-
-
 @checked
-def clip_grad_norm_(parameters: Parameter | Iterable[Parameter], max_norm: float, norm_type: float = 2.0,
+def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0,
                     error_if_nonfinite: bool = False) -> float:
     """Scales all gradients in place so that their norm together is at most `max_norm`; returns the norm before.
 
         grad = grad * min(1, max_norm / (norm + 1e-6))
 
-    `norm_type`: as for `get_total_norm`.  `max_norm=inf` only measures.  Parameters without a gradient are left out; a
-    gradient that several parameters share is scaled once.  An infinite or NaN norm spoils the gradients unless
-    `error_if_nonfinite`, which raises RuntimeError.  Raises ValueError for a gradient that is read-only, broadcast or
-    shares memory with a parameter or, in part, with another gradient.  Nothing is changed before an error.
+    parameters: Parameters, whose `.grad` is meant, or arrays, which are gradients themselves; in any nesting.
+    max_norm: at least 0; inf only measures.    norm_type: as for `get_total_norm`.
+    error_if_nonfinite: raises RuntimeError for an infinite or NaN norm, which spoils the gradients otherwise.
+
+    What has no gradient, and None, is left out; a gradient that several parameters share is scaled once.  Raises
+    ValueError for a gradient that is read-only, broadcast or shares memory with a parameter or, in part, with another
+    gradient.  Nothing is changed before an error.
 
     `optimizer.step(max_grad_norm=...)` does the same without writing to the gradients.
+
+        >>> grads = {"W": np.array([3.0, 0.0]), "b": np.array([4.0])}
+        >>> ol.clip_grad_norm_(grads, max_norm=1.0)
+        5.0
+        >>> grads["b"].round(3)
+        array([0.8])
     """
     listed = listed_parameters(parameters)
     max_norm = bound("max_norm", max_norm)
@@ -60,19 +54,36 @@ def clip_grad_norm_(parameters: Parameter | Iterable[Parameter], max_norm: float
 
 
 @checked
-def clip_grads_with_norm_(parameters: Parameter | Iterable[Parameter], max_norm: float, total_norm: float) -> None:
-    """Scales all gradients in place by min(1, max_norm / (total_norm + 1e-6)): the second half of `clip_grad_norm_`."""
+def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: float) -> None:
+    """Scales all gradients in place by min(1, max_norm / (total_norm + 1e-6)): the second half of `clip_grad_norm_`.
+
+    parameters, max_norm: as for `clip_grad_norm_`.    total_norm: the norm that they have, of `get_total_norm`.
+
+        >>> grads = [np.array([3.0, 4.0])]
+        >>> ol.clip_grads_with_norm_(grads, 2.5, ol.get_total_norm(grads))
+        >>> grads[0].round(3)
+        array([1.5, 2. ])
+    """
     listed = listed_parameters(parameters)
     max_norm = bound("max_norm", max_norm)
     scale(writable_gradients(listed, "clipped"), clip_coefficient(max_norm, float(total_norm)))
 
 
 @checked
-def clip_grad_value_(parameters: Parameter | Iterable[Parameter], clip_value: float) -> None:
+def clip_grad_value_(parameters: Any, clip_value: float) -> None:
     """Clips every element of every gradient to [-clip_value, clip_value], in place; NaN stays.
+
+    parameters: Parameters, whose `.grad` is meant, or arrays, which are gradients themselves; in any nesting.
+    clip_value: at least 0.
 
     Raises ValueError as `clip_grad_norm_` does, before anything is changed.  `optimizer.step(max_grad_value=...)` does
     the same without writing to the gradients.
+
+        >>> W = ol.Parameter(np.zeros(2))
+        >>> W.grad = np.array([3.0, -0.5])
+        >>> ol.clip_grad_value_([W], 1.0)
+        >>> W.grad
+        array([ 1. , -0.5])
     """
     listed = listed_parameters(parameters)
     most = bound("clip_value", clip_value)
@@ -83,40 +94,77 @@ def clip_grad_value_(parameters: Parameter | Iterable[Parameter], clip_value: fl
 
 
 @checked
-def get_total_norm(tensors: np.ndarray | Iterable[np.ndarray], norm_type: float = 2.0,
+def get_total_norm(tensors: Any, norm_type: float = 2.0,
                    error_if_nonfinite: bool = False) -> float:
     """The norm of several arrays as if they were one vector, in float64.
 
         (sum |x|^norm_type)^(1 / norm_type), or the largest |x| for `norm_type=inf`
 
+    tensors: arrays, in any nesting.    norm_type: the order, a number or inf.
+    error_if_nonfinite: raises RuntimeError for an infinite or NaN norm.
+
     For the norms 1, 2 and inf the bits don't depend on the number of threads or the CPU; other orders take longer, and
     the C library's powers.  float16 is read as float32.  Empty arrays add nothing; without arrays the norm is 0.
-    Raises TypeError for what isn't an array of real floats, and with `error_if_nonfinite` RuntimeError for a norm that
-    is infinite or NaN.
+    Raises TypeError for what isn't an array of real floats.
+
+        >>> ol.get_total_norm([np.array([3.0, 0.0]), np.array([[4.0]])])
+        5.0
     """
-    if isinstance(tensors, Parameter):
+    arrays = [array for _, array in leaves(tensors, "`tensors` must be arrays")]
+    if any(isinstance(array, Parameter) for array in arrays):
         raise TypeError("`tensors` must be arrays, got a Parameter; use its .grad or .data")
-    arrays = [tensors] if isinstance(tensors, np.ndarray) else list(tensors)
     return total_norm([flat(array) for array in arrays], norm_type, error_if_nonfinite)
 
 
 # What the above share ------------------------------------------------------------------------------------------------
 
-def listed_parameters(parameters: Any) -> list[Parameter]:
-    if isinstance(parameters, Parameter):
-        return [parameters]
-    if isinstance(parameters, (np.ndarray, Mapping, str)) or not isinstance(parameters, Iterable):
-        raise TypeError(f"`parameters` must be Parameters, which have gradients, got {type(parameters).__name__}; "
-                        f"wrap arrays in ol.Parameter, and pass a dict's .values()")
-    listed = list(parameters)
-    for item in listed:
-        if not isinstance(item, Parameter):
-            raise TypeError(f"`parameters` must be Parameters, which have gradients, got {type(item).__name__}; "
-                            f"wrap arrays in ol.Parameter")
-    if not listed and isinstance(parameters, types.GeneratorType):
+class Gradient(ParameterCore):
+    """A gradient that came by itself, in the place of a parameter that has it."""
+
+    name = None
+
+    def __init__(self, array: np.ndarray) -> None:
+        super().__init__(array)
+        self.grad = array
+
+    def accepts(self, gradient: Any) -> Any:     # one of a subclass of arrays
+        return gradient
+
+
+def leaves(node: Any, rule: str, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The (path, leaf) of Parameters and gradients in any nesting; None is no gradient."""
+    if isinstance(node, (Parameter, np.ndarray)):
+        yield path, node
+    elif isinstance(node, Iterable) and not isinstance(node, (str, bytes, np.generic, set, frozenset)):
+        if nesting.is_pair(node):
+            node = [node]
+        for key, child in node.items() if isinstance(node, Mapping) else enumerate(node):
+            if nesting.is_pair(child):
+                key, child = child
+            yield from leaves(child, rule, f"{path}.{key}" if path else str(key))
+    elif node is not None:
+        raise TypeError(f"{rule}, in any nesting, got {type(node).__name__}{f' at {path!r}' if path else ''}")
+
+
+def listed_parameters(parameters: Any) -> list[Parameter | Gradient]:
+    """The Parameters whose gradients are meant, or what stands for gradients that came by themselves."""
+    found: list[Parameter | Gradient] = []
+    for path, leaf in leaves(parameters, RULE):
+        found.append(leaf if isinstance(leaf, Parameter) else Gradient(clippable(leaf, path)))
+        if type(found[0]) is not type(found[-1]):
+            raise TypeError(f"{RULE}, and not both, got {type(leaf).__name__} at '{path}'; give the Parameters' .grad")
+    if not found and isinstance(parameters, types.GeneratorType):
         warnings.warn("`parameters` is a generator that yields nothing (consumed before?): nothing is clipped",
                       stacklevel=4)
-    return listed
+    return found
+
+
+def clippable(gradient: np.ndarray, path: str) -> np.ndarray:
+    if gradient.dtype not in FLOATS or masked(gradient):
+        which = f"gradient '{path}'" if path else "a gradient"
+        got = "a masked array" if masked(gradient) else gradient.dtype
+        raise TypeError(f"{which} must be a plain array of float32 or float64 to be clipped in place, got {got}")
+    return gradient
 
 
 def bound(name: str, value: Any) -> float:
@@ -157,17 +205,18 @@ def total_norm(arrays: list[np.ndarray], norm_type: float, error_if_nonfinite: b
     return result
 
 
-def writable_gradients(parameters: list[Parameter], done: str) -> list[np.ndarray]:
+def writable_gradients(parameters: list[Parameter | Gradient], done: str) -> list[np.ndarray]:
     """The gradients, each once; raises ValueError if one can't be changed in place by itself."""
-    kept = [parameter.data for parameter in parameters]
+    kept = [parameter.data for parameter in parameters if isinstance(parameter, Parameter)]
     memory = AddressRanges(kept)
     if (plain := clippable_in_place(parameters, memory)) is not None:
         return plain
     own: dict[Any, np.ndarray] = {}
     for parameter in parameters:
-        gradient = parameter.grad
+        gradient: Any = parameter.grad           # a sparse one was refused above
         if gradient is not None and gradient.size:
-            check_writable(gradient, f"gradient of {describe(parameter.name, parameter.shape)}", done,
+            of = f" of {describe(parameter.name, gradient.shape)}" if isinstance(parameter, Parameter) else ""
+            check_writable(gradient, f"gradient{of or f' of shape {gradient.shape}'}", done,
                            "assign p.grad = grad.copy()", memory, kept)
             own[gradient.ctypes.data, gradient.shape, gradient.strides] = gradient
     gradients = list(own.values())

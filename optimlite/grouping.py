@@ -7,23 +7,32 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
+from .checks import shown
 from .engine import nesting
 
 
 def group_by_name(params: Any, overrides: Mapping[str | tuple[str, ...], Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Parameter groups for an optimizer, made from patterns of names: no decay for biases and norms, and the like.
 
-        groups = ol.group_by_name(params, {("*.bias", "norm*"): {"weight_decay": 0}, "encoder.*": {"lr": 1e-4}})
-        optimizer = ol.AdamW(groups, lr=1e-3)
+    params: any nesting of Parameters or arrays, named by path ("encoder.0.bias").
+    overrides: for a pattern (`*`, `?` and `[abc]` as in file names, case counts) or a tuple of patterns, the
+        hyper-parameters of what matches.
 
-    `params`: any nesting of Parameters or arrays, named by path ("encoder.0.bias").  `overrides`: for a pattern (`*`,
-    `?` and `[abc]` as in file names, case counts) or a tuple of patterns, the hyper-parameters of what matches.  A
-    parameter takes the overrides of every entry that it matches; those with the same overrides form a group, in order
+    A parameter takes the overrides of every entry that it matches; those with the same overrides form a group, in order
     of their first parameter, and keep their names (give gradients as `.grad` or by name).
 
     Raises ValueError for a pattern that matches nothing, for a parameter that gets two values of one hyper-parameter,
     and for parameters of one name.
+
+        >>> params = {"encoder": {"W": np.ones((2, 2)), "bias": np.ones(2)}, "norm": np.ones(2)}
+        >>> groups = ol.group_by_name(params, {("*.bias", "norm*"): {"weight_decay": 0}, "encoder.*": {"lr": 1e-4}})
+        >>> opt = ol.AdamW(groups, lr=1e-3)
+        >>> [(group["param_names"], group["lr"]) for group in opt.param_groups]
+        [(['encoder.W'], 0.0001), (['encoder.bias'], 0.0001), (['norm'], 0.001)]
     """
+    if not isinstance(overrides, Mapping) or not all(isinstance(values, Mapping) for values in overrides.values()):
+        raise TypeError(f"`overrides` must be a dict of dicts, {{pattern: {{hyper-parameter: value}}}}, got "
+                        f"{shown(overrides)}")
     parameters, names, _ = nesting.as_parameters(nesting.read(params))
     if repeated := sorted({name for name, count in Counter(names).items() if count > 1}):
         raise ValueError(f"parameters must have different names to be grouped by them, got {repeated} repeatedly")

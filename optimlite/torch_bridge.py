@@ -9,9 +9,18 @@ from typing import Any
 def to_torch(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """A state dict that torch's optimizer of the same name loads with `load_state_dict` (L-BFGS excepted).
 
+    state_dict: what `opt.state_dict()` returned.
+
     Arrays become tensors (copies); step counters become float32 as torch keeps them, which counts exactly up to 2**24
     steps.  Raises ImportError if torch isn't installed.
+
+        >>> opt = ol.Adam([np.ones(3)])
+        >>> opt.step(grads=[np.ones(3)])
+        >>> state_dict = ol.to_torch(opt.state_dict())               # doctest: +SKIP
+        >>> torch.optim.Adam([tensor]).load_state_dict(state_dict)   # doctest: +SKIP
     """
+    if not isinstance(state_dict, Mapping):
+        raise TypeError(f"`state_dict` must be a dict, such as opt.state_dict(), got {type(state_dict).__name__}")
     try:
         import torch
     except ImportError:

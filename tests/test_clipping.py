@@ -153,7 +153,7 @@ def test_a_shared_gradient_is_scaled_once_and_a_partly_shared_one_refused() -> N
     assert (memory == 1).all()
 
 
-@pytest.mark.parametrize("what", [np.ones(3), {"a": ol.Parameter(np.ones(3))}, [np.ones(3)], 3, "ab"], ids=str)
+@pytest.mark.parametrize("what", [3, "ab", [1.0], {"a": object()}, {1.0}], ids=str)
 def test_clipping_refuses_what_has_no_gradient(what: Any) -> None:
     for clip in (ol.clip_grad_norm_, ol.clip_grad_value_, lambda p, m: ol.clip_grads_with_norm_(p, m, 1.0)):
         with pytest.raises(TypeError, match="`parameters` must be Parameters"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import subprocess
 import sys
@@ -227,6 +228,18 @@ def test_a_level_that_was_not_built_is_refused_and_never_chosen(monkeypatch: pyt
     monkeypatch.setattr(dispatch, "built", lambda level: False)
     with pytest.raises(ImportError, match="kernels are missing; install it with"):
         dispatch.choose(None)
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    with pytest.raises(ImportError, match="frozen without optimlite's compiled modules"):
+        dispatch.choose(None)
+
+
+def test_the_package_tells_pyinstaller_of_its_modules() -> None:
+    """Those of the kernels are imported by names that are made while the program runs."""
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())
+    module, function = project["project"]["entry-points"]["pyinstaller40"]["hook-dirs"].split(":")
+    [folder] = getattr(importlib.import_module(module), function)()
+    assert "hiddenimports = collect_submodules(\"optimlite\"" in (Path(folder) / "hook-optimlite.py").read_text()
+    assert module in project["tool"]["setuptools"]["packages"]
 
 
 # The package ---------------------------------------------------------------------------------------------------------

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ..late_imports import imported
 from .rotation import Checkpoints
@@ -18,13 +19,41 @@ if TYPE_CHECKING:
 __all__ = ["CheckpointError", "Checkpoints", "load", "restore", "save"]
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
 class CheckpointError(ValueError):
-    """A file that is damaged, cut short or no checkpoint at all; the message names the file and the fault."""
+    """A file that is damaged, cut short or no checkpoint at all; the message names the file and the fault.
+
+        >>> try:
+        ...     values = ol.load(__file__)
+        ... except ol.CheckpointError:
+        ...     print("start anew")
+        start anew
+    """
 
 
+def by_name(function: Callable[P, R]) -> Callable[P, R]:
+    """Parts that came without a name are refused with what to write; Python's message counts arguments."""
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        if len(args) > 1:
+            raise TypeError(f"{function.__name__} takes a path, and everything else by name, got {len(args) - 1} more: "
+                            f"ol.{function.__name__}('run.safetensors', model=params, optimizer=opt)")
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+@by_name
 def save(path: str | os.PathLike[str], /, *, fsync: bool = True, background: bool = False,
          progress: Callable[[int, int], None] | None = None, **parts: Any) -> Saving:
     """Writes parts of a training to one safetensors file: whole, or not at all.
+
+    path: the file.    fsync, background, progress: see below.
+    parts: what to save, by name: `ol.save(path, model=params, optimizer=opt, scheduler=sched, epoch=3)`.
 
     A part is an optimizer, a scheduler or anything else with a `state_dict`, an array, a Parameter, a plain value
     (number, string, bool, None), or a nesting of dicts, lists and tuples of arrays, Parameters and plain values.  An
@@ -45,6 +74,12 @@ def save(path: str | os.PathLike[str], /, *, fsync: bool = True, background: boo
 
     Raises TypeError for what can't be stored and for a save of nothing (before anything is written), and OSError if
     writing fails; the old file is intact then.
+
+        >>> params = {"W": np.ones(2)}
+        >>> opt = ol.Adam(params)
+        >>> saving = ol.save("run.safetensors", model=params, optimizer=opt, epoch=3)
+        >>> sorted(ol.load("run.safetensors"))
+        ['epoch', 'model', 'optimizer']
     """
     imported(f"{__name__}.background")
     from .background import save as run
@@ -56,9 +91,15 @@ def load(path: str | os.PathLike[str], /, *, mmap: bool = False, verify: bool = 
     """The parts of a checkpoint as plain values, dicts, lists, tuples and arrays; of any other safetensors file, a dict
     of its arrays by name.
 
+    path: the file.    mmap, verify: see below.
+
     `mmap=True` maps the file instead of reading it: the arrays are read-only, and only the header is verified.  While
     they are used, the file must not be changed in place (a new save replaces it, which does no harm).
     `verify=False` skips the arrays' checksums.  Raises CheckpointError for a damaged file.
+
+        >>> saving = ol.save("values.safetensors", W=np.ones(2), epoch=3)
+        >>> ol.load("values.safetensors")
+        {'W': array([1., 1.]), 'epoch': 3}
     """
     imported(f"{__name__}.background")
     imported(f"{__name__}.reader")
@@ -70,11 +111,12 @@ def load(path: str | os.PathLike[str], /, *, mmap: bool = False, verify: bool = 
         return file.load(mmap, verify)
 
 
+@by_name
 def restore(path: str | os.PathLike[str], /, *, strict: bool = True, verify: bool = True, **parts: Any) -> Restored:
     """Puts a checkpoint back into live objects, in place, and returns its plain values by part.
 
-        values = ol.restore("run.safetensors", model=params, optimizer=opt, scheduler=sched)
-        start = values["epoch"]
+    path: the file.    strict, verify: see below.
+    parts: the live objects, by the names they were saved under.
 
     Arrays and Parameters receive the file's values in their memory, and are matched by their path in the nesting;
     optimizers and schedulers as by `load_state_dict`.  Types are cast where no value is lost.
@@ -83,6 +125,12 @@ def restore(path: str | os.PathLike[str], /, *, strict: bool = True, verify: boo
     that doesn't fit, with every missing, unexpected and misshapen key.  `strict=False` restores what fits; the
     result's `missing`, `unexpected` and `misshapen` list what doesn't.  `verify=False` reads once instead of twice, so
     a damaged array goes unnoticed.
+
+        >>> params = {"W": np.ones(2)}
+        >>> saving = ol.save("run.safetensors", model=params, epoch=3)
+        >>> params["W"][:] = 0
+        >>> ol.restore("run.safetensors", model=params)["epoch"], params["W"]
+        (3, array([1., 1.]))
     """
     imported(f"{__name__}.background")
     imported(f"{__name__}.restoring")

@@ -149,14 +149,15 @@ class Plan:
         self.commits.append(commit)
 
     def _object(self, name: str, live: Any, saved: Any) -> None:
-        tensors = {keys: leaf for keys, leaf in leaves(saved) if isinstance(leaf, Tensor)}
+        tensors = [(keys, leaf) for keys, leaf in leaves(saved) if isinstance(leaf, Tensor)]
         places = dict(leaves(state_of(live))) if isinstance(live, Average) else {}
-        direct = {keys: tensor for keys, tensor in tensors.items() if isinstance(places.get(keys), np.ndarray)
-                  and (places[keys].shape, places[keys].dtype) == (tensor.shape, tensor.dtype)}
-        arrays = self.fresh([tensor for keys, tensor in tensors.items() if keys not in direct])
+        direct = [(tensor, places[keys]) for keys, tensor in tensors if isinstance(places.get(keys), np.ndarray)
+                  and (places[keys].shape, places[keys].dtype) == (tensor.shape, tensor.dtype)]
+        names = {tensor.name for tensor, _ in direct}    # not keys, whose numbers a crafted file could make collide
+        arrays = self.fresh([tensor for _, tensor in tensors if tensor.name not in names])
         # An average checks and loads its own arrays, which changes nothing, and they are read into later.
-        arrays.update({tensor.name: places[keys] for keys, tensor in direct.items()})
-        self.reads.extend((tensor, places[keys]) for keys, tensor in direct.items())
+        arrays.update({tensor.name: place for tensor, place in direct})
+        self.reads.extend(direct)
         if isinstance(live, Average):
             self.commits.append(live._show)
         state = replaced(saved, lambda tensor: arrays[tensor.name])

@@ -9,7 +9,7 @@ import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from ..checks import shown
+from ..checks import checked, shown
 from ..late_imports import imported
 from .files import path_of
 
@@ -23,16 +23,21 @@ NAME = re.compile(r"checkpoint-([0-9]{6,})\.safetensors")
 class Checkpoints:
     """Rotating checkpoints in a folder, which is made if need be.
 
-        checkpoints = ol.Checkpoints("run", keep=3, best="loss")
-        values = checkpoints.restore(model=params, optimizer=opt)        # None if there is none yet
-        for epoch in range(values["epoch"] + 1 if values else 0, epochs):
-            ...
-            checkpoints.save(model=params, optimizer=opt, epoch=epoch, loss=loss)
+    folder: where they are; "~" is the home folder.    keep: how many of the newest are kept.
+    best: a part, a number; the checkpoint where it is the lowest is kept, too (NaN never).    mode: "max": the highest.
 
-    The newest `keep` are kept, and beside them the one whose part `best`, a number, is the lowest (`mode="max"`: the
-    highest; NaN is never best).  One program at a time may save to a folder.
+    One program at a time may save to a folder.
+
+        >>> params = {"W": np.ones(2)}
+        >>> checkpoints = ol.Checkpoints("run", keep=3, best="loss")
+        >>> values = checkpoints.restore(model=params)                       # None if there is none yet
+        >>> for epoch in range(values["epoch"] + 1 if values else 0, 5):
+        ...     path = checkpoints.save(model=params, epoch=epoch, loss=1 / (1 + epoch))
+        >>> [path[-18:] for path in checkpoints.paths]
+        ['000003.safetensors', '000004.safetensors', '000005.safetensors']
     """
 
+    @checked
     def __init__(self, folder: str | os.PathLike[str], keep: int = 3, best: str | None = None, *,
                  mode: str = "min") -> None:
         if isinstance(keep, bool) or not isinstance(keep, int) or keep < 1:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +23,8 @@ from .header import Tensor, code_of
 
 MOST = 1 << 20                       # lists, tuples and dicts of a tree
 DEEPEST = 1000                       # levels
-ALIKE = 64                           # keys of a dict with one hash
+PROBES = 16                          # of occupied places, on average over a dict's keys; by chance, there are below 2
+LONGEST = 1000                       # way over occupied places; by chance, below 60
 QUOTED = re.compile(r'"(?:[^"\\]++|\\.)*+"')
 UNFIT_FOR_NAMES = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
@@ -212,13 +212,44 @@ def _dict(pairs: list[Any], tensors: dict[str, Tensor], used: set[str]) -> dict[
         keys.append(_decode(pair[0], tensors, used))
         if not isinstance(keys[-1], (str, int, float, type(None))):
             raise ValueError("the tree of parts has a dict with an unfit key")
-    hashes = sorted(map(hash, keys))
-    if any(map(operator.eq, hashes, hashes[ALIKE:])):    # integers made for it: a dict of them takes quadratic time
-        raise ValueError(f"the tree of parts has a dict with more than {ALIKE} keys of one hash")
+    if keys != list(range(len(keys))) and collide([hash(key) for key in keys]):
+        raise ValueError("the tree of parts has a dict whose keys were made to collide")
     found = {key: _decode(value, tensors, used) for key, (_, value) in zip(keys, pairs, strict=True)}
     if len(found) != len(pairs):
         raise ValueError("the tree of parts has a dict with the same key twice")
     return found
+
+
+def collide(hashes: list[int]) -> bool:
+    """Whether keys were made so that a dict of them takes quadratic time: by one hash, or by one path of probes.
+
+    Text has hashes that nobody can know, but those of numbers are the numbers.  So the places are filled as CPython
+    fills them, for each size that the dict has while it grows, and what it finds occupied is counted.  Looking up
+    another number may not take long either: all ways end on one circle, place -> 5 * place + 1.
+    """
+    occupied, mask = bytearray(8), 7
+    for bits in range(3, (len(hashes) * 3 // 2).bit_length() + 1):
+        mask = (1 << bits) - 1
+        occupied = bytearray(mask + 1)
+        within = hashes[:(2 << bits) // 3]       # a dict grows when two thirds of its places are taken
+        left = PROBES * len(within) + 1000
+        for perturb in within:
+            perturb &= (1 << 64) - 1
+            place = perturb & mask
+            while occupied[place]:
+                perturb >>= 5
+                place = (5 * place + perturb + 1) & mask
+                left -= 1
+                if left < 0:
+                    return True
+            occupied[place] = 1
+    place = run = 0
+    for _ in range(2 * mask):                    # twice around, since a run may go over the start
+        run = run + 1 if occupied[place] else 0
+        if run > LONGEST:
+            return True
+        place = (5 * place + 1) & mask
+    return False
 
 
 def _tuple(items: list[Any], tensors: dict[str, Tensor], used: set[str]) -> tuple[Any, ...]:

@@ -13,7 +13,8 @@ from .vectors import Box, Vector, VectorSpace
 
 
 class Bounds:
-    """`bounds`: a pair (low, high) for all parameters, a dict of pairs by name, or a list of pairs, one a parameter.
+    """`bounds`: a pair (low, high) for all parameters, or an object with `lb` and `ub`; a dict of pairs by name; or a
+    list of pairs, one a parameter.
 
     `low` and `high` are numbers, arrays that broadcast to the parameter, or None for no bound; so may a pair be.
     Limits that a parameter's type can't hold are rounded inwards.
@@ -33,6 +34,8 @@ class Bounds:
 
 def pairs(bounds: Any, parameters: list[Parameter], names: list[str]) -> list[Any]:
     """A pair for each parameter, from any form of bounds."""
+    if hasattr(bounds, "lb") and hasattr(bounds, "ub"):      # scipy.optimize.Bounds
+        bounds = bounds.lb, bounds.ub
     if isinstance(bounds, Mapping):
         if unknown := [key for key in bounds if key not in names]:
             raise ValueError(f"`bounds` has unknown names {unknown}; the parameters are {names}")

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..checks import shown
-from ..engine.method import Group, Recipe
+from ..engine.method import Group
 from ..engine.optimizer import Optimizer
 from .bounds import Bounds
 from .descent import NO_GRADIENT, Descent
@@ -76,9 +76,6 @@ class ClosureOptimizer(Optimizer):
     def __getstate__(self) -> dict[str, Any]:
         here = ("_method", "_known", "_stepper")
         return {key: value for key, value in super().__getstate__().items() if key not in here}
-
-    def rule(self, group: Group) -> Recipe:
-        return "", {}                            # no compiled rule and no slots: the state is made as it is needed
 
     def add_param_group(self, param_group: Mapping[str, Any]) -> None:
         super().add_param_group(param_group)

@@ -156,8 +156,19 @@ class ConjugateGradient(ClosureOptimizer):
     between groups scale the variables.  `max_eval` (None: 3 * max_iter), the other hyper-parameters, `result` and what
     `step(closure)` does are as in LBFGS.  The memory is 5 vectors.
 
+    params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
+    lr: scales the first trial step.    max_iter, max_eval, tolerance_grad, tolerance_change, callback: as in LBFGS.
+    beta, line_search_fn, restart_every: see above.    maximize: ascends.
+
     State: `n_iter`, `func_evals`, `t`, `slope`, `square`, `length`, `guess`, `since_restart`, `direction`, `prev_grad`.
     Raises ValueError for hyper-parameters out of range, or that differ between groups.
+
+        >>> w = np.array([1.0, -2.0])
+        >>> opt = ol.ConjugateGradient([w])
+        >>> opt.step(lambda: ((w - 3) @ (w - 3), [2 * (w - 3)]))
+        np.float64(29.0)
+        >>> opt.result.converged, w.round(6)
+        (True, array([3., 3.]))
     """
 
     method_class = ConjugateGradientMethod

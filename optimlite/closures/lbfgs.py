@@ -175,13 +175,25 @@ class LBFGS(ClosureOptimizer):
     `tolerance_change`, a slope above -`tolerance_change`, or where 20 iterations lower neither loss nor gradient.
 
     `bounds`: a pair (low, high), a dict of pairs by name, or a list of pairs; directions are then projected onto the
-    box (two-metric projection, Bertsekas 1982), and the parameters are moved into it first.  `maximize` ascends.
-    `callback(result)` is called after each iteration; True or StopIteration stops.  `result` tells how a step went.
+    box (two-metric projection, Bertsekas 1982), and the parameters are moved into it first.
+    `result` tells how a step went.
 
     Groups share everything but `lr`, whose ratios scale the variables.  float32 and float64 parameters may be mixed;
     sums are in double.  The memory is 2 * (history_size + 1) + 5 vectors, taken as the history grows.
+    params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
+    lr: the first trial step along a direction.    max_iter, max_eval: limits of one `step(closure)`.
+    tolerance_grad, tolerance_change, history_size, line_search_fn: see above.    maximize: ascends.
+    bounds: see above.    callback: called after each iteration; True or StopIteration stops.
+
     State: `n_iter`, `func_evals`, `t`, `direction`, `prev_grad`, and the pairs `s_0`, `y_0`, `s_1`, ….
     Raises ValueError for hyper-parameters out of range, or that differ between groups.
+
+        >>> w = np.array([1.0, -2.0])
+        >>> opt = ol.LBFGS([w], line_search_fn="strong_wolfe")
+        >>> opt.step(lambda: ((w - 3) @ (w - 3), [2 * (w - 3)]))
+        np.float64(29.0)
+        >>> opt.result.converged, w.round(6)
+        (True, array([3., 3.]))
     """
 
     method_class = LBFGSMethod

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import resembles, shown
+from ..checks import checked, resembles, shown
 from .conjugate_gradient import ConjugateGradient
 from .lbfgs import LBFGS
 
@@ -41,21 +41,29 @@ class OptimizeResult(dict[str, Any]):
         return "\n".join(f"{key:>{width}}: {value!r}" for key, value in self.items())
 
 
+@checked
 def minimize(fun: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), method: str = "lbfgs", jac: Any = True, *,
              bounds: Any = None, tol: float | None = None, callback: Callable[..., Any] | None = None,
              options: Mapping[str, Any] | None = None) -> OptimizeResult:
     """Minimizes a function of one array by "lbfgs" or "cg", with scipy.optimize.minimize's arguments and result.
 
-    `fun(x, *args)` returns (loss, gradient), or the loss alone if `jac(x, *args)` returns the gradient.  `x0`: an array
-    of any shape; float32 stays float32 throughout, every other real type becomes float64.  It isn't changed, and `fun`
-    gets one and the same array each time, to be read only.  `bounds`: a pair (low, high), one such pair for each
-    element (a list, an iterator or an array of two columns), or an object with `lb` and `ub`; only for "lbfgs".  `tol`
-    is `tolerance_grad` (1e-5).  `callback(x)` is called after each iteration with a copy;
-    `callback(intermediate_result)`, by this name, gets x and fun as scipy's does; True or StopIteration stops.
+    fun: `fun(x, *args)` returns (loss, gradient), or the loss alone if `jac(x, *args)` returns the gradient.
+    x0: an array of any shape; float32 stays float32 throughout, every other real type becomes float64.  It isn't
+        changed, and `fun` gets one and the same array each time, to be read only.
+    args: further arguments of `fun` and `jac`.    method: "lbfgs" or "cg".    jac: True, or a function; see `fun`.
+    bounds: a pair (low, high), one such pair for each element (a list, an iterator or an array of two columns), or an
+        object with `lb` and `ub`; only for "lbfgs".    tol: `tolerance_grad`, 1e-5 unless given.
+    callback: `callback(x)` is called after each iteration with a copy; `callback(intermediate_result)`, by this name,
+        gets x and fun as scipy's does; True or StopIteration stops.
+    options: those of LBFGS and ConjugateGradient, and scipy's maxiter, maxfun, gtol, maxcor, xtol.
 
-    The line search is "nocedal_wright", and "hager_zhang" for float32; the history has 10 pairs.  `options`: those of
-    LBFGS and ConjugateGradient, and scipy's maxiter, maxfun, gtol, maxcor, xtol.  `max_iter` is 15,000 and `max_eval`
-    10 times as much unless given.  A run that doesn't converge isn't an error: see `success` and `message`.
+    The line search is "nocedal_wright", and "hager_zhang" for float32; the history has 10 pairs.  `max_iter`
+    is 15,000 and `max_eval` 10 times as much unless given.  A run that doesn't converge isn't an error: see `success`
+    and `message`.
+
+        >>> result = ol.minimize(lambda x: (((x - 3) ** 2).sum(), 2 * (x - 3)), np.zeros(2))
+        >>> result.success, result.x.round(6)
+        (True, array([3., 3.]))
     """
     make, defaults = METHODS[known_method(method)]
     if jac is not True and not callable(jac):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from .method import Method
+    from .method import Storing
 
 
 class Format(NamedTuple):
@@ -33,6 +33,6 @@ def encode_toy(values: np.ndarray) -> np.ndarray:
 FORMATS = {"toy": Format(np.dtype(np.uint16), decode_toy, encode_toy)}
 
 
-def stored_dtype(method: Method, key: str, dtype: np.dtype) -> np.dtype:
+def stored_dtype(method: Storing, key: str, dtype: np.dtype) -> np.dtype:
     """How a method stores a state array of a parameter of this dtype; what has a value for each line stays as it is."""
     return dtype if method.state_format is None or key in method.line_states else FORMATS[method.state_format].dtype

@@ -18,7 +18,7 @@ from .parameter import Parameter
 from .sparse_grad import SparseGrad
 
 if TYPE_CHECKING:
-    from .optimizer import Optimizer
+    from .rule_optimizer import RuleOptimizer
 
 positive = checks.interval(0, closed="neither")
 
@@ -102,7 +102,7 @@ def overlaps_itself(array: np.ndarray) -> bool:
 class GradientPass:
     """The gradients of one step, bound in plans, and what the step does with them."""
 
-    def __init__(self, optimizer: Optimizer, options: GradientOptions, plans: list[Plan]) -> None:
+    def __init__(self, optimizer: RuleOptimizer, options: GradientOptions, plans: list[Plan]) -> None:
         self.optimizer, self.options, self.plans = optimizer, options, plans
         self.zero_in_sweep = False
         self.zero_later: list[Parameter] = []    # the parameters whose gradient the sweep can't zero

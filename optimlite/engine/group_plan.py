@@ -98,7 +98,7 @@ class GroupPlan(GroupPlanCore):
         assert isinstance(grown, SparsePlan)
         return grown
 
-    def sparse(self, method: Method) -> Callable[[Parameter], Any]:
+    def sparse(self, method: Method) -> Callable[[Any], Any]:
         """What a plan runs for a sparse gradient: its indices and values, or a dense gradient where all rows move."""
         unchanged = method.leaves_zero_rows_unchanged(self.group)
         return lambda p: p.grad.arrays() if unchanged else p.grad.to_dense(len(p.data))

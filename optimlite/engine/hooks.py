@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..checks import parameters_of, shown
+from ..checks import constructor, parameters_of, shown
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
@@ -59,13 +59,23 @@ class Handle:
 def register_optimizer_step_pre_hook(hook: Hook) -> Handle:
     """Has `hook(optimizer, args, kwargs)` called before every step of every optimizer.
 
-    `args` starts with the optimizer, as in torch; the hook may return new `(args, kwargs)` for the step.
+    `args` starts with the optimizer, as in torch; the hook may return new `(args, kwargs)` for the step.  Returns a
+    handle: `handle.remove()`, or the end of a `with` block, takes the hook out again.
+
+        >>> with ol.register_optimizer_step_pre_hook(lambda opt, args, kwargs: print("before a step")):
+        ...     ol.SGD([np.ones(2)]).step(grads=[np.ones(2)])
+        before a step
     """
     return Handle(_before_any_step, hook)
 
 
 def register_optimizer_step_post_hook(hook: Hook) -> Handle:
-    """Has `hook(optimizer, args, kwargs)` called after every step of every optimizer."""
+    """Has `hook(optimizer, args, kwargs)` called after every step of every optimizer; returns a handle as above.
+
+        >>> with ol.register_optimizer_step_post_hook(lambda opt, args, kwargs: print("after a step")):
+        ...     ol.SGD([np.ones(2)]).step(grads=[np.ones(2)])
+        after a step
+    """
     return Handle(_after_any_step, hook)
 
 
@@ -154,8 +164,16 @@ def taking_gradients(step: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
+def _name_unknown(function: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    try:
+        constructor(function, given, known)
+    except TypeError as named:
+        raise named from None
+
+
 def surrounded(step: Callable[..., Any]) -> Callable[..., Any]:
     """Wraps a class's `step`, a user's own too, with the hooks and with the count that schedulers ask for."""
+    names, any_other = parameters_of(step)
     step = taking_gradients(step)
 
     @functools.wraps(step)
@@ -176,6 +194,10 @@ def surrounded(step: Callable[..., Any]) -> Callable[..., Any]:
             call(self._after_step, self, args, kwargs)
             call(_after_any_step, self, args, kwargs)
             return result
+        except TypeError:                        # from within, unless a name is unknown: then the step hasn't begun
+            if not any_other:
+                _name_unknown(f"{type(self).__name__}.step", kwargs, (*names, "grads"))
+            raise
         finally:
             self._in_step = -1
 

@@ -12,19 +12,24 @@ Group = dict[str, Any]
 Recipe = tuple[str, dict[str, float]]            # a compiled rule, and its state arrays: name and initial value
 
 
-class Method(Protocol):
-    """An optimizer, as plans of its groups and its state dicts see it."""
+class Storing(Protocol):
+    """An optimizer, as those see it who store its state."""
+
+    @property
+    def line_states(self) -> Collection[str]: ...
+    @property
+    def state_format(self) -> str | None: ...
+
+
+class Method(Storing, Protocol):
+    """An optimizer, as plans of its groups see it."""
 
     @property
     def state(self) -> StateMap: ...
     @property
     def scalars(self) -> Mapping[str, float | int]: ...
     @property
-    def line_states(self) -> Collection[str]: ...
-    @property
     def defaults(self) -> Mapping[str, Any]: ...
-    @property
-    def state_format(self) -> str | None: ...
 
     def check_group(self, group: Group) -> None: ...
     def check_parameters(self) -> None: ...

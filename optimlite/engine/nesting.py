@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from types import FunctionType, MethodType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,8 +35,16 @@ def is_pair(node: Any) -> bool:
     return isinstance(node, tuple) and len(node) == 2 and isinstance(node[0], str)
 
 
-def read(node: Any, path: str = "") -> Any:
+def read(node: Any) -> Any:
     """The tree of a nesting, or a leaf. Generators are consumed, once."""
+    try:
+        return _read(node, "")
+    except RecursionError:
+        raise ValueError(f"parameters must not be nested that deeply, or contain themselves, got a "
+                         f"{type(node).__name__}") from None
+
+
+def _read(node: Any, path: str) -> Any:
     if isinstance(node, (Parameter, np.ndarray)):
         return node
     if isinstance(node, (set, frozenset)):
@@ -48,10 +56,15 @@ def read(node: Any, path: str = "") -> Any:
                         f"{f' at {path!r}' if path else ''}; {cure}")
     below = f"{path}." if path else ""
     if isinstance(node, Mapping):
-        return Tree(Branch(str(key), True, read(child, below + str(key))) for key, child in node.items())
+        return Tree(Branch(str(key), True, _read(child, below + str(key))) for key, child in node.items())
     if isinstance(node, Iterable) and not isinstance(node, (str, bytes, np.generic)):
-        return Tree(Branch(child[0], True, read(child[1], below + child[0])) if is_pair(child)
-                    else Branch(str(index), False, read(child, below + str(index))) for index, child in enumerate(node))
+        children = list(node)
+        if 0 < (named := sum(map(is_pair, children))) < len(children):
+            raise TypeError(f"parameters{f' at {path!r}' if path else ''} must all be named or none, got names for "
+                            f"{named} of {len(children)}; give (name, array) for each")
+        return Tree(Branch(child[0], True, _read(child[1], below + child[0])) if is_pair(child)
+                    else Branch(str(index), False, _read(child, below + str(index)))
+                    for index, child in enumerate(children))
     raise TypeError(f"parameters must be NumPy arrays, Parameters or nestings of them, got {type(node).__name__}"
                     f"{f' at {path!r}' if path else ''}")
 
@@ -72,13 +85,31 @@ def cure_of(node: Any) -> str:
         return "use its toarray(), and let the model use that array"
     if hasattr(node, "__array__") and not isinstance(node, np.generic):
         return "use np.array(value, dtype=np.float32), and let the model use that array"
+    if hasattr(node, "zip") and hasattr(node, "files"):
+        return "np.load reads a file's arrays anew each time; give dict(value), and let the model use those arrays"
     if callable(getattr(node, "parameters", None)):
         return "give its .parameters()"
     if isinstance(node, (FunctionType, MethodType)):
         return f"call it: {node.__name__}()"
-    if hasattr(node, "__dataclass_fields__"):
-        return "give vars(value), a dict of its fields"
-    return ""
+    if isinstance(node, (Iterable, type, ModuleType, str, bytes, np.generic)):
+        return ""
+    return cure_of_object(node)
+
+
+def cure_of_object(node: Any) -> str:
+    """How to give the arrays of an object, such as a layer: by the names of its attributes."""
+    names = [*getattr(node, "__dict__", ()), *(name for kind in type(node).__mro__
+                                               for name in listed(getattr(kind, "__slots__", ())))]
+    held = [name for name in names if isinstance(getattr(node, name, None), (Parameter, np.ndarray))]
+    if held:
+        this = type(node).__name__.lower()
+        shown = ", ".join(f"'{name}': {this}.{name}" for name in held[:3])
+        return f"give its arrays, {{{shown}{', ...' if len(held) > 3 else ''}}}"
+    return "give its arrays, in a dict or a list" if names else ""
+
+
+def listed(slots: str | Iterable[str]) -> Iterable[str]:
+    return (slots,) if isinstance(slots, str) else slots
 
 
 def flatten(tree: Any, path: str = "", chosen: bool = False) -> Iterator[tuple[str, bool, Any]]:

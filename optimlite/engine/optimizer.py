@@ -1,28 +1,27 @@
-"""The base of every optimizer: parameter groups, state, closures, state dicts. It owns everything but the formula."""
+"""The base of every optimizer: parameter groups, gradients, state, state dicts. How a step is made is a subclass's."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import repeat
-from math import inf
 from typing import Any, ClassVar
 
 import numpy as np
 
 from .. import checks
-from ..native.gradients import DisjointGradients, clippable_in_place
-from ..native.parameters import AddressRanges, Stepping, assign_gradients, forget_gradients
-from ..native.steps import bind, changed, run_step
+from ..checks import naming, shown
+from ..native.gradients import clippable_in_place
+from ..native.parameters import AddressRanges, assign_gradients, forget_gradients
 from . import nesting
 from . import state_dict as state_dicts
-from .gradient_options import DEFAULT, GradientOptions, GradientPass, check_writable, checked_options, zero_gradients
-from .group_plan import Created, GroupPlan, SparseGroupPlan
+from .gradient_options import check_writable, zero_gradients
 from .hooks import Hooked, call, passed, surrounded
-from .method import Group, Recipe
+from .method import Group
 from .parameter import Parameter, describe
 from .sparse_grad import SparseGrad
 from .state import State, StateMap, check_distinct
+
+constructing = naming({"defaults", "param_groups"}, "super().__init__(params, defaults)")
 
 
 class OfGroups:
@@ -39,52 +38,60 @@ class OfGroups:
 
     def __set__(self, optimizer: Any, value: Any) -> None:
         raise AttributeError(f"{type(optimizer).__name__} has no `{self.name}` of its own, each parameter group has "
-                             f"one; use opt.param_groups[0][\"{self.name}\"] = {checks.shown(value)}")
+                             f"one; use opt.param_groups[0][\"{self.name}\"] = {shown(value)}")
 
 
 class Optimizer(Hooked):
     """The base class of all optimizers.
 
-    `params`: any nesting of dicts, lists, tuples and generators of Parameters or arrays, or a list of groups: dicts
-    with such a nesting under "params" and, beside it, the hyper-parameters that differ from `defaults`.  Bare arrays
-    are wrapped and share memory.
+    params: any nesting of dicts, lists, tuples and generators of Parameters or arrays, or a list of groups: dicts with
+        such a nesting under "params" and, beside it, the hyper-parameters that differ from `defaults`.  Bare arrays are
+        wrapped and share memory.
+    defaults: the hyper-parameters of groups that don't say otherwise, by name.
 
     A user's own optimizer calls `super().__init__(params, defaults)` and overrides `step`: it loops over
-    `self.param_groups`, reads `p.grad`, keeps arrays in `self.state[p]` and updates `p.data` in place.  An optimizer
-    with a compiled rule overrides `rule` and `coefficients` instead.
+    `self.param_groups`, reads `p.grad`, keeps arrays in `self.state[p]` and updates `p.data` in place.  One with a
+    compiled rule derives from `RuleOptimizer` (`optimlite/engine/rule_optimizer.py`).
 
     Raises TypeError or ValueError, before anything is changed, for parameters that can't be updated in place, that
     appear twice or overlap in memory, for an empty parameter list, and for hyper-parameters out of range.
+
+        >>> class Descent(ol.Optimizer):
+        ...     def __init__(self, params, lr=0.1):
+        ...         super().__init__(params, {"lr": lr})
+        ...     def step(self, closure=None):
+        ...         for group in self.param_groups:
+        ...             for p in group["params"]:
+        ...                 p.data -= group["lr"] * p.grad
+        >>> w = np.array([1.0, -2.0])
+        >>> Descent([w]).step(grads=[2 * w])
+        >>> w
+        array([ 0.8, -1.6])
     """
 
     checks: ClassVar[dict[str, checks.Check]] = {}       # hyper-parameter: what it may be
     scalars: ClassVar[dict[str, float | int]] = {}       # scalar state: its value before the first step
     state_names: ClassVar[tuple[str, ...] | None] = None     # every key of state there can be; None: anything
     line_states: ClassVar[tuple[str, ...]] = ()          # those with a value for each row, or column, of matrices
-    accepts_dense: ClassVar[bool] = True                 # else sparse gradients alone
-    single_pass: ClassVar[bool] = True                   # one native call reads the gradients, so it may zero them, too
     state_format: ClassVar[str | None] = None            # a row of formats.py
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Optimizer:
-        names, any_other = checks.parameters_of(cls.__init__)
-        if kwargs and not any_other:
-            checks.constructor(cls.__name__, kwargs, names)
-        return super().__new__(cls)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = constructing(cls.__init__)        # type: ignore[method-assign]
         if "step" in cls.__dict__:
             cls.step = surrounded(cls.step)              # type: ignore[method-assign]
         for name in cls.__dict__.get("checks", ()):
             if not hasattr(cls, name):
                 setattr(cls, name, OfGroups(name))
 
+    @constructing
     def __init__(self, params: Any, defaults: Mapping[str, Any]) -> None:
         self.defaults = dict(defaults)
         self.param_groups: list[Group] = []
-        self.state = StateMap()
-        self.steps_taken = 0                             # by this object; a loaded state dict doesn't count
-        self.skipped_steps = 0                           # by `skip_nonfinite`
+        self._state = StateMap()
+        self.steps_taken: int = 0                        # by this object; a loaded state dict doesn't count
+        self.skipped_steps: int = 0                      # by `skip_nonfinite`
         self.last_grad_norm: float | None = None         # before clipping; None where the last step didn't measure it
         self._prepare_to_step()
         for name, check in self.checks.items():
@@ -92,6 +99,8 @@ class Optimizer(Hooked):
         given, params = params, _listed(params)
         self._trees: list[tuple[Any, list[Parameter]]] = []      # of each group: gradients may come so nested
         self._grouped = _is_groups(params)
+        if not self._grouped:
+            self._check_not_groups(params)
         groups = params if self._grouped else [{"params": params}]
         if isinstance(params, (list, Mapping)) and not len(params):
             used_up = "; a generator gives its items once" if isinstance(given, Iterator) else ""
@@ -102,27 +111,47 @@ class Optimizer(Hooked):
             raise ValueError("an optimizer needs at least one parameter, got an empty nesting")
 
     def _prepare_to_step(self) -> None:
-        self._plans: list[GroupPlan] = []
         self._memory: AddressRanges | None = None
         self._whole: Any = None                          # the nesting of all groups together, and its leaves
         self._in_order: list[Parameter] = []
-        self._disjoint = DisjointGradients()
-        self._version = -1
+        self._version = -1                               # that of the state which `_memory` is about
         self._in_step = -1                               # else the count of forks when the step began
-        self._stepping = Stepping()
         self._warned = False
         self._forget_hooks()
+
+    @property
+    def state(self) -> StateMap:
+        """The state arrays by parameter, array or name, and then by their own name: `opt.state["W"]["exp_avg"]`.
+
+        An empty dict that is assigned, as in torch's `opt.state = defaultdict(dict)`, forgets all state.
+        """
+        return self._state
+
+    @state.setter
+    def state(self, state: Mapping[Any, Any]) -> None:
+        if state is self._state:
+            return
+        if not isinstance(state, Mapping):
+            raise TypeError(f"`state` must be an empty dict, which forgets all state, got {shown(state)}; use "
+                            f"opt.load_state_dict(...), or opt.state[p][name] = array")
+        if state:
+            raise ValueError(f"`state` must be an empty dict, which forgets all state, got {len(state)} entries; "
+                             f"use opt.load_state_dict(...), or opt.state[p][name] = array")
+        self._state.clear()
 
     # Groups ----------------------------------------------------------------------------------------------------------
 
     def add_param_group(self, param_group: Mapping[str, Any]) -> None:
         """Adds parameters with hyper-parameters of their own; what isn't given comes from the defaults.
 
+        param_group: a dict with parameters, in any nesting, under "params".
+
         Raises ValueError for a parameter that the optimizer has already, for overlapping memory, and for keys that look
         like misspelt hyper-parameters; nothing is added then.
         """
         if not isinstance(param_group, Mapping) or "params" not in param_group:
-            raise TypeError(f"a parameter group must be a dict with a 'params' key, got {type(param_group).__name__}")
+            got = f"the keys {list(param_group)}" if isinstance(param_group, Mapping) else type(param_group).__name__
+            raise TypeError(f"a parameter group must be a dict with a 'params' key, got {got}")
         group = dict(param_group)
         checks.group_keys(group, {*self.defaults, *self.totals({**self.defaults, **group})}, type(self).__name__)
         tree = nesting.read(group["params"])
@@ -131,7 +160,7 @@ class Optimizer(Hooked):
             given = group["param_names"]
             names = list(given) if isinstance(given, Iterable) else []
             if isinstance(given, str) or not (isinstance(given, Iterable) and all(isinstance(n, str) for n in names)):
-                raise TypeError(f"`param_names` must be a list of str, got {checks.shown(given)}")
+                raise TypeError(f"`param_names` must be a list of str, got {shown(given)}")
             group["param_names"] = names
             if len(names) != len(parameters):
                 raise ValueError(f"`param_names` must have {len(parameters)} items, got {len(names)}")
@@ -151,6 +180,15 @@ class Optimizer(Hooked):
         self._whole = None
         for parameter, name in zip(parameters, names, strict=True):
             self.state.register(parameter, name, states.get(parameter))
+
+    def _check_not_groups(self, params: Any) -> None:
+        """Refuses groups that aren't in a list, or have a misspelt "params": their options would be parameters."""
+        for item in [params] if isinstance(params, Mapping) else params if isinstance(params, list) else []:
+            options = [key for key in self.defaults if isinstance(item.get(key), (int, float, np.generic, str))
+                       ] if isinstance(item, Mapping) else []
+            if options:
+                cure = "give a list of groups, [{...}]" if "params" in item else "its parameters belong under 'params'"
+                raise ValueError(f"a dict with `{options[0]}` is a parameter group, got the keys {list(item)}; {cure}")
 
     def _make_way(self, parameters: list[Parameter], names: list[str], by_name: bool) -> dict[Parameter, State]:
         """Forgets parameters that left their groups and have the memory, or a name, of new ones; returns their states.
@@ -227,7 +265,7 @@ class Optimizer(Hooked):
         kept = list(self.state.arrays())
         for parameter in parameters:
             gradient = parameter.grad
-            if gradient is not None:
+            if isinstance(gradient, np.ndarray):
                 check_writable(gradient, f"gradient of '{self.state.name_of(parameter)}'", "zeroed",
                                "use zero_grad() to drop it", memory, kept)
 
@@ -251,35 +289,9 @@ class Optimizer(Hooked):
 
     # Stepping --------------------------------------------------------------------------------------------------------
 
-    def step(self, closure: Callable[[], Any] | None = None, *, grads: Any = None, grad_scale: float = 1.0,
-             max_grad_norm: float | None = None, max_grad_value: float | None = None, skip_nonfinite: bool = False,
-             zero_grad: bool = False) -> Any:
-        """Updates every parameter that has a gradient, in place; returns the closure's loss, or None.
-
-            g = grad_scale * grad
-            g = g * min(1, max_grad_norm / (norm + 1e-6))       norm: of all groups' g together, 2-norm
-            g = clip(g, -max_grad_value, max_grad_value)
-
-        `closure`: clears the gradients, computes and returns the loss, or `(loss, grads)`.  `grads`: gradients in the
-        nesting of the parameters or as a dict by name; they replace every `.grad`, None skips.  Parameters whose
-        gradient is None are skipped and their state stands still.  Everything is checked before anything is changed.
-
-        `grad_scale` (> 0): 1 / loss scale, or 1 / number of accumulated micro-batches.  `skip_nonfinite`: a step whose
-        norm is infinite or NaN changes no parameter and no state, and adds 1 to `skipped_steps`; without it such a norm
-        spoils the parameters, as in torch.  `zero_grad`: leaves zeros in the gradients, after a skipped step too;
-        raises ValueError where `zero_grad(set_to_none=False)` does.  Nothing else modifies gradients.
-        `last_grad_norm` is the norm before clipping, of the unscaled gradients; None if neither `max_grad_norm` nor
-        `skip_nonfinite` asked for it.
-        """
-        given = grad_scale, max_grad_norm, max_grad_value, skip_nonfinite, zero_grad
-        options = DEFAULT if given == DEFAULT else checked_options(given)
-        loss = None
-        if closure is not None:
-            loss, grads = self._evaluate(closure, grads)
-        if grads is not None:
-            self._assign(grads)
-        self._update(options)
-        return loss
+    def step(self, closure: Callable[[], Any] | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Updates every parameter that has a gradient, in place; a subclass says how, and what else it takes."""
+        raise NotImplementedError(f"{type(self).__name__} must override `step`, or derive from RuleOptimizer")
 
     @staticmethod
     def _evaluate(closure: Callable[[], Any], grads: Any) -> tuple[Any, Any]:
@@ -296,86 +308,15 @@ class Optimizer(Hooked):
             raise ValueError("gradients came from the closure and as `grads`; give them once")
         return loss
 
-    def _update(self, options: GradientOptions = DEFAULT) -> None:
-        with self._stepping:
-            groups = self._current_plans()
-            bind(self, groups, self._memory or self._survey())
-            self.last_grad_norm = None
-            gradients = None
-            factor: float | None = 1.0
-            if options is not DEFAULT:
-                gradients = GradientPass(self, options, [plan for group in groups for plan in group.plans])
-                factor = gradients.scale_factor()
-            launches = None
-            if factor is None:
-                self.skipped_steps += 1
-            else:
-                created: list[Created] = []
-                max_abs = inf if options.max_grad_value is None else options.max_grad_value
-                launches = run_step(self, groups, created, factor, max_abs,
-                                    gradients is not None and gradients.zero_in_sweep)
-                if created:
-                    self._memory = None
-            if gradients is not None:
-                gradients.zero(stepped=launches is not None)
-        if launches == 0 and not self._warned:
-            self._warned = True
-            warnings.warn("step() changed nothing: no parameter has a gradient; assign p.grad, or pass grads=",
-                          stacklevel=4)
-
-    def _current_plans(self) -> list[GroupPlan]:
-        groups, version = self.param_groups, self.state.version
-        others = changed(self._plans, groups, version)
-        if others is None:
-            self._plans, others = [self._make_plan(group) for group in groups], [*range(len(groups))]
-        if others:
-            self._refresh([self._plan_of(index) for index in others])
-        if self._version != version:
-            self._version, self._memory = version, None
-        return self._plans
-
-    def _plan_of(self, index: int) -> GroupPlan:
-        if self._plans[index].group is not self.param_groups[index]:
-            self._plans[index] = self._make_plan(self.param_groups[index])
-        return self._plans[index]
-
-    def _refresh(self, plans: list[GroupPlan]) -> None:
-        if any([plan.has_others() for plan in plans]):           # of every one: a list may have grown unnoticed
-            self.check_parameters()
-        for plan in plans:
-            plan.refresh(self)
-
-    def _survey(self) -> AddressRanges:
-        memory = AddressRanges(self.state.arrays())
-        if memory.overlapping:
-            check_distinct(self.state.labels(), self.state.arrays())
-        self._memory = memory
-        return memory
-
-    def _make_plan(self, group: Group) -> GroupPlan:
-        return GroupPlan(self, group) if self.accepts_dense else SparseGroupPlan(self, group)
-
-    # What a method with a compiled rule says of itself ---------------------------------------------------------------
+    # How state is laid out, where the optimizer says so --------------------------------------------------------------
 
     def state_shapes(self, group: Group, parameter: Parameter) -> dict[str, tuple[int, ...]]:
         """The state arrays that a parameter has from its first step on: name and shape."""
-        return dict.fromkeys(self.rules(group)[self.which_rule(parameter)][1], parameter.shape)
+        return {}
 
-    def rule(self, group: Group) -> Recipe:
-        """The name of the compiled rule for a group, and its state arrays: name and initial value, in slot order."""
-        raise NotImplementedError(f"{type(self).__name__} must override `step`, or `rule` and `coefficients`")
-
-    def rules(self, group: Group) -> tuple[Recipe, ...]:
-        """The rules of a group, where its parameters have different ones; all take the same coefficients."""
-        return (self.rule(group),)
-
-    def which_rule(self, parameter: Parameter) -> int:
-        """Which of `rules` is a parameter's."""
-        return 0
-
-    def first_rule(self, group: Group) -> str | None:
-        """The rule of a parameter's first step, where that is another one; it has the same state."""
-        return None
+    def initial_state(self, group: Group, parameter: Parameter) -> dict[str, float]:
+        """What these arrays begin with, where that isn't 0."""
+        return {}
 
     def totals(self, group: Group) -> dict[str, float]:
         """Scalars of a whole group that the rule moves, and where they start; their names are always the same.
@@ -383,22 +324,6 @@ class Optimizer(Hooked):
         They are entries of the group, float64 arrays without axes: they are saved and loaded as the hyper-parameters.
         """
         return {}
-
-    def coefficients(self, group: Group, state: dict[str, Any], first: bool) -> dict[str, float]:
-        """The finished coefficients of the rule, in float64.
-
-        `state` holds the scalar state of parameters that step together; the method advances it.  `first` says that they
-        step for the first time.
-        """
-        raise NotImplementedError(f"{type(self).__name__} must override `coefficients`")
-
-    def leaves_zero_rows_unchanged(self, group: Group) -> bool:
-        """Whether the rule leaves a row alone whose gradient is zero; then a sparse gradient costs the rows it touches.
-
-        Where False, a sparse gradient is made dense first.  Raises TypeError or ValueError where none is taken.
-        """
-        raise TypeError(f"{type(self).__name__} takes no sparse gradients; use SparseAdam, SGD or Adagrad, or make it "
-                        f"dense with gradient.to_dense(len(parameter))")
 
     # State dicts -----------------------------------------------------------------------------------------------------
 
@@ -414,9 +339,14 @@ class Optimizer(Hooked):
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> state_dicts.Mismatch:
         """Loads a state dict of optimlite or torch: copies into the live arrays, and replaces the hyper-parameters.
 
-        Parameters are matched by name where both sides are fully and uniquely named, else by position.  Raises
-        ValueError, naming every key, if anything is missing, unexpected, misshapen or would lose values in the cast to
-        the parameter's dtype; nothing is changed then.  `strict=False` loads what fits.  Returns what didn't.
+        Parameters are matched by name where both sides are fully and uniquely named, else by position.  That is all
+        that the names of a state dict do: a parameter keeps the name that it has, or none.  Options that the state dict
+        doesn't know, and that are off by default, came later: they are off, and named in the result's `defaulted`.
+        Keys of a user's own are loaded where the group has them, too.
+
+        Raises ValueError, naming every key, if anything is missing, unexpected (an option of a newer version, say),
+        misshapen or would lose values in the cast to the parameter's dtype; nothing is changed then.  `strict=False`
+        loads what fits.  Returns what didn't.
         """
         mismatch = state_dicts.load(self, passed(self._before_load, self, state_dict), strict)
         call(self._after_load, self)
@@ -435,7 +365,7 @@ class Optimizer(Hooked):
         names, states = saved.pop("_names"), saved.pop("state")
         self.__dict__.update(saved)
         self._prepare_to_step()
-        self.state = StateMap()
+        self._state = StateMap()
         for parameter, name in zip(self._parameters(), names, strict=True):
             self.state.register(parameter, name)
             self.state[parameter].update(states.get(parameter, {}))
@@ -443,13 +373,13 @@ class Optimizer(Hooked):
     def __repr__(self) -> str:
         lines = []
         for index, group in enumerate(self.param_groups):
-            lines.append(f"Parameter Group {index}")
+            lines.append(f"Parameter Group {index}: {size_of(group['params'])}")
             lines += [f"    {key}: {group[key]}" for key in sorted(group) if key not in ("params", "param_names")]
         return f"{type(self).__name__} (\n" + "\n".join(lines) + "\n)"
 
 
-_OF_THIS_OBJECT = {"_plans", "_memory", "_whole", "_in_order", "_disjoint", "_version", "_in_step", "_stepping",
-                   "_warned", "_before_step", "_after_step", "_before_save", "_after_save", "_before_load",
+_OF_THIS_OBJECT = {"_state", "_plans", "_memory", "_whole", "_in_order", "_disjoint", "_version", "_in_step",
+                   "_stepping", "_warned", "_before_step", "_after_step", "_before_save", "_after_save", "_before_load",
                    "_after_load"}
 # what copies don't take over
 
@@ -461,6 +391,12 @@ def _listed(params: Any) -> Any:
     whole = (isinstance(params, (Parameter, np.ndarray, Mapping, str, bytes, np.generic, set, frozenset))
              or nesting.cure_of(params) != "")
     return params if whole or nesting.is_pair(params) or not hasattr(params, "__iter__") else list(params)
+
+
+def size_of(parameters: Iterable[Parameter]) -> str:
+    """2 parameters, 1,234 elements"""
+    sizes = [parameter.data.size for parameter in parameters]
+    return (f"{len(sizes):,} parameter{'s' * (len(sizes) != 1)}, {sum(sizes):,} element{'s' * (sum(sizes) != 1)}")
 
 
 def _is_groups(params: Any) -> bool:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import operator
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..checks import shown
 from ..native.parameters import ParameterCore
+from .as_array import AsArray
 from .sparse_grad import SparseGrad
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -37,7 +37,9 @@ def check_array(array: Any, name: str | None) -> np.ndarray:
         raise TypeError(f"{what} must be in native byte order, got {array.dtype.str}; "
                         f"use a.astype(np.{array.dtype.name})")
     if array.dtype not in FLOATS:
-        raise TypeError(f"{what} must be float32 or float64, got {array.dtype}; use a.astype(np.float32)")
+        of_arrays = array.dtype == object and array.size and isinstance(array.flat[0], np.ndarray)
+        cure = "use list(a)" if of_arrays else "use a.astype(np.float32)"
+        raise TypeError(f"{what} must be float32 or float64, got {array.dtype}; {cure}")
     if not (array.flags.c_contiguous or array.flags.f_contiguous):
         raise ValueError(f"{what} must be contiguous, got strides {array.strides}; "
                          f"use np.ascontiguousarray(a)")
@@ -48,15 +50,22 @@ def check_array(array: Any, name: str | None) -> np.ndarray:
     return array
 
 
-class Parameter(ParameterCore):
+class Parameter(AsArray, ParameterCore):
     """A parameter of a model: shares the memory of `data`, and behaves as that array in expressions.
 
-    `data`: a float32 or float64 array, C- or F-contiguous, aligned, writeable and in native byte order; anything else
-    raises, since it would have to be copied.  `name` appears in messages, state dicts and `optimizer.state[name]`.
+    data: a float32 or float64 array, C- or F-contiguous, aligned, writeable and in native byte order; anything else
+        raises, since it would have to be copied.
+    name: what messages and state dicts call it, and `optimizer.state[name]`.
 
     `p.data` is that very array; `p.data = a` copies values into it.  `p.grad` is None or an array of the parameter's
     shape and dtype (checked when assigned; strided gradients count by their values; a scalar is a gradient of a 0-d
     parameter) or a SparseGrad.  Equality and hash are by identity, so that parameters can be keys.
+
+        >>> W = ol.Parameter(np.zeros((2, 3), np.float32), name="W")
+        >>> W.grad = np.ones((2, 3), np.float32)
+        >>> ol.SGD([W], lr=0.5).step()
+        >>> (W @ np.ones(3, np.float32)).tolist()
+        [-1.5, -1.5]
     """
 
     __slots__ = ("_buffer", "_name")
@@ -68,6 +77,14 @@ class Parameter(ParameterCore):
         super().__init__(check_array(data, name))
         self._name = name
         self._buffer: np.ndarray | None = None           # the memory of accumulated gradients, kept between steps
+
+    if TYPE_CHECKING:            # the core's own, which knows nothing of sparse gradients
+        @property
+        def grad(self) -> np.ndarray | SparseGrad | None: ...
+        @grad.setter
+        def grad(self, value: np.ndarray | SparseGrad | None) -> None: ...
+        @grad.deleter
+        def grad(self) -> None: ...
 
     @property
     def name(self) -> str | None:
@@ -142,68 +159,18 @@ class Parameter(ParameterCore):
             raise TypeError(f"gradient of {what} must be an array, got a Parameter; use its .data or .grad")
         if not isinstance(gradient, (np.ndarray, np.generic)):
             raise TypeError(f"gradient of {what} must be a NumPy array, got {type(gradient).__name__}; "
-                            f"use np.asarray(grad, dtype=np.{array.dtype})")
+                            f"use {converted(gradient, array.dtype)}")
         if masked(gradient):
             raise TypeError(f"gradient of {what} must be a plain array, got a masked one; use grad.filled(0)")
         if gradient.dtype != array.dtype:
-            raise TypeError(f"gradient of {what} is {gradient.dtype} but the parameter is {array.dtype}; "
-                            f"use grad.astype(np.{array.dtype})")
+            wide = gradient.dtype == np.float64      # the parameter is float32, then
+            raise TypeError(f"gradient of {what} is {gradient.dtype} but the parameter is {array.dtype}; use "
+                            f"grad.astype(np.{array.dtype})"
+                            + (", or float32 data: NumPy computes in float64 where one operand is" if wide else ""))
         if gradient.shape == array.shape and isinstance(gradient, np.ndarray):
             return gradient
         raise ValueError(f"gradient of {what} has shape {gradient.shape} but the parameter has {array.shape}; "
                          f"reshape or sum the gradient over the broadcast axes")
-
-    # As an array -----------------------------------------------------------------------------------------------------
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self.array, dtype=dtype, copy=copy)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(f"'Parameter' object has no attribute '{name}'")
-        try:
-            return getattr(self.array, name)     # .T, .shape, .sum(), … as on .data
-        except AttributeError:
-            raise AttributeError(f"'Parameter' object has no attribute '{name}'") from None
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.array[index]
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        self.array[index] = value
-
-    def __len__(self) -> int:
-        return len(self.array)
-
-    def __iter__(self) -> Any:
-        return iter(self.array)
-
-    def __contains__(self, value: Any) -> bool:
-        return value in self.array
-
-    def __bool__(self) -> bool:
-        return bool(self.array)
-
-    def __float__(self) -> float:
-        return float(self.array)
-
-    def __int__(self) -> int:
-        return int(self.array)
-
-    def __format__(self, spec: str) -> str:
-        return format(self.array, spec) if spec else str(self)
-
-    def __divmod__(self, other: Any) -> Any:
-        return divmod(self.array, other)
-
-    def __rdivmod__(self, other: Any) -> Any:
-        return divmod(other, self.array)
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    def __hash__(self) -> int:
-        return id(self)
 
     def __repr__(self) -> str:
         name = f", name={self._name!r}" if self._name else ""
@@ -212,6 +179,15 @@ class Parameter(ParameterCore):
     def __reduce__(self) -> tuple[Any, ...]:
         _refuse_joblib(sys._getframe(1))
         return _rebuild, (type(self), self.array, self._name, self.grad)
+
+
+def converted(gradient: Any, dtype: np.dtype) -> str:
+    """How to make an array of what came as a gradient."""
+    if hasattr(gradient, "detach"):
+        return "grad.detach().numpy()"
+    if hasattr(gradient, "toarray"):
+        return "grad.toarray()"
+    return f"np.asarray(grad, dtype=np.{dtype})"
 
 
 def _rebuild(cls: type[Parameter], data: np.ndarray, name: str | None, grad: np.ndarray | None) -> Parameter:
@@ -229,30 +205,3 @@ def _refuse_joblib(caller: Any) -> None:
     if joblib is not None and isinstance(caller.f_locals.get("self"), joblib.NumpyPickler):
         raise TypeError("joblib.dump takes apart the arrays that a model and its optimizer share; use ol.save(path, "
                         "model=params, optimizer=opt), or pickle.dump")
-
-
-def _forward(name: str) -> None:
-    plain = getattr(operator, f"__{name}__")
-
-    def binary(self: Parameter, other: Any) -> Any:
-        return plain(self.array, other.array if isinstance(other, Parameter) else other)
-
-    setattr(Parameter, f"__{name}__", binary)
-    if f"__i{name}__" in dir(operator):
-        def reflected(self: Parameter, other: Any) -> Any:
-            return plain(other, self.array)
-
-        in_place = getattr(operator, f"__i{name}__")
-
-        def augmented(self: Parameter, other: Any) -> Parameter:
-            self.data = in_place(self.array, other.array if isinstance(other, Parameter) else other)
-            return self
-
-        setattr(Parameter, f"__r{name}__", reflected)
-        setattr(Parameter, f"__i{name}__", augmented)
-
-
-for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "lt", "le", "gt", "ge"):
-    _forward(_name)
-for _name in ("neg", "pos", "abs"):
-    setattr(Parameter, f"__{_name}__", (lambda plain: lambda self: plain(self.array))(getattr(operator, _name)))

@@ -10,14 +10,20 @@ import numpy as np
 class SparseGrad:
     """The gradient of a table of which few rows were used, such as an embedding: `SparseGrad(indices, values)`.
 
-    `indices`: rows of the parameter's first axis, one-dimensional integers (copied); in any order, and repeated ones
-    add up, in the order in which they come.  `values`: an array of shape `(len(indices), *parameter.shape[1:])` in the
-    parameter's dtype (not copied).  Both may be empty: a gradient that is zero everywhere, which counts as a step.
+    indices: rows of the parameter's first axis, one-dimensional integers (copied); in any order, and repeated ones add
+        up, in the order in which they come.
+    values: an array of shape `(len(indices), *parameter.shape[1:])` in the parameter's dtype (not copied).
+    Both may be empty: a gradient that is zero everywhere, which counts as a step.
 
     SparseAdam takes such gradients alone; SGD and Adagrad take them without weight decay; every other optimizer refuses
     them.  The parameter must be C-contiguous.  Raises TypeError for indices that aren't integers or values that aren't
     a float array, ValueError for shapes that don't fit and for negative indices; indices beyond the table are refused
     when the gradient is assigned.
+
+        >>> table = np.zeros((4, 2))
+        >>> ol.SGD([table], lr=1).step(grads=[ol.SparseGrad([0, 3], np.ones((2, 2)))])
+        >>> table[:, 0]
+        array([-1.,  0.,  0., -1.])
     """
 
     __slots__ = ("_indices", "_values")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..checks import EXECUTION, shown
+from ..checks import BESIDE, EXECUTION, shown
 from ..native.parameters import AddressRanges
 from .formats import stored_dtype
 from .parameter import Parameter
@@ -52,7 +52,7 @@ def pending(optimizer: Optimizer, group: dict[str, Any], parameter: Parameter,
     """What the next step will add to a state, where an option was switched on since the last one."""
     shapes = optimizer.state_shapes(group, parameter)
     missing = [key for key in shapes if key not in entries]
-    initial = optimizer.rules(group)[optimizer.which_rule(parameter)][1] if missing else {}
+    initial = optimizer.initial_state(group, parameter) if missing else {}
     return {key: filled(place_of(parameter, shapes[key], stored_dtype(optimizer, key, parameter.dtype),
                                  key in optimizer.line_states), initial.get(key, 0.0), parameter.dtype)
             for key in missing}
@@ -98,8 +98,10 @@ def fit(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> Fit:
     groups = [new_group(optimizer, group, source, index, problems)
               for index, (group, source) in enumerate(zip(optimizer.param_groups, sources, strict=True))]
     live = AddressRanges(list(optimizer.state.arrays()))
-    known = {index for _, index in pairs}
-    problems.unexpected.extend(f"state[{index!r}]" for index in state_dict["state"] if index not in known)
+    left = dict(state_dict["state"])             # not a set of indices, which a crafted file could make slow
+    for _, index in pairs:
+        left.pop(index, None)
+    problems.unexpected.extend(f"state[{index!r}]" for index in left)
     owner = {parameter: new for group, new in zip(optimizer.param_groups, groups, strict=True)
              for parameter in group["params"]}
     states = [(parameter, new_state(optimizer, parameter, state_dict["state"].get(index, {}), owner[parameter], live,
@@ -180,10 +182,19 @@ def new_group(optimizer: Optimizer, group: dict[str, Any], source: dict[str, Any
             elif key in group:
                 problems.missing.append(f"hyper-parameter `{key}` of group {index}")
             new[key] = optimizer.defaults[key] if option else group[key]
-    problems.missing.extend(f"`{key}` of group {index}" for key in optimizer.totals(group) if key not in new)
+    totals = optimizer.totals(group)
+    for key in [key for key in new if not known(key, (*optimizer.defaults, *totals, *group))]:
+        problems.unexpected.append(f"`{key}` of group {index}")
+        del new[key]
+    problems.missing.extend(f"`{key}` of group {index}" for key in totals if key not in new)
     merged = {**group, **new}
     optimizer.check_group(merged)
     return merged
+
+
+def known(key: Any, ours: Iterable[Any]) -> bool:
+    """Whether a group's key means something here: else it is an option of a newer version, or of another optimizer."""
+    return key in ours or key in BESIDE or str(key).startswith("initial_")
 
 
 def new_state(optimizer: Optimizer, parameter: Parameter, saved: Mapping[str, Any], group: dict[str, Any],

@@ -14,8 +14,8 @@ from ..native.plans import Plan
 from ..native.steps import Launch, execute
 from .group_plan import Created, GroupPlan, check_place, check_scalars
 from .method import Group, Method, Recipe
-from .optimizer import Optimizer
 from .parameter import Parameter, describe
+from .rule_optimizer import RuleOptimizer
 from .state import Place, filled, place_of
 
 
@@ -29,7 +29,7 @@ class Update(NamedTuple):
     slots: tuple[np.ndarray, ...] = ()
 
 
-class MatrixOptimizer(Optimizer):
+class MatrixOptimizer(RuleOptimizer):
     """An optimizer that overrides `update` and `state_shapes` instead of a rule for single elements.
 
     Groups, closures, checks, clipping and state are the base's.  What can't be computed in place is computed beside

@@ -10,24 +10,11 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from ..checks import Check, constructor, number, parameters_of, shown
+from ..checks import Check, number, shown
 from ..engine.optimizer import Optimizer
 
 T = TypeVar("T")
 Method = TypeVar("Method", bound=Callable[..., Any])
-
-
-def naming(init: Method) -> Method:
-    """A constructor that says which argument a misspelt one resembles; its signature stays as it is."""
-    names, any_other = parameters_of(init)
-
-    @functools.wraps(init)
-    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
-        if not any_other:
-            constructor(type(self).__name__, kwargs, names)
-        init(self, *args, **kwargs)
-
-    return checked  # type: ignore[return-value]
 
 
 def alone(step: Method) -> Method:

@@ -11,14 +11,17 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..checks import number, parameters_of
+from ..checks import naming, number, parameters_of
 from ..engine.optimizer import Optimizer
-from .arguments import Hyperparameter, alone, an_optimizer, count, naming
+from .arguments import Hyperparameter, alone, an_optimizer, count
 from .plot import plot_schedule
 from .state_dict import check_state
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+constructing = naming({"optimizer", "last_epoch", "_last_lr"}, "super().__init__(optimizer, last_epoch)")
 
 
 class LRScheduler:
@@ -57,9 +60,9 @@ class LRScheduler:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__init__" in cls.__dict__:
-            cls.__init__ = naming(cls.__init__)  # type: ignore[method-assign]
+            cls.__init__ = constructing(cls.__init__)  # type: ignore[method-assign]
 
-    @naming
+    @constructing
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1, *, key: str = "lr") -> None:
         self._attach(optimizer, key)
         self.last_epoch: int = count(-1)("last_epoch", last_epoch) + 1

@@ -30,7 +30,9 @@ def choose(wanted: str | None) -> str:
         for level in reversed(LEVELS):
             if cpu_supports(level) and built(level):
                 return level
-        raise ImportError("optimlite's compiled kernels are missing; install it with `pip install .`")
+        from .missing import frozen
+
+        raise ImportError(frozen() or "optimlite's compiled kernels are missing; install it with `pip install .`")
     if wanted not in LEVELS:
         raise ValueError(f"`OPTIMLITE_CPU` must be one of {', '.join(LEVELS)}, got '{wanted}'")
     if wanted not in available():

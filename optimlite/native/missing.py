@@ -28,7 +28,8 @@ def frozen() -> str:
     if not getattr(sys, "frozen", False):
         return ""
     return ("this program was frozen without optimlite's compiled modules; "
-            "freeze it with `pyinstaller --collect-submodules optimlite`")
+            "freeze it where optimlite is installed by pip, whose hook names them, or with "
+            "`pyinstaller --collect-submodules optimlite`")
 
 
 def archived() -> str:

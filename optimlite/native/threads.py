@@ -40,7 +40,14 @@ def default_num_threads() -> int:
 
 
 def set_num_threads(threads: int) -> None:
-    """Sets how many threads a step may use, the calling one included. Results don't depend on it."""
+    """Sets how many threads a step may use, the calling one included.  Results don't depend on it.
+
+    threads: at least 1.  The environment variable OPTIMLITE_NUM_THREADS does the same.
+
+        >>> ol.set_num_threads(1)
+        >>> ol.get_num_threads()
+        1
+    """
     try:
         count = 0 if isinstance(threads, bool) else operator.index(threads)
     except TypeError:
@@ -51,7 +58,11 @@ def set_num_threads(threads: int) -> None:
 
 
 def get_num_threads() -> int:
-    """How many threads a step may use; by default the CPUs that this process may use."""
+    """How many threads a step may use; by default the CPUs that this process may use.
+
+        >>> ol.get_num_threads() >= 1
+        True
+    """
     return runtime.get_num_threads()
 
 

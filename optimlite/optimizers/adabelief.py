@@ -7,11 +7,11 @@ from typing import Any
 
 from ..checks import flag, fraction, nonnegative, pair
 from ..engine.method import Group, Recipe
-from ..engine.optimizer import Optimizer
+from ..engine.rule_optimizer import RuleOptimizer
 from ..native.runtime import power
 
 
-class AdaBelief(Optimizer):
+class AdaBelief(RuleOptimizer):
     """AdaBelief (Zhuang et al. 2020): Adam with the gradients' squared distance from their mean for their square.
 
         m = beta1 * m + (1 - beta1) * grad
@@ -19,10 +19,20 @@ class AdaBelief(Optimizer):
         p = (1 - lr * weight_decay) * p - lr / (1 - beta1^t) * m / (sqrt(s) / sqrt(1 - beta2^t) + eps)
 
     `eps` is added twice, and stays in s: it is much smaller than Adam's.  Steps are not rectified: timm's and
-    adabelief-pytorch's, with `rectify=False`, and optax's are the same.  `maximize` ascends.
+    adabelief-pytorch's, with `rectify=False`, and optax's are the same.
+
+    params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
+    lr: the learning rate.    betas: how much of m and of s is kept in a step.    eps: see above.
+    weight_decay: a step multiplies p by 1 - lr * weight_decay, beside the rest.    maximize: ascends.
 
     State: `step`, `exp_avg` (m), `exp_avg_var` (s).
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).
+
+        >>> w = np.array([1.0, -2.0])
+        >>> opt = ol.AdaBelief([w], lr=0.1)
+        >>> opt.step(grads=[2 * w])
+        >>> w
+        array([ 0.88888889, -1.88888889])
     """
 
     checks = {"lr": nonnegative, "betas": pair(fraction), "eps": nonnegative, "weight_decay": nonnegative,

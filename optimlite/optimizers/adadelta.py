@@ -6,10 +6,10 @@ from typing import Any
 
 from ..checks import flag, interval, nonnegative
 from ..engine.method import Group, Recipe
-from ..engine.optimizer import Optimizer
+from ..engine.rule_optimizer import RuleOptimizer
 
 
-class Adadelta(Optimizer):
+class Adadelta(RuleOptimizer):
     """Adadelta (Zeiler 2012): steps in the units of the parameter, from the running mean of its own squared steps.
 
         g = grad + weight_decay * p
@@ -18,8 +18,18 @@ class Adadelta(Optimizer):
         u = rho * u + (1 - rho) * d^2
         p = p - lr * d
 
+    params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
+    lr: a factor on steps that have their own scale, usually 1.    rho: how much of the two means is kept in a step.
+    eps: sets the size of the first steps.    weight_decay: added to the gradient (L2).    maximize: ascends.
+
     State: `step`, `square_avg` (v), `acc_delta` (u).
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for `rho` outside [0, 1].
+
+        >>> w = np.array([1.0, -2.0])
+        >>> opt = ol.Adadelta([w])
+        >>> opt.step(grads=[2 * w])
+        >>> w
+        array([ 0.99683773, -1.99683772])
     """
 
     checks = {"lr": nonnegative, "rho": interval(0, 1), "eps": nonnegative, "weight_decay": nonnegative,

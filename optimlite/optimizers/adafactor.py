@@ -7,8 +7,8 @@ from typing import Any
 
 from ..checks import exactly, flag, interval, nonnegative
 from ..engine.method import Group, Recipe
-from ..engine.optimizer import Optimizer
 from ..engine.parameter import Parameter
+from ..engine.rule_optimizer import RuleOptimizer
 from ..native.runtime import real_power
 
 
@@ -17,7 +17,7 @@ def epsilons(name: str, value: Any) -> tuple[float | None, float]:
     return None if first is None else nonnegative(f"{name}[0]", first), nonnegative(f"{name}[1]", second)
 
 
-class Adafactor(Optimizer):
+class Adafactor(RuleOptimizer):
     """Adafactor (Shazeer & Stern 2018), as torch has it: second moments as an outer product of row and column means.
 
         w = t^beta2_decay                               (of the squares of the last two axes' matrices)
@@ -26,15 +26,24 @@ class Adafactor(Optimizer):
         u = grad / sqrt(max(r c / max(mean(r), eps1), eps1^2))
         p = (1 - lr * weight_decay) * p - max(eps2, rms(p)) * min(lr, 1 / sqrt(t)) * u / max(1, rms(u) / d)
 
-    A parameter with fewer than two axes has a variance for each element instead: v = v + w * (grad^2 - v).  `lr` is
-    relative to the root mean square of the parameter.  `eps` = (eps1, eps2); eps1 = None is the machine epsilon of the
-    parameter's dtype.  `d` clips the root mean square of the update.
+    A parameter with fewer than two axes has a variance for each element instead: v = v + w * (grad^2 - v).
+
+    params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
+    lr: the largest step, relative to the root mean square of the parameter.    beta2_decay: see above.
+    eps: (eps1, eps2); eps1 = None is the machine epsilon of the parameter's dtype.    maximize: ascends.
+    d: the largest root mean square of an update.    weight_decay: a step multiplies p by 1 - lr * weight_decay.
 
     State: `step`, `row_var` (r) of shape (..., n, 1) and `col_var` (c) of shape (..., 1, m), or `variance`.
     A step needs no memory of a parameter's size beside it, but for F-ordered parameters of more than two axes, which
     are copied.
     Raises ValueError for `beta2_decay` above 0, `d` below 1, and for other hyper-parameters that are negative, NaN or
     infinite.
+
+        >>> w = np.array([1.0, -2.0])
+        >>> opt = ol.Adafactor([w], lr=0.1)
+        >>> opt.step(grads=[2 * w])
+        >>> w
+        array([ 0.84188612, -1.84188612])
     """
 
     checks = {"lr": nonnegative, "beta2_decay": interval(high=0), "eps": epsilons, "d": interval(low=1),

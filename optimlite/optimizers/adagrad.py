@@ -6,10 +6,10 @@ from typing import Any
 
 from ..checks import flag, nonnegative
 from ..engine.method import Group, Recipe
-from ..engine.optimizer import Optimizer
+from ..engine.rule_optimizer import RuleOptimizer
 
 
-class Adagrad(Optimizer):
+class Adagrad(RuleOptimizer):
     """Adagrad (Duchi, Hazan & Singer 2011): steps shrink with the sum of squared gradients.
 
         g = grad + weight_decay * p
@@ -17,8 +17,18 @@ class Adagrad(Optimizer):
         p = p - lr / (1 + (t - 1) * lr_decay) * g / (sqrt(s) + eps)
 
     A SparseGrad is taken without weight decay, and costs the rows it touches.
+    params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
+    lr: the learning rate, the size of the first step of each element.    lr_decay: lets lr fall as above.
+    weight_decay: added to the gradient (L2).    eps: keeps the division finite.    maximize: ascends.
+
     State: `step`, `sum` (s), which exists from a parameter's first step on.
     Raises ValueError for hyper-parameters that are negative, NaN or infinite.
+
+        >>> w = np.array([1.0, -2.0])
+        >>> opt = ol.Adagrad([w], lr=0.1)
+        >>> opt.step(grads=[2 * w])
+        >>> w
+        array([ 0.9, -1.9])
     """
 
     checks = {"lr": nonnegative, "lr_decay": nonnegative, "weight_decay": nonnegative,

@@ -7,11 +7,11 @@ from typing import Any
 
 from ..checks import flag, fraction, nonnegative, pair
 from ..engine.method import Group, Recipe
-from ..engine.optimizer import Optimizer
+from ..engine.rule_optimizer import RuleOptimizer
 from ..native.runtime import power
 
 
-class Adam(Optimizer):
+class Adam(RuleOptimizer):
     """Adam (Kingma & Ba 2015), with AMSGrad (Reddi et al. 2018) as an option.
 
         g = grad + weight_decay * p                     (decoupled: p = (1 - lr * weight_decay) * p instead)
@@ -19,12 +19,23 @@ class Adam(Optimizer):
         v = beta2 * v + (1 - beta2) * g^2               (amsgrad: v below is the largest so far)
         p = p - lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
 
-    `weight_decay` is added to the gradient (L2) unless `decoupled_weight_decay`, as in AdamW.  `maximize` ascends.
     `cautious` (Liang et al. 2024) takes an element's update only where it has the gradient's sign, and divides a
     tensor's updates by the share of such elements (at least 1e-3); it costs a second pass over the arrays.
 
+    params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
+    lr: the learning rate, about the most that an element moves in a step.
+    betas: how much of the two means is kept in a step.    eps: keeps the division finite.
+    weight_decay: added to the gradient (L2), unless decoupled_weight_decay, as in AdamW.    amsgrad: see above.
+    maximize: ascends, as if grad were negated.    cautious: see above.
+
     State: `step`, `exp_avg` (m), `exp_avg_sq` (v), and with amsgrad `max_exp_avg_sq`.
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).
+
+        >>> w = np.array([1.0, -2.0])
+        >>> opt = ol.Adam([w], lr=0.1)
+        >>> opt.step(grads=[2 * w])
+        >>> w
+        array([ 0.9, -1.9])
     """
 
     checks = {"lr": nonnegative, "betas": pair(fraction), "eps": nonnegative, "weight_decay": nonnegative,
@@ -63,6 +74,16 @@ class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019): p shrinks by lr * weight_decay beside the moments.
 
     Adam with `decoupled_weight_decay=True` and `weight_decay=1e-2` by default; everything else as there.
+
+    params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
+    lr: the learning rate.    betas, eps, amsgrad, maximize, cautious: as in Adam.
+    weight_decay: a step multiplies p by 1 - lr * weight_decay, beside the rest.
+
+        >>> w = np.array([1.0, -2.0])
+        >>> opt = ol.AdamW([w], lr=0.1, weight_decay=0.01)
+        >>> opt.step(grads=[2 * w])
+        >>> w
+        array([ 0.899, -1.898])
     """
 
     def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,

@@ -6,11 +6,11 @@ from typing import Any
 
 from ..checks import flag, fraction, nonnegative, pair
 from ..engine.method import Group, Recipe
-from ..engine.optimizer import Optimizer
+from ..engine.rule_optimizer import RuleOptimizer
 from ..native.runtime import power
 
 
-class Adamax(Optimizer):
+class Adamax(RuleOptimizer):
     """Adamax (Kingma & Ba 2015, section 7.1): Adam with a decaying maximum in place of the root mean square.
 
         g = grad + weight_decay * p
@@ -18,8 +18,18 @@ class Adamax(Optimizer):
         u = max(beta2 * u, abs(g) + eps)
         p = p - lr / (1 - beta1^t) * m / u
 
+    params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
+    lr: the learning rate.    betas: how much of the mean and of the maximum is kept in a step.
+    eps: keeps the division finite.    weight_decay: added to the gradient (L2).    maximize: ascends.
+
     State: `step`, `exp_avg` (m), `exp_inf` (u).
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).
+
+        >>> w = np.array([1.0, -2.0])
+        >>> opt = ol.Adamax([w], lr=0.1)
+        >>> opt.step(grads=[2 * w])
+        >>> w
+        array([ 0.9, -1.9])
     """
 
     checks = {"lr": nonnegative, "betas": pair(fraction), "eps": nonnegative, "weight_decay": nonnegative,

@@ -6,11 +6,11 @@ from typing import Any
 
 from ..checks import flag, nonnegative, number
 from ..engine.method import Group, Recipe
-from ..engine.optimizer import Optimizer
+from ..engine.rule_optimizer import RuleOptimizer
 from ..native.runtime import real_power
 
 
-class ASGD(Optimizer):
+class ASGD(RuleOptimizer):
     """Averaged SGD (Polyak & Juditsky 1992; Bottou 2010): decaying steps, and beside them the average of parameters.
 
         g = grad + weight_decay * p
@@ -19,11 +19,22 @@ class ASGD(Optimizer):
         eta = lr / (1 + lambd * lr * t)^alpha           (both for the next step; in the first eta = lr, mu = 1)
         mu = 1 / max(1, t - t0)
 
-    `lambd` decays the parameters and the steps; `t0` is the step at which averaging starts.  The average is not written
-    into the parameters: read it from `optimizer.state[p]["ax"]`.
+    The average is not written into the parameters: read it from `opt.state[p]["ax"]`.
+
+    params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
+    lr: the learning rate of the first step.    lambd: decays the parameters and the steps.    alpha: how eta falls.
+    t0: the step at which averaging starts.    weight_decay: added to the gradient (L2).    maximize: ascends.
 
     State: `step`, `eta`, `mu` (kept in float64), `ax`.
     Raises ValueError for `lr`, `lambd`, `alpha` or `weight_decay` that are negative, and for anything NaN or infinite.
+
+        >>> w = np.array([1.0, -2.0])
+        >>> opt = ol.ASGD([w], lr=0.1)
+        >>> opt.step(grads=[2 * w])
+        >>> w
+        array([ 0.79999, -1.59998])
+        >>> opt.state[w]["ax"]
+        array([ 0.79999, -1.59998])
     """
 
     checks = {"lr": nonnegative, "lambd": nonnegative, "alpha": nonnegative, "t0": number, "weight_decay": nonnegative,

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..checks import flag, fraction, interval, nonnegative, pair
 from ..engine.method import Group, Recipe
-from ..engine.optimizer import Optimizer
+from ..engine.rule_optimizer import RuleOptimizer
 from ..native.runtime import power
 
 positive = interval(0, closed="neither")
@@ -17,7 +17,7 @@ def ratio_limit(name: str, value: Any) -> float | None:
     return None if value is None else float(positive(name, value))
 
 
-class LAMB(Optimizer):
+class LAMB(RuleOptimizer):
     """LAMB (You et al. 2020), for large batches: each tensor moves by lr times its own norm.
 
         m = beta1 * m + (1 - beta1) * grad
@@ -28,11 +28,22 @@ class LAMB(Optimizer):
     `always_adapt=False` leaves out |p| / |u| where `weight_decay` is 0, as timm does by default (for biases and norms
     in a group without decay).  `max_trust_ratio` bounds it (1: LAMBC).  `grad_averaging=False` adds grad itself to m.
     `bias_correction=False` leaves out the two powers.  Gradients are not clipped: the paper's and timm's clip to a
-    global norm of 1 is `step(max_grad_norm=1.0)`.  `maximize` ascends.
+    global norm of 1 is `step(max_grad_norm=1.0)`.
+
+    params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
+    lr: the learning rate, the share of its norm by which a tensor moves.
+    betas: how much of the two means is kept in a step.    eps: keeps the division finite.    weight_decay: see above.
+    always_adapt, max_trust_ratio, grad_averaging, bias_correction: see above.    maximize: ascends.
 
     State: `step`, `exp_avg` (m), `exp_avg_sq` (v).
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, for betas outside [0, 1), and for a
     `max_trust_ratio` of 0.
+
+        >>> w = np.array([1.0, -2.0])
+        >>> opt = ol.LAMB([w], lr=0.1, weight_decay=0)
+        >>> opt.step(grads=[2 * w])
+        >>> w
+        array([ 0.84188614, -1.8418861 ])
     """
 
     checks = {"lr": nonnegative, "betas": pair(fraction), "eps": nonnegative, "weight_decay": nonnegative,

@@ -8,10 +8,10 @@ from typing import Any
 
 from ..checks import flag, nonnegative, number
 from ..engine.method import Group, Recipe
-from ..engine.optimizer import Optimizer
+from ..engine.rule_optimizer import RuleOptimizer
 
 
-class LARS(Optimizer):
+class LARS(RuleOptimizer):
     """LARS (You, Gitman & Ginsburg 2017): SGD with momentum, each tensor's gradient scaled to the tensor's own norm.
 
         ratio = trust_coefficient * |p| / (|grad| + weight_decay * |p| + eps)      (1 where |p| or |grad| is 0)
@@ -26,12 +26,23 @@ class LARS(Optimizer):
 
     `trust_clip` bounds the ratio by lr, so that no tensor moves further than in SGD (LARC).  `always_adapt=False`
     leaves the ratio out where `weight_decay` is 0, as timm does by default.  Where a gradient is all zeros the ratio is
-    1, as everywhere: such a step decays by the whole lr * weight_decay.  `maximize` ascends.
+    1, as everywhere: such a step decays by the whole lr * weight_decay.
+
+    params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
+    lr: the learning rate.    momentum: the share of the last step that is kept.    trust_coefficient, eps: see above.
+    weight_decay: added to the gradient (L2).    dampening, nesterov: as in SGD.    maximize: ascends.
+    trust_clip, always_adapt, lr_in_momentum: see above.
 
     State: `momentum_buffer` (b), with momentum.
     Raises ValueError for hyper-parameters that are negative (`dampening` may be), NaN or infinite, for Nesterov's
     momentum without momentum or with dampening, and with `lr_in_momentum` for dampening, `trust_clip` and
     `always_adapt=False`.
+
+        >>> w = np.array([1.0, -2.0])
+        >>> opt = ol.LARS([w], lr=1.0)
+        >>> opt.step(grads=[2 * w])
+        >>> w
+        array([ 0.999, -1.998])
     """
 
     checks = {"lr": nonnegative, "momentum": nonnegative, "dampening": number, "weight_decay": nonnegative,

@@ -44,7 +44,7 @@ class Muon(MatrixOptimizer):
         X = u / max(|u|_F, eps), then `ns_steps` times  A = X X^T;  X = a X + (b A + c A^2) X
         p = (1 - lr * weight_decay) * p - lr * adjustment * X
 
-    `ns_coefficients` = (a, b, c).  `adjust_lr_fn`: "original" (also None) multiplies lr by
+    `adjust_lr_fn`: "original" (also None) multiplies lr by
     sqrt(max(1, rows / columns)), "match_rms_adamw" by 0.2 * sqrt(max(rows, columns)).  Weight decay uses lr as it is.
 
     For hidden layers' matrices; give biases, norms, embeddings and the last layer to AdamW.  Parameters with more axes,
@@ -53,9 +53,21 @@ class Muon(MatrixOptimizer):
     The iteration runs in the parameter's dtype, where torch's runs in bfloat16, which keeps two to three digits.  Its
     products come from NumPy's BLAS: the bits are the same on one machine with the same number of BLAS threads.
 
+    params: the matrices to update, in any nesting, or a list of groups (see Optimizer).
+    lr: the learning rate.    weight_decay: a step multiplies p by 1 - lr * weight_decay.    eps, ns_steps: see above.
+    momentum: the share of the last mean that is kept.    nesterov: looks ahead along it.
+    ns_coefficients: (a, b, c).    adjust_lr_fn: see above.
+
     State: `momentum_buffer` (b).
     Raises ValueError for parameters with fewer than two axes, for `lr`, `weight_decay`, `momentum` or `eps` that is
     negative, NaN or infinite, `ns_steps` outside [0, 100), and an unknown `adjust_lr_fn`.
+
+        >>> W = np.eye(2)
+        >>> opt = ol.Muon([W], lr=0.1, weight_decay=0)
+        >>> opt.step(grads=[np.array([[1.0, 0.0], [0.0, 5.0]])])
+        >>> W.round(2)
+        array([[0.92, 0.  ],
+               [0.  , 0.93]])
     """
 
     checks = {"lr": nonnegative, "weight_decay": nonnegative, "momentum": nonnegative, "nesterov": flag,

@@ -7,11 +7,11 @@ from typing import Any
 
 from ..checks import flag, fraction, nonnegative, pair
 from ..engine.method import Group, Recipe
-from ..engine.optimizer import Optimizer
+from ..engine.rule_optimizer import RuleOptimizer
 from ..native.runtime import power, real_power
 
 
-class NAdam(Optimizer):
+class NAdam(RuleOptimizer):
     """NAdam (Dozat 2016): Adam with Nesterov's momentum, whose weight warms up.
 
         g = grad + weight_decay * p                     (decoupled: p = (1 - lr * weight_decay) * p instead)
@@ -20,11 +20,19 @@ class NAdam(Optimizer):
         mu_t = beta1 * (1 - 0.96^(t * momentum_decay) / 2),   P_t = mu_1 * ... * mu_t
         p = p - lr * ((1 - mu_t) / (1 - P_t) * g + mu_(t+1) / (1 - P_(t+1)) * m) / (sqrt(v / (1 - beta2^t)) + eps)
 
-    `momentum_decay` sets how quickly mu_t rises from beta1 / 2 to beta1.  `weight_decay` is added to the gradient (L2)
-    unless `decoupled_weight_decay`.
+    params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
+    lr: the learning rate.    betas: how much of the two means is kept in a step.    eps: keeps the division finite.
+    weight_decay: added to the gradient (L2), unless decoupled_weight_decay.
+    momentum_decay: how quickly mu_t rises from beta1 / 2 to beta1.    maximize: ascends.
 
     State: `step`, `mu_product` (P_t, kept in float64), `exp_avg` (m), `exp_avg_sq` (v).
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).
+
+        >>> w = np.array([1.0, -2.0])
+        >>> opt = ol.NAdam([w], lr=0.1)
+        >>> opt.step(grads=[2 * w])
+        >>> w
+        array([ 0.89435482, -1.89435482])
     """
 
     checks = {"lr": nonnegative, "betas": pair(fraction), "eps": nonnegative, "weight_decay": nonnegative,

@@ -6,10 +6,10 @@ from typing import Any
 
 from ..checks import flag, fraction, nonnegative, pair
 from ..engine.method import Group, Recipe
-from ..engine.optimizer import Optimizer
+from ..engine.rule_optimizer import RuleOptimizer
 
 
-class NovoGrad(Optimizer):
+class NovoGrad(RuleOptimizer):
     """NovoGrad (Ginsburg et al. 2019): Adam's second moments as one number for each tensor.
 
         v = beta2 * v + (1 - beta2) * |grad|^2          (norm of the whole tensor; while v is 0: v = |grad|^2)
@@ -18,10 +18,20 @@ class NovoGrad(Optimizer):
         p = p - lr * m
 
     A tensor has half of Adam's state.  Without `grad_averaging` m is up to 1 / (1 - beta1) times as large as u, so a
-    beta1 nearer to 1 is as good as a larger lr.  `maximize` ascends.
+    beta1 nearer to 1 is as good as a larger lr.
+
+    params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
+    lr: the learning rate.    betas: how much of m and of v is kept in a step.    eps: keeps the division finite.
+    weight_decay, grad_averaging: see above.    maximize: ascends.
 
     State: `exp_avg` (m), `exp_avg_sq` (v, kept in float64).
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).
+
+        >>> w = np.array([1.0, -2.0])
+        >>> opt = ol.NovoGrad([w], lr=0.1)
+        >>> opt.step(grads=[2 * w])
+        >>> w
+        array([ 0.95527864, -1.91055728])
     """
 
     checks = {"lr": nonnegative, "betas": pair(fraction), "eps": nonnegative, "weight_decay": nonnegative,

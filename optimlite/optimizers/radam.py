@@ -7,13 +7,13 @@ from typing import Any
 
 from ..checks import flag, fraction, nonnegative, pair
 from ..engine.method import Group, Recipe
-from ..engine.optimizer import Optimizer
+from ..engine.rule_optimizer import RuleOptimizer
 from ..native.runtime import power
 
 TRACTABLE = 5.0      # length of the averaged past from which on the variance of 1 / sqrt(v) is used, as in torch
 
 
-class RAdam(Optimizer):
+class RAdam(RuleOptimizer):
     """RAdam (Liu et al. 2020): Adam whose first steps are plain momentum, until the variance of its rate is tractable.
 
         g = grad + weight_decay * p                     (decoupled: p = (1 - lr * weight_decay) * p instead)
@@ -23,10 +23,18 @@ class RAdam(Optimizer):
         p = p - lr / (1 - beta1^t) * m * [rho > 5: sqrt((rho - 4) * (rho - 2) * r / ((r - 4) * (r - 2) * rho))
                                                    * sqrt(1 - beta2^t) / (sqrt(v) + eps)]
 
-    `weight_decay` is added to the gradient (L2) unless `decoupled_weight_decay`.
+    params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
+    lr: the learning rate.    betas: how much of the two means is kept in a step.    eps: keeps the division finite.
+    weight_decay: added to the gradient (L2), unless decoupled_weight_decay.    maximize: ascends.
 
     State: `step`, `exp_avg` (m), `exp_avg_sq` (v).
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).
+
+        >>> w = np.array([1.0, -2.0])
+        >>> opt = ol.RAdam([w], lr=0.1)
+        >>> opt.step(grads=[2 * w])
+        >>> w
+        array([ 0.8, -1.6])
     """
 
     checks = {"lr": nonnegative, "betas": pair(fraction), "eps": nonnegative, "weight_decay": nonnegative,

@@ -6,10 +6,10 @@ from typing import Any
 
 from ..checks import flag, interval, nonnegative
 from ..engine.method import Group, Recipe
-from ..engine.optimizer import Optimizer
+from ..engine.rule_optimizer import RuleOptimizer
 
 
-class RMSprop(Optimizer):
+class RMSprop(RuleOptimizer):
     """RMSprop (Tieleman & Hinton 2012): gradients divided by their running root mean square.
 
         g = grad + weight_decay * p
@@ -20,9 +20,19 @@ class RMSprop(Optimizer):
     `centered` (Graves 2013) divides by the standard deviation instead: sqrt(v - a^2), a = alpha * a + (1 - alpha) * g.
     `momentum` and `centered` may be switched at any time; their averages then start at 0.
 
+    params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
+    lr: the learning rate.    alpha: how much of v is kept in a step.    eps: keeps the division finite.
+    weight_decay: added to the gradient (L2).    momentum, centered: see above.    maximize: ascends.
+
     State: `step`, `square_avg` (v), with momentum `momentum_buffer` (b), if centered `grad_avg` (a).
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for `alpha` above 1 (which torch
     accepts, and which makes v negative).
+
+        >>> w = np.array([1.0, -2.0])
+        >>> opt = ol.RMSprop([w], lr=0.01)
+        >>> opt.step(grads=[2 * w])
+        >>> w
+        array([ 0.9, -1.9])
     """
 
     checks = {"lr": nonnegative, "alpha": interval(0, 1), "eps": nonnegative, "weight_decay": nonnegative,

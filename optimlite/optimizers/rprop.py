@@ -7,22 +7,31 @@ from typing import Any
 
 from ..checks import flag, interval, nonnegative, number, pair
 from ..engine.method import Group, Recipe
-from ..engine.optimizer import Optimizer
+from ..engine.rule_optimizer import RuleOptimizer
 
 
-class Rprop(Optimizer):
+class Rprop(RuleOptimizer):
     """Rprop (Riedmiller & Braun 1993): every element has its own step size; only the gradient's sign counts.
 
         size = clip(etas[1] * size, *step_sizes)        where grad * previous > 0
         size = clip(etas[0] * size, *step_sizes)        where grad * previous < 0; there g = 0, else g = grad
         p = p - sign(g) * size,  previous = g
 
-    For gradients of whole batches: noise turns signs.  `lr` is the first step size of a parameter and has no effect
-    later.  `etas`: the factors that shrink and grow a step size; `step_sizes`: its least and largest value.
+    For gradients of whole batches: noise turns signs.
+
+    params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
+    lr: the first step size of each element; it has no effect later.
+    etas: the factors that shrink and grow a step size.    step_sizes: its least and largest.    maximize: ascends.
 
     State: `step`, `prev` (previous), `step_size` (size).
     Raises ValueError for a negative, NaN or infinite `lr`, unless 0 < etas[0] < 1 < etas[1], and for `step_sizes` that
     are negative or in the wrong order.
+
+        >>> w = np.array([1.0, -2.0])
+        >>> opt = ol.Rprop([w], lr=0.1)
+        >>> opt.step(grads=[2 * w])
+        >>> w
+        array([ 0.9, -1.9])
     """
 
     checks = {"lr": nonnegative, "etas": pair(number), "step_sizes": pair(nonnegative), "maximize": flag}

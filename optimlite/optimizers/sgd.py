@@ -7,23 +7,33 @@ from typing import Any
 
 from ..checks import flag, nonnegative, number
 from ..engine.method import Group, Recipe
-from ..engine.optimizer import Optimizer
+from ..engine.rule_optimizer import RuleOptimizer
 
 
-class SGD(Optimizer):
+class SGD(RuleOptimizer):
     """Stochastic gradient descent (Robbins & Monro 1951), with momentum (Polyak 1964; Sutskever et al. 2013).
 
         g = grad + weight_decay * p
         b = momentum * b + (1 - dampening) * g          (first step: b = g)
         p = p - lr * b                                  (nesterov: p - lr * (g + momentum * b))
 
-    Without momentum, p = p - lr * g and there is no state.  `maximize` ascends: grad is negated first.
+    Without momentum, p = p - lr * g and there is no state.
     A SparseGrad is taken without weight decay; with momentum, where rows go on moving that a gradient doesn't touch, it
     is made dense, and a step costs the whole table.
+
+    params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
+    lr: the learning rate.    momentum: the share of the last step that is kept, usually 0.9.
+    dampening, weight_decay, nesterov: see above.    maximize: ascends, as if grad were negated.
 
     State: `momentum_buffer` (momentum only).  As in torch, dampening doesn't touch the first step.
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for `nesterov` without momentum or
     with dampening; TypeError for what isn't a number.
+
+        >>> w = np.array([1.0, -2.0])
+        >>> opt = ol.SGD([w], lr=0.1, momentum=0.9)
+        >>> opt.step(grads=[2 * w])
+        >>> w
+        array([ 0.8, -1.6])
     """
 
     checks = {"lr": nonnegative, "momentum": nonnegative, "dampening": number, "weight_decay": nonnegative,

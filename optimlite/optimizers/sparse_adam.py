@@ -7,13 +7,13 @@ from typing import Any
 
 from ..checks import flag, fraction, interval, pair
 from ..engine.method import Group, Recipe
-from ..engine.optimizer import Optimizer
+from ..engine.rule_optimizer import RuleOptimizer
 from ..native.runtime import power
 
 positive = interval(0, closed="neither")
 
 
-class SparseAdam(Optimizer):
+class SparseAdam(RuleOptimizer):
     """Adam on the rows that a sparse gradient touches (PyTorch's "lazy" variant of Kingma & Ba 2015).
 
         m = beta1 * m + (1 - beta1) * grad              in the touched rows; all others keep their moments
@@ -24,8 +24,18 @@ class SparseAdam(Optimizer):
     whole table, those with an empty gradient too.  `eps` stands beside sqrt(v) without bias correction: its effect is
     larger than in Adam during the first steps.
 
+    params: the tables to update, in any nesting, or a list of groups (see Optimizer).
+    lr: the learning rate.    betas: how much of the two means is kept in a step.    eps: see above.
+    maximize: ascends.
+
     State: `step`, `exp_avg` (m), `exp_avg_sq` (v), which have the table's shape.
     Raises ValueError for `lr` or `eps` that isn't above 0 and betas outside [0, 1), TypeError for a dense gradient.
+
+        >>> table = np.zeros((4, 2))
+        >>> opt = ol.SparseAdam([table], lr=0.1)
+        >>> opt.step(grads=[ol.SparseGrad([2], np.ones((1, 2)))])
+        >>> table[2]
+        array([-0.09999997, -0.09999997])
     """
 
     checks = {"lr": positive, "betas": pair(fraction), "eps": positive, "maximize": flag}

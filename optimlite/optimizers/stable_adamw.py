@@ -6,11 +6,11 @@ from typing import Any
 
 from ..checks import flag, fraction, nonnegative, pair
 from ..engine.method import Group, Recipe
-from ..engine.optimizer import Optimizer
+from ..engine.rule_optimizer import RuleOptimizer
 from ..native.runtime import power
 
 
-class StableAdamW(Optimizer):
+class StableAdamW(RuleOptimizer):
     """StableAdamW (Wortsman et al. 2023): AdamW whose step shrinks where gradients outgrow their second moments.
 
         m = beta1 * m + (1 - beta1) * grad;   m' = m / (1 - beta1^t)
@@ -19,10 +19,19 @@ class StableAdamW(Optimizer):
         p = (1 - lr' * weight_decay) * p - lr' * m' / (sqrt(v') + eps)
 
     Takes the place of clipping gradients.  torch-optimi's rule; its `exp_avg` and `exp_avg_sq` are m' and v'.
-    `maximize` ascends.
+
+    params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
+    lr: the learning rate.    betas: how much of the two means is kept in a step.    eps: keeps the division finite.
+    weight_decay: a step multiplies p by 1 - lr' * weight_decay, beside the rest.    maximize: ascends.
 
     State: `step`, `exp_avg` (m), `exp_avg_sq` (v), as AdamW's.
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).
+
+        >>> w = np.array([1.0, -2.0])
+        >>> opt = ol.StableAdamW([w], lr=0.1)
+        >>> opt.step(grads=[2 * w])
+        >>> w
+        array([ 0.89900005, -1.89800002])
     """
 
     checks = {"lr": nonnegative, "betas": pair(fraction), "eps": nonnegative, "weight_decay": nonnegative,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.optimizer import Optimizer
+from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.sparse_grad import SparseGrad
 from ..engine.whole_matrix import MatrixOptimizer
 from .matrices import METHODS
@@ -17,7 +17,7 @@ from .stepped import Stepped, begin, finished, pieces
 from .sums import grad_norm, larger
 
 
-def step(optimizer: Optimizer, *, grad_scale: float = 1.0, max_grad_norm: float | None = None,
+def step(optimizer: RuleOptimizer, *, grad_scale: float = 1.0, max_grad_norm: float | None = None,
          max_grad_value: float | None = None, skip_nonfinite: bool = False, zero_grad: bool = False) -> None:
     """One step of `optimizer` in plain NumPy: the same parameters and state as `optimizer.step()`, bit for bit.
 
@@ -50,7 +50,7 @@ def clip_coefficient(max_norm: float, norm: float) -> float:
     return float(np.minimum(1.0, max_norm / (norm + 1e-6)))
 
 
-def update(optimizer: Optimizer, factor: float, max_abs: float) -> None:
+def update(optimizer: RuleOptimizer, factor: float, max_abs: float) -> None:
     for group in optimizer.param_groups:
         optimizer.check_group(group)            # NumPy scalars become numbers of full precision
     with np.errstate(all="ignore"):
@@ -64,7 +64,7 @@ def update(optimizer: Optimizer, factor: float, max_abs: float) -> None:
             one.finish()
 
 
-def in_order(optimizer: Optimizer, factor: float, max_abs: float) -> Iterator[Stepped]:
+def in_order(optimizer: RuleOptimizer, factor: float, max_abs: float) -> Iterator[Stepped]:
     """Group by group, then by float type and rule, then those with equal scalar state: as sums over them are taken."""
     for group in optimizer.param_groups:
         signed = -factor if group.get("maximize") else factor

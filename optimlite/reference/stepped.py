@@ -10,8 +10,8 @@ import numpy as np
 from ..engine.formats import FORMATS, stored_dtype
 from ..engine.group_plan import modifier_of
 from ..engine.method import Group
-from ..engine.optimizer import Optimizer
 from ..engine.parameter import Parameter
+from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.sparse_grad import SparseGrad
 from ..engine.state import filled, place_of
 from .rules import MODIFIERS, RULES, Array, sign
@@ -37,7 +37,7 @@ def touched(sparse: SparseGrad) -> tuple[Array, Array]:
     return rows, values
 
 
-def pieces(optimizer: Optimizer, group: Group, p: Parameter) -> list[Array]:
+def pieces(optimizer: RuleOptimizer, group: Group, p: Parameter) -> list[Array]:
     """The gradient as steps read it: one array, or one for each row that is touched."""
     if not isinstance(p.grad, SparseGrad):
         return [np.asarray(p.grad)]      # of a subclass, `*` may be something else
@@ -46,7 +46,7 @@ def pieces(optimizer: Optimizer, group: Group, p: Parameter) -> list[Array]:
     return [p.grad.to_dense(len(p.data))]
 
 
-def begin(optimizer: Optimizer, group: Group, p: Parameter, slots: dict[str, float]) -> bool:
+def begin(optimizer: RuleOptimizer, group: Group, p: Parameter, slots: dict[str, float]) -> bool:
     """Creates what the parameter's state lacks; returns whether it has never stepped."""
     state, shapes = optimizer.state[p], optimizer.state_shapes(group, p)
     first = bool(shapes or optimizer.scalars) and not any(key in state for key in (*shapes, *optimizer.scalars))
@@ -61,7 +61,7 @@ def begin(optimizer: Optimizer, group: Group, p: Parameter, slots: dict[str, flo
 
 
 class Stepped:
-    def __init__(self, optimizer: Optimizer, group: Group, p: Parameter, factor: float, max_abs: float) -> None:
+    def __init__(self, optimizer: RuleOptimizer, group: Group, p: Parameter, factor: float, max_abs: float) -> None:
         self.optimizer, self.group, self.p = optimizer, group, p
         name, self.slots = optimizer.rules(group)[optimizer.which_rule(p)]
         self.first = begin(optimizer, group, p, self.slots)

@@ -51,7 +51,7 @@ class Sparse(Tensor):
     ({"mu": 0.0}, r"got float at 'mu'; use np.array\(value, dtype=np.float32\), and let the model use that array"),
     (Model(), r"got Model; give its .parameters\(\)"),
     (Model().parameters, r"got method; call it: parameters\(\)"),
-    ([Layer(W)], r"got Layer at '0'; give vars\(value\)"),
+    ([Layer(W)], r"got Layer at '0'; give its arrays, \{'W': layer.W\}"),
     (Tensor(), "got Tensor; use np.array.* and let the model use that array"),
     ([Tensor()], "got Tensor at '0'; use np.array.* and let the model use that array"),
     (Frame(a=1), "got Frame; use its to_numpy.* and let the model use that array"),

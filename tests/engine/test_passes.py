@@ -16,6 +16,7 @@ import optimlite as ol
 from optimlite import reference
 from optimlite.engine.formats import FORMATS
 from optimlite.engine.method import Group, Recipe
+from optimlite.engine.rule_optimizer import RuleOptimizer
 from support.bits import THREADS, assert_same, same_bits
 from support.helpers import snapshot, values
 from support.probes import PROBES, OfGroup, Probe
@@ -432,7 +433,7 @@ def test_own_scalars_that_do_not_fit_are_refused(scalars: dict[str, Any], base: 
 
 # First steps by another rule -----------------------------------------------------------------------------------------
 
-class Opens(ol.Optimizer):
+class Opens(RuleOptimizer):
     """Nesterov's momentum, whose first step is plain momentum."""
 
     state_names = ("momentum_buffer",)

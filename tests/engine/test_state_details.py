@@ -95,7 +95,7 @@ MESSAGES: list[tuple[Any, type[Exception], str]] = [
     (lambda: nesting.read(3), TypeError,
      "parameters must be NumPy arrays, Parameters or nestings of them, got int; use np.array(value, "
      "dtype=np.float32), and let the model use that array"),
-    (lambda: nesting.read({"x": [a, ("y", "word")]}), TypeError,
+    (lambda: nesting.read({"x": [("w", a), ("y", "word")]}), TypeError,
      "parameters must be NumPy arrays, Parameters or nestings of them, got str at 'x.y'"),
     (lambda: nesting.read([[b"x"]]), TypeError,
      "parameters must be NumPy arrays, Parameters or nestings of them, got bytes at '0.0'"),
@@ -228,13 +228,13 @@ def test_keys_of_ones_own_are_let_through() -> None:
 # Nestings ------------------------------------------------------------------------------------------------------------
 
 def test_a_tree_and_its_paths() -> None:
-    tree = nesting.read({"x": [a, ("k", b)], 7: (c, c)})
+    tree = nesting.read({"x": [("i", a), ("k", b)], 7: (c, c)})
     assert (tree.keys, tree.leaves, tree.flat) == (["x", "7"], 4, False)
-    assert tree.branches[0].tree.branches == [("0", False, a), ("k", True, b)]
+    assert tree.branches[0].tree.branches == [("i", True, a), ("k", True, b)]
     assert tree.branches[1].tree.branches == [("0", False, c), ("1", False, c)]
     assert [(branch.tree.flat, branch.tree.leaves) for branch in tree.branches] == [(True, 2), (True, 2)]
     assert [(path, chosen) for path, chosen, _ in nesting.flatten(tree)] == [
-        ("x.0", True), ("x.k", True), ("7.0", True), ("7.1", True)]
+        ("x.i", True), ("x.k", True), ("7.0", True), ("7.1", True)]
     assert [(path, chosen) for path, chosen, _ in nesting.flatten(nesting.read([[a], [("k", b)], c]))] == [
         ("0.0", False), ("1.k", True), ("2", False)]
     assert list(nesting.flatten(a)) == [("", False, a)]
@@ -388,6 +388,7 @@ def test_execution_flags_and_names_are_not_loaded_as_hyper_parameters() -> None:
     saved = stepped(adam()).state_dict()
     saved["param_groups"][0].update(foreach=None, fused=True, capturable=False, differentiable=False, mine=[1])
     optimizer = adam()
+    optimizer.param_groups[0]["mine"] = []
     assert optimizer.load_state_dict(saved) == ([], [], [], [])
     group = optimizer.param_groups[0]
     assert not {"foreach", "fused", "capturable", "differentiable"} & set(group)

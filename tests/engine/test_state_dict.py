@@ -162,7 +162,7 @@ def test_one_array_in_two_places_of_the_dict_becomes_two() -> None:
 
 def test_hyper_parameters_are_replaced_and_keys_of_ones_own_kept() -> None:
     saved = ol.SGD([{"params": [zeros()], "tag": "saved"}], lr=0.5, momentum=0.9).state_dict()
-    optimizer = ol.SGD([{"params": [zeros()], "mine": 1}], lr=0.1)
+    optimizer = ol.SGD([{"params": [zeros()], "mine": 1, "tag": "live"}], lr=0.1)
     [p] = parameters(optimizer)
     optimizer.load_state_dict(saved)
     [group] = optimizer.param_groups

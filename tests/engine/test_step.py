@@ -315,7 +315,7 @@ def test_an_optimizer_without_a_rule_says_so() -> None:
 
     W = ol.Parameter(zeros())
     W.grad = ones()
-    with pytest.raises(NotImplementedError, match="Unfinished must override `step`, or `rule` and `coefficients`"):
+    with pytest.raises(NotImplementedError, match="Unfinished must override `step`, or derive from RuleOptimizer"):
         Unfinished([W], {}).step()
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import optimlite as ol
+from optimlite.engine.rule_optimizer import RuleOptimizer
 from optimlite.native import dispatch, files, parameters, plans, runtime, steps, threads
 
 
@@ -83,7 +84,7 @@ def test_an_unknown_kernel_is_refused(name: str, kind: str, message: str) -> Non
         dispatch.kernel(name, np.dtype(np.float32), kind)
 
 
-class Slip(ol.Optimizer):
+class Slip(RuleOptimizer):
     """An optimizer whose rule names other state than its kernel has, or unknown coefficients."""
 
     def __init__(self, params: Any, name: str, slots: dict[str, float], **coefficients: float) -> None:

@@ -22,8 +22,9 @@ optimizers closures lr_scheduler reference
 engine
 native
 checks late_imports swapping
+__pyinstaller
 """
-BASES = ("Optimizer", "Hooked")                   # whose private names are the engine's own
+BASES = ("Optimizer", "RuleOptimizer", "Hooked")                   # whose private names are the engine's own
 RANK = {part: rank for rank, line in enumerate(LAYERS.split("\n")) for part in line.split()}
 
 

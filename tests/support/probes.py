@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
-import optimlite as ol
 from optimlite.engine.method import Group, Recipe
+from optimlite.engine.rule_optimizer import RuleOptimizer
 
 
-class Probe(ol.Optimizer):
+class Probe(RuleOptimizer):
     """Keeps what was measured; the last pass takes place where the sum of the gradients is at least `least`."""
 
     scope: ClassVar[str] = "tensor"

@@ -49,8 +49,7 @@ def described(name: str, value: Any) -> Any:
 def constructor(cls: type) -> str:
     if issubclass(cls, Exception):
         return ""
-    found = signature(cls)
-    return signature(cls.__init__) if found == "(*args, **kwargs)" else found       # where __new__ only checks them
+    return signature(cls)
 
 
 def method(cls: type, name: str) -> str:
@@ -75,7 +74,7 @@ def broken(old: str, new: str) -> list[str]:
             reasons.append(f"argument {k + 1} was `{name}={default}`")
     by_keyword = dict(here["positional"]) | here["keyword"]
     reasons += [f"keyword argument `{name}={default}`" for name, default in there["keyword"].items()
-                if by_keyword.get(name, "gone") != default]
+                if by_keyword.get(name, default if "**" in here["stars"] else "gone") != default]
     reasons += [f"`{star}`" for star in there["stars"] if star not in here["stars"]]
     known = dict(there["positional"]) | there["keyword"]
     reasons += [f"new argument `{name}` has no default" for name, default in by_keyword.items()
@@ -92,7 +91,7 @@ def parsed(text: str) -> dict[str, Any]:
     given = function.args
     names = [a.arg for a in (*given.posonlyargs, *given.args)]
     defaults = [None] * (len(names) - len(given.defaults)) + [ast.unparse(d) for d in given.defaults]
-    return {"positional": list(zip(names, defaults, strict=True)),
+    return {"positional": [pair for pair in zip(names, defaults, strict=True) if pair[0] != "self"],
             "keyword": {a.arg: d and ast.unparse(d) for a, d in zip(given.kwonlyargs, given.kw_defaults, strict=True)},
             "only by position": len(given.posonlyargs),
             "stars": [star for star, found in (("*", given.vararg), ("**", given.kwarg)) if found]}

@@ -1,0 +1,163 @@
+"""An optimizer with a compiled rule: its step is one native call over all groups, whole or not at all."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from math import inf
+from typing import Any, ClassVar
+
+from ..native.gradients import DisjointGradients
+from ..native.parameters import AddressRanges, Stepping
+from ..native.steps import bind, changed, run_step
+from .gradient_options import DEFAULT, GradientOptions, GradientPass, checked_options
+from .group_plan import Created, GroupPlan, SparseGroupPlan
+from .method import Group, Recipe
+from .optimizer import Optimizer
+from .parameter import Parameter
+from .state import check_distinct
+
+
+class RuleOptimizer(Optimizer):
+    """The base of optimizers with a compiled rule: a subclass overrides `rule` and `coefficients`.
+
+    CONTRIBUTING.md says what belongs to one, docs/architecture.md how a step flows.
+    """
+
+    accepts_dense: ClassVar[bool] = True                 # else sparse gradients alone
+    single_pass: ClassVar[bool] = True                   # one native call reads the gradients, so it may zero them, too
+
+    def _prepare_to_step(self) -> None:
+        super()._prepare_to_step()
+        self._plans: list[GroupPlan] = []
+        self._disjoint = DisjointGradients()
+        self._stepping = Stepping()
+
+    def step(self, closure: Callable[[], Any] | None = None, *, grads: Any = None, grad_scale: float = 1.0,
+             max_grad_norm: float | None = None, max_grad_value: float | None = None, skip_nonfinite: bool = False,
+             zero_grad: bool = False) -> Any:
+        """Updates every parameter that has a gradient, in place; returns the closure's loss, or None.
+
+            g = grad_scale * grad
+            g = g * min(1, max_grad_norm / (norm + 1e-6))       norm: of all groups' g together, 2-norm
+            g = clip(g, -max_grad_value, max_grad_value)
+
+        `closure`: clears the gradients, computes and returns the loss, or `(loss, grads)`.  `grads`: gradients in the
+        nesting of the parameters or as a dict by name; they replace every `.grad`, None skips.  Parameters whose
+        gradient is None are skipped and their state stands still.  Everything is checked before anything is changed.
+
+        `grad_scale` (> 0): 1 / loss scale, or 1 / number of accumulated micro-batches.  `skip_nonfinite`: a step whose
+        norm is infinite or NaN changes no parameter and no state, and adds 1 to `skipped_steps`; without it such a norm
+        spoils the parameters, as in torch.  `zero_grad`: leaves zeros in the gradients, after a skipped step too;
+        raises ValueError where `zero_grad(set_to_none=False)` does.  Nothing else modifies gradients.
+        `last_grad_norm` is the norm before clipping, of the unscaled gradients; None if neither `max_grad_norm` nor
+        `skip_nonfinite` asked for it.
+        """
+        given = grad_scale, max_grad_norm, max_grad_value, skip_nonfinite, zero_grad
+        options = DEFAULT if given == DEFAULT else checked_options(given)
+        loss = None
+        if closure is not None:
+            loss, grads = self._evaluate(closure, grads)
+        if grads is not None:
+            self._assign(grads)
+        self._update(options)
+        return loss
+
+    def _update(self, options: GradientOptions = DEFAULT) -> None:
+        with self._stepping:
+            groups = self._current_plans()
+            bind(self, groups, self._memory or self._survey())
+            self.last_grad_norm = None
+            gradients = None
+            factor: float | None = 1.0
+            if options is not DEFAULT:
+                gradients = GradientPass(self, options, [plan for group in groups for plan in group.plans])
+                factor = gradients.scale_factor()
+            launches = None
+            if factor is None:
+                self.skipped_steps += 1
+            else:
+                created: list[Created] = []
+                max_abs = inf if options.max_grad_value is None else options.max_grad_value
+                launches = run_step(self, groups, created, factor, max_abs,
+                                    gradients is not None and gradients.zero_in_sweep)
+                if created:
+                    self._memory = None
+            if gradients is not None:
+                gradients.zero(stepped=launches is not None)
+        if launches == 0 and not self._warned:
+            self._warned = True
+            warnings.warn("step() changed nothing: no parameter has a gradient; assign p.grad, or pass grads=",
+                          stacklevel=4)
+
+    def _current_plans(self) -> list[GroupPlan]:
+        groups, version = self.param_groups, self._state.version
+        others = changed(self._plans, groups, version)
+        if others is None:
+            self._plans, others = [self._make_plan(group) for group in groups], [*range(len(groups))]
+        if others:
+            self._refresh([self._plan_of(index) for index in others])
+        if self._version != version:
+            self._version, self._memory = version, None
+        return self._plans
+
+    def _plan_of(self, index: int) -> GroupPlan:
+        if self._plans[index].group is not self.param_groups[index]:
+            self._plans[index] = self._make_plan(self.param_groups[index])
+        return self._plans[index]
+
+    def _refresh(self, plans: list[GroupPlan]) -> None:
+        if any([plan.has_others() for plan in plans]):           # of every one: a list may have grown unnoticed
+            self.check_parameters()
+        for plan in plans:
+            plan.refresh(self)
+
+    def _survey(self) -> AddressRanges:
+        memory = AddressRanges(self.state.arrays())
+        if memory.overlapping:
+            check_distinct(self.state.labels(), self.state.arrays())
+        self._memory = memory
+        return memory
+
+    def _make_plan(self, group: Group) -> GroupPlan:
+        return GroupPlan(self, group) if self.accepts_dense else SparseGroupPlan(self, group)
+
+    # What a method with a compiled rule says of itself ---------------------------------------------------------------
+
+    def state_shapes(self, group: Group, parameter: Parameter) -> dict[str, tuple[int, ...]]:
+        return dict.fromkeys(self.initial_state(group, parameter), parameter.shape)
+
+    def initial_state(self, group: Group, parameter: Parameter) -> dict[str, float]:
+        return self.rules(group)[self.which_rule(parameter)][1]
+
+    def rule(self, group: Group) -> Recipe:
+        """The name of the compiled rule for a group, and its state arrays: name and initial value, in slot order."""
+        raise NotImplementedError(f"{type(self).__name__} must override `step`, or `rule` and `coefficients`")
+
+    def rules(self, group: Group) -> tuple[Recipe, ...]:
+        """The rules of a group, where its parameters have different ones; all take the same coefficients."""
+        return (self.rule(group),)
+
+    def which_rule(self, parameter: Parameter) -> int:
+        """Which of `rules` is a parameter's."""
+        return 0
+
+    def first_rule(self, group: Group) -> str | None:
+        """The rule of a parameter's first step, where that is another one; it has the same state."""
+        return None
+
+    def coefficients(self, group: Group, state: dict[str, Any], first: bool) -> dict[str, float]:
+        """The finished coefficients of the rule, in float64.
+
+        `state` holds the scalar state of parameters that step together; the method advances it.  `first` says that they
+        step for the first time.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must override `coefficients`")
+
+    def leaves_zero_rows_unchanged(self, group: Group) -> bool:
+        """Whether the rule leaves a row alone whose gradient is zero; then a sparse gradient costs the rows it touches.
+
+        Where False, a sparse gradient is made dense first.  Raises TypeError or ValueError where none is taken.
+        """
+        raise TypeError(f"{type(self).__name__} takes no sparse gradients; use SparseAdam, SGD or Adagrad, or make it "
+                        f"dense with gradient.to_dense(len(parameter))")
