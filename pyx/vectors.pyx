@@ -44,7 +44,8 @@ cdef void run_blocks(void* context, Py_ssize_t k) noexcept nogil:
 
 
 cdef class Vector:
-    """A vector over all parameters: contiguous arrays of the parameters' types and layouts, kept alive."""
+    """A vector over all parameters: contiguous arrays of the parameters' types, laid out as they are stepped, kept
+    alive."""
     cdef readonly list arrays
     cdef char** data
 
@@ -143,6 +144,13 @@ cdef class Blocks:
         values = [results[k] for k in range(width)] if self.count else [0.0] * width
         PyMem_Free(memory)
         return values
+
+
+def copy_each(list targets not None, list sources not None) -> None:
+    """Copies arrays of any strides: in one call, so that an interrupt finds all of them copied or none."""
+    cdef Py_ssize_t k
+    for k in range(len(targets)):
+        cnp.PyArray_CopyInto(<cnp.ndarray?> targets[k], <cnp.ndarray?> sources[k])
 
 
 def two_loops(cnp.ndarray sy not None, cnp.ndarray yy not None, list sg not None, list yg not None,

@@ -14,12 +14,13 @@ from .. import checks
 from ..native.gradients import DisjointGradients, clippable_in_place
 from ..native.parameters import AddressRanges, Stepping, assign_gradients, forget_gradients
 from ..native.steps import bind, changed, run_step
-from . import nesting
+from . import nesting, replacing
 from . import state_dict as state_dicts
 from .gradient_options import DEFAULT, GradientOptions, GradientPass, check_writable, checked_options, zero_gradients
 from .group_plan import Created, GroupPlan, SparseGroupPlan
 from .hooks import Hooked, call, passed, surrounded
 from .method import Group, Recipe
+from .overlap import refusal, relation
 from .parameter import Parameter, describe
 from .sparse_grad import SparseGrad
 from .state import State, StateMap, check_distinct
@@ -63,6 +64,7 @@ class Optimizer(Hooked):
     line_states: ClassVar[tuple[str, ...]] = ()          # those with a value for each row, or column, of matrices
     accepts_dense: ClassVar[bool] = True                 # else sparse gradients alone
     single_pass: ClassVar[bool] = True                   # one native call reads the gradients, so it may zero them, too
+    begins_anew: ClassVar[bool] = False                  # its state is of all parameters together
     state_format: ClassVar[str | None] = None            # a row of formats.py
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Optimizer:
@@ -90,7 +92,7 @@ class Optimizer(Hooked):
         for name, check in self.checks.items():
             self.defaults[name] = check(name, self.defaults[name])
         given, params = params, _listed(params)
-        self._trees: list[tuple[Any, list[Parameter]]] = []      # of each group: gradients may come so nested
+        self._trees: replacing.Trees = []                # gradients may come so nested
         self._grouped = _is_groups(params)
         groups = params if self._grouped else [{"params": params}]
         if isinstance(params, (list, Mapping)) and not len(params):
@@ -147,10 +149,10 @@ class Optimizer(Hooked):
         _check_distinct(parameters, names)
         states = self._make_way(parameters, names, by_name="param_names" in group)
         self.param_groups.append(group)
-        self._trees.append((tree, parameters))
-        self._whole = None
+        self._trees.append((nesting.skeleton(tree), parameters))
         for parameter, name in zip(parameters, names, strict=True):
             self.state.register(parameter, name, states.get(parameter))
+        self._rearranged()
 
     def _make_way(self, parameters: list[Parameter], names: list[str], by_name: bool) -> dict[Parameter, State]:
         """Forgets parameters that left their groups and have the memory, or a name, of new ones; returns their states.
@@ -169,10 +171,45 @@ class Optimizer(Hooked):
                                  f"list it once{checks.TIED}")
             for one in self.state.sharing(parameter):
                 if one in present:
-                    there = self.state.name_of(one)
-                    raise ValueError(f"parameter '{there}' and parameter '{name}' overlap in memory, and '{there}' is "
-                                     f"in the optimizer already; list it once{checks.TIED}")
-        return {one: self.state.forget(one) for one in dict.fromkeys(rivals) if one not in present}
+                    there, how = self.state.name_of(one), relation(one.data, parameter.data)
+                    raise ValueError(refusal(f"parameter '{there}'", f"parameter '{name}'", how, "list it once"
+                                             + checks.TIED, f", and '{there}' is in the optimizer already"))
+        left = [one for one in dict.fromkeys(rivals) if one not in present]
+        for one in left:
+            self._trees = replacing.pruned(self._trees, one)
+        return {one: self.state.forget(one) for one in left}
+
+    def remove(self, parameter: Parameter | np.ndarray | str) -> None:
+        """Takes a parameter out of its group, and its state with it; `parameter` may be its array or its name.
+
+        The group stays, even an empty one.  Gradients that come in the nesting of the parameters come without it then,
+        and without branches that it leaves empty.  Raises KeyError for a parameter that isn't there.
+        """
+        replacing.remove(self, self.state.find(parameter))
+
+    def replace(self, parameter: Parameter | np.ndarray | str, new: Parameter | np.ndarray, rows: Any = None,
+                ) -> Parameter:
+        """Puts another array in the place of a parameter, in its group and under its name; returns its Parameter.
+
+            params["x"] = np.concatenate([x[keep], fresh])
+            opt.replace("x", params["x"], rows=keep)
+
+        `rows`: for each row of `new` the number of the row of the old array whose state it takes over, -1 for none; or
+        a mask of the old rows that stay, in order.  Rows beyond it are new.  New rows begin with the values that state
+        begins with; what isn't kept by row (`step`, Adafactor's `col_var`) stays as it is.  Without `rows`, the state
+        stays if the shape does; else it begins anew, as if the parameter hadn't stepped.  Closure methods always begin
+        anew.  Gradients aren't taken over.
+
+        Raises KeyError for a parameter that isn't there, TypeError for another dtype, and ValueError for rows that
+        aren't there, for state that rows don't fit, and for what an optimizer refuses of parameters; nothing is changed
+        then.
+        """
+        return replacing.replace(self, self.state.find(parameter), new, rows)
+
+    def _rearranged(self) -> None:
+        """Forgets what was made for the parameters as they were."""
+        self._plans, self._memory, self._disjoint = [], None, DisjointGradients()
+        self._whole, self._in_order = None, []
 
     def check_group(self, group: Group) -> None:
         """Validates a group's hyper-parameters and puts plain Python numbers in their place; creates its totals."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import operator
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ..checks import shown
 from ..native.parameters import ParameterCore
+from .overlap import overlaps_itself
 from .sparse_grad import SparseGrad
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -24,35 +26,56 @@ def masked(array: Any) -> bool:
     return "numpy.ma" in sys.modules and isinstance(array, np.ma.MaskedArray)
 
 
+USE_IT = "and let the model use that array"
+
+
+def laid_out(array: np.ndarray, make: Callable[..., np.ndarray] = np.empty, dtype: Any = None) -> np.ndarray:
+    """A contiguous array in the order in which steps go through the given one: Fortran's if that is its own, else C's.
+    """
+    return make(array.shape, array.dtype if dtype is None else dtype, order="F" if array.flags.fnc else "C")
+
+
+def complex_cure(array: Any) -> str:
+    """How to have the real and imaginary parts of complex numbers as floats, without a copy."""
+    real = f"np.float{4 * array.dtype.itemsize}"
+    if array.dtype.itemsize > 16:
+        return f"use a.astype(np.complex128).view(np.float64), {USE_IT}"
+    if array.ndim and array.strides[-1] == array.itemsize:
+        return f"use a.view({real}), which shares its memory: the real and imaginary parts by turns"
+    return "use a.real and a.imag, two parameters that share its memory"
+
+
 def check_array(array: Any, name: str | None) -> np.ndarray:
     """Returns `array` if kernels can update it in place; raises, with the cure, if they can't."""
     if not isinstance(array, np.ndarray):
         which = f"parameter '{name}'" if name else "a parameter"
         raise TypeError(f"{which} must be a NumPy array, got {type(array).__name__}; "
-                        f"use np.asarray(value, dtype=np.float32)")
+                        f"use np.array(value, dtype=np.float32), {USE_IT}")
     what = f"parameter {describe(name, array.shape)}" if name else describe(name, array.shape)
     if masked(array):
-        raise TypeError(f"{what} must be a plain array, got a masked one; use a.filled(0)")
+        raise TypeError(f"{what} must be a plain array, got a masked one; use a.filled(0), {USE_IT}")
     if array.dtype.kind == "f" and not array.dtype.isnative and array.dtype.newbyteorder("=") in FLOATS:
         raise TypeError(f"{what} must be in native byte order, got {array.dtype.str}; "
-                        f"use a.astype(np.{array.dtype.name})")
+                        f"use a.astype(np.{array.dtype.name}), {USE_IT}")
     if array.dtype not in FLOATS:
-        raise TypeError(f"{what} must be float32 or float64, got {array.dtype}; use a.astype(np.float32)")
-    if not (array.flags.c_contiguous or array.flags.f_contiguous):
-        raise ValueError(f"{what} must be contiguous, got strides {array.strides}; "
-                         f"use np.ascontiguousarray(a)")
+        cure = complex_cure(array) if array.dtype.kind == "c" else f"use a.astype(np.float32), {USE_IT}"
+        raise TypeError(f"{what} must be float32 or float64, got {array.dtype}; {cure}")
+    if overlaps_itself(array):
+        raise ValueError(f"{what} must have memory of its own for each element, got strides {array.strides} for the "
+                         f"shape {array.shape}; use a.copy(), {USE_IT}")
     if not array.flags.aligned:
-        raise ValueError(f"{what} must be aligned in memory, got {array.ctypes.data:#x}; use a.copy()")
+        raise ValueError(f"{what} must be aligned in memory, got {array.ctypes.data:#x}; use a.copy(), {USE_IT}")
     if not array.flags.writeable:
-        raise ValueError(f"{what} must be writeable, got a read-only array; use a.copy()")
+        raise ValueError(f"{what} must be writeable, got a read-only array; use a.copy(), {USE_IT}")
     return array
 
 
 class Parameter(ParameterCore):
     """A parameter of a model: shares the memory of `data`, and behaves as that array in expressions.
 
-    `data`: a float32 or float64 array, C- or F-contiguous, aligned, writeable and in native byte order; anything else
-    raises, since it would have to be copied.  `name` appears in messages, state dicts and `optimizer.state[name]`.
+    `data`: a float32 or float64 array or view of one, aligned, writeable and in native byte order; anything else
+    raises, since it would have to be copied.  Strides are free, but no two elements may share memory; steps of strided
+    arrays cost two more copies.  `name` appears in messages, state dicts and `optimizer.state[name]`.
 
     `p.data` is that very array; `p.data = a` copies values into it.  `p.grad` is None or an array of the parameter's
     shape and dtype (checked when assigned; strided gradients count by their values; a scalar is a gradient of a 0-d
@@ -104,13 +127,13 @@ class Parameter(ParameterCore):
         before = self.grad
         if before is None or before is not self._buffer:
             if self._buffer is None or sys.getrefcount(self._buffer) > 2:
-                self._buffer = np.empty_like(array, subok=False)
+                self._buffer = laid_out(array)
             buffer = self._buffer
             np.copyto(buffer, gradient if before is None else before)
             self.grad = buffer
             if before is None:
                 return
-        same = gradient.flags.aligned and gradient.strides == array.strides
+        same = gradient.flags.aligned and gradient.strides == self._buffer.strides
         if same and not np.may_share_memory(gradient, self._buffer):
             from ..native.arrays import over_arrays  # most programs never accumulate
 
@@ -146,8 +169,12 @@ class Parameter(ParameterCore):
         if masked(gradient):
             raise TypeError(f"gradient of {what} must be a plain array, got a masked one; use grad.filled(0)")
         if gradient.dtype != array.dtype:
-            raise TypeError(f"gradient of {what} is {gradient.dtype} but the parameter is {array.dtype}; "
-                            f"use grad.astype(np.{array.dtype})")
+            real = f".astype(np.{array.dtype})"
+            cure = f"use grad{real}"
+            if gradient.dtype.kind == "c":       # which of them depends on what the parameter is
+                cure = (f"use grad.view(np.float{4 * gradient.dtype.itemsize}) if the parameter is such a view of "
+                        f"complex numbers, grad.real{'' if gradient.real.dtype == array.dtype else real} if it is real")
+            raise TypeError(f"gradient of {what} is {gradient.dtype} but the parameter is {array.dtype}; {cure}")
         if gradient.shape == array.shape and isinstance(gradient, np.ndarray):
             return gradient
         raise ValueError(f"gradient of {what} has shape {gradient.shape} but the parameter has {array.shape}; "
