@@ -37,7 +37,7 @@ cdef class Plan:
     cdef list copies                     # parameter: an owned copy of a gradient that can't be used where it lies
     cdef Py_ssize_t n_copies
     cdef list gathered                   # parameter: a copy to step, where its own elements don't lie side by side
-    cdef list scattered                  # parameter: a view of its own elements then, which nobody else can lock
+    cdef list scattered                  # parameter: a view of its own elements then, whose shape nobody else changes
     cdef Py_ssize_t n_gathered
     cdef int64_t** scalar_address        # parameter x scalar
     cdef uint8_t* is_float               # scalar: float64, else int64

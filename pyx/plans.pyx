@@ -11,8 +11,9 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
-from .parameters cimport AddressRanges, ParameterCore, assignments, same_layout
+from .parameters cimport AddressRanges, ParameterCore, assignments, fits, same_layout
 from .runtime cimport Kernel
+from .strided cimport copy_between
 from .table cimport BLOCK, TILE, TILE_ROWS, Entry, Lines, Span
 
 cnp.import_array()
@@ -187,6 +188,7 @@ cdef class Plan:
         """
         cdef Py_ssize_t i
         cdef ParameterCore parameter
+        cdef cnp.ndarray gradient
         if self.bound_assignments != assignments:
             self.some_without_state = self.gradients_changed = True
             self.locked = None
@@ -203,7 +205,11 @@ cdef class Plan:
         if self.n_copies:
             for i in range(self.count):
                 if self.copies[i] is not None:
-                    np.copyto(self.copies[i], (<ParameterCore> self.parameters[i]).gradient)
+                    gradient = (<ParameterCore> self.parameters[i]).gradient
+                    if fits(gradient, self.copies[i]):
+                        copy_between(gradient, self.copies[i], True)
+                    else:                        # somebody has given it another shape or type since it was assigned
+                        np.copyto(self.copies[i], gradient)
         return True
 
     cdef bint rebind(self, Py_ssize_t i, ParameterCore parameter, AddressRanges memory) except -1:
@@ -234,7 +240,7 @@ cdef class Plan:
         """Parameter i's gradient as kernels read it since `bind`: laid out as `layout`, overlapping none; or None."""
         return self.copies[i] if self.copies[i] is not None else (<ParameterCore> self.parameters[i]).gradient
 
-    # Parameters that are stepped in a copy. Nothing can fail here: the arrays are ours, of one type and shape.
+    # Parameters that are stepped in a copy: within the native call, where nothing can fail
 
     cdef bint steps_copy(self, Py_ssize_t i) noexcept:
         # not where a sparse gradient touches some rows alone
@@ -245,14 +251,14 @@ cdef class Plan:
         if self.n_gathered:
             for i in range(self.count):
                 if self.steps_copy(i):
-                    cnp.PyArray_CopyInto(<cnp.ndarray> self.gathered[i], <cnp.ndarray> self.scattered[i])
+                    copy_between(<cnp.ndarray> self.scattered[i], <cnp.ndarray> self.gathered[i], True)
 
     cdef void scatter(self) noexcept:
         cdef Py_ssize_t i
         if self.n_gathered:
             for i in range(self.count):
                 if self.steps_copy(i):
-                    cnp.PyArray_CopyInto(<cnp.ndarray> self.scattered[i], <cnp.ndarray> self.gathered[i])
+                    copy_between(<cnp.ndarray> self.scattered[i], <cnp.ndarray> self.gathered[i], False)
 
     # Cohorts
 

@@ -7,6 +7,7 @@ cimport numpy as cnp
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 
 from .runtime cimport Kernel, run_jobs
+from .strided cimport copy_between
 from .table cimport BLOCK, VectorKernel
 
 cnp.import_array()
@@ -146,11 +147,11 @@ cdef class Blocks:
         return values
 
 
-def copy_each(list targets not None, list sources not None) -> None:
-    """Copies arrays of any strides: in one call, so that an interrupt finds all of them copied or none."""
+def copy_each(list strided not None, list contiguous not None, bint gathers) -> None:
+    """Copies from the strided arrays or into them: in one call, so that an interrupt finds all copied or none."""
     cdef Py_ssize_t k
-    for k in range(len(targets)):
-        cnp.PyArray_CopyInto(<cnp.ndarray?> targets[k], <cnp.ndarray?> sources[k])
+    for k in range(len(strided)):
+        copy_between(<cnp.ndarray?> strided[k], <cnp.ndarray?> contiguous[k], gathers)
 
 
 def two_loops(cnp.ndarray sy not None, cnp.ndarray yy not None, list sg not None, list yg not None,

@@ -70,10 +70,10 @@ class VectorSpace:
     def _run(self, name: str, vectors: list[Vector], coefficients: Any = NONE, backwards: bool = False) -> list[float]:
         kernels, uses_x = dispatch.vector_kernels(name, dispatch.level), self.strided and self.x in vectors
         if uses_x:
-            copy_each(self.gathered, self.strided)
+            copy_each(self.strided, self.gathered, True)
         found = self.blocks.run(kernels, vectors, coefficients, backwards)
         if uses_x and vectors[0] is self.x:      # outputs come first
-            copy_each(self.strided, self.gathered)
+            copy_each(self.strided, self.gathered, False)
         return found
 
     # Between the parameters and the vectors --------------------------------------------------------------------------
