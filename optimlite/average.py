@@ -10,7 +10,7 @@ import numpy as np
 
 from . import swapping
 from .checks import fraction, number, shown
-from .engine import nesting, replacing
+from .engine import nesting
 from .engine.parameter import Parameter, laid_out
 from .engine.state import check_distinct
 from .native import dispatch
@@ -148,6 +148,8 @@ class Average:
         parameter that isn't there, what an optimizer raises for `new` and `rows`, and RuntimeError while averages of
         these parameters are swapped in; nothing is changed then.
         """
+        from .engine import replacing  # few programs do
+
         at = self._find(parameter)
         old, name, before = self._parameters[at], self._names[at], self._averages[at].data
         made = replacing.as_parameter(new, old, name)

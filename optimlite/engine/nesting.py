@@ -102,6 +102,15 @@ def without(tree: Any, leaf: int) -> Tree:
     return Tree(branches)
 
 
+Trees = list[tuple[Any, list[Parameter]]]        # of each group: how it is nested, and what is in it
+
+
+def pruned(trees: Trees, parameter: Parameter) -> Trees:
+    """The nestings without a parameter, which they would keep alive."""
+    return [(without(tree, at := parameters.index(parameter)), parameters[:at] + parameters[at + 1:])
+            if parameter in parameters else (tree, parameters) for tree, parameters in trees]
+
+
 def flatten(tree: Any, path: str = "", chosen: bool = False) -> Iterator[tuple[str, bool, Any]]:
     """The (path, whether a key of it was chosen, leaf) of a tree, in order."""
     if not isinstance(tree, Tree):

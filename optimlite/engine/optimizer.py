@@ -14,7 +14,7 @@ from .. import checks
 from ..native.gradients import DisjointGradients, clippable_in_place
 from ..native.parameters import AddressRanges, Stepping, assign_gradients, forget_gradients
 from ..native.steps import bind, changed, run_step
-from . import nesting, replacing
+from . import nesting
 from . import state_dict as state_dicts
 from .gradient_options import DEFAULT, GradientOptions, GradientPass, check_writable, checked_options, zero_gradients
 from .group_plan import Created, GroupPlan, SparseGroupPlan
@@ -92,7 +92,7 @@ class Optimizer(Hooked):
         for name, check in self.checks.items():
             self.defaults[name] = check(name, self.defaults[name])
         given, params = params, _listed(params)
-        self._trees: replacing.Trees = []                # gradients may come so nested
+        self._trees: nesting.Trees = []                  # gradients may come so nested
         self._grouped = _is_groups(params)
         groups = params if self._grouped else [{"params": params}]
         if isinstance(params, (list, Mapping)) and not len(params):
@@ -176,7 +176,7 @@ class Optimizer(Hooked):
                                              + checks.TIED, f", and '{there}' is in the optimizer already"))
         left = [one for one in dict.fromkeys(rivals) if one not in present]
         for one in left:
-            self._trees = replacing.pruned(self._trees, one)
+            self._trees = nesting.pruned(self._trees, one)
         return {one: self.state.forget(one) for one in left}
 
     def remove(self, parameter: Parameter | np.ndarray | str) -> None:
@@ -185,7 +185,9 @@ class Optimizer(Hooked):
         The group stays, even an empty one.  Gradients that come in the nesting of the parameters come without it then,
         and without branches that it leaves empty.  Raises KeyError for a parameter that isn't there.
         """
-        replacing.remove(self, self.state.find(parameter))
+        from .replacing import remove  # few programs do
+
+        remove(self, self.state.find(parameter))
 
     def replace(self, parameter: Parameter | np.ndarray | str, new: Parameter | np.ndarray, rows: Any = None,
                 ) -> Parameter:
@@ -204,7 +206,9 @@ class Optimizer(Hooked):
         aren't there, for state that rows don't fit, and for what an optimizer refuses of parameters; nothing is changed
         then.
         """
-        return replacing.replace(self, self.state.find(parameter), new, rows)
+        from .replacing import replace
+
+        return replace(self, self.state.find(parameter), new, rows)
 
     def _rearranged(self) -> None:
         """Forgets what was made for the parameters as they were."""

@@ -17,32 +17,23 @@ if TYPE_CHECKING:
     from .optimizer import Optimizer
 
 
-Trees = list[tuple[Any, list[Parameter]]]        # of each group: how it is nested, and what is in it
-
-
 def remove(optimizer: Optimizer, parameter: Parameter) -> None:
     changed = optimizer.state.copied()
     changed.forget(parameter)
     group = next((group for group in optimizer.param_groups if any(one is parameter for one in group["params"])), {})
     rest = tuple(one for one in group.get("params", ()) if one is not parameter)
-    commit(optimizer, group, rest, pruned(optimizer._trees, parameter), changed)
+    commit(optimizer, group, rest, nesting.pruned(optimizer._trees, parameter), changed)
     if "param_names" in group:
         group["param_names"] = [optimizer.state.name_of(one) for one in rest]
 
 
-def commit(optimizer: Optimizer, group: Group, parameters: tuple[Parameter, ...], trees: Trees, states: StateMap,
-           ) -> None:
+def commit(optimizer: Optimizer, group: Group, parameters: tuple[Parameter, ...], trees: nesting.Trees,
+           states: StateMap) -> None:
     optimizer._rearranged()
     adopt, tables = vars(optimizer.state).update, vars(states)
     # No call in between, in which an interrupt could come: it finds all of it done, or none.
     group["params"], optimizer._trees = parameters, trees
     adopt(tables)
-
-
-def pruned(trees: Trees, parameter: Parameter) -> Trees:
-    """The nestings without a parameter, which they would keep alive."""
-    return [(nesting.without(tree, at := parameters.index(parameter)), parameters[:at] + parameters[at + 1:])
-            if parameter in parameters else (tree, parameters) for tree, parameters in trees]
 
 
 def replace(optimizer: Optimizer, old: Parameter, new: Any, rows: Any) -> Parameter:
@@ -56,7 +47,7 @@ def replace(optimizer: Optimizer, old: Parameter, new: Any, rows: Any) -> Parame
     changed, trees = optimizer.state.copied(), optimizer._trees
     for one in rivals:                           # which have left their groups
         changed.forget(one)
-        trees = pruned(trees, one)
+        trees = nesting.pruned(trees, one)
     changed.forget(old)
     changed.register(parameter, name)
     if not optimizer.begins_anew:
