@@ -460,3 +460,19 @@ def test_what_an_average_refuses(act: Callable[[ol.Average], Any], error: type[E
     average.remove("x")
     with pytest.raises(ValueError, match="an average needs at least one parameter"):
         average.remove("o")
+
+
+def test_an_interrupt_leaves_an_average_that_goes_on() -> None:
+    def build() -> ol.Average:
+        average = ol.Average({"x": np.full(4, 2.0), "o": np.ones(2)})
+        average.update()
+        return average
+
+    def act(average: ol.Average) -> None:
+        average.replace("x", np.full(3, 4.0), rows=[0, 1])
+
+    def check(average: ol.Average) -> None:
+        average.update()
+        assert [a.tolist() for a in average.averages] in ([[2.0] * 4, [1.0] * 2], [[3.0, 3.0, 4.0], [1.0] * 2])
+
+    assert everywhere(build, act, check) > 10

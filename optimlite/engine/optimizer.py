@@ -23,7 +23,7 @@ from .method import Group, Recipe
 from .overlap import refusal, relation
 from .parameter import Parameter, describe
 from .sparse_grad import SparseGrad
-from .state import State, StateMap, check_distinct
+from .state import State, StateMap, check_distinct, fitting
 
 
 class OfGroups:
@@ -479,7 +479,9 @@ class Optimizer(Hooked):
         self.state = StateMap()
         for parameter, name in zip(self._parameters(), names, strict=True):
             self.state.register(parameter, name)
-            self.state[parameter].update(states.get(parameter, {}))
+            # NumPy copies a view of rows that stand in memory as columns into Fortran order.
+            self.state[parameter].update({key: fitting(parameter, array, key in self.line_states)
+                                          for key, array in states.get(parameter, {}).items()})
 
     def __repr__(self) -> str:
         lines = []

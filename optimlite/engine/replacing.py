@@ -11,7 +11,7 @@ from . import nesting
 from .method import Group
 from .overlap import refusal, relation
 from .parameter import USE_IT, Parameter
-from .state import StateMap, empty, filled, place_of
+from .state import StateMap, empty, filled, fitting, place_of
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
@@ -114,7 +114,7 @@ def carried(optimizer: Optimizer, group: Group, old: Parameter, new: Parameter, 
     """The state of `new`, made of that of `old`."""
     entries = optimizer.state[old]
     if rows is None:
-        return {key: fitting(optimizer, new, key, array) for key, array in entries.items()} if (
+        return {key: fitting(new, array, key in optimizer.line_states) for key, array in entries.items()} if (
             old.shape == new.shape) else {}
     taken = rows_taken(rows, old.data, new.data, name)
     known = optimizer.state_names is not None
@@ -135,14 +135,4 @@ def carried(optimizer: Optimizer, group: Group, old: Parameter, new: Parameter, 
         else:
             raise ValueError(f"state `{key}` of '{name}' has the shape {array.shape}, which `rows` can't tell how to "
                              f"change; delete it before (del opt.state['{name}']['{key}']), and set it afterwards")
-    return result
-
-
-def fitting(optimizer: Optimizer, parameter: Parameter, key: str, array: np.ndarray) -> np.ndarray:
-    """An entry of the state as it is, or laid out as the parameter."""
-    place = place_of(parameter, array.shape, array.dtype, key in optimizer.line_states)
-    if place.like is None or place.like.flags.fnc == array.flags.fnc:
-        return array
-    result = empty(place)
-    result[...] = array
     return result

@@ -245,6 +245,16 @@ def empty(place: Place) -> np.ndarray:
     return laid_out(place.like, dtype=place.dtype)
 
 
+def fitting(parameter: Parameter, array: np.ndarray, by_line: bool = False) -> np.ndarray:
+    """An array of state as it is, or laid out as the parameter."""
+    place = place_of(parameter, array.shape, array.dtype, by_line)
+    if place.like is None or place.like.flags.fnc == array.flags.fnc:
+        return array
+    result = empty(place)
+    result[...] = array
+    return result
+
+
 def filled(place: Place, value: float, dtype: np.dtype) -> np.ndarray:
     """An array of state that begins; `dtype`: the parameter's, in which the value is one."""
     result, initial = empty(place), np.array(value, dtype)
