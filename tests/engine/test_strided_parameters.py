@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import CASES, Case
-from helpers import PlainMomentum, content
 from hypothesis import given
 from hypothesis import strategies as st
-from interrupts import everywhere
-from test_kernels import assert_same, same_bits
-from test_signals import Bowl
 
 import optimlite as ol
 from optimlite import reference
 from optimlite.engine.overlap import first_overlap, overlaps_itself, relation
 from optimlite.engine.state import StateMap, check_distinct
+from support.bits import assert_same, same_bits
+from support.bowl import Bowl
+from support.cases import CASES, Case
+from support.helpers import PlainMomentum, content
+from support.interrupts import everywhere
 
 Shape = tuple[int, ...]
 as_strided = np.lib.stride_tricks.as_strided

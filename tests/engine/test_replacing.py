@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import CASES, Case
-from helpers import PlainMomentum, content, snapshot, values
-from interrupts import everywhere
-from test_kernels import assert_same, same_bits
 
 import optimlite as ol
+from support.bits import assert_same, same_bits
+from support.cases import CASES, Case
+from support.helpers import PlainMomentum, content, snapshot, values
+from support.interrupts import everywhere
 
 MATRICES = [Case(ol.Muon, {"lr": 0.1, "ns_steps": 2}, elementwise=False)]
 ids: Any = {"ids": lambda case: case.id}
