@@ -11,7 +11,7 @@ import numpy as np
 from . import swapping
 from .checks import checked, fraction, number, shown
 from .engine import nesting
-from .engine.parameter import Parameter
+from .engine.parameter import Parameter, laid_out
 from .engine.state import check_distinct
 from .native import dispatch
 from .native.parameters import AddressRanges, Stepping
@@ -34,7 +34,8 @@ class Average:
                                    called for each parameter, gets a read-only p, and returns an array of its shape, or
                                    None if it has changed the a that it was given.  It isn't in state dicts
 
-    params: any nesting of Parameters and arrays, as for an optimizer.  Averages have a parameter's dtype and layout.
+    params: any nesting of Parameters and arrays, as for an optimizer.  Averages have a parameter's dtype and, if it is
+        contiguous, its layout.
     decay, bias_correction, function: see above.
 
     Raises what an optimizer raises for parameters, and ValueError for a `decay` outside [0, 1).
@@ -65,23 +66,25 @@ class Average:
         self._parameters, self._names, _ = nesting.as_parameters(nesting.read(params))
         if not self._parameters:
             raise ValueError("an average needs at least one parameter, got an empty nesting")
-        check_distinct((f"parameter '{name}'" for name in self._names), (p.data for p in self._parameters))
-        self._averages = [Parameter(np.zeros_like(p.data, subok=False), name)
+        self._check_distinct(self._parameters)
+        self._averages = [Parameter(laid_out(p.data, np.zeros), name)
                           for p, name in zip(self._parameters, self._names, strict=True)]
         self._swap: Swap | None = None
-        self._make_plans()
+        self._memory, self._plans = self._made_plans(self._parameters, self._averages)
 
-    def _make_plans(self) -> None:
-        for average, parameter in zip(self._averages, self._parameters, strict=True):
+    def _check_distinct(self, parameters: list[Parameter]) -> None:
+        check_distinct((f"parameter '{name}'" for name in self._names), (p.data for p in parameters), "list it once")
+
+    def _made_plans(self, parameters: list[Parameter], averages: list[Parameter]) -> tuple[AddressRanges, list[Plan]]:
+        for average, parameter in zip(averages, parameters, strict=True):
             average.grad = parameter.data
-        self._memory = AddressRanges(average.data for average in self._averages)
-        self._plans = []
-        for dtype in dict.fromkeys(average.dtype for average in self._averages):
-            plan = Plan([average for average in self._averages if average.dtype == dtype],
-                        dispatch.kernel("mean", dtype), 1)
+        plans = []
+        for dtype in dict.fromkeys(average.dtype for average in averages):
+            plan = Plan([average for average in averages if average.dtype == dtype], dispatch.kernel("mean", dtype), 1)
             for at in range(len(plan.parameters)):
                 plan.attach(at, [], [self._count], True)
-            self._plans.append(plan)
+            plans.append(plan)
+        return AddressRanges(average.data for average in averages), plans
 
     @property
     def n_averaged(self) -> int:
@@ -134,6 +137,58 @@ class Average:
                 np.copyto(changed, result, casting="same_kind")
             results.append((average.data, changed))
         exchange([*results, (self._count, np.array(n + 1, np.int64))])       # one call: an interrupt finds all or none
+
+    def remove(self, parameter: Parameter | np.ndarray | str) -> None:
+        """Forgets a parameter and its average, as an optimizer's `remove`; raises as `replace` does."""
+        at = self._find(parameter)
+        if len(self._parameters) == 1:
+            raise ValueError("an average needs at least one parameter, and this is its last")
+        names = self._names[:at] + self._names[at + 1:]
+        self._rearrange(self._parameters[:at] + self._parameters[at + 1:],
+                        self._averages[:at] + self._averages[at + 1:], names)
+
+    def replace(self, parameter: Parameter | np.ndarray | str, new: Parameter | np.ndarray, rows: Any = None,
+                ) -> Parameter:
+        """Follows an optimizer's `replace`, with the same `rows`: those that are taken over keep their average.
+
+        New rows, and without `rows` an array of another shape, begin with their present values.  Raises KeyError for a
+        parameter that isn't there, what an optimizer raises for `new` and `rows`, and RuntimeError while averages of
+        these parameters are swapped in; nothing is changed then.
+        """
+        from .engine import replacing  # few programs do
+
+        at = self._find(parameter)
+        old, name, before = self._parameters[at], self._names[at], self._averages[at].data
+        made = replacing.as_parameter(new, old, name)
+        average = laid_out(made.data)
+        average[...] = made.data
+        if rows is not None:
+            taken = replacing.rows_taken(rows, old.data, made.data, name)
+            average[taken >= 0] = before[taken[taken >= 0]]
+        elif made.shape == old.shape:
+            average[...] = before
+        parameters = [*self._parameters[:at], made, *self._parameters[at + 1:]]
+        self._check_distinct(parameters)
+        self._rearrange(parameters, [*self._averages[:at], Parameter(average, name), *self._averages[at + 1:]],
+                        self._names)
+        return made
+
+    def _find(self, key: Any) -> int:
+        """The place of a parameter, given as such, as its array or by name."""
+        if swapping.swaps and swapping.meets(p.data for p in self._parameters):
+            raise RuntimeError("the averages are swapped in; leave `with average.swapped()` before that")
+        found = [at for at, (one, name) in enumerate(zip(self._parameters, self._names, strict=True))
+                 if key is one or key is one.data or (isinstance(key, str) and key == name)]
+        if len(found) != 1:
+            what = f"parameter {key!r}" if isinstance(key, str) else f"such parameter (got {type(key).__name__})"
+            raise KeyError(f"the average has {'more than one' if found else 'no'} {what}")
+        return found[0]
+
+    def _rearrange(self, parameters: list[Parameter], averages: list[Parameter], names: list[str]) -> None:
+        memory, plans = self._made_plans(parameters, averages)
+        # no call in between, in which an interrupt could come
+        self._parameters, self._averages, self._names, self._memory, self._plans = (
+            parameters, averages, names, memory, plans)
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
@@ -217,7 +272,7 @@ class Average:
         self.__dict__.update({key: value for key, value in saved.items() if key != "_own"}, _swap=None)
         for parameter, values in zip(self._parameters, own, strict=bool(own)):
             np.copyto(parameter.data, values)
-        self._make_plans()
+        self._memory, self._plans = self._made_plans(self._parameters, self._averages)
 
     def __copy__(self) -> Average:               # a shallow one: it shares the arrays, and what is swapped in
         copied = type(self).__new__(type(self))

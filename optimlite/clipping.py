@@ -14,6 +14,7 @@ from . import checks
 from .checks import checked
 from .engine import nesting
 from .engine.gradient_options import check_writable, clip_coefficient
+from .engine.overlap import first_overlap
 from .engine.parameter import FLOATS, Parameter, describe, masked
 from .native.gradients import clippable_in_place, in_parameter_order
 from .native.parameters import AddressRanges, ParameterCore
@@ -220,13 +221,9 @@ def writable_gradients(parameters: list[Parameter | Gradient], done: str) -> lis
                            "assign p.grad = grad.copy()", memory, kept)
             own[gradient.ctypes.data, gradient.shape, gradient.strides] = gradient
     gradients = list(own.values())
-    reach = 0
-    for (begin, end), at in sorted((np.lib.array_utils.byte_bounds(g), at) for at, g in enumerate(gradients)):
-        this = gradients[at]
-        if begin < reach and any(np.shares_memory(this, other) for other in gradients if other is not this):
-            raise ValueError(f"a gradient of shape {this.shape} shares part of its memory with another one and "
-                             f"can't be {done}; assign p.grad = grad.copy()")
-        reach = max(reach, end)
+    if found := first_overlap(gradients):
+        raise ValueError(f"a gradient of shape {gradients[found[1]].shape} shares part of its memory with another one "
+                         f"and can't be {done}; assign p.grad = grad.copy()")
     return gradients
 
 

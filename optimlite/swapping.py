@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import byte_bounds
+
+from .engine.overlap import relation
+from .native.parameters import byte_bounds
 
 Pairs = list[tuple[np.ndarray, np.ndarray]]
 
@@ -45,7 +48,7 @@ def present() -> list[Swap]:
 def meets(arrays: Iterable[np.ndarray]) -> bool:
     """Whether an average is in the place of any of the arrays."""
     live = [array for swap in present() for array in swap.live]
-    return bool(live) and any(np.may_share_memory(array, other) for array in arrays for other in live)
+    return bool(live) and any(relation(array, other) for array in arrays for other in live)
 
 
 def outside(array: np.ndarray) -> np.ndarray:
@@ -56,13 +59,11 @@ def outside(array: np.ndarray) -> np.ndarray:
     for live, own in touched:
         if (place := _part(array, live, own)) is not None:
             return place
-    low, high = byte_bounds(array)
-    memory = _memory(low, high).copy()
+    begins, ends = zip(*map(byte_bounds, (array, *(live for live, _ in touched))), strict=True)
+    low = min(begins)
+    memory = _memory(low, max(ends)).copy()      # all of one allocation, since they overlap
     for live, own in touched:
-        begin, end = byte_bounds(live)
-        first, last = max(low, begin), min(high, end)
-        if first < last:
-            memory[first - low:last - low] = _bytes(own)[first - begin:last - begin]
+        np.ndarray(live.shape, live.dtype, memory, _address(live) - low, live.strides)[...] = own
     return np.ndarray(array.shape, array.dtype, memory, _address(array) - low, array.strides)
 
 
@@ -81,15 +82,15 @@ def place_outside(array: np.ndarray) -> np.ndarray:
 def _touched(array: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for swap in present():
         yield from ((live, own) for live, own in zip(swap.live, swap.own, strict=True)
-                    if np.may_share_memory(array, live))
+                    if relation(array, live))
 
 
 def _part(array: np.ndarray, live: np.ndarray, own: np.ndarray) -> np.ndarray | None:
-    """The same part of `own` that the array is of `live`; None if it isn't all in there."""
-    if array is live:
+    """The same part of `own` that the array is of `live`; None if it isn't all in there, or hard to tell."""
+    if array is live or _place(array) == _place(live):
         return own
     (low, high), (begin, end) = byte_bounds(array), byte_bounds(live)
-    if not begin <= low <= high <= end:
+    if not (live.flags.forc and begin <= low <= high <= end):
         return None
     return np.ndarray(array.shape, array.dtype, _bytes(own), _address(array) - begin, array.strides)
 
@@ -102,6 +103,10 @@ def _bytes(own: np.ndarray) -> np.ndarray:
 def _address(array: np.ndarray) -> int:
     address: int = array.__array_interface__["data"][0]
     return address
+
+
+def _place(array: np.ndarray) -> tuple[Any, ...]:
+    return _address(array), array.dtype, array.shape, array.strides
 
 
 def _memory(low: int, high: int) -> np.ndarray:

@@ -110,7 +110,7 @@ def crc_fold(data, int width) -> bytes:
     return (<const char*> rest)[:16]
 
 
-# Arrays change places: in one call, so that an interrupt finds all of them changed or none.
+# Arrays change places, or are copied: in one call, so that an interrupt finds all of them changed or none.
 
 cdef void exchange_bytes(char* a, char* b, Py_ssize_t n) noexcept nogil:
     cdef char[4096] between
@@ -123,13 +123,32 @@ cdef void exchange_bytes(char* a, char* b, Py_ssize_t n) noexcept nogil:
         at += part
 
 
+cdef void exchange_axes(char* a, const cnp.npy_intp* a_strides, char* b, const cnp.npy_intp* b_strides,
+                        const cnp.npy_intp* shape, int axes, Py_ssize_t itemsize) noexcept nogil:
+    cdef Py_ssize_t i
+    if axes == 0:
+        exchange_bytes(a, b, itemsize)
+    elif axes == 1 and a_strides[0] == b_strides[0] == itemsize:
+        exchange_bytes(a, b, shape[0] * itemsize)
+    else:
+        for i in range(shape[0]):
+            exchange_axes(a + i * a_strides[0], a_strides + 1, b + i * b_strides[0], b_strides + 1, shape + 1,
+                          axes - 1, itemsize)
+
+
 def exchange(list pairs not None) -> None:
-    """Exchanges the values of each pair of contiguous arrays, which have one dtype, shape and layout."""
+    """Exchanges the values of each pair of arrays, which have one dtype and shape, any strides, and share no memory."""
     cdef cnp.ndarray a, b
-    cdef char* x
-    cdef char* y
     cdef Py_ssize_t n
+    cdef bint alike
     for a, b in pairs:
-        x, y, n = cnp.PyArray_BYTES(a), cnp.PyArray_BYTES(b), cnp.PyArray_NBYTES(a)
+        n = cnp.PyArray_NBYTES(a)
+        alike = (cnp.PyArray_IS_C_CONTIGUOUS(a) and cnp.PyArray_IS_C_CONTIGUOUS(b)
+                 or cnp.PyArray_IS_F_CONTIGUOUS(a) and cnp.PyArray_IS_F_CONTIGUOUS(b))
         with nogil:
-            exchange_bytes(x, y, n)
+            if alike:
+                exchange_bytes(cnp.PyArray_BYTES(a), cnp.PyArray_BYTES(b), n)
+            else:
+                exchange_axes(cnp.PyArray_BYTES(a), cnp.PyArray_STRIDES(a), cnp.PyArray_BYTES(b),
+                              cnp.PyArray_STRIDES(b), cnp.PyArray_DIMS(a), cnp.PyArray_NDIM(a),
+                              cnp.PyArray_ITEMSIZE(a))

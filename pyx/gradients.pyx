@@ -7,7 +7,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.stdlib cimport qsort
 
-from .parameters cimport AddressRanges, ParameterCore, assignments, same_layout
+from .parameters cimport AddressRanges, ParameterCore, assignments, find_bounds, in_fortran_order, same_layout
 from .plans cimport TENSOR_COST, Plan
 from .runtime cimport Kernel, run_jobs
 from .table cimport BLOCK, Entry, VectorKernel
@@ -190,8 +190,7 @@ def clippable_in_place(parameters, AddressRanges memory not None):
         raise MemoryError
     for i in range(len(found)):
         gradient = found[i]
-        ranges[i].begin = <uintptr_t> cnp.PyArray_DATA(gradient)
-        ranges[i].end = ranges[i].begin + <uintptr_t> cnp.PyArray_NBYTES(gradient)
+        find_bounds(gradient, &ranges[i].begin, &ranges[i].end)
     apart = lie_apart(ranges, len(found))
     PyMem_Free(ranges)
     return found if apart else None
@@ -207,6 +206,5 @@ def in_parameter_order(parameters):
         if same_layout(parameter.array, dense_gradient(parameter)):
             found.append(parameter.gradient)
         else:
-            order = "C" if cnp.PyArray_IS_C_CONTIGUOUS(parameter.array) else "F"
-            found.append(np.array(parameter.gradient, order=order))
+            found.append(np.array(parameter.gradient, order="F" if in_fortran_order(parameter.array) else "C"))
     return found

@@ -15,11 +15,34 @@ cdef inline bint fits(cnp.ndarray a, cnp.ndarray b) noexcept:
             and (d == 0 or memcmp(cnp.PyArray_DIMS(a), cnp.PyArray_DIMS(b), d * sizeof(cnp.npy_intp)) == 0))
 
 
+cdef inline bint in_fortran_order(cnp.ndarray a) noexcept:
+    # else its elements are stepped in C order, whether they lie so or not
+    return cnp.PyArray_IS_F_CONTIGUOUS(a) and not cnp.PyArray_IS_C_CONTIGUOUS(a)
+
+
 cdef inline bint same_layout(cnp.ndarray a, cnp.ndarray b) noexcept:
-    # b's elements stand in memory in the order of a's (a is contiguous one way or the other)
+    # b's elements stand in memory in the order in which a's are stepped
     return (cnp.PyArray_ISALIGNED(b)
-            and (cnp.PyArray_IS_C_CONTIGUOUS(b) if cnp.PyArray_IS_C_CONTIGUOUS(a)
-                 else cnp.PyArray_IS_F_CONTIGUOUS(b)))
+            and (cnp.PyArray_IS_F_CONTIGUOUS(b) if in_fortran_order(a) else cnp.PyArray_IS_C_CONTIGUOUS(b)))
+
+
+cdef inline void find_bounds(cnp.ndarray a, uintptr_t* begin, uintptr_t* end) noexcept:
+    # the bytes from a's first in memory to its last: among them may be some of other arrays
+    cdef int k
+    cdef Py_ssize_t along
+    begin[0] = end[0] = <uintptr_t> cnp.PyArray_DATA(a)
+    if cnp.PyArray_IS_C_CONTIGUOUS(a) or cnp.PyArray_IS_F_CONTIGUOUS(a):
+        end[0] += <uintptr_t> cnp.PyArray_NBYTES(a)
+        return
+    if not cnp.PyArray_SIZE(a):
+        return
+    for k in range(cnp.PyArray_NDIM(a)):
+        along = (cnp.PyArray_DIM(a, k) - 1) * cnp.PyArray_STRIDE(a, k)
+        if along < 0:
+            begin[0] -= <uintptr_t> -along
+        else:
+            end[0] += <uintptr_t> along
+    end[0] += <uintptr_t> cnp.PyArray_ITEMSIZE(a)
 
 
 cdef class ParameterCore:
@@ -37,6 +60,6 @@ cdef class AddressRanges:
     cdef uintptr_t* begin
     cdef uintptr_t* end
     cdef Py_ssize_t count
-    cdef readonly bint overlapping       # two of the arrays share memory
+    cdef readonly bint overlapping       # two of the ranges: the arrays share memory, or interleave
 
     cpdef bint overlaps(self, cnp.ndarray array) except -1

@@ -113,15 +113,20 @@ def assign_gradients(list parameters not None, list gradients not None):
 
 # Where parameters and state lie in memory ----------------------------------------------------------------------------
 
+def byte_bounds(cnp.ndarray array not None) -> tuple:
+    """The addresses where an array begins and ends in memory; equal if it is empty."""
+    cdef uintptr_t begin, end
+    find_bounds(array, &begin, &end)
+    return begin, end
+
+
 cdef class AddressRanges:
-    """Sorted, disjoint address ranges. `AddressRanges(arrays)` takes contiguous arrays."""
+    """Sorted, disjoint address ranges. A strided array counts from its first element to its last."""
 
     def __cinit__(self, arrays):
         cdef cnp.ndarray array
         cdef uintptr_t a, b
-        ranges = sorted([(<uintptr_t> cnp.PyArray_DATA(array),
-                          <uintptr_t> cnp.PyArray_DATA(array) + <uintptr_t> cnp.PyArray_NBYTES(array))
-                         for array in arrays if cnp.PyArray_NBYTES(array)])
+        ranges = sorted([byte_bounds(array) for array in arrays if cnp.PyArray_SIZE(<cnp.ndarray?> array)])
         self.begin = <uintptr_t*> PyMem_Malloc((len(ranges) + 1) * sizeof(uintptr_t))
         self.end = <uintptr_t*> PyMem_Malloc((len(ranges) + 1) * sizeof(uintptr_t))
         if not self.begin or not self.end:
@@ -141,12 +146,11 @@ cdef class AddressRanges:
         PyMem_Free(self.end)
 
     cpdef bint overlaps(self, cnp.ndarray array) except -1:
-        # `array` is contiguous, as the ranges' arrays are
         if array is None:
             raise TypeError("`array` must be an array, got None")
-        cdef uintptr_t a = <uintptr_t> cnp.PyArray_DATA(array)
-        cdef uintptr_t b = a + <uintptr_t> cnp.PyArray_NBYTES(array)
+        cdef uintptr_t a, b
         cdef Py_ssize_t low = 0, high = self.count, middle
+        find_bounds(array, &a, &b)
         while low < high:                # the first range that ends behind a
             middle = (low + high) >> 1
             if self.end[middle] > a:

@@ -37,6 +37,7 @@ cdef class Plan:
     cdef list copies                     # parameter: an owned copy of a gradient that can't be used where it lies
     cdef Py_ssize_t n_copies
     cdef list gathered                   # parameter: a copy to step, where its own elements don't lie side by side
+    cdef list scattered                  # parameter: a view of its own elements then, whose shape nobody else changes
     cdef Py_ssize_t n_gathered
     cdef int64_t** scalar_address        # parameter x scalar
     cdef uint8_t* is_float               # scalar: float64, else int64
@@ -61,6 +62,8 @@ cdef class Plan:
     cpdef bint bind(self, AddressRanges memory) except -1
     cdef bint rebind(self, Py_ssize_t i, ParameterCore parameter, AddressRanges memory) except -1
     cdef bint usable(self, Py_ssize_t i, cnp.ndarray array, cnp.ndarray gradient) noexcept
+    cdef bint steps_copy(self, Py_ssize_t i) noexcept
+    cdef void gather(self) noexcept
     cdef void scatter(self) noexcept
     cpdef Py_ssize_t prepare(self) except? -2
     cdef bint alike(self, Py_ssize_t i, Py_ssize_t j) noexcept

@@ -11,8 +11,9 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
-from .parameters cimport AddressRanges, ParameterCore, assignments, same_layout
+from .parameters cimport AddressRanges, ParameterCore, assignments, fits, same_layout
 from .runtime cimport Kernel
+from .strided cimport copy_between
 from .table cimport BLOCK, TILE, TILE_ROWS, Entry, Lines, Span
 
 cnp.import_array()
@@ -86,7 +87,8 @@ cdef class Plan:
             raise ValueError(f"the rule '{kernel.name}' moves {kernel.own_scalars} scalars of state, got {scalars}")
         self.count = self.n_entries = n
         self.states = kernel.row.slots + kernel.row.line_states
-        self.keep_alive, self.copies, self.gathered = [None] * n, [None] * n, [None] * n
+        self.keep_alive, self.copies = [None] * n, [None] * n
+        self.gathered, self.scattered = [None] * n, [None] * n
         self.entries = <Entry*> PyMem_Calloc(n + 1, sizeof(Entry))
         self.lines = <Lines*> PyMem_Calloc(n + 1, sizeof(Lines)) if kernel.row.lines != NULL else NULL
         self.scalar_address = <int64_t**> PyMem_Calloc(n * scalars + 1, sizeof(int64_t*))
@@ -137,6 +139,7 @@ cdef class Plan:
         cdef int d = cnp.PyArray_NDIM(array), c = cnp.PyArray_IS_C_CONTIGUOUS(array)
         cdef Lines* lines
         if not c and (not cnp.PyArray_IS_F_CONTIGUOUS(array) or (self.lines != NULL and d > 2)):
+            self.scattered[i] = array.view(np.ndarray)
             self.gathered[i] = array = np.empty(np.shape(array), array.dtype)
             self.n_gathered += 1
             c = True
@@ -185,6 +188,7 @@ cdef class Plan:
         """
         cdef Py_ssize_t i
         cdef ParameterCore parameter
+        cdef cnp.ndarray gradient
         if self.bound_assignments != assignments:
             self.some_without_state = self.gradients_changed = True
             self.locked = None
@@ -198,12 +202,14 @@ cdef class Plan:
                 if not self.rebind(i, parameter, memory):
                     return False
             self.bound_assignments = assignments
-        if self.n_copies or self.n_gathered:
+        if self.n_copies:
             for i in range(self.count):
                 if self.copies[i] is not None:
-                    np.copyto(self.copies[i], (<ParameterCore> self.parameters[i]).gradient)
-                if self.gathered[i] is not None:
-                    np.copyto(self.gathered[i], (<ParameterCore> self.parameters[i]).array)
+                    gradient = (<ParameterCore> self.parameters[i]).gradient
+                    if fits(gradient, self.copies[i]):
+                        copy_between(gradient, self.copies[i], True)
+                    else:                        # somebody has given it another shape or type since it was assigned
+                        np.copyto(self.copies[i], gradient)
         return True
 
     cdef bint rebind(self, Py_ssize_t i, ParameterCore parameter, AddressRanges memory) except -1:
@@ -234,13 +240,25 @@ cdef class Plan:
         """Parameter i's gradient as kernels read it since `bind`: laid out as `layout`, overlapping none; or None."""
         return self.copies[i] if self.copies[i] is not None else (<ParameterCore> self.parameters[i]).gradient
 
-    cdef void scatter(self) noexcept:
-        # parameters that were stepped in a copy; after everything that can fail
+    # Parameters that are stepped in a copy: within the native call, where nothing can fail
+
+    cdef bint steps_copy(self, Py_ssize_t i) noexcept:
+        # not where a sparse gradient touches some rows alone
+        return self.gathered[i] is not None and self.entries[i].grad != NULL and self.first_entry(i) == i
+
+    cdef void gather(self) noexcept:
         cdef Py_ssize_t i
         if self.n_gathered:
             for i in range(self.count):
-                if self.gathered[i] is not None and self.entries[i].grad:
-                    cnp.PyArray_CopyInto((<ParameterCore> self.parameters[i]).array, <cnp.ndarray> self.gathered[i])
+                if self.steps_copy(i):
+                    copy_between(<cnp.ndarray> self.scattered[i], <cnp.ndarray> self.gathered[i], True)
+
+    cdef void scatter(self) noexcept:
+        cdef Py_ssize_t i
+        if self.n_gathered:
+            for i in range(self.count):
+                if self.steps_copy(i):
+                    copy_between(<cnp.ndarray> self.scattered[i], <cnp.ndarray> self.gathered[i], False)
 
     # Cohorts
 
@@ -600,7 +618,7 @@ cdef class SparsePlan(Plan):
         cdef Py_ssize_t i, k, n = self.count
         cdef SparseRows touched
         cdef Entry* entries
-        cdef cnp.ndarray values
+        cdef cnp.ndarray array, values
         self.stale = True
         for i in range(self.count):
             if not self.sparse_at[i]:
@@ -625,22 +643,22 @@ cdef class SparsePlan(Plan):
         for i in range(self.count):
             if self.begin[i] != i:
                 touched = self.touched[i]
-                values = self.layout(i)
+                array = (<ParameterCore> self.parameters[i]).array       # whose rows may lie apart, but are whole
                 for k in range(touched.count):
                     n = self.begin[i] + k
-                    entries[n].param = cnp.PyArray_BYTES(values) + touched.rows[k].row * cnp.PyArray_STRIDE(values, 0)
+                    entries[n].param = cnp.PyArray_BYTES(array) + touched.rows[k].row * cnp.PyArray_STRIDE(array, 0)
                     entries[n].grad = <void*> touched.rows[k].values
-                    entries[n].size = entries[i].size // cnp.PyArray_DIM(values, 0)
+                    entries[n].size = entries[i].size // cnp.PyArray_DIM(array, 0)
         return 0
 
     cdef void point_states(self) noexcept:
         # to the rows of the state that belong to those of the parameter
-        cdef Py_ssize_t i, k, slot, itemsize = self.kernel.row.itemsize
+        cdef Py_ssize_t i, k, slot, at
         if not self.n_sparse:
             return
         for i in range(self.count):
             if self.begin[i] != i:
                 for k in range(self.begin[i], self.end[i]):
+                    at = (<SparseRows> self.touched[i]).rows[k - self.begin[i]].row * self.entries[k].size
                     for slot in range(self.states):
-                        self.entries[k].state[slot] = <char*> self.entries[i].state[slot] + self.state_itemsize * (
-                            (<char*> self.entries[k].param - <char*> self.entries[i].param) // itemsize)
+                        self.entries[k].state[slot] = <char*> self.entries[i].state[slot] + self.state_itemsize * at

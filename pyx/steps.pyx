@@ -219,6 +219,9 @@ cdef class PreparedStep:
         cdef Launch launch
         cdef Py_ssize_t k, n = 0
         cdef int phase
+        for k in range(self.count):
+            if self.first_of_plan(k):
+                (<Launch> (<list> self.launches)[k]).plan.gather()
         for phase in range(self.phases):
             self.measure(phase)
         for k in range(self.count):
@@ -230,9 +233,12 @@ cdef class PreparedStep:
                 launch.plan.store(launch.cohort, self.prepared[k].words)
         run_jobs(run_spans, self.jobs, n)
         for k in range(self.count):
-            launch = <Launch> (<list> self.launches)[k]
-            if k == 0 or launch.plan is not (<Launch> (<list> self.launches)[k - 1]).plan:
-                launch.plan.scatter()
+            if self.first_of_plan(k):
+                (<Launch> (<list> self.launches)[k]).plan.scatter()
+
+    cdef bint first_of_plan(self, Py_ssize_t k) noexcept:
+        return k == 0 or ((<Launch> (<list> self.launches)[k]).plan
+                          is not (<Launch> (<list> self.launches)[k - 1]).plan)
 
     cdef void measure(self, int phase) noexcept:
         # one pass of all launches, and what it makes of the numbers

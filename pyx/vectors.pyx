@@ -7,6 +7,7 @@ cimport numpy as cnp
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
 
 from .runtime cimport Kernel, run_jobs
+from .strided cimport copy_between
 from .table cimport BLOCK, VectorKernel
 
 cnp.import_array()
@@ -44,7 +45,8 @@ cdef void run_blocks(void* context, Py_ssize_t k) noexcept nogil:
 
 
 cdef class Vector:
-    """A vector over all parameters: contiguous arrays of the parameters' types and layouts, kept alive."""
+    """A vector over all parameters: contiguous arrays of the parameters' types, laid out as they are stepped, kept
+    alive."""
     cdef readonly list arrays
     cdef char** data
 
@@ -143,6 +145,13 @@ cdef class Blocks:
         values = [results[k] for k in range(width)] if self.count else [0.0] * width
         PyMem_Free(memory)
         return values
+
+
+def copy_each(list strided not None, list contiguous not None, bint gathers) -> None:
+    """Copies from the strided arrays or into them: in one call, so that an interrupt finds all copied or none."""
+    cdef Py_ssize_t k
+    for k in range(len(strided)):
+        copy_between(<cnp.ndarray?> strided[k], <cnp.ndarray?> contiguous[k], gathers)
 
 
 def two_loops(cnp.ndarray sy not None, cnp.ndarray yy not None, list sg not None, list yg not None,

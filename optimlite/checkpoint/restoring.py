@@ -13,6 +13,7 @@ import numpy as np
 from ..average import Average
 from ..engine import state_dict as state_dicts
 from ..engine.optimizer import Optimizer
+from ..engine.overlap import overlaps_itself
 from ..engine.parameter import Parameter
 from ..lr_scheduler.base import LRScheduler
 from ..swapping import place_outside
@@ -199,8 +200,7 @@ class Plan:
         elif not live.flags.writeable:
             self.result.misshapen.append(f"{path} is read-only and can't be restored in place; use a.copy(), "
                                          f"and let the model use that array")
-        elif live.size and any(stride == 0 and length > 1
-                               for stride, length in zip(live.strides, live.shape, strict=True)):
+        elif overlaps_itself(live):
             self.result.misshapen.append(f"{path} has elements that share memory; use a.copy(), "
                                          f"and let the model use that array")
         elif live.dtype == tensor.dtype:

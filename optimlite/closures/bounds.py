@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import shown
-from ..engine.parameter import Parameter
+from ..engine.parameter import Parameter, laid_out
 from .vectors import Box, Vector, VectorSpace
 
 
@@ -70,8 +70,15 @@ def limits(pair: Any, parameter: Parameter, name: str) -> tuple[np.ndarray, np.n
     return low, high
 
 
+def as_laid_out(pair: tuple[np.ndarray, np.ndarray], parameter: Parameter) -> tuple[np.ndarray, np.ndarray]:
+    """The limits of one parameter for another one of the same shape."""
+    low, high = laid_out(parameter.data), laid_out(parameter.data)
+    low[...], high[...] = pair
+    return low, high
+
+
 def limit(value: Any, inwards: float, parameter: Parameter, name: str) -> np.ndarray:
-    array = np.empty_like(parameter.data, subok=False)
+    array = laid_out(parameter.data)
     wanted = -inwards if value is None else value
     try:
         with np.errstate(over="ignore"):         # what is beyond the type is rounded inwards, too

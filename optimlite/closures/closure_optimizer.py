@@ -14,7 +14,8 @@ import numpy as np
 from ..checks import shown
 from ..engine.method import Group
 from ..engine.optimizer import Optimizer
-from .bounds import Bounds
+from ..engine.parameter import Parameter
+from .bounds import Bounds, as_laid_out
 from .descent import NO_GRADIENT, Descent
 from .line_search import SEARCHES
 from .method import Method
@@ -44,6 +45,7 @@ class ClosureOptimizer(Optimizer):
     """
 
     method_class: ClassVar[type[Method]]
+    begins_anew = True
 
     def __init__(self, params: Any, defaults: Mapping[str, Any], bounds: Any, callback: Callable[[Result], Any] | None,
                  ) -> None:
@@ -77,9 +79,30 @@ class ClosureOptimizer(Optimizer):
         here = ("_method", "_known", "_stepper")
         return {key: value for key, value in super().__getstate__().items() if key not in here}
 
-    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
-        super().add_param_group(param_group)
+    def _rearranged(self) -> None:
+        super()._rearranged()
         self._start_anew()
+
+    def remove(self, parameter: Parameter | np.ndarray | str) -> None:
+        found = self.state.find(parameter)
+        super().remove(found)
+        if self._bounds is not None:
+            self._bounds.limits.pop(found, None)
+
+    def replace(self, parameter: Parameter | np.ndarray | str, new: Parameter | np.ndarray, rows: Any = None,
+                ) -> Parameter:
+        old = self.state.find(parameter)
+        limits = None if self._bounds is None else self._bounds.limits.get(old)
+        if limits is not None and np.shape(new) != old.shape and np.isfinite(limits).any():
+            name = self.state.name_of(old)
+            raise ValueError(f"'{name}' has bounds for its shape {old.shape}, and was to become {np.shape(new)}; "
+                             f"set opt.bounds = None before, and the new bounds afterwards")
+        made = super().replace(old, new, rows)
+        if self._bounds is not None:
+            self._bounds.limits.pop(old, None)
+            if limits is not None and made.shape == old.shape:
+                self._bounds.limits[made] = as_laid_out(limits, made)
+        return made
 
     def _start_anew(self) -> None:
         """Forgets directions that were made over other parameters."""

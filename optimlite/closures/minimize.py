@@ -133,7 +133,8 @@ def as_gradient(gradient: Any, x: np.ndarray) -> np.ndarray:
     """The gradient in x's type and shape."""
     given = np.asarray(gradient)
     if given.dtype.kind not in "fiub":
-        cure = "; x is real, and so must be its gradient" if given.dtype.kind == "c" else ""
+        cure = (f"; x is real, and so must be its gradient: use gradient.view(np.float{4 * given.dtype.itemsize}) if x "
+                f"is such a view of complex numbers, gradient.real if not" if given.dtype.kind == "c" else "")
         raise TypeError(f"the gradient must be an array of real numbers, got {shown(gradient)}{cure}")
     if given.size != x.size:
         raise ValueError(f"the gradient must have one element for each of x's {x.size}, got shape {given.shape}")

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..engine.parameter import Parameter
+from ..engine.parameter import Parameter, laid_out
 from ..engine.sparse_grad import SparseGrad
 from ..native import dispatch
-from ..native.vectors import Blocks, Vector, two_loops
+from ..native.vectors import Blocks, Vector, copy_each, two_loops
 
 NONE = np.zeros((1, 0))
 Box = tuple[Vector, Vector]      # the lower and the upper limits
@@ -34,12 +34,16 @@ class VectorSpace:
     """The vectors over a list of parameters.
 
     Vectors are expressed in z, where x = scale * z; parameters stay in x.  Gradients are multiplied by the scale when
-    they are read (and by -1 to maximize), and so is what is added to the parameters.
+    they are read (and by -1 to maximize), and so is what is added to the parameters.  Strided parameters are computed
+    with in copies: `_run` fetches and returns their values.
     """
 
     def __init__(self, parameters: Sequence[Parameter]) -> None:
         self.parameters = list(parameters)
-        self.x = Vector([p.data for p in self.parameters])
+        self.strided = [p.data.view(np.ndarray) for p in self.parameters if not p.data.flags.forc]
+        self.gathered = [laid_out(array) for array in self.strided]
+        copies = iter(self.gathered)
+        self.x = Vector([p.data if p.data.flags.forc else next(copies) for p in self.parameters])
         self.size = sum(p.size for p in self.parameters)
         self.eps = max((float(np.finfo(p.dtype).eps) for p in self.parameters), default=0.0)
         self.blocks = Blocks([p.size for p in self.parameters], [p.dtype.itemsize for p in self.parameters])
@@ -53,10 +57,10 @@ class VectorSpace:
         self.gradient_scale = sign * self.scale
 
     def empty(self) -> Vector:
-        return Vector([np.empty_like(p.data, subok=False) for p in self.parameters])
+        return Vector([laid_out(p.data) for p in self.parameters])
 
     def zeros(self) -> Vector:
-        return Vector([np.zeros_like(p.data, subok=False) for p in self.parameters])
+        return Vector([laid_out(p.data, np.zeros) for p in self.parameters])
 
     @property
     def kernels_finished(self) -> int:
@@ -64,7 +68,13 @@ class VectorSpace:
         return self.blocks.finished
 
     def _run(self, name: str, vectors: list[Vector], coefficients: Any = NONE, backwards: bool = False) -> list[float]:
-        return self.blocks.run(dispatch.vector_kernels(name, dispatch.level), vectors, coefficients, backwards)
+        kernels, uses_x = dispatch.vector_kernels(name, dispatch.level), self.strided and self.x in vectors
+        if uses_x:
+            copy_each(self.strided, self.gathered, True)
+        found = self.blocks.run(kernels, vectors, coefficients, backwards)
+        if uses_x and vectors[0] is self.x:      # outputs come first
+            copy_each(self.strided, self.gathered, False)
+        return found
 
     # Between the parameters and the vectors --------------------------------------------------------------------------
 
@@ -80,14 +90,14 @@ class VectorSpace:
                             "make it dense with gradient.to_dense(len(parameter))")
         if gradient is None:
             if index not in self.missing:
-                self.missing[index] = np.zeros_like(data, subok=False)
+                self.missing[index] = laid_out(data, np.zeros)
             return self.missing[index]
         # An element that can't move has a gradient of no interest, which may be NaN.
         spoilt = None if fixed is None else fixed & ~np.isfinite(gradient)
-        same = gradient.flags.c_contiguous if data.flags.c_contiguous else gradient.flags.f_contiguous
+        same = gradient.flags.f_contiguous if data.flags.fnc else gradient.flags.c_contiguous
         if same and gradient.flags.aligned and (spoilt is None or not spoilt.any()):
             return np.asarray(gradient)
-        own = np.empty_like(data, subok=False)
+        own = laid_out(data)
         np.copyto(own, gradient)
         if spoilt is not None:
             own[spoilt] = 0

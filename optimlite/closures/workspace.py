@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..engine.parameter import Parameter
+from ..engine.parameter import Parameter, laid_out
 from ..engine.state import StateMap
 from .vectors import Box, Vector, VectorSpace
 
@@ -56,9 +56,9 @@ class Workspace:
             if array.shape != data.shape or array.dtype != data.dtype:
                 raise ValueError(f"state `{key}` of '{states.name_of(parameter)}' must be {data.dtype} of shape "
                                  f"{data.shape}, got {array.dtype} of shape {array.shape}")
-            same = array.flags.c_contiguous if data.flags.c_contiguous else array.flags.f_contiguous
+            same = array.flags.f_contiguous if data.flags.fnc else array.flags.c_contiguous
             if not (same and array.flags.aligned and array.flags.writeable):
-                own = np.empty_like(data, subok=False)
+                own = laid_out(data)
                 np.copyto(own, array)
                 array = own
             arrays.append(array)

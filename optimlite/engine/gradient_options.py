@@ -14,6 +14,7 @@ from ..native import dispatch
 from ..native.gradients import not_zeroable_in_place, sum_over_gradients
 from ..native.parameters import AddressRanges
 from ..native.plans import Plan
+from .overlap import overlaps_itself, relation
 from .parameter import Parameter
 from .sparse_grad import SparseGrad
 
@@ -80,23 +81,10 @@ def check_writable(gradient: np.ndarray, what: str, done: str, cure: str, memory
         reason = "is read-only"
     elif overlaps_itself(gradient):
         reason = "is a broadcast array" if 0 in gradient.strides else "overlaps itself"
-    elif memory.overlaps(gradient) if gradient.flags.forc else any(np.shares_memory(gradient, a) for a in kept):
+    elif memory.overlaps(gradient) and any(relation(gradient, array) for array in kept):
         reason = "shares memory with a parameter or state"
     if reason:
         raise ValueError(f"{what} {reason} and can't be {done}; {cure}")
-
-
-def overlaps_itself(array: np.ndarray) -> bool:
-    """Whether elements may share memory: broadcast, or windows that slide by less than their length."""
-    extent = array.itemsize
-    if not array.size:
-        return False
-    for stride, size in sorted((abs(stride), size) for stride, size in zip(array.strides, array.shape, strict=True)):
-        if size > 1:
-            if stride < extent:
-                return True
-            extent = stride * (size - 1) + extent
-    return False
 
 
 class GradientPass:

@@ -112,6 +112,36 @@ def listed(slots: str | Iterable[str]) -> Iterable[str]:
     return (slots,) if isinstance(slots, str) else slots
 
 
+def skeleton(tree: Any) -> Any:
+    """The tree without the arrays, which it would keep alive."""
+    if not isinstance(tree, Tree):
+        return None
+    return Tree(branch._replace(tree=skeleton(branch.tree)) for branch in tree.branches)
+
+
+def without(tree: Any, leaf: int) -> Tree:
+    """The tree without one of its leaves, by its number, and without branches that have no leaf any more."""
+    branches = []
+    for branch in tree.branches if isinstance(tree, Tree) else ():
+        size = branch.tree.leaves if isinstance(branch.tree, Tree) else 1
+        rest = branch
+        if 0 <= leaf < size:
+            rest = branch._replace(tree=without(branch.tree, leaf))
+        if rest is branch or rest.tree.leaves:
+            branches.append(rest)
+        leaf -= size
+    return Tree(branches)
+
+
+Trees = list[tuple[Any, list[Parameter]]]        # of each group: how it is nested, and what is in it
+
+
+def pruned(trees: Trees, parameter: Parameter) -> Trees:
+    """The nestings without a parameter, which they would keep alive."""
+    return [(without(tree, at := parameters.index(parameter)), parameters[:at] + parameters[at + 1:])
+            if parameter in parameters else (tree, parameters) for tree, parameters in trees]
+
+
 def flatten(tree: Any, path: str = "", chosen: bool = False) -> Iterator[tuple[str, bool, Any]]:
     """The (path, whether a key of it was chosen, leaf) of a tree, in order."""
     if not isinstance(tree, Tree):

@@ -17,9 +17,10 @@ from . import state_dict as state_dicts
 from .gradient_options import check_writable, zero_gradients
 from .hooks import Hooked, call, passed, surrounded
 from .method import Group
+from .overlap import refusal, relation
 from .parameter import Parameter, describe
 from .sparse_grad import SparseGrad
-from .state import State, StateMap, check_distinct
+from .state import State, StateMap, check_distinct, fitting
 
 constructing = naming({"defaults", "param_groups"}, "super().__init__(params, defaults)")
 
@@ -73,6 +74,7 @@ class Optimizer(Hooked):
     scalars: ClassVar[dict[str, float | int]] = {}       # scalar state: its value before the first step
     state_names: ClassVar[tuple[str, ...] | None] = None     # every key of state there can be; None: anything
     line_states: ClassVar[tuple[str, ...]] = ()          # those with a value for each row, or column, of matrices
+    begins_anew: ClassVar[bool] = False                  # its state is of all parameters together
     state_format: ClassVar[str | None] = None            # a row of formats.py
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -97,7 +99,7 @@ class Optimizer(Hooked):
         for name, check in self.checks.items():
             self.defaults[name] = check(name, self.defaults[name])
         given, params = params, _listed(params)
-        self._trees: list[tuple[Any, list[Parameter]]] = []      # of each group: gradients may come so nested
+        self._trees: nesting.Trees = []                  # gradients may come so nested
         self._grouped = _is_groups(params)
         if not self._grouped:
             self._check_not_groups(params)
@@ -176,10 +178,10 @@ class Optimizer(Hooked):
         _check_distinct(parameters, names)
         states = self._make_way(parameters, names, by_name="param_names" in group)
         self.param_groups.append(group)
-        self._trees.append((tree, parameters))
-        self._whole = None
+        self._trees.append((nesting.skeleton(tree), parameters))
         for parameter, name in zip(parameters, names, strict=True):
             self.state.register(parameter, name, states.get(parameter))
+        self._rearranged()
 
     def _check_not_groups(self, params: Any) -> None:
         """Refuses groups that aren't in a list, or have a misspelt "params": their options would be parameters."""
@@ -207,10 +209,48 @@ class Optimizer(Hooked):
                                  f"list it once{checks.TIED}")
             for one in self.state.sharing(parameter):
                 if one in present:
-                    there = self.state.name_of(one)
-                    raise ValueError(f"parameter '{there}' and parameter '{name}' overlap in memory, and '{there}' is "
-                                     f"in the optimizer already; list it once{checks.TIED}")
-        return {one: self.state.forget(one) for one in dict.fromkeys(rivals) if one not in present}
+                    there, how = self.state.name_of(one), relation(one.data, parameter.data)
+                    raise ValueError(refusal(f"parameter '{there}'", f"parameter '{name}'", how, "list it once"
+                                             + checks.TIED, f", and '{there}' is in the optimizer already"))
+        left = [one for one in dict.fromkeys(rivals) if one not in present]
+        for one in left:
+            self._trees = nesting.pruned(self._trees, one)
+        return {one: self.state.forget(one) for one in left}
+
+    def remove(self, parameter: Parameter | np.ndarray | str) -> None:
+        """Takes a parameter out of its group, and its state with it; `parameter` may be its array or its name.
+
+        The group stays, even an empty one.  Gradients that come in the nesting of the parameters come without it then,
+        and without branches that it leaves empty.  Raises KeyError for a parameter that isn't there.
+        """
+        from .replacing import remove  # few programs do
+
+        remove(self, self.state.find(parameter))
+
+    def replace(self, parameter: Parameter | np.ndarray | str, new: Parameter | np.ndarray, rows: Any = None,
+                ) -> Parameter:
+        """Puts another array in the place of a parameter, in its group and under its name; returns its Parameter.
+
+            params["x"] = np.concatenate([x[keep], fresh])
+            opt.replace("x", params["x"], rows=keep)
+
+        `rows`: for each row of `new` the number of the row of the old array whose state it takes over, -1 for none; or
+        a mask of the old rows that stay, in order.  Rows beyond it are new.  New rows begin with the values that state
+        begins with; what isn't kept by row (`step`, Adafactor's `col_var`) stays as it is.  Without `rows`, the state
+        stays if the shape does; else it begins anew, as if the parameter hadn't stepped.  Closure methods always begin
+        anew.  Gradients aren't taken over.
+
+        Raises KeyError for a parameter that isn't there, TypeError for another dtype, and ValueError for rows that
+        aren't there, for state that rows don't fit, and for what an optimizer refuses of parameters; nothing is changed
+        then.
+        """
+        from .replacing import replace
+
+        return replace(self, self.state.find(parameter), new, rows)
+
+    def _rearranged(self) -> None:
+        """Forgets what was made for the parameters as they were."""
+        self._memory, self._whole, self._in_order = None, None, []
 
     def check_group(self, group: Group) -> None:
         """Validates a group's hyper-parameters and puts plain Python numbers in their place; creates its totals."""
@@ -368,7 +408,9 @@ class Optimizer(Hooked):
         self._state = StateMap()
         for parameter, name in zip(self._parameters(), names, strict=True):
             self.state.register(parameter, name)
-            self.state[parameter].update(states.get(parameter, {}))
+            # NumPy copies a view of rows that stand in memory as columns into Fortran order.
+            self.state[parameter].update({key: fitting(parameter, array, key in self.line_states)
+                                          for key, array in states.get(parameter, {}).items()})
 
     def __repr__(self) -> str:
         lines = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from ..checks import shown
 from ..native.parameters import ParameterCore
 from .as_array import AsArray
+from .overlap import overlaps_itself
 from .sparse_grad import SparseGrad
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -24,37 +26,74 @@ def masked(array: Any) -> bool:
     return "numpy.ma" in sys.modules and isinstance(array, np.ma.MaskedArray)
 
 
+USE_IT = "and let the model use that array"
+
+
+def laid_out(array: np.ndarray, make: Callable[..., np.ndarray] = np.empty, dtype: Any = None) -> np.ndarray:
+    """A contiguous array in the order in which steps go through the given one: Fortran's if that is its own, else C's.
+    """
+    return make(array.shape, array.dtype if dtype is None else dtype, order="F" if array.flags.fnc else "C")
+
+
+def complex_cure(array: Any) -> str:
+    """How to have the real and imaginary parts of complex numbers as floats, without a copy."""
+    real = f"np.float{4 * array.dtype.itemsize}"
+    if array.dtype.itemsize > 16:
+        return f"use a.astype(np.complex128).view(np.float64), {USE_IT}"
+    if array.ndim and array.strides[-1] == array.itemsize:
+        return f"use a.view({real}), which shares its memory: the real and imaginary parts by turns"
+    return "use a.real and a.imag, two parameters that share its memory"
+
+
+def float_cure(array: np.ndarray) -> str:
+    """What makes a parameter of an array of another type."""
+    if array.dtype.kind == "c":
+        return complex_cure(array)
+    if array.dtype == object and array.size and isinstance(array.flat[0], np.ndarray):
+        return "use list(a)"
+    return f"use a.astype(np.float32), {USE_IT}"
+
+
+def gradient_cure(gradient: Any, array: np.ndarray) -> str:
+    """What makes a gradient of the parameter `array` of one that has another type."""
+    real = f".astype(np.{array.dtype})"
+    if gradient.dtype.kind == "c":               # which of them depends on what the parameter is
+        return (f"use grad.view(np.float{4 * gradient.dtype.itemsize}) if the parameter is such a view of complex "
+                f"numbers, grad.real{'' if gradient.real.dtype == array.dtype else real} if it is real")
+    wide = gradient.dtype == np.float64          # the parameter is float32, then
+    return f"use grad{real}" + (", or float32 data: NumPy computes in float64 where one operand is" if wide else "")
+
+
 def check_array(array: Any, name: str | None) -> np.ndarray:
     """Returns `array` if kernels can update it in place; raises, with the cure, if they can't."""
     if not isinstance(array, np.ndarray):
         which = f"parameter '{name}'" if name else "a parameter"
         raise TypeError(f"{which} must be a NumPy array, got {type(array).__name__}; "
-                        f"use np.asarray(value, dtype=np.float32)")
+                        f"use np.array(value, dtype=np.float32), {USE_IT}")
     what = f"parameter {describe(name, array.shape)}" if name else describe(name, array.shape)
     if masked(array):
-        raise TypeError(f"{what} must be a plain array, got a masked one; use a.filled(0)")
+        raise TypeError(f"{what} must be a plain array, got a masked one; use a.filled(0), {USE_IT}")
     if array.dtype.kind == "f" and not array.dtype.isnative and array.dtype.newbyteorder("=") in FLOATS:
         raise TypeError(f"{what} must be in native byte order, got {array.dtype.str}; "
-                        f"use a.astype(np.{array.dtype.name})")
+                        f"use a.astype(np.{array.dtype.name}), {USE_IT}")
     if array.dtype not in FLOATS:
-        of_arrays = array.dtype == object and array.size and isinstance(array.flat[0], np.ndarray)
-        cure = "use list(a)" if of_arrays else "use a.astype(np.float32)"
-        raise TypeError(f"{what} must be float32 or float64, got {array.dtype}; {cure}")
-    if not (array.flags.c_contiguous or array.flags.f_contiguous):
-        raise ValueError(f"{what} must be contiguous, got strides {array.strides}; "
-                         f"use np.ascontiguousarray(a)")
+        raise TypeError(f"{what} must be float32 or float64, got {array.dtype}; {float_cure(array)}")
+    if overlaps_itself(array):
+        raise ValueError(f"{what} must have memory of its own for each element, got strides {array.strides} for the "
+                         f"shape {array.shape}; use a.copy(), {USE_IT}")
     if not array.flags.aligned:
-        raise ValueError(f"{what} must be aligned in memory, got {array.ctypes.data:#x}; use a.copy()")
+        raise ValueError(f"{what} must be aligned in memory, got {array.ctypes.data:#x}; use a.copy(), {USE_IT}")
     if not array.flags.writeable:
-        raise ValueError(f"{what} must be writeable, got a read-only array; use a.copy()")
+        raise ValueError(f"{what} must be writeable, got a read-only array; use a.copy(), {USE_IT}")
     return array
 
 
 class Parameter(AsArray, ParameterCore):
     """A parameter of a model: shares the memory of `data`, and behaves as that array in expressions.
 
-    data: a float32 or float64 array, C- or F-contiguous, aligned, writeable and in native byte order; anything else
-        raises, since it would have to be copied.
+    data: a float32 or float64 array or view of one, aligned, writeable and in native byte order; anything else raises,
+        since it would have to be copied.  Strides are free, but no two elements may share memory; steps of strided
+        arrays cost two more copies.
     name: what messages and state dicts call it, and `optimizer.state[name]`.
 
     `p.data` is that very array; `p.data = a` copies values into it.  `p.grad` is None or an array of the parameter's
@@ -121,13 +160,13 @@ class Parameter(AsArray, ParameterCore):
         before = self.grad
         if before is None or before is not self._buffer:
             if self._buffer is None or sys.getrefcount(self._buffer) > 2:
-                self._buffer = np.empty_like(array, subok=False)
+                self._buffer = laid_out(array)
             buffer = self._buffer
             np.copyto(buffer, gradient if before is None else before)
             self.grad = buffer
             if before is None:
                 return
-        same = gradient.flags.aligned and gradient.strides == array.strides
+        same = gradient.flags.aligned and gradient.strides == self._buffer.strides
         if same and not np.may_share_memory(gradient, self._buffer):
             from ..native.arrays import over_arrays  # most programs never accumulate
 
@@ -163,10 +202,8 @@ class Parameter(AsArray, ParameterCore):
         if masked(gradient):
             raise TypeError(f"gradient of {what} must be a plain array, got a masked one; use grad.filled(0)")
         if gradient.dtype != array.dtype:
-            wide = gradient.dtype == np.float64      # the parameter is float32, then
-            raise TypeError(f"gradient of {what} is {gradient.dtype} but the parameter is {array.dtype}; use "
-                            f"grad.astype(np.{array.dtype})"
-                            + (", or float32 data: NumPy computes in float64 where one operand is" if wide else ""))
+            raise TypeError(f"gradient of {what} is {gradient.dtype} but the parameter is {array.dtype}; "
+                            f"{gradient_cure(gradient, array)}")
         if gradient.shape == array.shape and isinstance(gradient, np.ndarray):
             return gradient
         raise ValueError(f"gradient of {what} has shape {gradient.shape} but the parameter has {array.shape}; "

@@ -33,6 +33,10 @@ class RuleOptimizer(Optimizer):
         self._disjoint = DisjointGradients()
         self._stepping = Stepping()
 
+    def _rearranged(self) -> None:
+        super()._rearranged()
+        self._plans, self._disjoint = [], DisjointGradients()
+
     def step(self, closure: Callable[[], Any] | None = None, *, grads: Any = None, grad_scale: float = 1.0,
              max_grad_norm: float | None = None, max_grad_value: float | None = None, skip_nonfinite: bool = False,
              zero_grad: bool = False) -> Any:

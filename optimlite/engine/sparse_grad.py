@@ -16,9 +16,9 @@ class SparseGrad:
     Both may be empty: a gradient that is zero everywhere, which counts as a step.
 
     SparseAdam takes such gradients alone; SGD and Adagrad take them without weight decay; every other optimizer refuses
-    them.  The parameter must be C-contiguous.  Raises TypeError for indices that aren't integers or values that aren't
-    a float array, ValueError for shapes that don't fit and for negative indices; indices beyond the table are refused
-    when the gradient is assigned.
+    them.  Each row of the parameter must be C-contiguous.  Raises TypeError for indices that aren't integers or values
+    that aren't a float array, ValueError for shapes that don't fit and for negative indices; indices beyond the table
+    are refused when the gradient is assigned.
 
         >>> table = np.zeros((4, 2))
         >>> ol.SGD([table], lr=1).step(grads=[ol.SparseGrad([0, 3], np.ones((2, 2)))])
@@ -34,8 +34,10 @@ class SparseGrad:
             raise TypeError(f"`indices` of a sparse gradient must be integers, got {rows.dtype}")
         if not isinstance(values, np.ndarray) or values.dtype not in (np.float32, np.float64):
             got = values.dtype if isinstance(values, np.ndarray) else type(values).__name__
-            raise TypeError(f"`values` of a sparse gradient must be a float32 or float64 array, got {got}; "
-                            f"use np.asarray(values, dtype=np.float32)")
+            imaginary = isinstance(values, np.ndarray) and values.dtype.kind == "c"
+            cure = (f"values.view(np.float{4 * values.itemsize}), or values.real" if imaginary
+                    else "np.asarray(values, dtype=np.float32)")
+            raise TypeError(f"`values` of a sparse gradient must be a float32 or float64 array, got {got}; use {cure}")
         if rows.ndim != 1:
             raise ValueError(f"`indices` of a sparse gradient must have one dimension, got shape {rows.shape}")
         if values.ndim == 0 or len(values) != len(rows):
@@ -74,9 +76,10 @@ class SparseGrad:
         if self._indices.size and self._indices.max() >= len(array):
             raise ValueError(f"gradient of {what} has index {self._indices.max()} but the parameter has "
                              f"{len(array)} rows")
-        if not array.flags.c_contiguous:
-            raise ValueError(f"{what} must be C-contiguous to take a sparse gradient, got strides {array.strides}; "
-                             f"use np.ascontiguousarray(a)")
+        if not array[:1].flags.c_contiguous:
+            raise ValueError(f"{what} must have C-contiguous rows to take a sparse gradient, got strides "
+                             f"{array.strides}; use np.ascontiguousarray(a), and let the model use that array, or "
+                             f"gradient.to_dense({len(array)})")
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Indices and values as a kernel reads them: contiguous and aligned."""

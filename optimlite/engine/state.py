@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..native.parameters import byte_bounds
 from .formats import FORMATS
-from .parameter import Parameter
+from .overlap import first_overlap, refusal, relation
+from .parameter import Parameter, laid_out
 
 
 class Version:
@@ -89,8 +90,9 @@ class StateMap(Mapping[Any, State]):
         self._called: dict[Parameter, str] = {}
         self._names: dict[str, list[Parameter]] = {}
         self._arrays: dict[int, Parameter] = {}
-        self._begins: list[int] = []                 # addresses, in order, and the parameters that lie there
+        self._begins: list[int] = []                 # addresses, in order, the parameters that lie there,
         self._lying: list[Parameter] = []
+        self._reach: list[int] = []                  # and how far these reach, or one before them
 
     @property
     def version(self) -> int:
@@ -107,11 +109,30 @@ class StateMap(Mapping[Any, State]):
         self._names.setdefault(name, []).append(parameter)
         self._arrays[id(parameter.data)] = parameter
         if parameter.data.size:
-            begin = parameter.data.ctypes.data
+            begin, end = byte_bounds(parameter.data)
             at = bisect_left(self._begins, begin)
             self._begins.insert(at, begin)
             self._lying.insert(at, parameter)
+            self._reach.insert(at, end)
+            self._extend(at)
         self.invalidate()
+
+    def _extend(self, at: int) -> None:
+        """Corrects the reaches from a place on; where nothing interleaves, there is one to look at."""
+        furthest = self._reach[at - 1] if at else 0
+        for place in range(at, len(self._lying)):
+            furthest = max(furthest, byte_bounds(self._lying[place].data)[1])
+            if place > at and self._reach[place] == furthest:
+                break
+            self._reach[place] = furthest
+
+    def copied(self) -> StateMap:
+        """Another mapping of the same states, to be changed, and then adopted as a whole."""
+        other = StateMap()
+        for name, table in vars(self).items():
+            setattr(other, name, table if name == "_version" else table.copy())
+        other._names = {name: called.copy() for name, called in self._names.items()}
+        return other
 
     def forget(self, parameter: Parameter) -> State:
         """Takes a parameter out; returns its state."""
@@ -119,10 +140,12 @@ class StateMap(Mapping[Any, State]):
         self._names[name].remove(parameter)
         if not self._names[name]:
             del self._names[name]
-        del self._arrays[id(parameter.data)]
+        if self._arrays.get(id(parameter.data)) is parameter:
+            del self._arrays[id(parameter.data)]
         if parameter.data.size:
             at = self._lying.index(parameter)
-            del self._begins[at], self._lying[at]
+            del self._begins[at], self._lying[at], self._reach[at]
+            self._extend(at)
         self.invalidate()
         return state
 
@@ -130,12 +153,13 @@ class StateMap(Mapping[Any, State]):
         """The parameters that have memory of this one, itself among them."""
         if not parameter.data.size:
             return [parameter] if parameter in self._states else []
-        begin = parameter.data.ctypes.data
-        before = bisect_left(self._begins, begin)
-        behind = bisect_left(self._begins, begin + parameter.data.nbytes)
-        if before and begin < self._begins[before - 1] + self._lying[before - 1].data.nbytes:
-            before -= 1
-        return self._lying[before:behind]
+        begin, end = byte_bounds(parameter.data)
+        at, found = bisect_left(self._begins, end), []
+        while at and self._reach[at - 1] > begin:
+            at -= 1
+            if relation(parameter.data, self._lying[at].data):
+                found.append(self._lying[at])
+        return found[::-1]
 
     def called(self, name: str) -> list[Parameter]:
         return self._names.get(name, [])
@@ -218,7 +242,17 @@ def place_of(parameter: Parameter, shape: tuple[int, ...], dtype: np.dtype, by_l
 def empty(place: Place) -> np.ndarray:
     if place.like is None:
         return np.empty(place.shape, place.dtype)
-    return np.empty_like(place.like, place.dtype, subok=False)
+    return laid_out(place.like, dtype=place.dtype)
+
+
+def fitting(parameter: Parameter, array: np.ndarray, by_line: bool = False) -> np.ndarray:
+    """An array of state as it is, or laid out as the parameter."""
+    place = place_of(parameter, array.shape, array.dtype, by_line)
+    if place.like is None or place.like.flags.fnc == array.flags.fnc:
+        return array
+    result = empty(place)
+    result[...] = array
+    return result
 
 
 def filled(place: Place, value: float, dtype: np.dtype) -> np.ndarray:
@@ -231,9 +265,8 @@ def filled(place: Place, value: float, dtype: np.dtype) -> np.ndarray:
 
 
 def check_distinct(labels: Iterable[str], arrays: Iterable[np.ndarray], cure: str = "give each its own array") -> None:
-    """Raises ValueError for contiguous arrays that overlap in memory."""
-    ranges = sorted((array.ctypes.data, array.ctypes.data + array.nbytes, label)
-                    for label, array in zip(labels, arrays, strict=True) if array.size)
-    for (_, end, one), (begin, _, other) in pairwise(ranges):
-        if begin < end:
-            raise ValueError(f"{one} and {other} overlap in memory; {cure}")
+    """Raises ValueError for arrays that overlap in memory."""
+    if found := first_overlap(list(arrays)):
+        one, other, how = found
+        names = list(labels)
+        raise ValueError(refusal(names[one], names[other], how, cure))

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..checks import exactly, flag, nonnegative, number, shown
 from ..engine.method import Group
-from ..engine.parameter import Parameter
+from ..engine.parameter import Parameter, laid_out
 from ..engine.whole_matrix import MatrixOptimizer, Update, apply_now
 from ..native.arrays import over_arrays, sum_squares
 
@@ -97,7 +97,7 @@ class Muon(MatrixOptimizer):
         h = {"keep": 1.0 - lr * group["weight_decay"]}
         if not p.size:
             return [Update("descend", p, g, {**h, "step_size": 0.0})]
-        u = np.empty_like(p, subok=False)
+        u = laid_out(p)
         apply_now(Update("muon_nesterov" if group["nesterov"] else "muon", u, g,
                     {**finish, "momentum": momentum, "fresh": 1.0 - momentum}, (buffer,)))
         matrix = u.reshape(len(p), -1)

@@ -130,7 +130,7 @@ class Stepped:
         p = self.p.data
         [x] = self.passes[0].measure(self.h, p, finished(self.h, p, self.g))
         *_, n, m = p.shape
-        flip = p.ndim == 2 and not p.flags.c_contiguous          # columns stand in memory as others' rows do
+        flip = p.ndim == 2 and p.flags.fnc                       # columns stand in memory as others' rows do
         by_row, by_column = squares_by_line(x.reshape(-1, n, m).swapaxes(1, 2) if flip else x.reshape(-1, n, m))
         by_row, by_column = (by_column, by_row) if flip else (by_row, by_column)
         assert self.rule.lines is not None

@@ -13,7 +13,7 @@ BLOCK, TILE, TILE_ROWS = 16384, 1024, 64
 
 def in_memory_order(x: Array, p: Array) -> Array:
     """The elements of x in the order in which those of p are stepped."""
-    return np.ravel(x, "F" if p.flags.f_contiguous and not p.flags.c_contiguous else "C")
+    return np.ravel(x, "F" if p.flags.fnc else "C")
 
 
 def sum_in_lanes(x: Array) -> Array:
@@ -26,8 +26,8 @@ def sum_in_lanes(x: Array) -> Array:
 
 
 def blocks(p: Array, g: Array) -> Iterator[Array]:
-    """The magnitudes of g in the order of the parameter's memory, in blocks of 16384."""
-    x = np.abs(np.ravel(g, "C" if p.flags.c_contiguous else "F").astype(np.float64))
+    """The magnitudes of g in the order in which the parameter is stepped, in blocks of 16384."""
+    x = np.abs(in_memory_order(g, p).astype(np.float64))
     return (x[start:start + 16384] for start in range(0, x.size, 16384))
 
 
@@ -38,7 +38,7 @@ def sum_squares(p: Array) -> float:
 def grad_norm(gradients: list[tuple[Array, Array]], norm_type: float = 2.0) -> float:
     """The norm of order 1, 2 or inf of all gradients together, in float64, given as (parameter, gradient).
 
-    float32 goes before float64; elements are taken in the order of the parameter's memory, in blocks of 16384.
+    float32 goes before float64; elements are taken in the order of the parameter's steps, in blocks of 16384.
     """
     total: Any = np.float64(0)
     with np.errstate(all="ignore"):

@@ -314,7 +314,7 @@ def test_what_does_not_fit_is_refused_when_assigned(kind: str) -> None:
 
 def test_parameters_without_contiguous_rows_are_refused() -> None:
     p = ol.Parameter(np.ones((10, 3), np.float32, order="F"), "W")
-    with pytest.raises(ValueError, match=r"'W' must be C-contiguous .*got strides \(4, 40\); use np.ascontiguousarray"):
+    with pytest.raises(ValueError, match=r"'W' must have C-contiguous rows .*got strides \(4, 40\); use np.asc"):
         p.grad = ol.SparseGrad([0, 1], ONES)
     p = ol.Parameter(np.ones((), np.float32), "t")
     with pytest.raises(ValueError, match="'t' has rows of shape"):

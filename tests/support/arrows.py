@@ -19,9 +19,10 @@ line_search
 checkpoint
 average clipping grouping torch_bridge
 optimizers closures lr_scheduler reference
+swapping
 engine
 native
-checks late_imports swapping
+checks late_imports
 __pyinstaller
 """
 BASES = ("Optimizer", "RuleOptimizer", "Hooked")                   # whose private names are the engine's own
