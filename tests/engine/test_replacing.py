@@ -17,7 +17,6 @@ from support.cases import CASES, Case
 from support.helpers import PlainMomentum, content, snapshot, values
 from support.interrupts import everywhere
 
-MATRICES = [Case(ol.Muon, {"lr": 0.1, "ns_steps": 2}, elementwise=False)]
 ids: Any = {"ids": lambda case: case.id}
 
 
@@ -52,7 +51,7 @@ ROWS: dict[str, tuple[Any, list[int]]] = {
 
 
 @pytest.mark.parametrize("row", ROWS)
-@pytest.mark.parametrize("case", CASES + MATRICES, **ids)
+@pytest.mark.parametrize("case", CASES, **ids)
 def test_rows_take_their_state_with_them(case: Case, row: str) -> None:
     rows, expected = ROWS[row]
     opt, new = built(case), array(7, len(ROWS[row][1]), 3)
@@ -93,7 +92,7 @@ def resumed(case: Case, stepped: ol.Optimizer, new: np.ndarray, rows: Any) -> ol
     return other
 
 
-@pytest.mark.parametrize("case", [*CASES[::3], *MATRICES], **ids)
+@pytest.mark.parametrize("case", CASES[::3], **ids)
 def test_rows_in_place_give_the_state_another_order(case: Case) -> None:
     if not case.elementwise:
         return
@@ -133,7 +132,7 @@ def test_an_option_that_was_switched_off_keeps_its_state() -> None:
 # Without rows --------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("order", "CF")
-@pytest.mark.parametrize("case", [*CASES[::2], *MATRICES], **ids)
+@pytest.mark.parametrize("case", CASES[::2], **ids)
 def test_the_same_shape_keeps_its_state_in_any_layout(case: Case, order: Any) -> None:
     opt, plain = built(case), built(case)
     opt.replace(opt._parameters()[0], np.array(plain._parameters()[0].data, order=order))
@@ -146,7 +145,7 @@ def test_the_same_shape_keeps_its_state_in_any_layout(case: Case, order: Any) ->
             assert entry.flags.fnc == (order == "F"), key
 
 
-@pytest.mark.parametrize("case", [*CASES[::3], *MATRICES], **ids)
+@pytest.mark.parametrize("case", CASES[::3], **ids)
 def test_another_shape_begins_anew(case: Case) -> None:
     opt, new = built(case), array(3, 4, 5)
     opt.replace("x", new)

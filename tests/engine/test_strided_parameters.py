@@ -26,7 +26,6 @@ from support.interrupts import everywhere
 
 Shape = tuple[int, ...]
 as_strided = np.lib.stride_tricks.as_strided
-MATRICES = [Case(ol.Muon, {"lr": 0.1, "ns_steps": 2}, elementwise=False)]
 ids: Any = {"ids": lambda case: case.id}
 
 
@@ -73,11 +72,10 @@ SHAPES: list[Shape] = [(5,), (33, 7), (130, 300), (2, 17, 1030), (4, 3, 2), (3, 
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("case", CASES + MATRICES, **ids)
+@pytest.mark.parametrize("case", CASES, **ids)
 def test_bits_equal_the_contiguous_and_the_twin(case: Case, dtype: type, threads: None) -> None:
     rng = np.random.default_rng(0)
-    least = 2 if case in MATRICES else 1
-    for shape in [shape for shape in SHAPES if len(shape) >= least]:
+    for shape in [shape for shape in SHAPES if len(shape) >= case.axes]:
         values = rng.standard_normal(shape).astype(dtype)
         grads = [rng.standard_normal(shape).astype(dtype) for _ in range(3)]
         plain = case.optimizer([values.copy()], **case.options)
@@ -210,7 +208,7 @@ def test_a_users_own_optimizer() -> None:
 
 # Files and copies ----------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("case", [*CASES[1::4], *MATRICES], **ids)
+@pytest.mark.parametrize("case", CASES[1::4], **ids)
 def test_checkpoints_know_nothing_of_strides(case: Case, tmp_path: Path) -> None:
     values = np.random.default_rng(3).standard_normal((20, 6)).astype(np.float32)
     grads = [np.random.default_rng(step).standard_normal((20, 6)).astype(np.float32) for step in range(4)]
