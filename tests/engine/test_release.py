@@ -17,12 +17,9 @@ from support.cases import Case, per_case
 
 @pytest.fixture(autouse=True)
 def no_collector() -> Iterator[None]:
-    gc.collect()
     gc.disable()
     yield
     gc.enable()
-
-
 
 
 def assert_freed(make: Callable[[], Any]) -> None:
