@@ -13,7 +13,7 @@ import optimlite as ol
 from optimlite import reference
 from support.bits import TYPES, same_bits
 from support.cases import SIZES
-from support.helpers import THREADS, random
+from support.helpers import THREADS, label, random
 
 
 @pytest.mark.parametrize("norm_type", [1.0, 2.0, math.inf])
@@ -68,7 +68,7 @@ def test_the_norm_takes_any_layout_and_half_precision() -> None:
 
 
 @pytest.mark.parametrize("what", [np.ones(3, int), np.ones(3, complex), np.ones(3, bool), [1.0, 2.0], "ab",
-                                  ol.Parameter(np.ones(3)), [ol.Parameter(np.ones(3))]], ids=str)
+                                  ol.Parameter(np.ones(3)), [ol.Parameter(np.ones(3))]], ids=label)
 def test_the_norm_refuses_what_is_no_float_array(what: Any) -> None:
     with pytest.raises(TypeError, match="`tensors` must be arrays"):
         ol.get_total_norm(what)
@@ -153,7 +153,7 @@ def test_a_shared_gradient_is_scaled_once_and_a_partly_shared_one_refused() -> N
     assert (memory == 1).all()
 
 
-@pytest.mark.parametrize("what", [3, "ab", [1.0], {"a": object()}, {1.0}], ids=str)
+@pytest.mark.parametrize("what", [3, "ab", [1.0], {"a": object()}, {1.0}], ids=label)
 def test_clipping_refuses_what_has_no_gradient(what: Any) -> None:
     for clip in (ol.clip_grad_norm_, ol.clip_grad_value_, lambda p, m: ol.clip_grads_with_norm_(p, m, 1.0)):
         with pytest.raises(TypeError, match="`parameters` must be Parameters"):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import optimlite as ol
+from support.helpers import label
 
 
 def nested() -> Any:
@@ -72,7 +73,7 @@ def test_an_array_that_stands_twice_is_scaled_once() -> None:
     (np.ones(2, np.float16), "a gradient must be a plain array of float32 or float64 .* got float16"),
     ([np.ma.masked_array(np.ones(2))], "got a masked array"),
     ([np.broadcast_to(np.ones(1), 3)], r"gradient of shape \(3,\) is read-only and can't be clipped"),
-], ids=str)
+], ids=label)
 def test_what_is_no_gradient_is_refused(given: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         ol.clip_grad_norm_(given, 1.0)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import optimlite as ol
+from support.helpers import label
 
 W = np.ones(3)
 F = np.float32
@@ -175,7 +176,7 @@ class Named(NamedTuple):
     ([("W", W), np.ones(2)], r"^parameters must all be named or none, got names for 1 of 2; give \(name, array\) for"),
     ({"a": [("W", W), np.ones(2), np.ones(3)]}, r"^parameters at 'a' must all be named or none, got names for 1 of 3"),
     (np.array([W, np.ones(2)], dtype=object), r"^parameter '0' must be float32 or float64, got object; use list\(a\)"),
-], ids=str)
+], ids=label)
 def test_what_is_no_parameter_is_named_with_its_cure(given: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         ol.SGD(given)
@@ -246,7 +247,7 @@ def sum_of_squares(x: Any) -> Any:
     (lambda: ol.group_by_name({"a": W}, [("a", {"lr": 1})]), "^`overrides` must be a dict of dicts, "),
     (lambda: ol.to_torch(ol.SGD([W])), r"^`state_dict` must be a dict, such as opt.state_dict\(\), got SGD$"),
     (lambda: ol.LBFGS([W], bounds=[(0, 1), (0, 1)]), "^`bounds` must have one pair for each of 1 parameters, got 2$"),
-], ids=str)
+], ids=label)
 def test_what_functions_refuse(act: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         act()

@@ -431,7 +431,7 @@ def test_what_cannot_be_told_apart_is_refused_in_bounded_time() -> None:
     strides = [8 * int(k) for k in np.random.default_rng(0).integers(2**20, 2**21, 24)]
     memory = np.zeros(sum(strides) // 8 + 2)
     one, other = (as_strided(memory[at:], (2,) * 24, strides) for at in (0, 1))
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert relation(one, other) == "interleave in memory in too many ways to tell whether they overlap"
     with pytest.raises(ValueError, match="'W' must have memory of its own for each element"):
         ol.SGD({"W": one})
@@ -439,7 +439,7 @@ def test_what_cannot_be_told_apart_is_refused_in_bounded_time() -> None:
         check_distinct("ab", [one, other])
     table = np.zeros((2,) * 20)                              # as many axes, but within each other
     ol.SGD({"a": table[..., 0], "b": table[..., 1]})
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 lengths = st.lists(st.integers(1, 4), min_size=1, max_size=3)
@@ -490,11 +490,11 @@ def test_parameters_are_found_by_their_memory(rows: list[tuple[int, int, int, bo
 
 def test_many_views_of_one_table_take_little_time() -> None:
     table = np.ones((20, 400))
-    begun = time.perf_counter()
+    begun = time.process_time()
     opt = ol.SGD([table[:, k] for k in range(400)], lr=0.5)
     opt.step(grads=list(np.ones((400, 20))))
     assert (table == 0.5).all()
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 def test_a_view_that_was_locked_is_refused() -> None:

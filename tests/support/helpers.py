@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 import textwrap
@@ -29,6 +30,11 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     "WarmupStableDecayLR": {"warmup_steps": 2, "stable_steps": 2, "decay_steps": 3, "start_factor": 0.5},
     "CyclicLR": {"base_lr": 0.1, "max_lr": 0.2, "cycle_momentum": False},
     "OneCycleLR": {"max_lr": 0.1, "total_steps": 9, "cycle_momentum": False}}
+
+
+def label(value: Any) -> str:
+    """The name of a test by what it is given: the same in every process, which an address in memory isn't."""
+    return re.sub(r" at 0x[0-9a-f]+", "", str(value))
 
 
 def model(dtype: Any = np.float32, order: Any = "C", axes: int = 0) -> dict[str, np.ndarray]:
