@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from .optimizers.adafactor import Adafactor
     from .optimizers.lamb import LAMB
     from .optimizers.lars import LARS
+    from .optimizers.lion import Lion
     from .optimizers.muon import Muon
     from .optimizers.novograd import NovoGrad
     from .optimizers.stable_adamw import StableAdamW
@@ -77,6 +78,7 @@ __all__ = [
     "LAMB",
     "LARS",
     "LBFGS",
+    "Lion",
     "Muon",
     "NAdam",
     "NovoGrad",
@@ -117,6 +119,7 @@ _LATE = {
     "line_search": "line_search", "lr_scheduler": "lr_scheduler",
     "AdaBelief": "optimizers.adabelief", "Adafactor": "optimizers.adafactor", "LAMB": "optimizers.lamb",
     "LARS": "optimizers.lars", "Muon": "optimizers.muon", "NovoGrad": "optimizers.novograd",
+    "Lion": "optimizers.lion",
     "StableAdamW": "optimizers.stable_adamw",
     "ConjugateGradient": "closures.conjugate_gradient", "LBFGS": "closures.lbfgs", "minimize": "closures.minimize",
     **dict.fromkeys(("CheckpointError", "Checkpoints", "load", "restore", "save"), "checkpoint"),

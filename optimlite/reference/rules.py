@@ -336,6 +336,14 @@ def novograd(h: Any, p: Array, g: Array, m: Array) -> Array:
     return h.lr * m
 
 
+# Lion: Chen et al. 2023.
+
+def lion(h: Any, p: Array, g: Array, m: Array) -> Array:
+    direction = sign(h.beta1 * m + h.fresh1 * g)
+    m[...] = h.beta2 * m + h.fresh2 * g
+    return h.lr * direction
+
+
 # Cautious updates: Liang et al. 2024.
 
 def agreement(h: Any, u: Array, g: Array) -> tuple[Array, ...]:
@@ -382,7 +390,7 @@ LARS = (Pass(lars_norms, TWO_SQUARES, lars_trust),)
 RULES: dict[str, Rule] = {
     **{rule.__name__: Rule(rule) for rule in (
         sgd, momentum, nesterov, adam, amsgrad, adagrad, adadelta, adamax, nadam, radam, rmsprop, rmsprop_centered,
-        rmsprop_momentum, rmsprop_centered_momentum, rprop, adabelief, descend)},
+        rmsprop_momentum, rmsprop_centered_momentum, rprop, adabelief, lion, descend)},
     "mean": Rule(mean, whole=True),
     "asgd": Rule(asgd, whole=True),
     "lamb": Rule(lamb, (Pass(lamb_moments, TWO_SQUARES, lamb_trust, moves=True),)),

@@ -89,6 +89,9 @@ CASES = [
     Case(ol.Muon, {}, elementwise=False, axes=2),
     Case(ol.Muon, {"lr": 0.1, "weight_decay": 0.3, "momentum": 0.8, "nesterov": False, "ns_steps": 3, "eps": 3.0,
                    "ns_coefficients": (2.0, -1.5, 0.5), "adjust_lr_fn": "match_rms_adamw"}, elementwise=False, axes=2),
+    Case(ol.Lion, {"lr": 0.01}),
+    Case(ol.Lion, {"lr": 0.01, "betas": (0.8, 0.6), "weight_decay": 0.1, "maximize": True}),
+    Case(ol.Lion, {"lr": 0.01, "cautious": True}, elementwise=False),
 ]
 
 # By rows that a sparse gradient touches.

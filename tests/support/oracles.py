@@ -55,6 +55,7 @@ BASE: dict[str, dict[str, Any]] = {
     "AdaBelief": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-16, "weight_decay": 0.1},
     "NovoGrad": {"lr": 0.02, "betas": (0.95, 0.98), "eps": 1e-8, "weight_decay": 0.1, "grad_averaging": False},
     "StableAdamW": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-6, "weight_decay": 0.1},
+    "Lion": {"lr": 0.02, "betas": (0.9, 0.99), "weight_decay": 0.1, "cautious": False},
 }
 
 
@@ -109,6 +110,12 @@ CASES = {f"{each.optimizer}-{each.name}": each for each in [
     case("StableAdamW", "optimi", lr=0.005, betas=(0.95, 0.999)),
     # timm's decay isn't clipped, and eps stands elsewhere in its clip: without both, the two are one rule
     case("StableAdamW", "timm", second=0.0, weight_decay=0.0, eps=1e-18),
+    case("Lion", "timm"),
+    case("Lion", "timm", second=0.0),
+    case("Lion", "timm", betas=(0.7, 0.9)),
+    case("Lion", "timm", cautious=True),
+    case("Lion", "optax"),
+    case("Lion", "optax", betas=(0.7, 0.9)),
 ]}
 
 

@@ -55,6 +55,10 @@ def timm_novograd(options: dict[str, Any]) -> Any:
     return lambda params, foreach, **others: make(params, **others), options
 
 
+def timm_lion(options: dict[str, Any]) -> Any:
+    return timm_module("lion").Lion, {"caution": options.pop("cautious"), **options}
+
+
 def optimi_stableadamw(options: dict[str, Any]) -> Any:
     return importlib.import_module("optimi").StableAdamW, {**options, "triton": False}
 
@@ -62,6 +66,7 @@ def optimi_stableadamw(options: dict[str, Any]) -> Any:
 # The classes that live in torch, with our options under their names.
 IN_TORCH = {("LAMB", "timm"): timm_lamb, ("LARS", "timm"): timm_lars, ("StableAdamW", "timm"): timm_adamw,
             ("StableAdamW", "optimi"): optimi_stableadamw, ("AdaBelief", "timm"): timm_adabelief,
+            ("Lion", "timm"): timm_lion,
             ("NovoGrad", "timm"): timm_novograd}
 
 
@@ -120,8 +125,17 @@ def optax_adabelief(options: dict[str, Any], lr: Any) -> Any:
     return optax.adabelief(lr, b1, b2, eps_root=options["eps"], **options)
 
 
+def optax_lion(options: dict[str, Any], lr: Any) -> Any:
+    import optax
+
+    assert not options.pop("cautious")
+    b1, b2 = options.pop("betas")
+    return optax.lion(lr, b1, b2, **options)
+
+
 # Its transformations likewise.
-IN_OPTAX = {"LAMB": optax_lamb, "LARS": optax_lars, "AdaBelief": optax_adabelief}
+IN_OPTAX = {"LAMB": optax_lamb, "LARS": optax_lars, "AdaBelief": optax_adabelief,
+            "Lion": optax_lion}
 
 
 class Optax:

@@ -1,0 +1,52 @@
+"""Lion: every element moves by the learning rate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..checks import flag, fraction, nonnegative, pair
+from ..engine.method import Group, Recipe
+from ..engine.rule_optimizer import RuleOptimizer
+
+
+class Lion(RuleOptimizer):
+    """Lion (Chen et al. 2023): the sign of a momentum, so that every element moves by lr, whatever the gradient's size.
+
+        u = sign(beta1 * m + (1 - beta1) * grad)        (0 where that is 0)
+        m = beta2 * m + (1 - beta2) * grad
+        p = (1 - lr * weight_decay) * p - lr * u
+
+    Compared with AdamW, `lr` wants to be 3 to 10 times smaller, and `weight_decay` as much larger.  `cautious` (Liang
+    et al. 2024) takes an element's update only where it has the gradient's sign, and divides a tensor's updates by the
+    share of such elements (at least 1e-3), as timm's `caution`; it costs a second pass.
+
+    params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
+    lr: what every element moves by.    betas: how much of m is kept in u, and in m.
+    weight_decay: a step multiplies p by 1 - lr * weight_decay.    maximize: ascends.    cautious: see above.
+
+    State: `exp_avg` (m), half of Adam's.
+    Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).
+
+        >>> w = np.array([1.0, -2.0])
+        >>> opt = ol.Lion([w], lr=0.1)
+        >>> opt.step(grads=[2 * w])
+        >>> w
+        array([ 0.9, -1.9])
+    """
+
+    checks = {"lr": nonnegative, "betas": pair(fraction), "weight_decay": nonnegative, "maximize": flag,
+              "cautious": flag}
+    state_names = ("exp_avg",)
+
+    def __init__(self, params: Any, lr: float = 1e-4, betas: tuple[float, float] = (0.9, 0.99),
+                 weight_decay: float = 0, *, maximize: bool = False, cautious: bool = False) -> None:
+        super().__init__(params, dict(lr=lr, betas=betas, weight_decay=weight_decay, maximize=maximize,
+                                      cautious=cautious))
+
+    def rule(self, group: Group) -> Recipe:
+        return "lion", {"exp_avg": 0.0}
+
+    def coefficients(self, group: Group, state: dict[str, Any], first: bool) -> dict[str, float]:
+        lr, (beta1, beta2) = group["lr"], group["betas"]
+        return {"keep": 1.0 - lr * group["weight_decay"], "beta1": beta1, "fresh1": 1.0 - beta1,
+                "beta2": beta2, "fresh2": 1.0 - beta2, "lr": lr}
