@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from .closures.minimize import minimize
     from .optimizers.adabelief import AdaBelief
     from .optimizers.adafactor import Adafactor
+    from .optimizers.adopt import ADOPT
     from .optimizers.lamb import LAMB
     from .optimizers.lars import LARS
     from .optimizers.lion import Lion
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ADOPT",
     "ASGD",
     "AdaBelief",
     "Adadelta",
@@ -120,6 +122,7 @@ _LATE = {
     "AdaBelief": "optimizers.adabelief", "Adafactor": "optimizers.adafactor", "LAMB": "optimizers.lamb",
     "LARS": "optimizers.lars", "Muon": "optimizers.muon", "NovoGrad": "optimizers.novograd",
     "Lion": "optimizers.lion",
+    "ADOPT": "optimizers.adopt",
     "StableAdamW": "optimizers.stable_adamw",
     "ConjugateGradient": "closures.conjugate_gradient", "LBFGS": "closures.lbfgs", "minimize": "closures.minimize",
     **dict.fromkeys(("CheckpointError", "Checkpoints", "load", "restore", "save"), "checkpoint"),

@@ -81,6 +81,10 @@ def count(name: str, value: Any) -> int:
     return int(value)
 
 
+def optional(each: Check) -> Check:
+    return lambda name, value: None if value is None else each(name, value)
+
+
 def optional_count(name: str, value: Any) -> int | None:
     return None if value is None else count(name, value)
 

@@ -344,6 +344,22 @@ def lion(h: Any, p: Array, g: Array, m: Array) -> Array:
     return h.lr * direction
 
 
+# ADOPT: Taniguchi et al. 2024.
+
+def adopt(h: Any, p: Array, g: Array, m: Array, v: Array) -> Array:
+    u = g / np.maximum(np.sqrt(v), h.eps)
+    u = np.where(u > h.most, h.most, u)
+    u = np.where(u < -h.most, -h.most, u)
+    m[...] = h.beta1 * m + h.fresh1 * u
+    v[...] = h.beta2 * v + h.fresh2 * (g * g)
+    return h.lr * m
+
+
+def adopt_first(h: Any, p: Array, g: Array, m: Array, v: Array) -> Array:
+    v[...] = g * g
+    return g.dtype.type(0)
+
+
 # Cautious updates: Liang et al. 2024.
 
 def agreement(h: Any, u: Array, g: Array) -> tuple[Array, ...]:
@@ -390,7 +406,7 @@ LARS = (Pass(lars_norms, TWO_SQUARES, lars_trust),)
 RULES: dict[str, Rule] = {
     **{rule.__name__: Rule(rule) for rule in (
         sgd, momentum, nesterov, adam, amsgrad, adagrad, adadelta, adamax, nadam, radam, rmsprop, rmsprop_centered,
-        rmsprop_momentum, rmsprop_centered_momentum, rprop, adabelief, lion, descend)},
+        rmsprop_momentum, rmsprop_centered_momentum, rprop, adabelief, lion, adopt, adopt_first, descend)},
     "mean": Rule(mean, whole=True),
     "asgd": Rule(asgd, whole=True),
     "lamb": Rule(lamb, (Pass(lamb_moments, TWO_SQUARES, lamb_trust, moves=True),)),

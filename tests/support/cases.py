@@ -92,6 +92,11 @@ CASES = [
     Case(ol.Lion, {"lr": 0.01}),
     Case(ol.Lion, {"lr": 0.01, "betas": (0.8, 0.6), "weight_decay": 0.1, "maximize": True}),
     Case(ol.Lion, {"lr": 0.01, "cautious": True}, elementwise=False),
+    Case(ol.ADOPT, {"lr": 0.01}),
+    Case(ol.ADOPT, {"lr": 0.01, "betas": (0.8, 0.9), "eps": 0.3, "clip_exp": 0.1, "weight_decay": 0.1,
+                    "maximize": True}),
+    Case(ol.ADOPT, {"lr": 0.01, "clip_exp": None, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+    Case(ol.ADOPT, {"lr": 0.01, "cautious": True}, elementwise=False),
 ]
 
 # By rows that a sparse gradient touches.

@@ -56,6 +56,8 @@ BASE: dict[str, dict[str, Any]] = {
     "NovoGrad": {"lr": 0.02, "betas": (0.95, 0.98), "eps": 1e-8, "weight_decay": 0.1, "grad_averaging": False},
     "StableAdamW": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-6, "weight_decay": 0.1},
     "Lion": {"lr": 0.02, "betas": (0.9, 0.99), "weight_decay": 0.1, "cautious": False},
+    "ADOPT": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-6, "clip_exp": 0.25, "weight_decay": 0.1,
+              "decoupled_weight_decay": False, "cautious": False},
 }
 
 
@@ -116,6 +118,18 @@ CASES = {f"{each.optimizer}-{each.name}": each for each in [
     case("Lion", "timm", cautious=True),
     case("Lion", "optax"),
     case("Lion", "optax", betas=(0.7, 0.9)),
+    case("ADOPT", "torch-adopt"),
+    case("ADOPT", "torch-adopt", second=0.0),
+    case("ADOPT", "torch-adopt", decoupled_weight_decay=True),
+    case("ADOPT", "torch-adopt", clip_exp=None, eps=0.3),
+    case("ADOPT", "torch-adopt", clip_exp=0.1, eps=0.3),
+    case("ADOPT", "torch-adopt", betas=(0.8, 0.9)),
+    case("ADOPT", "timm"),
+    case("ADOPT", "timm", decoupled_weight_decay=True),
+    case("ADOPT", "timm", clip_exp=None, eps=0.3),
+    case("ADOPT", "timm", cautious=True),
+    case("ADOPT", "optax", second=0.0, weight_decay=0.0),
+    case("ADOPT", "optax", second=0.0, weight_decay=0.0, betas=(0.8, 0.9)),
 ]}
 
 

@@ -43,6 +43,7 @@ HYPER: Mapping[str, st.SearchStrategy[Any]] = {
     "lambd": numbers(0, 1), "t0": st.integers(0, 8), "alpha": numbers(0, 1),
     "max_trust_ratio": st.none() | between(0, 10), "trust_coefficient": numbers(0, 10),
     "beta2_decay": numbers(-1, 0), "d": numbers(1, 10),
+    "clip_exp": st.none() | numbers(0, 1),
     "always_adapt": flags, "grad_averaging": flags, "bias_correction": flags, "trust_clip": flags, "cautious": flags,
     "lr_in_momentum": st.just(False), "amsgrad": flags, "centered": flags, "nesterov": flags,
     "maximize": flags, "decoupled_weight_decay": flags,

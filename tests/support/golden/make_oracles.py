@@ -1,5 +1,5 @@
 # Makes the golden files of oracles.py: `python tests/support/golden/make_oracles.py [optimizer ...]`, with what these
-# need of torch 2.13.0, timm 1.0.31, torch-optimi 0.3.3 and optax 0.2.8.
+# need of torch 2.13.0, timm 1.0.31, torch-optimi 0.3.3, torch-adopt 0.1.0 and optax 0.2.8.
 import importlib
 import importlib.metadata
 import importlib.util
@@ -13,8 +13,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from support.oracles import CASES, SNAPSHOTS, Case, golden_file, trajectory
 from support.trajectories import DTYPES, error, pack
 
-VERSIONS = {"torch": "2.13.0", "timm": "1.0.31", "optimi": "0.3.3", "optax": "0.2.8"}
-PACKAGES = {"timm": ("torch", "timm"), "optimi": ("torch", "optimi"), "optax": ("jax", "optax")}
+VERSIONS = {"torch": "2.13.0", "timm": "1.0.31", "optimi": "0.3.3", "optax": "0.2.8", "adopt": "0.1.0"}
+PACKAGES = {"timm": ("torch", "timm"), "optimi": ("torch", "optimi"), "optax": ("jax", "optax"),
+            "torch-adopt": ("torch", "adopt")}
+DISTRIBUTIONS = {"optimi": "torch-optimi", "adopt": "torch-adopt"}
 
 
 def installed(oracle: str) -> bool:
@@ -59,6 +61,19 @@ def timm_lion(options: dict[str, Any]) -> Any:
     return timm_module("lion").Lion, {"caution": options.pop("cautious"), **options}
 
 
+def timm_adopt(options: dict[str, Any]) -> Any:
+    return timm_module("adopt").Adopt, {"caution": options.pop("cautious"),
+                                        "decoupled": options.pop("decoupled_weight_decay"), **options}
+
+
+def torch_adopt(options: dict[str, Any]) -> Any:
+    assert not options.pop("cautious")
+    power = options.pop("clip_exp")
+    return importlib.import_module("adopt").ADOPT, {
+        "clip_lambda": None if power is None else lambda step: step**power,
+        "decouple": options.pop("decoupled_weight_decay"), **options}
+
+
 def optimi_stableadamw(options: dict[str, Any]) -> Any:
     return importlib.import_module("optimi").StableAdamW, {**options, "triton": False}
 
@@ -67,6 +82,7 @@ def optimi_stableadamw(options: dict[str, Any]) -> Any:
 IN_TORCH = {("LAMB", "timm"): timm_lamb, ("LARS", "timm"): timm_lars, ("StableAdamW", "timm"): timm_adamw,
             ("StableAdamW", "optimi"): optimi_stableadamw, ("AdaBelief", "timm"): timm_adabelief,
             ("Lion", "timm"): timm_lion,
+            ("ADOPT", "timm"): timm_adopt, ("ADOPT", "torch-adopt"): torch_adopt,
             ("NovoGrad", "timm"): timm_novograd}
 
 
@@ -133,9 +149,20 @@ def optax_lion(options: dict[str, Any], lr: Any) -> Any:
     return optax.lion(lr, b1, b2, **options)
 
 
+def optax_adopt(options: dict[str, Any], lr: Any) -> Any:
+    import optax.contrib
+
+    assert not options.pop("weight_decay")
+    assert not options.pop("decoupled_weight_decay")
+    assert not options.pop("cautious")
+    assert options.pop("clip_exp") == 0.25
+    b1, b2 = options.pop("betas")
+    return optax.contrib.adopt(lr, b1, b2, **options)
+
+
 # Its transformations likewise.
 IN_OPTAX = {"LAMB": optax_lamb, "LARS": optax_lars, "AdaBelief": optax_adabelief,
-            "Lion": optax_lion}
+            "Lion": optax_lion, "ADOPT": optax_adopt}
 
 
 class Optax:
@@ -171,7 +198,7 @@ class Optax:
                 array[...] = new
 
 
-LIBRARIES = {"timm": Torch, "optimi": Torch, "optax": Optax}
+LIBRARIES = {"optax": Optax, **dict.fromkeys(("timm", "optimi", "torch-adopt"), Torch)}
 
 
 def rounding(case: Case, golden: dict[int, dict[str, np.ndarray]]) -> float:
@@ -187,7 +214,7 @@ def main(optimizers: list[str]) -> None:
     needed = {package for case in CASES.values() if case.optimizer in (optimizers or known)
               for package in PACKAGES[case.oracle] if package in VERSIONS}
     for package in sorted(needed):
-        name = "torch-optimi" if package == "optimi" else package
+        name = DISTRIBUTIONS.get(package, package)
         found = importlib.metadata.version(name).split("+")[0]
         assert found == VERSIONS[package], f"{name} must be {VERSIONS[package]}, got {found}"
     for optimizer in optimizers or known:
