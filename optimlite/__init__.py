@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from .optimizers.adafactor import Adafactor
     from .optimizers.adopt import ADOPT
     from .optimizers.lamb import LAMB
+    from .optimizers.laprop import LaProp
     from .optimizers.lars import LARS
     from .optimizers.lion import Lion
     from .optimizers.muon import Muon
@@ -80,6 +81,7 @@ __all__ = [
     "LAMB",
     "LARS",
     "LBFGS",
+    "LaProp",
     "Lion",
     "Muon",
     "NAdam",
@@ -123,6 +125,7 @@ _LATE = {
     "LARS": "optimizers.lars", "Muon": "optimizers.muon", "NovoGrad": "optimizers.novograd",
     "Lion": "optimizers.lion",
     "ADOPT": "optimizers.adopt",
+    "LaProp": "optimizers.laprop",
     "StableAdamW": "optimizers.stable_adamw",
     "ConjugateGradient": "closures.conjugate_gradient", "LBFGS": "closures.lbfgs", "minimize": "closures.minimize",
     **dict.fromkeys(("CheckpointError", "Checkpoints", "load", "restore", "save"), "checkpoint"),

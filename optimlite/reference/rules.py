@@ -360,6 +360,14 @@ def adopt_first(h: Any, p: Array, g: Array, m: Array, v: Array) -> Array:
     return g.dtype.type(0)
 
 
+# LaProp: Ziyin, Wang & Ueda 2020.
+
+def laprop(h: Any, p: Array, g: Array, m: Array, v: Array) -> Array:
+    v[...] = h.beta2 * v + h.fresh2 * (g * g)
+    m[...] = h.beta1 * m + h.fresh1 * (g / (np.sqrt(v) * h.inv_root_bias2 + h.eps))
+    return h.size * m
+
+
 # Cautious updates: Liang et al. 2024.
 
 def agreement(h: Any, u: Array, g: Array) -> tuple[Array, ...]:
@@ -406,7 +414,7 @@ LARS = (Pass(lars_norms, TWO_SQUARES, lars_trust),)
 RULES: dict[str, Rule] = {
     **{rule.__name__: Rule(rule) for rule in (
         sgd, momentum, nesterov, adam, amsgrad, adagrad, adadelta, adamax, nadam, radam, rmsprop, rmsprop_centered,
-        rmsprop_momentum, rmsprop_centered_momentum, rprop, adabelief, lion, adopt, adopt_first, descend)},
+        rmsprop_momentum, rmsprop_centered_momentum, rprop, adabelief, lion, adopt, adopt_first, laprop, descend)},
     "mean": Rule(mean, whole=True),
     "asgd": Rule(asgd, whole=True),
     "lamb": Rule(lamb, (Pass(lamb_moments, TWO_SQUARES, lamb_trust, moves=True),)),

@@ -97,6 +97,9 @@ CASES = [
                     "maximize": True}),
     Case(ol.ADOPT, {"lr": 0.01, "clip_exp": None, "weight_decay": 0.1, "decoupled_weight_decay": True}),
     Case(ol.ADOPT, {"lr": 0.01, "cautious": True}, elementwise=False),
+    Case(ol.LaProp, {"lr": 0.01}),
+    Case(ol.LaProp, {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1, "maximize": True}),
+    Case(ol.LaProp, {"lr": 0.01, "cautious": True}, elementwise=False),
 ]
 
 # By rows that a sparse gradient touches.

@@ -58,6 +58,7 @@ BASE: dict[str, dict[str, Any]] = {
     "Lion": {"lr": 0.02, "betas": (0.9, 0.99), "weight_decay": 0.1, "cautious": False},
     "ADOPT": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-6, "clip_exp": 0.25, "weight_decay": 0.1,
               "decoupled_weight_decay": False, "cautious": False},
+    "LaProp": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-15, "weight_decay": 0.1, "cautious": False},
 }
 
 
@@ -130,6 +131,11 @@ CASES = {f"{each.optimizer}-{each.name}": each for each in [
     case("ADOPT", "timm", cautious=True),
     case("ADOPT", "optax", second=0.0, weight_decay=0.0),
     case("ADOPT", "optax", second=0.0, weight_decay=0.0, betas=(0.8, 0.9)),
+    case("LaProp", "timm"),
+    case("LaProp", "timm", second=0.0),
+    case("LaProp", "timm", betas=(0.8, 0.9)),
+    case("LaProp", "timm", eps=0.3),
+    case("LaProp", "timm", cautious=True),
 ]}
 
 

@@ -74,6 +74,10 @@ def torch_adopt(options: dict[str, Any]) -> Any:
         "decouple": options.pop("decoupled_weight_decay"), **options}
 
 
+def timm_laprop(options: dict[str, Any]) -> Any:
+    return timm_module("laprop").LaProp, {"caution": options.pop("cautious"), **options}
+
+
 def optimi_stableadamw(options: dict[str, Any]) -> Any:
     return importlib.import_module("optimi").StableAdamW, {**options, "triton": False}
 
@@ -83,6 +87,7 @@ IN_TORCH = {("LAMB", "timm"): timm_lamb, ("LARS", "timm"): timm_lars, ("StableAd
             ("StableAdamW", "optimi"): optimi_stableadamw, ("AdaBelief", "timm"): timm_adabelief,
             ("Lion", "timm"): timm_lion,
             ("ADOPT", "timm"): timm_adopt, ("ADOPT", "torch-adopt"): torch_adopt,
+            ("LaProp", "timm"): timm_laprop,
             ("NovoGrad", "timm"): timm_novograd}
 
 
