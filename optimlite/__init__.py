@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from .closures.minimize import minimize
     from .optimizers.adabelief import AdaBelief
     from .optimizers.adafactor import Adafactor
+    from .optimizers.adan import Adan
     from .optimizers.adopt import ADOPT
     from .optimizers.lamb import LAMB
     from .optimizers.laprop import LaProp
@@ -77,6 +78,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "Adan",
     "ConjugateGradient",
     "LAMB",
     "LARS",
@@ -126,6 +128,7 @@ _LATE = {
     "Lion": "optimizers.lion",
     "ADOPT": "optimizers.adopt",
     "LaProp": "optimizers.laprop",
+    "Adan": "optimizers.adan",
     "StableAdamW": "optimizers.stable_adamw",
     "ConjugateGradient": "closures.conjugate_gradient", "LBFGS": "closures.lbfgs", "minimize": "closures.minimize",
     **dict.fromkeys(("CheckpointError", "Checkpoints", "load", "restore", "save"), "checkpoint"),

@@ -100,12 +100,16 @@ def exactly(count: int, rule: str, name: str, value: Any) -> list[Any]:
     return items
 
 
-def pair(each: Check) -> Check:
+def pair(each: Check, count: int = 2, rule: str = "a pair of numbers") -> Check:
     def check(name: str, value: Any) -> tuple[Any, ...]:
-        items = exactly(2, "a pair of numbers", name, value)
+        items = exactly(count, rule, name, value)
         return tuple(each(f"{name}[{index}]", item) for index, item in enumerate(items))
 
     return check
+
+
+def triple(each: Check) -> Check:
+    return pair(each, 3, "three numbers")
 
 
 def flag(name: str, value: Any) -> bool:

@@ -368,6 +368,18 @@ def laprop(h: Any, p: Array, g: Array, m: Array, v: Array) -> Array:
     return h.size * m
 
 
+# Adan: Xie et al. 2022.
+
+def adan(h: Any, p: Array, g: Array, m: Array, n: Array, d: Array, before: Array) -> Array:
+    change = g + before if h.seen != 0 else g.dtype.type(0)
+    ahead = g + h.beta2 * change
+    m[...] = h.beta1 * m + h.fresh1 * g
+    n[...] = h.beta3 * n + h.fresh3 * (ahead * ahead)
+    d[...] = h.beta2 * d + h.fresh2 * change
+    before[...] = -g
+    return (h.step_mean * m + h.step_change * d) / (np.sqrt(n) * h.inv_root_bias3 + h.eps)
+
+
 # Cautious updates: Liang et al. 2024.
 
 def agreement(h: Any, u: Array, g: Array) -> tuple[Array, ...]:
@@ -414,7 +426,8 @@ LARS = (Pass(lars_norms, TWO_SQUARES, lars_trust),)
 RULES: dict[str, Rule] = {
     **{rule.__name__: Rule(rule) for rule in (
         sgd, momentum, nesterov, adam, amsgrad, adagrad, adadelta, adamax, nadam, radam, rmsprop, rmsprop_centered,
-        rmsprop_momentum, rmsprop_centered_momentum, rprop, adabelief, lion, adopt, adopt_first, laprop, descend)},
+        rmsprop_momentum, rmsprop_centered_momentum, rprop, adabelief, lion, adopt, adopt_first, laprop, adan,
+        descend)},
     "mean": Rule(mean, whole=True),
     "asgd": Rule(asgd, whole=True),
     "lamb": Rule(lamb, (Pass(lamb_moments, TWO_SQUARES, lamb_trust, moves=True),)),

@@ -188,6 +188,10 @@ BETAS = [(0.9, "must be a pair of numbers, got 0.9"), ((0.9,), "must be a pair o
          ((-0.1, 0.9), "`betas[0]` must be >= 0 and < 1, got -0.1"), ((0.9, 1), "`betas[1]` must be >= 0 and < 1"),
          ((0.9, NAN), "`betas[1]` must be finite, got nan"), ((None, 0.9), "`betas[0]` must be a number, got None")]
 OPTIONAL = [(value, message) for value, message in NONNEGATIVE if value is not None]
+TRIPLES = [(0.9, "must be three numbers, got 0.9"), ((0.9, 0.99), "must be three numbers"),
+           ((0.9, 0.9, 0.9, 0.9), "must be three numbers"), ("abc", "must be three numbers, got 'abc'"),
+           ((0.9, -0.1, 0.9), "`betas[1]` must be >= 0 and < 1, got -0.1"), ((0.9, 0.9, 1), "`betas[2]` must be >= 0"),
+           ((0.9, NAN, 0.9), "`betas[1]` must be finite, got nan")]
 UNIT = [*NUMBERS, (-0.1, "must be >= 0 and <= 1, got -0.1"), (1.1, "must be >= 0 and <= 1, got 1.1")]
 ETAS = [(0.5, "must be a pair of numbers, got 0.5"), ((0.5,), "must be a pair of numbers"),
         ((0, 1.2), "`etas[0]` must be > 0 and < 1, got 0"), ((1, 1.2), "`etas[0]` must be > 0 and < 1, got 1"),
@@ -213,6 +217,7 @@ VALUES = {optimizer: {name: refused(name, parameter.default)
 VALUES[ol.SGD]["nesterov"] = [*FLAGS, (True, "`nesterov` needs `momentum` > 0 and `dampening` = 0, got momentum=0")]
 VALUES[ol.RMSprop]["alpha"] = UNIT
 VALUES[ol.ADOPT]["clip_exp"] = OPTIONAL
+VALUES[ol.Adan]["betas"] = TRIPLES
 VALUES[ol.ASGD]["alpha"] = NONNEGATIVE
 VALUES[ol.LAMB]["max_trust_ratio"] = [(-1, "must be > 0, got -1"), (0, "must be > 0, got 0"), (NAN, "must be finite"),
                                       ("1", "must be a number, got '1'")]

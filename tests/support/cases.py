@@ -100,6 +100,9 @@ CASES = [
     Case(ol.LaProp, {"lr": 0.01}),
     Case(ol.LaProp, {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1, "maximize": True}),
     Case(ol.LaProp, {"lr": 0.01, "cautious": True}, elementwise=False),
+    Case(ol.Adan, {"lr": 0.01}),
+    Case(ol.Adan, {"lr": 0.01, "betas": (0.8, 0.7, 0.9), "eps": 1e-3, "weight_decay": 0.1, "maximize": True}),
+    Case(ol.Adan, {"lr": 0.01, "weight_decay": 0.1, "no_prox": True}),
 ]
 
 # By rows that a sparse gradient touches.

@@ -59,6 +59,7 @@ BASE: dict[str, dict[str, Any]] = {
     "ADOPT": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-6, "clip_exp": 0.25, "weight_decay": 0.1,
               "decoupled_weight_decay": False, "cautious": False},
     "LaProp": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-15, "weight_decay": 0.1, "cautious": False},
+    "Adan": {"lr": 0.02, "betas": (0.98, 0.92, 0.99), "eps": 1e-8, "weight_decay": 0.1, "no_prox": False},
 }
 
 
@@ -136,6 +137,12 @@ CASES = {f"{each.optimizer}-{each.name}": each for each in [
     case("LaProp", "timm", betas=(0.8, 0.9)),
     case("LaProp", "timm", eps=0.3),
     case("LaProp", "timm", cautious=True),
+    # optax's Adan has another factor of the change
+    case("Adan", "timm"),
+    case("Adan", "timm", second=0.0),
+    case("Adan", "timm", betas=(0.9, 0.7, 0.95)),
+    case("Adan", "timm", eps=0.3),
+    case("Adan", "timm", no_prox=True),
 ]}
 
 

@@ -78,6 +78,10 @@ def timm_laprop(options: dict[str, Any]) -> Any:
     return timm_module("laprop").LaProp, {"caution": options.pop("cautious"), **options}
 
 
+def timm_adan(options: dict[str, Any]) -> Any:
+    return timm_module("adan").Adan, options
+
+
 def optimi_stableadamw(options: dict[str, Any]) -> Any:
     return importlib.import_module("optimi").StableAdamW, {**options, "triton": False}
 
@@ -88,6 +92,7 @@ IN_TORCH = {("LAMB", "timm"): timm_lamb, ("LARS", "timm"): timm_lars, ("StableAd
             ("Lion", "timm"): timm_lion,
             ("ADOPT", "timm"): timm_adopt, ("ADOPT", "torch-adopt"): torch_adopt,
             ("LaProp", "timm"): timm_laprop,
+            ("Adan", "timm"): timm_adan,
             ("NovoGrad", "timm"): timm_novograd}
 
 
