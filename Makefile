@@ -17,7 +17,7 @@ EXTRAS_bench := plot
 EXTRAS_lint := lint test
 EXTRAS_parity := test demo
 ALSO_parity := torch==2.13.0 optax==0.2.8 packaging
-ALONE_parity := timm==1.0.31 torch-optimi==0.3.3 torch-adopt==0.1.0         # timm would bring torchvision
+ALONE_parity := timm==1.0.31 torch-optimi==0.3.3 torch-adopt==0.1.0 pytorch-optimizer==4.1.0  # timm would bring torchvision
 EXTRAS_fuzz := test demo fuzz
 EXTRAS_coverage := test demo
 ALSO_coverage := 'coverage>=7.10'

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from .optimizers.adabelief import AdaBelief
     from .optimizers.adafactor import Adafactor
     from .optimizers.adan import Adan
+    from .optimizers.ademamix import AdEMAMix
     from .optimizers.adopt import ADOPT
     from .optimizers.lamb import LAMB
     from .optimizers.laprop import LaProp
@@ -72,6 +73,7 @@ __all__ = [
     "ADOPT",
     "ASGD",
     "AdaBelief",
+    "AdEMAMix",
     "Adadelta",
     "Adafactor",
     "Adagrad",
@@ -129,6 +131,7 @@ _LATE = {
     "ADOPT": "optimizers.adopt",
     "LaProp": "optimizers.laprop",
     "Adan": "optimizers.adan",
+    "AdEMAMix": "optimizers.ademamix",
     "StableAdamW": "optimizers.stable_adamw",
     "ConjugateGradient": "closures.conjugate_gradient", "LBFGS": "closures.lbfgs", "minimize": "closures.minimize",
     **dict.fromkeys(("CheckpointError", "Checkpoints", "load", "restore", "save"), "checkpoint"),

@@ -215,3 +215,8 @@ cdef double exponential(double x) noexcept:
 def real_power(double base, double exponent) -> float:
     """base ** exponent for a finite base > 0: from + - * / alone, where the C library's pow differs between CPUs."""
     return exponential(exponent * logarithm(base))
+
+
+def real_log(double x) -> float:
+    """The natural logarithm of a finite x > 0, likewise."""
+    return logarithm(x)

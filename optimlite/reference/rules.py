@@ -380,6 +380,15 @@ def adan(h: Any, p: Array, g: Array, m: Array, n: Array, d: Array, before: Array
     return (h.step_mean * m + h.step_change * d) / (np.sqrt(n) * h.inv_root_bias3 + h.eps)
 
 
+# AdEMAMix: Pagliardini, Ablin & Grangier 2024.
+
+def ademamix(h: Any, p: Array, g: Array, fast: Array, slow: Array, v: Array) -> Array:
+    fast[...] = h.beta1 * fast + h.fresh1 * g
+    slow[...] = h.beta3 * slow + h.fresh3 * g
+    v[...] = h.beta2 * v + h.fresh2 * (g * g)
+    return (h.step_fast * fast + h.step_slow * slow) / (np.sqrt(v) * h.inv_root_bias2 + h.eps)
+
+
 # Cautious updates: Liang et al. 2024.
 
 def agreement(h: Any, u: Array, g: Array) -> tuple[Array, ...]:
@@ -427,7 +436,7 @@ RULES: dict[str, Rule] = {
     **{rule.__name__: Rule(rule) for rule in (
         sgd, momentum, nesterov, adam, amsgrad, adagrad, adadelta, adamax, nadam, radam, rmsprop, rmsprop_centered,
         rmsprop_momentum, rmsprop_centered_momentum, rprop, adabelief, lion, adopt, adopt_first, laprop, adan,
-        descend)},
+        ademamix, descend)},
     "mean": Rule(mean, whole=True),
     "asgd": Rule(asgd, whole=True),
     "lamb": Rule(lamb, (Pass(lamb_moments, TWO_SQUARES, lamb_trust, moves=True),)),

@@ -192,6 +192,8 @@ TRIPLES = [(0.9, "must be three numbers, got 0.9"), ((0.9, 0.99), "must be three
            ((0.9, 0.9, 0.9, 0.9), "must be three numbers"), ("abc", "must be three numbers, got 'abc'"),
            ((0.9, -0.1, 0.9), "`betas[1]` must be >= 0 and < 1, got -0.1"), ((0.9, 0.9, 1), "`betas[2]` must be >= 0"),
            ((0.9, NAN, 0.9), "`betas[1]` must be finite, got nan")]
+WARMUPS = [("5", "must be a number, got '5'"), (0, "must be an integer >= 1, got 0"), (-3, "must be an integer >= 1"),
+           (2.5, "must be an integer >= 1, got 2.5"), (NAN, "must be finite, got nan")]
 UNIT = [*NUMBERS, (-0.1, "must be >= 0 and <= 1, got -0.1"), (1.1, "must be >= 0 and <= 1, got 1.1")]
 ETAS = [(0.5, "must be a pair of numbers, got 0.5"), ((0.5,), "must be a pair of numbers"),
         ((0, 1.2), "`etas[0]` must be > 0 and < 1, got 0"), ((1, 1.2), "`etas[0]` must be > 0 and < 1, got 1"),
@@ -218,6 +220,7 @@ VALUES[ol.SGD]["nesterov"] = [*FLAGS, (True, "`nesterov` needs `momentum` > 0 an
 VALUES[ol.RMSprop]["alpha"] = UNIT
 VALUES[ol.ADOPT]["clip_exp"] = OPTIONAL
 VALUES[ol.Adan]["betas"] = TRIPLES
+VALUES[ol.AdEMAMix] |= {"betas": TRIPLES, "alpha": NONNEGATIVE, "beta3_warmup": WARMUPS, "alpha_warmup": WARMUPS}
 VALUES[ol.ASGD]["alpha"] = NONNEGATIVE
 VALUES[ol.LAMB]["max_trust_ratio"] = [(-1, "must be > 0, got -1"), (0, "must be > 0, got 0"), (NAN, "must be finite"),
                                       ("1", "must be a number, got '1'")]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from optimlite.native.runtime import power, real_power
+from optimlite.native.runtime import power, real_log, real_power
 
 
 def test_powers_are_right() -> None:
@@ -17,6 +17,13 @@ def test_powers_are_right() -> None:
         assert math.isclose(real_power(base, exponent), base**exponent, rel_tol=2e-14)
     for base, exponent in zip(rng.uniform(0, 1, 2000), rng.integers(0, 5000, 2000), strict=True):
         assert math.isclose(power(base, exponent), base ** int(exponent), rel_tol=1e-12, abs_tol=1e-300)
+
+
+def test_logarithms_are_right() -> None:
+    for x in 10 ** np.random.default_rng(1).uniform(-300, 300, 2000):
+        assert math.isclose(real_log(x), math.log(x), rel_tol=1e-15, abs_tol=1e-15)
+    assert real_log(1.0) == 0
+    assert real_log(0.9999).hex() == "-0x1.a3738d2cf1cc2p-14"
 
 
 def test_the_ends() -> None:

@@ -103,6 +103,9 @@ CASES = [
     Case(ol.Adan, {"lr": 0.01}),
     Case(ol.Adan, {"lr": 0.01, "betas": (0.8, 0.7, 0.9), "eps": 1e-3, "weight_decay": 0.1, "maximize": True}),
     Case(ol.Adan, {"lr": 0.01, "weight_decay": 0.1, "no_prox": True}),
+    Case(ol.AdEMAMix, {"lr": 0.01}),
+    Case(ol.AdEMAMix, {"lr": 0.01, "betas": (0.8, 0.9, 0.95), "alpha": 3.0, "beta3_warmup": 5, "alpha_warmup": 7,
+                       "eps": 1e-3, "weight_decay": 0.1, "maximize": True}),
 ]
 
 # By rows that a sparse gradient touches.

@@ -60,6 +60,8 @@ BASE: dict[str, dict[str, Any]] = {
               "decoupled_weight_decay": False, "cautious": False},
     "LaProp": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-15, "weight_decay": 0.1, "cautious": False},
     "Adan": {"lr": 0.02, "betas": (0.98, 0.92, 0.99), "eps": 1e-8, "weight_decay": 0.1, "no_prox": False},
+    "AdEMAMix": {"lr": 0.02, "betas": (0.9, 0.99, 0.999), "alpha": 2.0, "beta3_warmup": None, "alpha_warmup": None,
+                 "eps": 1e-8, "weight_decay": 0.1},
 }
 
 
@@ -143,6 +145,15 @@ CASES = {f"{each.optimizer}-{each.name}": each for each in [
     case("Adan", "timm", betas=(0.9, 0.7, 0.95)),
     case("Adan", "timm", eps=0.3),
     case("Adan", "timm", no_prox=True),
+    case("AdEMAMix", "pytorch-optimizer"),
+    case("AdEMAMix", "pytorch-optimizer", second=0.0),
+    case("AdEMAMix", "pytorch-optimizer", betas=(0.8, 0.9, 0.97), alpha=5.0),
+    case("AdEMAMix", "pytorch-optimizer", eps=0.3),
+    case("AdEMAMix", "pytorch-optimizer", beta3_warmup=20, alpha_warmup=20),
+    case("AdEMAMix", "optax"),
+    case("AdEMAMix", "optax", beta3_warmup=20),
+    case("AdEMAMix", "optax", alpha_warmup=20),
+    case("AdEMAMix", "optax", beta3_warmup=20, alpha_warmup=20),
 ]}
 
 

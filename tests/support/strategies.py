@@ -45,6 +45,7 @@ HYPER: Mapping[str, st.SearchStrategy[Any]] = {
     "beta2_decay": numbers(-1, 0), "d": numbers(1, 10),
     "clip_exp": st.none() | numbers(0, 1),
     "no_prox": flags,
+    "beta3_warmup": st.none() | st.integers(1, 20), "alpha_warmup": st.none() | st.integers(1, 20),
     "always_adapt": flags, "grad_averaging": flags, "bias_correction": flags, "trust_clip": flags, "cautious": flags,
     "lr_in_momentum": st.just(False), "amsgrad": flags, "centered": flags, "nesterov": flags,
     "maximize": flags, "decoupled_weight_decay": flags,
@@ -53,6 +54,7 @@ HYPER: Mapping[str, st.SearchStrategy[Any]] = {
 
 OF_ONE: Mapping[tuple[str, str], st.SearchStrategy[Any]] = {      # where a name means something else
     ("Adan", "betas"): st.tuples(numbers(0, 0.9999), numbers(0, 0.9999), numbers(0, 0.99999)),
+    ("AdEMAMix", "betas"): st.tuples(numbers(0, 0.9999), numbers(0, 0.9999), numbers(0, 0.99999)),
     ("Adafactor", "eps"): st.tuples(st.none() | numbers(0, 0.1), numbers(0, 0.1)),
 }
 

@@ -1,8 +1,10 @@
 # Makes the golden files of oracles.py: `python tests/support/golden/make_oracles.py [optimizer ...]`, with what these
-# need of torch 2.13.0, timm 1.0.31, torch-optimi 0.3.3, torch-adopt 0.1.0 and optax 0.2.8.
+# need of torch 2.13.0, timm 1.0.31, torch-optimi 0.3.3, torch-adopt 0.1.0, pytorch-optimizer 4.1.0
+# and optax 0.2.8.
 import importlib
 import importlib.metadata
 import importlib.util
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from support.oracles import CASES, SNAPSHOTS, Case, golden_file, trajectory
 from support.trajectories import DTYPES, error, pack
 
-VERSIONS = {"torch": "2.13.0", "timm": "1.0.31", "optimi": "0.3.3", "optax": "0.2.8", "adopt": "0.1.0"}
+VERSIONS = {"torch": "2.13.0", "timm": "1.0.31", "optimi": "0.3.3", "optax": "0.2.8", "adopt": "0.1.0",
+            "pytorch_optimizer": "4.1.0"}
 PACKAGES = {"timm": ("torch", "timm"), "optimi": ("torch", "optimi"), "optax": ("jax", "optax"),
-            "torch-adopt": ("torch", "adopt")}
+            "torch-adopt": ("torch", "adopt"), "pytorch-optimizer": ("torch", "pytorch_optimizer")}
 DISTRIBUTIONS = {"optimi": "torch-optimi", "adopt": "torch-adopt"}
 
 
@@ -82,6 +85,13 @@ def timm_adan(options: dict[str, Any]) -> Any:
     return timm_module("adan").Adan, options
 
 
+def pytorch_optimizer_ademamix(options: dict[str, Any]) -> Any:
+    warmup = options.pop("beta3_warmup")
+    assert options.pop("alpha_warmup") == warmup
+    return importlib.import_module("pytorch_optimizer").AdEMAMix, {
+        "t_alpha_beta3": warmup, "weight_decouple": True, **options}
+
+
 def optimi_stableadamw(options: dict[str, Any]) -> Any:
     return importlib.import_module("optimi").StableAdamW, {**options, "triton": False}
 
@@ -93,6 +103,7 @@ IN_TORCH = {("LAMB", "timm"): timm_lamb, ("LARS", "timm"): timm_lars, ("StableAd
             ("ADOPT", "timm"): timm_adopt, ("ADOPT", "torch-adopt"): torch_adopt,
             ("LaProp", "timm"): timm_laprop,
             ("Adan", "timm"): timm_adan,
+            ("AdEMAMix", "pytorch-optimizer"): pytorch_optimizer_ademamix,
             ("NovoGrad", "timm"): timm_novograd}
 
 
@@ -170,9 +181,31 @@ def optax_adopt(options: dict[str, Any], lr: Any) -> Any:
     return optax.contrib.adopt(lr, b1, b2, **options)
 
 
+def optax_ademamix(options: dict[str, Any], lr: Any) -> Any:
+    """Its warm-ups are functions of the steps before this one."""
+    import jax.numpy as jnp
+    import optax.contrib
+
+    (b1, b2, b3), alpha = options.pop("betas"), options.pop("alpha")
+
+    def share(count: Any, warmup: int | None) -> Any:
+        return 1.0 if warmup is None else jnp.minimum((count + 1).astype(lr.dtype) / warmup, 1.0)
+
+    def half_life(beta: float) -> float:
+        return math.log(0.5) / math.log(beta)
+
+    beta3_warmup, alpha_warmup = options.pop("beta3_warmup"), options.pop("alpha_warmup")
+
+    def beta3(count: Any) -> Any:
+        done = share(count, beta3_warmup)
+        return 0.5**(1 / ((1 - done) * half_life(b1) + done * half_life(b3)))
+
+    return optax.contrib.ademamix(lr, b1, b2, beta3, lambda count: alpha * share(count, alpha_warmup), **options)
+
+
 # Its transformations likewise.
 IN_OPTAX = {"LAMB": optax_lamb, "LARS": optax_lars, "AdaBelief": optax_adabelief,
-            "Lion": optax_lion, "ADOPT": optax_adopt}
+            "Lion": optax_lion, "ADOPT": optax_adopt, "AdEMAMix": optax_ademamix}
 
 
 class Optax:
@@ -208,7 +241,7 @@ class Optax:
                 array[...] = new
 
 
-LIBRARIES = {"optax": Optax, **dict.fromkeys(("timm", "optimi", "torch-adopt"), Torch)}
+LIBRARIES = {"optax": Optax, **dict.fromkeys(("timm", "optimi", "torch-adopt", "pytorch-optimizer"), Torch)}
 
 
 def rounding(case: Case, golden: dict[int, dict[str, np.ndarray]]) -> float:
