@@ -21,8 +21,9 @@ from .problem import Problem
 from .rows import Result, Row
 
 # What a pass moves: a rule that writes, or arrays that are only read; and how many arrays go by.
-PASSES: dict[str, int] = {"traffic0": 3, "traffic1": 5, "traffic2": 7, "traffic_moments": 5, "traffic_moments_of": 6,
-                          "traffic_last": 4, "g": 1, "state1": 1, "p g": 2, "g state0": 2}
+PASSES: dict[str, int] = {"traffic0": 3, "traffic1": 5, "traffic2": 7, "traffic3": 9, "traffic_moments": 5,
+                          "traffic_moments_of": 6, "traffic_last": 4, "g": 1, "state1": 1, "p g": 2, "g state0": 2,
+                          "g state2": 2}
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ WORKS = (
     Measured("LARS", "LARS", 1, {"lr": 1e-1, "momentum": 0.9, "weight_decay": 1e-4}, ("p g", "traffic1")),
     Measured("NovoGrad", "NovoGrad", 1, {"lr": 1e-3, "weight_decay": 1e-3}, ("g", "traffic1")),
     Measured("StableAdamW", "StableAdamW", 2, {"lr": 1e-3}, ("traffic_moments", "traffic_last")),
+    Measured("MARS", "MARS", 3, {"lr": 3e-3, "optimize_1d": True}, ("g state2", "traffic3")),
     Measured("Adafactor", "Adafactor", 0, {"lr": 1e-2}, ("g", "p g", "traffic0")),
     Measured("Adam cautious", "Adam", 2, {"lr": 1e-3, "cautious": True}, ("g state0", "state1", "traffic2")),
 )
@@ -75,7 +77,7 @@ class Limit(Optimlite):
     def arrays_of(self, name: str) -> list[np.ndarray]:
         found = {"p": self.arrays, "g": self.sets[0]}
         if name not in found:
-            self.states = getattr(self, "states", None) or [self.problem.zeros() for _ in range(2)]
+            self.states = getattr(self, "states", None) or [self.problem.zeros() for _ in range(self.work.states)]
             found[name] = self.states[int(name[-1])]
         return [a.reshape(-1) for a in found[name]]
 

@@ -13,6 +13,7 @@ class InPlace(Stepper):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
         defaults = {"LAMB": {"eps": 1e-6, "weight_decay": 0.01}, "Adafactor": {"eps": float(np.finfo(np.float32).eps)},
+                    "MARS": {"beta1": 0.95, "beta2": 0.99, "gamma": 0.025},
                     "NovoGrad": {"beta1": 0.95, "beta2": 0.98},
                     "StableAdamW": {"beta2": 0.99, "eps": 1e-6, "weight_decay": 0.01}}
         self.h = {**self.h, **defaults.get(self.work.optimizer, {}), **self.work.arguments}
@@ -23,8 +24,8 @@ class InPlace(Stepper):
         if self.work.optimizer == "Adafactor":
             self.states = [[np.zeros((*p.shape[:-1], 1) if p.ndim > 1 else p.shape, p.dtype) for p in self.arrays],
                            [np.zeros((*p.shape[:-2], 1, *p.shape[-1:]), p.dtype) for p in self.arrays]]
-        self.step = {"LAMB": self.lamb, "LARS": self.lars, "NovoGrad": self.novograd,                 # type: ignore
-                     "StableAdamW": self.stable_adamw, "Adafactor": self.adafactor,
+        self.step = {"LAMB": self.lamb, "LARS": self.lars, "MARS": self.mars,                         # type: ignore
+                     "NovoGrad": self.novograd, "StableAdamW": self.stable_adamw, "Adafactor": self.adafactor,
                      "Adam": self.cautious_adam}[self.work.optimizer]
 
     def moments(self, g: Array, m: Array, v: Array, s: Array) -> None:
@@ -67,6 +68,20 @@ class InPlace(Stepper):
             np.multiply(b, h["momentum"], out=b)
             np.add(b, s, out=b)
             np.multiply(b, h["lr"], out=s)
+            np.subtract(p, s, out=p)
+
+    def mars(self, gradients: list[Array]) -> None:
+        h = self.h
+        change = h["gamma"] * h["beta1"] / (1 - h["beta1"]) if self.t > 1 else 0
+        for p, g, m, v, last, (s, x) in zip(self.arrays, gradients, *self.states, self.scratch, strict=True):
+            np.subtract(g, last, out=x)
+            np.multiply(x, change, out=x)
+            np.add(x, g, out=x)
+            np.copyto(last, g)
+            np.divide(x, max(1.0, float(np.linalg.norm(x))), out=x)
+            self.moments(x, m, v, s)
+            self.direction(m, v, s)
+            np.multiply(s, h["lr"], out=s)
             np.subtract(p, s, out=p)
 
     def novograd(self, gradients: list[Array]) -> None:

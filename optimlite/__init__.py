@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from .optimizers.laprop import LaProp
     from .optimizers.lars import LARS
     from .optimizers.lion import Lion
+    from .optimizers.mars import MARS
     from .optimizers.muon import Muon
     from .optimizers.novograd import NovoGrad
     from .optimizers.stable_adamw import StableAdamW
@@ -87,6 +88,7 @@ __all__ = [
     "LBFGS",
     "LaProp",
     "Lion",
+    "MARS",
     "Muon",
     "NAdam",
     "NovoGrad",
@@ -132,6 +134,7 @@ _LATE = {
     "LaProp": "optimizers.laprop",
     "Adan": "optimizers.adan",
     "AdEMAMix": "optimizers.ademamix",
+    "MARS": "optimizers.mars",
     "StableAdamW": "optimizers.stable_adamw",
     "ConjugateGradient": "closures.conjugate_gradient", "LBFGS": "closures.lbfgs", "minimize": "closures.minimize",
     **dict.fromkeys(("CheckpointError", "Checkpoints", "load", "restore", "save"), "checkpoint"),

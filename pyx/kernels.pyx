@@ -10,8 +10,8 @@ from libc.stdint cimport uint16_t, uint32_t
 from .algebra cimport (combine, compare, copy, depart, free_gradient, gram, launch, move, move_within, observe, renew,
                        slope_within, turn_inward)
 from .passes cimport finish_lines, last_spans, measure_lines, measure_spans
-from .real cimport (bits_of_single, const_real_array, decayed, double_sqrt, epsilon, fabs, maximum, real, real_array,
-                    sign, single_of, sqrt, towards)
+from .real cimport (bits_of_single, const_real_array, decayed, double_sqrt, epsilon, fabs, larger, maximum, real,
+                    real_array, sign, single_of, sqrt, towards)
 from .reductions cimport add, dot, limit, max_abs, scale, sum_abs, sum_squares
 from .sweep cimport Common, last_pass, measure, sweep, sweep_only, sweep_whole
 from .table cimport (EVERYTHING, FORMAT, GROUP, HYPER, LARGEST, LINES, MODIFIER, NUMBERS, PASSES, PRODUCTS, RULE,
@@ -129,6 +129,7 @@ include "rules/adopt.pxi"
 include "rules/laprop.pxi"
 include "rules/adan.pxi"
 include "rules/ademamix.pxi"
+include "rules/mars.pxi"
 include "rules/muon.pxi"
 include "rules/assign.pxi"
 include "rules/traffic.pxi"

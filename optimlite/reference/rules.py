@@ -389,6 +389,36 @@ def ademamix(h: Any, p: Array, g: Array, fast: Array, slow: Array, v: Array) -> 
     return (h.step_fast * fast + h.step_slow * slow) / (np.sqrt(v) * h.inv_root_bias2 + h.eps)
 
 
+# MARS: Yuan et al. 2024.
+
+def corrected(h: Any, g: Array, last: Array) -> Array:
+    return decayed(g, h.change, g - last)
+
+
+def mars_norm(h: Any, p: Array, g: Array, m: Array, v: Array, last: Array) -> tuple[Array, ...]:
+    return (corrected(h, g, last),)
+
+
+def mars_size(c: Any, sums: list[float], count: int, moved: Any, own: dict[str, float]) -> bool:
+    norm = root(sums[0])
+    own["norm"] = norm if norm > 1 or norm != norm else 1.0
+    return True
+
+
+def mars(h: Any, p: Array, g: Array, m: Array, v: Array, last: Array) -> Array:
+    c = corrected(h, g, last) / h.norm
+    m[...] = h.beta1 * m + h.fresh1 * c
+    v[...] = h.beta2 * v + h.fresh2 * (c * c)
+    last[...] = g
+    return h.step_size * m / (np.sqrt(v) * h.inv_root_bias2 + h.eps)
+
+
+def mars_vector(h: Any, p: Array, g: Array, m: Array, v: Array) -> Array:
+    m[...] = h.beta1_1d * m + h.fresh1_1d * g
+    v[...] = h.beta2_1d * v + h.fresh2_1d * (g * g)
+    return h.step_size_1d * m / (np.sqrt(v) * h.inv_root_bias2_1d + h.eps)
+
+
 # Cautious updates: Liang et al. 2024.
 
 def agreement(h: Any, u: Array, g: Array) -> tuple[Array, ...]:
@@ -436,7 +466,7 @@ RULES: dict[str, Rule] = {
     **{rule.__name__: Rule(rule) for rule in (
         sgd, momentum, nesterov, adam, amsgrad, adagrad, adadelta, adamax, nadam, radam, rmsprop, rmsprop_centered,
         rmsprop_momentum, rmsprop_centered_momentum, rprop, adabelief, lion, adopt, adopt_first, laprop, adan,
-        ademamix, descend)},
+        ademamix, mars_vector, descend)},
     "mean": Rule(mean, whole=True),
     "asgd": Rule(asgd, whole=True),
     "lamb": Rule(lamb, (Pass(lamb_moments, TWO_SQUARES, lamb_trust, moves=True),)),
@@ -449,6 +479,7 @@ RULES: dict[str, Rule] = {
     "adafactor_vector": Rule(adafactor_vector,
                              (Pass(adafactor_vector_sizes, TWO_SQUARES, adafactor_step, moves=True),)),
     "novograd": Rule(novograd, (Pass(novograd_norm, ("squares",), novograd_size),), own_scalars=1),
+    "mars": Rule(mars, (Pass(mars_norm, ("squares",), mars_size),)),
     **{f"probe_{scope}": Rule(probe, (Pass(probe_numbers, PROBED, probe_between, scope=scope),))
        for scope in ("tensor", "group", "everything")},
     "probe_own": Rule(probe, (Pass(probe_numbers, PROBED, probe_between),), own_scalars=1),

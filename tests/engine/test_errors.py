@@ -221,6 +221,8 @@ VALUES[ol.RMSprop]["alpha"] = UNIT
 VALUES[ol.ADOPT]["clip_exp"] = OPTIONAL
 VALUES[ol.Adan]["betas"] = TRIPLES
 VALUES[ol.AdEMAMix] |= {"betas": TRIPLES, "alpha": NONNEGATIVE, "beta3_warmup": WARMUPS, "alpha_warmup": WARMUPS}
+VALUES[ol.MARS] |= {"gamma": NONNEGATIVE,
+                    "betas_1d": [(value, message.replace("betas", "betas_1d")) for value, message in BETAS]}
 VALUES[ol.ASGD]["alpha"] = NONNEGATIVE
 VALUES[ol.LAMB]["max_trust_ratio"] = [(-1, "must be > 0, got -1"), (0, "must be > 0, got 0"), (NAN, "must be finite"),
                                       ("1", "must be a number, got '1'")]

@@ -106,6 +106,10 @@ CASES = [
     Case(ol.AdEMAMix, {"lr": 0.01}),
     Case(ol.AdEMAMix, {"lr": 0.01, "betas": (0.8, 0.9, 0.95), "alpha": 3.0, "beta3_warmup": 5, "alpha_warmup": 7,
                        "eps": 1e-3, "weight_decay": 0.1, "maximize": True}),
+    Case(ol.MARS, {}, elementwise=False),
+    Case(ol.MARS, {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1, "gamma": 0.3,
+                   "optimize_1d": True, "maximize": True}, elementwise=False),
+    Case(ol.MARS, {"lr": 0.01, "gamma": 0.3, "betas_1d": (0.8, 0.7), "cautious": True}, elementwise=False),
 ]
 
 # By rows that a sparse gradient touches.

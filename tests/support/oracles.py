@@ -62,6 +62,8 @@ BASE: dict[str, dict[str, Any]] = {
     "Adan": {"lr": 0.02, "betas": (0.98, 0.92, 0.99), "eps": 1e-8, "weight_decay": 0.1, "no_prox": False},
     "AdEMAMix": {"lr": 0.02, "betas": (0.9, 0.99, 0.999), "alpha": 2.0, "beta3_warmup": None, "alpha_warmup": None,
                  "eps": 1e-8, "weight_decay": 0.1},
+    "MARS": {"lr": 0.02, "betas": (0.95, 0.99), "eps": 1e-8, "weight_decay": 0.1, "gamma": 0.025,
+             "optimize_1d": False, "betas_1d": (0.9, 0.95), "cautious": False},
 }
 
 
@@ -154,6 +156,14 @@ CASES = {f"{each.optimizer}-{each.name}": each for each in [
     case("AdEMAMix", "optax", beta3_warmup=20),
     case("AdEMAMix", "optax", alpha_warmup=20),
     case("AdEMAMix", "optax", beta3_warmup=20, alpha_warmup=20),
+    # the authors' first step isn't timm's
+    case("MARS", "timm"),
+    case("MARS", "timm", second=0.0),
+    case("MARS", "timm", betas=(0.8, 0.9), betas_1d=(0.7, 0.8)),
+    case("MARS", "timm", eps=0.3),
+    case("MARS", "timm", gamma=0.3),
+    case("MARS", "timm", gamma=0.3, optimize_1d=True),
+    case("MARS", "timm", gamma=0.3, cautious=True),
 ]}
 
 

@@ -92,6 +92,12 @@ def pytorch_optimizer_ademamix(options: dict[str, Any]) -> Any:
         "t_alpha_beta3": warmup, "weight_decouple": True, **options}
 
 
+def timm_mars(options: dict[str, Any]) -> Any:
+    make = timm_module("mars").Mars
+    return (lambda params, foreach, **others: make(params, **others),
+            {"caution": options.pop("cautious"), **options})
+
+
 def optimi_stableadamw(options: dict[str, Any]) -> Any:
     return importlib.import_module("optimi").StableAdamW, {**options, "triton": False}
 
@@ -104,6 +110,7 @@ IN_TORCH = {("LAMB", "timm"): timm_lamb, ("LARS", "timm"): timm_lars, ("StableAd
             ("LaProp", "timm"): timm_laprop,
             ("Adan", "timm"): timm_adan,
             ("AdEMAMix", "pytorch-optimizer"): pytorch_optimizer_ademamix,
+            ("MARS", "timm"): timm_mars,
             ("NovoGrad", "timm"): timm_novograd}
 
 

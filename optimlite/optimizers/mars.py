@@ -1,0 +1,82 @@
+"""MARS: AdamW on gradients of smaller variance."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any
+
+from ..checks import flag, fraction, nonnegative, pair
+from ..engine.method import Group, Recipe
+from ..engine.parameter import Parameter
+from ..engine.rule_optimizer import RuleOptimizer
+from ..native.runtime import power
+
+
+class MARS(RuleOptimizer):
+    """MARS (Yuan et al. 2024), MARS-AdamW: AdamW on gradients that the change since the step before corrects.
+
+        c = grad + gamma * beta1 / (1 - beta1) * (grad - last)          (first step: c = grad)
+        c = c / max(1, |c|)                             (norm of the whole tensor)
+        m = beta1 * m + (1 - beta1) * c
+        v = beta2 * v + (1 - beta2) * c^2
+        p = (1 - lr * weight_decay) * p - lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
+
+    A parameter with fewer than two axes is stepped by AdamW with `betas_1d`, unless `optimize_1d`; a group of its own
+    gives it another `lr` or `weight_decay`.  timm's rule: in the authors' code the first c is grad times
+    1 + gamma * beta1 / (1 - beta1), and only matrices are corrected, not tensors of more than two axes.  `last` is the
+    gradient of the step before, on its own data (the paper's approximate form).  `cautious` (Liang et al. 2024) takes
+    an element's update only where it has the gradient's sign, and divides a tensor's updates by the share of such
+    elements (at least 1e-3), as timm's `caution`; it costs another pass.
+
+    params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
+    lr: the learning rate.    betas: how much of m and of v is kept in a step.    eps: keeps the division finite.
+    weight_decay: a step multiplies p by 1 - lr * weight_decay.    gamma: how much is corrected; 0: nothing.
+    optimize_1d, betas_1d, cautious: see above.    maximize: ascends.
+
+    State: `step`, `exp_avg` (m), `exp_avg_sq` (v), and where gradients are corrected `last_grad`.
+    Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).
+
+        >>> w = np.array([1.0, -2.0])
+        >>> opt = ol.MARS([w], lr=0.1)
+        >>> opt.step(grads=[2 * w])
+        >>> w
+        array([ 0.9, -1.9])
+    """
+
+    checks = {"lr": nonnegative, "betas": pair(fraction), "eps": nonnegative, "weight_decay": nonnegative,
+              "gamma": nonnegative, "optimize_1d": flag, "betas_1d": pair(fraction), "maximize": flag,
+              "cautious": flag}
+    scalars = {"step": 0}
+    state_names = ("step", "exp_avg", "exp_avg_sq", "last_grad")
+
+    def __init__(self, params: Any, lr: float = 3e-3, betas: tuple[float, float] = (0.95, 0.99), eps: float = 1e-8,
+                 weight_decay: float = 0, gamma: float = 0.025, optimize_1d: bool = False,
+                 betas_1d: tuple[float, float] = (0.9, 0.95), *, maximize: bool = False,
+                 cautious: bool = False) -> None:
+        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, gamma=gamma,
+                                      optimize_1d=optimize_1d, betas_1d=betas_1d, maximize=maximize,
+                                      cautious=cautious))
+
+    def rules(self, group: Group) -> tuple[Recipe, ...]:
+        corrected: Recipe = "mars", {"exp_avg": 0.0, "exp_avg_sq": 0.0, "last_grad": 0.0}
+        return corrected, corrected if group["optimize_1d"] else ("mars_vector", {"exp_avg": 0.0, "exp_avg_sq": 0.0})
+
+    def which_rule(self, parameter: Parameter) -> int:
+        return 0 if parameter.ndim > 1 else 1
+
+    def coefficients(self, group: Group, state: dict[str, Any], first: bool) -> dict[str, float]:
+        t = state["step"] = state["step"] + 1
+        lr, (beta1, beta2), (beta1_1d, beta2_1d) = group["lr"], group["betas"], group["betas_1d"]
+        return {
+            "keep": 1.0 - lr * group["weight_decay"],
+            "norm": 1.0, "change": 0.0 if first else group["gamma"] * beta1 / (1.0 - beta1),
+            "beta1": beta1, "fresh1": 1.0 - beta1,
+            "beta2": beta2, "fresh2": 1.0 - beta2,
+            "step_size": lr / (1.0 - power(beta1, t)),
+            "inv_root_bias2": 1.0 / sqrt(1.0 - power(beta2, t)),
+            "eps": group["eps"],
+            "beta1_1d": beta1_1d, "fresh1_1d": 1.0 - beta1_1d,
+            "beta2_1d": beta2_1d, "fresh2_1d": 1.0 - beta2_1d,
+            "step_size_1d": lr / (1.0 - power(beta1_1d, t)),
+            "inv_root_bias2_1d": 1.0 / sqrt(1.0 - power(beta2_1d, t)),
+        }
