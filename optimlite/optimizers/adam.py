@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any
 
-from ..checks import flag, fraction, nonnegative, pair
+from ..checks import flag, fraction, nonnegative, optional, pair
 from ..engine.method import Group, Recipe
 from ..engine.rule_optimizer import RuleOptimizer
 from ..native.runtime import power
@@ -22,11 +22,15 @@ class Adam(RuleOptimizer):
     `cautious` (Liang et al. 2024) takes an element's update only where it has the gradient's sign, and divides a
     tensor's updates by the share of such elements (at least 1e-3); it costs a second pass over the arrays.
 
+    `eps_root` joins v within the root, sqrt(v / (1 - beta2^t) + eps_root), as in optax.  `uncorrected_eps` leaves eps
+    out of the bias correction, as scikit-learn and older codes do (the paper's "epsilon hat"): the step is
+    lr * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + eps), and eps counts for more in the first steps.
+
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: the learning rate, about the most that an element moves in a step.
     betas: how much of the two means is kept in a step.    eps: keeps the division finite.
     weight_decay: added to the gradient (L2), unless decoupled_weight_decay, as in AdamW.    amsgrad: see above.
-    maximize: ascends, as if grad were negated.    cautious: see above.
+    maximize: ascends, as if grad were negated.    cautious, eps_root, uncorrected_eps: see above.
 
     State: `step`, `exp_avg` (m), `exp_avg_sq` (v), and with amsgrad `max_exp_avg_sq`.
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).
@@ -39,34 +43,38 @@ class Adam(RuleOptimizer):
     """
 
     checks = {"lr": nonnegative, "betas": pair(fraction), "eps": nonnegative, "weight_decay": nonnegative,
-              "amsgrad": flag, "maximize": flag, "decoupled_weight_decay": flag, "cautious": flag}
+              "amsgrad": flag, "maximize": flag, "decoupled_weight_decay": flag, "cautious": flag,
+              "eps_root": optional(nonnegative), "uncorrected_eps": flag}
     scalars = {"step": 0}
     state_names = ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 
     def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
                  weight_decay: float = 0, amsgrad: bool = False, *, maximize: bool = False,
-                 decoupled_weight_decay: bool = False, cautious: bool = False) -> None:
+                 decoupled_weight_decay: bool = False, cautious: bool = False, eps_root: float | None = None,
+                 uncorrected_eps: bool = False) -> None:
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad,
                                       maximize=maximize, decoupled_weight_decay=decoupled_weight_decay,
-                                      cautious=cautious))
+                                      cautious=cautious, eps_root=eps_root, uncorrected_eps=uncorrected_eps))
 
     def rule(self, group: Group) -> Recipe:
+        root = "_root" if group["eps_root"] else ""
         if group["amsgrad"]:
-            return "amsgrad", {"exp_avg": 0.0, "exp_avg_sq": 0.0, "max_exp_avg_sq": 0.0}
-        return "adam", {"exp_avg": 0.0, "exp_avg_sq": 0.0}
+            return f"amsgrad{root}", {"exp_avg": 0.0, "exp_avg_sq": 0.0, "max_exp_avg_sq": 0.0}
+        return f"adam{root}", {"exp_avg": 0.0, "exp_avg_sq": 0.0}
 
     def coefficients(self, group: Group, state: dict[str, Any], first: bool) -> dict[str, float]:
         t = state["step"] = state["step"] + 1
         lr, (beta1, beta2), decay = group["lr"], group["betas"], group["weight_decay"]
-        decoupled = group["decoupled_weight_decay"]
+        decoupled, bias2 = group["decoupled_weight_decay"], 1.0 - power(beta2, t)
         return {
             "l2": 0.0 if decoupled else decay,
             "keep": 1.0 - lr * decay if decoupled else 1.0,
             "beta1": beta1, "fresh1": 1.0 - beta1,
             "beta2": beta2, "fresh2": 1.0 - beta2,
             "step_size": lr / (1.0 - power(beta1, t)),
-            "inv_root_bias2": 1.0 / sqrt(1.0 - power(beta2, t)),
-            "eps": group["eps"],
+            "inv_root_bias2": 1.0 / sqrt(bias2),
+            "eps": group["eps"] / sqrt(bias2) if group["uncorrected_eps"] else group["eps"],
+            "eps_root": (group["eps_root"] or 0.0) * bias2,
         }
 
 
@@ -76,7 +84,7 @@ class AdamW(Adam):
     Adam with `decoupled_weight_decay=True` and `weight_decay=1e-2` by default; everything else as there.
 
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
-    lr: the learning rate.    betas, eps, amsgrad, maximize, cautious: as in Adam.
+    lr: the learning rate.    betas, eps, amsgrad, maximize, cautious, eps_root, uncorrected_eps: as in Adam.
     weight_decay: a step multiplies p by 1 - lr * weight_decay, beside the rest.
 
         >>> w = np.array([1.0, -2.0])
@@ -88,6 +96,6 @@ class AdamW(Adam):
 
     def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
                  weight_decay: float = 1e-2, amsgrad: bool = False, *, maximize: bool = False,
-                 cautious: bool = False) -> None:
+                 cautious: bool = False, eps_root: float | None = None, uncorrected_eps: bool = False) -> None:
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, decoupled_weight_decay=True,
-                         cautious=cautious)
+                         cautious=cautious, eps_root=eps_root, uncorrected_eps=uncorrected_eps)

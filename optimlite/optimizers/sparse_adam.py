@@ -62,5 +62,5 @@ class SparseAdam(RuleOptimizer):
             "beta2": beta2, "fresh2": 1.0 - beta2,
             "step_size": group["lr"] * sqrt(1.0 - power(beta2, t)) / (1.0 - power(beta1, t)),
             "inv_root_bias2": 1.0,
-            "eps": group["eps"],
+            "eps": group["eps"], "eps_root": 0.0,
         }

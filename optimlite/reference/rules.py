@@ -84,6 +84,19 @@ def amsgrad(h: Any, p: Array, g: Array, m: Array, v: Array, largest: Array) -> A
     return h.step_size * m / (np.sqrt(largest) * h.inv_root_bias2 + h.eps)
 
 
+def adam_root(h: Any, p: Array, g: Array, m: Array, v: Array) -> Array:
+    m[...] = h.beta1 * m + h.fresh1 * g
+    v[...] = h.beta2 * v + h.fresh2 * (g * g)
+    return h.step_size * m / (np.sqrt(v + h.eps_root) * h.inv_root_bias2 + h.eps)
+
+
+def amsgrad_root(h: Any, p: Array, g: Array, m: Array, v: Array, largest: Array) -> Array:
+    m[...] = h.beta1 * m + h.fresh1 * g
+    v[...] = h.beta2 * v + h.fresh2 * (g * g)
+    largest[...] = np.maximum(largest, v)
+    return h.step_size * m / (np.sqrt(largest + h.eps_root) * h.inv_root_bias2 + h.eps)
+
+
 # The running mean of parameters: Polyak & Juditsky 1992; Izmailov et al. 2018.
 
 def mean(h: Any, a: Array, p: Array) -> None:
@@ -464,9 +477,9 @@ LARS = (Pass(lars_norms, TWO_SQUARES, lars_trust),)
 
 RULES: dict[str, Rule] = {
     **{rule.__name__: Rule(rule) for rule in (
-        sgd, momentum, nesterov, adam, amsgrad, adagrad, adadelta, adamax, nadam, radam, rmsprop, rmsprop_centered,
-        rmsprop_momentum, rmsprop_centered_momentum, rprop, adabelief, lion, adopt, adopt_first, laprop, adan,
-        ademamix, mars_vector, descend)},
+        sgd, momentum, nesterov, adam, amsgrad, adam_root, amsgrad_root, adagrad, adadelta, adamax, nadam, radam,
+        rmsprop, rmsprop_centered, rmsprop_momentum, rmsprop_centered_momentum, rprop, adabelief, lion, adopt,
+        adopt_first, laprop, adan, ademamix, mars_vector, descend)},
     "mean": Rule(mean, whole=True),
     "asgd": Rule(asgd, whole=True),
     "lamb": Rule(lamb, (Pass(lamb_moments, TWO_SQUARES, lamb_trust, moves=True),)),

@@ -8,6 +8,7 @@ cdef struct Adam:
     real step_size               # lr / (1 - beta1^t)
     real inv_root_bias2          # 1 / sqrt(1 - beta2^t)
     real eps
+    real eps_root                # times 1 - beta2^t
 
 
 cdef inline real adam(const void* hyper, real p, real g, real* s) noexcept nogil:
@@ -25,9 +26,28 @@ cdef inline real amsgrad(const void* hyper, real p, real g, real* s) noexcept no
     return h.step_size * s[0] / (sqrt(s[2]) * h.inv_root_bias2 + h.eps)
 
 
+cdef inline real adam_root(const void* hyper, real p, real g, real* s) noexcept nogil:
+    cdef const Adam* h = <const Adam*> hyper
+    s[0] = h.beta1 * s[0] + h.fresh1 * g
+    s[1] = h.beta2 * s[1] + h.fresh2 * (g * g)
+    return h.step_size * s[0] / (sqrt(s[1] + h.eps_root) * h.inv_root_bias2 + h.eps)
+
+
+cdef inline real amsgrad_root(const void* hyper, real p, real g, real* s) noexcept nogil:
+    cdef const Adam* h = <const Adam*> hyper
+    s[0] = h.beta1 * s[0] + h.fresh1 * g
+    s[1] = h.beta2 * s[1] + h.fresh2 * (g * g)
+    s[2] = maximum(s[2], s[1])
+    return h.step_size * s[0] / (sqrt(s[2] + h.eps_root) * h.inv_root_bias2 + h.eps)
+
+
 cdef void run_adam(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(adam, 2, w, i, j)
 cdef void run_amsgrad(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(amsgrad, 3, w, i, j)
+cdef void run_adam_root(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(adam_root, 2, w, i, j)
+cdef void run_amsgrad_root(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(amsgrad_root, 3, w, i, j)
 
 cdef Adam adam_fields
 bind("adam", run_adam, 2, adam_fields)
 bind("amsgrad", run_amsgrad, 3, adam_fields)
+bind("adam_root", run_adam_root, 2, adam_fields)
+bind("amsgrad_root", run_amsgrad_root, 3, adam_fields)

@@ -218,7 +218,7 @@ VALUES = {optimizer: {name: refused(name, parameter.default)
           for optimizer in OPTIMIZERS}
 VALUES[ol.SGD]["nesterov"] = [*FLAGS, (True, "`nesterov` needs `momentum` > 0 and `dampening` = 0, got momentum=0")]
 VALUES[ol.RMSprop]["alpha"] = UNIT
-VALUES[ol.ADOPT]["clip_exp"] = OPTIONAL
+VALUES[ol.ADOPT]["clip_exp"] = VALUES[ol.Adam]["eps_root"] = VALUES[ol.AdamW]["eps_root"] = OPTIONAL
 VALUES[ol.Adan]["betas"] = TRIPLES
 VALUES[ol.AdEMAMix] |= {"betas": TRIPLES, "alpha": NONNEGATIVE, "beta3_warmup": WARMUPS, "alpha_warmup": WARMUPS}
 VALUES[ol.MARS] |= {"gamma": NONNEGATIVE,

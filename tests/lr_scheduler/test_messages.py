@@ -80,7 +80,8 @@ MESSAGES: list[tuple[Any, type[Exception], str]] = [
      "its hyper-parameters are dampening, lr, maximize, momentum, nesterov, weight_decay"),
     (lambda: Hyperparameter("betas[2]", ol.Adam([np.ones(2)])), ValueError,
      "`key` must name a number in every group, got 'betas[2]', which group 0 doesn't have; "
-     "its hyper-parameters are amsgrad, betas, cautious, decoupled_weight_decay, eps, lr, maximize, weight_decay"),
+     "its hyper-parameters are amsgrad, betas, cautious, decoupled_weight_decay, eps, eps_root, lr, maximize, "
+     "uncorrected_eps, weight_decay"),
     (lambda: ls.StepLR(sgd(0.1, 0.2), 3, last_epoch=4), KeyError,
      "`last_epoch` >= 0 needs 'initial_lr' in every group; group 0 has none"),
     (lambda: ls.StepLR(without_trace(sgd(0.1, 0.2)), 3, last_epoch=0), KeyError,

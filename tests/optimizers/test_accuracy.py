@@ -18,7 +18,7 @@ from support.cases import CASES
 from support.rounding import Terms
 from support.strategies import HYPER, hyper_names, options, seeds, values
 
-CHOOSING = ("momentum", "nesterov", "centered", "amsgrad", "optimize_1d")    # those that choose a kernel
+CHOOSING = ("momentum", "nesterov", "centered", "amsgrad", "optimize_1d", "eps_root")     # those that choose a kernel
 # Each kernel: an optimizer, and the choice.  Of those that measure, sums and quotients of them round as they like; the
 # twin has their bits.
 KERNELS: dict[str, tuple[type[ol.Optimizer], dict[str, Any]]] = {}

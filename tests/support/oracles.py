@@ -47,6 +47,8 @@ class Case:
 
 # The options that a row doesn't name.  They aren't the defaults, on which libraries differ.
 BASE: dict[str, dict[str, Any]] = {
+    "Adam": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-6, "weight_decay": 0.0, "eps_root": None,
+             "uncorrected_eps": False},
     "LAMB": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-6, "weight_decay": 0.1, "always_adapt": True,
              "max_trust_ratio": None, "grad_averaging": True, "bias_correction": True},
     "LARS": {"lr": 0.5, "momentum": 0.9, "dampening": 0.0, "weight_decay": 0.1, "nesterov": False,
@@ -73,6 +75,10 @@ def case(optimizer: str, oracle: str, second: float = 0.02, **options: Any) -> C
 
 
 CASES = {f"{each.optimizer}-{each.name}": each for each in [
+    case("Adam", "optax", second=0.0, eps_root=0.1),
+    case("Adam", "optax", second=0.0, eps_root=1e-3, eps=0.03),
+    case("Adam", "scikit-learn", second=0.0, uncorrected_eps=True, eps=0.03),
+    case("Adam", "scikit-learn", second=0.0, uncorrected_eps=True, betas=(0.8, 0.9)),
     case("LAMB", "timm"),
     case("LAMB", "timm", second=0.0),
     case("LAMB", "timm", second=0.0, always_adapt=False),

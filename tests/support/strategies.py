@@ -47,6 +47,7 @@ HYPER: Mapping[str, st.SearchStrategy[Any]] = {
     "no_prox": flags,
     "beta3_warmup": st.none() | st.integers(1, 20), "alpha_warmup": st.none() | st.integers(1, 20),
     "gamma": numbers(0, 1), "betas_1d": betas, "optimize_1d": flags,
+    "eps_root": st.none() | numbers(0, 0.1), "uncorrected_eps": flags,
     "always_adapt": flags, "grad_averaging": flags, "bias_correction": flags, "trust_clip": flags, "cautious": flags,
     "lr_in_momentum": st.just(False), "amsgrad": flags, "centered": flags, "nesterov": flags,
     "maximize": flags, "decoupled_weight_decay": flags,

@@ -1,6 +1,6 @@
 # Makes the golden files of oracles.py: `python tests/support/golden/make_oracles.py [optimizer ...]`, with what these
-# need of torch 2.13.0, timm 1.0.31, torch-optimi 0.3.3, torch-adopt 0.1.0, pytorch-optimizer 4.1.0
-# and optax 0.2.8.
+# need of torch 2.13.0, timm 1.0.31, torch-optimi 0.3.3, torch-adopt 0.1.0, pytorch-optimizer 4.1.0,
+# scikit-learn 1.9.1 and optax 0.2.8.
 import importlib
 import importlib.metadata
 import importlib.util
@@ -16,10 +16,11 @@ from support.oracles import CASES, SNAPSHOTS, Case, golden_file, trajectory
 from support.trajectories import DTYPES, error, pack
 
 VERSIONS = {"torch": "2.13.0", "timm": "1.0.31", "optimi": "0.3.3", "optax": "0.2.8", "adopt": "0.1.0",
-            "pytorch_optimizer": "4.1.0"}
+            "pytorch_optimizer": "4.1.0", "sklearn": "1.9.1"}
 PACKAGES = {"timm": ("torch", "timm"), "optimi": ("torch", "optimi"), "optax": ("jax", "optax"),
-            "torch-adopt": ("torch", "adopt"), "pytorch-optimizer": ("torch", "pytorch_optimizer")}
-DISTRIBUTIONS = {"optimi": "torch-optimi", "adopt": "torch-adopt"}
+            "torch-adopt": ("torch", "adopt"), "pytorch-optimizer": ("torch", "pytorch_optimizer"),
+            "scikit-learn": ("sklearn",)}
+DISTRIBUTIONS = {"optimi": "torch-optimi", "adopt": "torch-adopt", "sklearn": "scikit-learn"}
 
 
 def installed(oracle: str) -> bool:
@@ -140,6 +141,15 @@ class Torch:
             torch.set_default_dtype(before)
 
 
+def optax_adam(options: dict[str, Any], lr: Any) -> Any:
+    import optax
+
+    assert not options.pop("weight_decay")
+    assert not options.pop("uncorrected_eps")
+    b1, b2 = options.pop("betas")
+    return optax.adam(lr, b1, b2, **options)
+
+
 def optax_lamb(options: dict[str, Any], lr: Any) -> Any:
     import optax
 
@@ -211,7 +221,7 @@ def optax_ademamix(options: dict[str, Any], lr: Any) -> Any:
 
 
 # Its transformations likewise.
-IN_OPTAX = {"LAMB": optax_lamb, "LARS": optax_lars, "AdaBelief": optax_adabelief,
+IN_OPTAX = {"Adam": optax_adam, "LAMB": optax_lamb, "LARS": optax_lars, "AdaBelief": optax_adabelief,
             "Lion": optax_lion, "ADOPT": optax_adopt, "AdEMAMix": optax_ademamix}
 
 
@@ -248,7 +258,28 @@ class Optax:
                 array[...] = new
 
 
-LIBRARIES = {"optax": Optax, **dict.fromkeys(("timm", "optimi", "torch-adopt", "pytorch-optimizer"), Torch)}
+class ScikitLearn:
+    """The Adam of scikit-learn's networks, on arrays: one for each group."""
+
+    def __init__(self, case: Case, first: list[np.ndarray], second: list[np.ndarray]) -> None:
+        from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
+
+        assert case.options["uncorrected_eps"]
+        assert case.options["eps_root"] is None
+        assert not case.options["weight_decay"] + case.second["weight_decay"]
+        beta1, beta2 = case.options["betas"]
+        self.groups = [(arrays, AdamOptimizer(arrays, case.options["lr"], beta1, beta2, case.options["eps"]))
+                       for arrays in (first, second)]
+
+    def step(self, gradients: list[np.ndarray], lr: float) -> None:
+        rest = iter(gradients)
+        for arrays, optimizer in self.groups:
+            optimizer.learning_rate_init = lr
+            optimizer.update_params(arrays, [next(rest) for _ in arrays])
+
+
+LIBRARIES = {"optax": Optax, "scikit-learn": ScikitLearn,
+             **dict.fromkeys(("timm", "optimi", "torch-adopt", "pytorch-optimizer"), Torch)}
 
 
 def rounding(case: Case, golden: dict[int, dict[str, np.ndarray]]) -> float:
