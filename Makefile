@@ -69,7 +69,7 @@ lint: .venv/for-lint                        ## ruff, the arrows between folders,
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint pyx          # it calls pycodestyle by name
 
-parity: $(BUILT) .venv/for-parity           ## against PyTorch 2.13.0, and timm, optax and torch-optimi, live
+parity: $(BUILT) .venv/for-parity           ## against PyTorch 2.13.0, and timm, optax and others, live
 	$(BIN)/python -m pytest tests/parity $(ARGS)
 
 kill-test: $(BUILT) .venv/for-test          ## saves killed 1,000 times at random moments, and in the background
