@@ -8,7 +8,7 @@
     opt.step(grads={"W": np.ones((20, 1)), "b": np.ones(1)})     # one step, in place: params["W"] has moved
 
 optimizers     SGD Adam AdamW NAdam RAdam Adamax Adagrad Adadelta RMSprop Rprop ASGD Adafactor Muon LAMB LARS
-               NovoGrad AdaBelief StableAdamW SparseAdam; of one's own: Optimizer
+               NovoGrad AdaBelief StableAdamW Lion ADOPT LaProp Adan AdEMAMix MARS SparseAdam; of one's own: Optimizer
 closures       LBFGS, ConjugateGradient, line_search; minimize(fun, x0), as in SciPy
 schedules      lr_scheduler.StepLR and the rest of torch's family, WarmupCosineLR, WarmupStableDecayLR
 parameters     Parameter (an array with a .grad), SparseGrad, group_by_name, Average

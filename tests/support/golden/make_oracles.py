@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import math
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,9 @@ class Torch:
         before = torch.get_default_dtype()       # in which timm's NovoGrad makes its second moments
         torch.set_default_dtype(self.params[0].dtype)
         try:
-            self.optimizer.step()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")          # torch-adopt calls what torch deprecates
+                self.optimizer.step()
         finally:
             torch.set_default_dtype(before)
 
