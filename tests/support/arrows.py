@@ -20,8 +20,9 @@ checkpoint
 average clipping grouping torch_bridge
 optimizers closures lr_scheduler reference
 engine
+swapping
 native
-checks late_imports swapping
+checks late_imports
 """
 BASES = ("Optimizer", "Hooked")                   # whose private names are the engine's own
 RANK = {part: rank for rank, line in enumerate(LAYERS.split("\n")) for part in line.split()}
