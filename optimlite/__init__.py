@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .optimizers.lars import LARS
     from .optimizers.muon import Muon
     from .optimizers.novograd import NovoGrad
+    from .optimizers.schedule_free import ScheduleFreeAdamW, ScheduleFreeRAdam, ScheduleFreeSGD
     from .optimizers.stable_adamw import StableAdamW
 
 __version__ = "0.1.0"
@@ -62,6 +63,9 @@ __all__ = [
     "RMSprop",
     "Rprop",
     "SGD",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeRAdam",
+    "ScheduleFreeSGD",
     "SparseAdam",
     "StableAdamW",
     "Average",
@@ -96,6 +100,7 @@ _LATE = {
     "AdaBelief": "optimizers.adabelief", "Adafactor": "optimizers.adafactor", "LAMB": "optimizers.lamb",
     "LARS": "optimizers.lars", "Muon": "optimizers.muon", "NovoGrad": "optimizers.novograd",
     "StableAdamW": "optimizers.stable_adamw",
+    **dict.fromkeys(("ScheduleFreeAdamW", "ScheduleFreeRAdam", "ScheduleFreeSGD"), "optimizers.schedule_free"),
     "ConjugateGradient": "closures.conjugate_gradient", "LBFGS": "closures.lbfgs", "minimize": "closures.minimize",
     **dict.fromkeys(("CheckpointError", "Checkpoints", "load", "restore", "save"), "checkpoint"),
 }

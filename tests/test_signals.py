@@ -186,6 +186,27 @@ def test_interrupted_swaps_lose_no_value() -> None:
     assert everywhere(lambda: average(3), act, check) > 20
 
 
+def test_interrupted_evaluations_of_schedule_free_lose_no_value() -> None:
+    def build() -> ol.ScheduleFreeSGD:
+        found = ol.ScheduleFreeSGD(model())
+        for count in range(3):
+            step(found, count)
+        return found
+
+    own, swapped = moved(build()), []
+
+    def act(found: ol.ScheduleFreeSGD) -> None:
+        with found.swapped():
+            swapped.append(moved(found))
+
+    def check(found: ol.ScheduleFreeSGD) -> None:
+        assert moved(found) == own
+        act(found)
+
+    assert everywhere(build, act, check) > 20
+    assert all(each == swapped[0] != own for each in swapped)
+
+
 LOOPS: dict[str, Callable[[], str]] = {
     "LBFGS": lambda: """
         subject = ol.LBFGS([x], max_iter=10**6, max_eval=10**7, tolerance_change=0, tolerance_grad=0,

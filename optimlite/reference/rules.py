@@ -336,6 +336,25 @@ def novograd(h: Any, p: Array, g: Array, m: Array) -> Array:
     return h.lr * m
 
 
+# Schedule-Free: Defazio et al. 2024.  The parameter is y.
+
+def towards_base(h: Any, y: Array, u: Array, z: Array) -> Array:
+    base = y if h.first != 0 else z
+    update = h.newest * (y - base) + h.pull * u
+    z[...] = base - h.lr * u
+    return update
+
+
+def schedule_free_sgd(h: Any, y: Array, g: Array, z: Array) -> Array:
+    return towards_base(h, y, g, z)
+
+
+def schedule_free_adam(h: Any, y: Array, g: Array, z: Array, v: Array) -> Array:
+    v[...] = h.beta2 * v + h.fresh2 * (g * g)
+    u = g / (np.sqrt(v) * h.inv_root_bias2 + h.eps) if h.normalized != 0 else g
+    return towards_base(h, y, decayed(u, h.decay, y), z)
+
+
 # Cautious updates: Liang et al. 2024.
 
 def agreement(h: Any, u: Array, g: Array) -> tuple[Array, ...]:
@@ -382,7 +401,8 @@ LARS = (Pass(lars_norms, TWO_SQUARES, lars_trust),)
 RULES: dict[str, Rule] = {
     **{rule.__name__: Rule(rule) for rule in (
         sgd, momentum, nesterov, adam, amsgrad, adagrad, adadelta, adamax, nadam, radam, rmsprop, rmsprop_centered,
-        rmsprop_momentum, rmsprop_centered_momentum, rprop, adabelief, descend)},
+        rmsprop_momentum, rmsprop_centered_momentum, rprop, adabelief, schedule_free_sgd, schedule_free_adam,
+        descend)},
     "mean": Rule(mean, whole=True),
     "asgd": Rule(asgd, whole=True),
     "lamb": Rule(lamb, (Pass(lamb_moments, TWO_SQUARES, lamb_trust, moves=True),)),

@@ -558,7 +558,8 @@ STORED: list[tuple[type[ol.Optimizer], dict[str, Any]]] = [
     (ol.Adam, {"lr": 0.01}), (ol.Adam, {"lr": 0.01, "amsgrad": True, "cautious": True}),
     (ol.AdamW, {"weight_decay": 0.1}), (ol.SGD, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1}),
     (ol.SGD, {"lr": 0.1}), (ol.LAMB, {}), (ol.LARS, {}), (ol.StableAdamW, {}), (ol.NovoGrad, {}),
-    (ol.ASGD, {"lambd": 0.1, "t0": 1}), (ol.Adagrad, {"initial_accumulator_value": 0.3}), (ol.Adafactor, {})]
+    (ol.ScheduleFreeSGD, {}), (ol.ScheduleFreeAdamW, {}), (ol.ASGD, {"lambd": 0.1, "t0": 1}),
+    (ol.Adagrad, {"initial_accumulator_value": 0.3}), (ol.Adafactor, {})]
 SHAPES = [*SIZES, (), (7, 3), (130, 1100)]
 
 

@@ -24,8 +24,6 @@ SHAPES = ((3, 4), (5,), (), (2, 3, 4), (4,))
 # Relative to the largest element of the tensor.  In float32: four times what the oracles' own float32 rounds by, which
 # is up to 1e-6 (golden/make_oracles.py prints it); another order of operations may round as much again.
 BOUNDS = {"float32": 4e-6, "float64": 1e-12}
-
-
 @dataclass(frozen=True)
 class Case:
     """One trajectory: an optimizer's options, under our names and complete, and who else has the rule."""
@@ -55,6 +53,12 @@ BASE: dict[str, dict[str, Any]] = {
     "AdaBelief": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-16, "weight_decay": 0.1},
     "NovoGrad": {"lr": 0.02, "betas": (0.95, 0.98), "eps": 1e-8, "weight_decay": 0.1, "grad_averaging": False},
     "StableAdamW": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-6, "weight_decay": 0.1},
+    "ScheduleFreeSGD": {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.1, "warmup_steps": 0, "r": 0.0,
+                        "weight_lr_power": 2.0},
+    "ScheduleFreeAdamW": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1, "warmup_steps": 0,
+                          "r": 0.0, "weight_lr_power": 2.0},
+    "ScheduleFreeRAdam": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1, "r": 0.0,
+                          "weight_lr_power": 2.0, "silent_sgd_phase": True},
 }
 
 
@@ -109,6 +113,26 @@ CASES = {f"{each.optimizer}-{each.name}": each for each in [
     case("StableAdamW", "optimi", lr=0.005, betas=(0.95, 0.999)),
     # timm's decay isn't clipped, and eps stands elsewhere in its clip: without both, the two are one rule
     case("StableAdamW", "timm", second=0.0, weight_decay=0.0, eps=1e-18),
+    case("ScheduleFreeSGD", "schedulefree"),
+    case("ScheduleFreeSGD", "schedulefree", second=0.0),
+    case("ScheduleFreeSGD", "schedulefree", momentum=0.5),
+    case("ScheduleFreeSGD", "schedulefree", warmup_steps=5),
+    case("ScheduleFreeSGD", "schedulefree", warmup_steps=5, weight_lr_power=0.7),
+    case("ScheduleFreeSGD", "schedulefree", r=1.5),
+    case("ScheduleFreeAdamW", "schedulefree"),
+    case("ScheduleFreeAdamW", "schedulefree", second=0.0),
+    case("ScheduleFreeAdamW", "schedulefree", betas=(0.8, 0.9)),
+    case("ScheduleFreeAdamW", "schedulefree", eps=0.3),
+    case("ScheduleFreeAdamW", "schedulefree", warmup_steps=5),
+    case("ScheduleFreeAdamW", "schedulefree", warmup_steps=5, weight_lr_power=0.7),
+    case("ScheduleFreeAdamW", "schedulefree", r=1.5),
+    case("ScheduleFreeRAdam", "schedulefree"),
+    case("ScheduleFreeRAdam", "schedulefree", second=0.0),
+    case("ScheduleFreeRAdam", "schedulefree", silent_sgd_phase=False),
+    case("ScheduleFreeRAdam", "schedulefree", betas=(0.8, 0.7)),
+    case("ScheduleFreeRAdam", "schedulefree", eps=0.3),
+    case("ScheduleFreeRAdam", "schedulefree", weight_lr_power=0.7),
+    case("ScheduleFreeRAdam", "schedulefree", r=1.5),
 ]}
 
 

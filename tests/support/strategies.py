@@ -31,6 +31,7 @@ def between(low: float, high: float) -> st.SearchStrategy[float]:
 
 
 betas = st.tuples(numbers(0, 0.9999), numbers(0, 0.99999))
+open_betas = st.tuples(between(0, 1), numbers(0, 0.99999))
 flags = st.booleans()
 
 # Ranges in which every coefficient fits float32; what is refused is tested elsewhere.
@@ -46,11 +47,14 @@ HYPER: Mapping[str, st.SearchStrategy[Any]] = {
     "always_adapt": flags, "grad_averaging": flags, "bias_correction": flags, "trust_clip": flags, "cautious": flags,
     "lr_in_momentum": st.just(False), "amsgrad": flags, "centered": flags, "nesterov": flags,
     "maximize": flags, "decoupled_weight_decay": flags,
+    "warmup_steps": st.integers(0, 4), "r": numbers(0, 3), "weight_lr_power": numbers(0, 3), "silent_sgd_phase": flags,
 }
 
 
 OF_ONE: Mapping[tuple[str, str], st.SearchStrategy[Any]] = {      # where a name means something else
     ("Adafactor", "eps"): st.tuples(st.none() | numbers(0, 0.1), numbers(0, 0.1)),
+    ("ScheduleFreeSGD", "momentum"): between(0, 1),
+    ("ScheduleFreeAdamW", "betas"): open_betas, ("ScheduleFreeRAdam", "betas"): open_betas,
 }
 
 

@@ -1,5 +1,6 @@
-# Makes the golden files of oracles.py: `python tests/support/golden/make_oracles.py [optimizer ...]`, with what these need
-# of torch 2.13.0, timm 1.0.31, torch-optimi 0.3.3 and optax 0.2.8.
+# Makes the golden files of oracles.py: `python tests/support/golden/make_oracles.py [optimizer ...]`, with what these
+# need of torch 2.13.0, timm 1.0.31, torch-optimi 0.3.3, optax 0.2.8, schedulefree 1.4.1, prodigyopt 1.1.2,
+# dadaptation 3.2 and dog-optimizer 1.0.3.
 import importlib
 import importlib.metadata
 import importlib.util
@@ -13,8 +14,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from support.oracles import CASES, SNAPSHOTS, Case, golden_file, trajectory
 from support.trajectories import DTYPES, error, pack
 
-VERSIONS = {"torch": "2.13.0", "timm": "1.0.31", "optimi": "0.3.3", "optax": "0.2.8"}
-PACKAGES = {"timm": ("torch", "timm"), "optimi": ("torch", "optimi"), "optax": ("jax", "optax")}
+VERSIONS = {"torch": "2.13.0", "timm": "1.0.31", "optimi": "0.3.3", "optax": "0.2.8", "schedulefree": "1.4.1",
+            "prodigyopt": "1.1.2", "dadaptation": "3.2", "dog": "1.0.3"}
+PACKAGES = {"optax": ("jax", "optax"), **{package: ("torch", package) for package in (
+    "timm", "optimi", "schedulefree", "prodigyopt", "dadaptation", "dog")}}
+DISTRIBUTIONS = {"optimi": "torch-optimi", "dog": "dog-optimizer"}       # where it isn't called as the package is
 
 
 def installed(oracle: str) -> bool:
@@ -59,14 +63,32 @@ def optimi_stableadamw(options: dict[str, Any]) -> Any:
     return importlib.import_module("optimi").StableAdamW, {**options, "triton": False}
 
 
+def schedule_free(name: str) -> Any:
+    return lambda options: (getattr(importlib.import_module("schedulefree"), name), options)
+
+
+def without_foreach(package: str, name: str) -> Any:
+    """The class of a library that has one implementation."""
+    def made(options: dict[str, Any]) -> Any:
+        make = getattr(importlib.import_module(package), name)
+        return lambda params, foreach, **others: make(params, **others), options
+    return made
+
+
 # The classes that live in torch, with our options under their names.
 IN_TORCH = {("LAMB", "timm"): timm_lamb, ("LARS", "timm"): timm_lars, ("StableAdamW", "timm"): timm_adamw,
             ("StableAdamW", "optimi"): optimi_stableadamw, ("AdaBelief", "timm"): timm_adabelief,
-            ("NovoGrad", "timm"): timm_novograd}
+            ("NovoGrad", "timm"): timm_novograd,
+            ("ScheduleFreeSGD", "schedulefree"): schedule_free("SGDScheduleFree"),
+            ("ScheduleFreeAdamW", "schedulefree"): schedule_free("AdamWScheduleFree"),
+            ("ScheduleFreeRAdam", "schedulefree"): schedule_free("RAdamScheduleFree"),
+            ("Prodigy", "prodigyopt"): without_foreach("prodigyopt", "Prodigy"),
+            ("DAdaptAdam", "dadaptation"): without_foreach("dadaptation", "DAdaptAdam"),
+            ("DoG", "dog"): without_foreach("dog", "DoG"), ("LDoG", "dog"): without_foreach("dog", "LDoG")}
 
 
 class Torch:
-    """An optimizer of timm's or optimi's, on tensors that share the arrays' memory."""
+    """A library's optimizer, on tensors that share the arrays' memory."""
 
     def __init__(self, case: Case, first: list[np.ndarray], second: list[np.ndarray]) -> None:
         import torch
@@ -75,6 +97,7 @@ class Torch:
         groups = [[torch.nn.Parameter(torch.from_numpy(a)) for a in arrays] for arrays in (first, second)]
         self.params = [*groups[0], *groups[1]]
         self.optimizer = make([{"params": groups[0]}, {"params": groups[1], **case.second}], foreach=False, **options)
+        getattr(self.optimizer, "train", list)()         # which Schedule-Free's want
 
     def step(self, gradients: list[np.ndarray], lr: float) -> None:
         import torch
@@ -157,7 +180,7 @@ class Optax:
                 array[...] = new
 
 
-LIBRARIES = {"timm": Torch, "optimi": Torch, "optax": Optax}
+LIBRARIES = {name: Optax if name == "optax" else Torch for name in PACKAGES}
 
 
 def rounding(case: Case, golden: dict[int, dict[str, np.ndarray]]) -> float:
@@ -173,7 +196,7 @@ def main(optimizers: list[str]) -> None:
     needed = {package for case in CASES.values() if case.optimizer in (optimizers or known)
               for package in PACKAGES[case.oracle] if package in VERSIONS}
     for package in sorted(needed):
-        name = "torch-optimi" if package == "optimi" else package
+        name = DISTRIBUTIONS.get(package, package)
         found = importlib.metadata.version(name).split("+")[0]
         assert found == VERSIONS[package], f"{name} must be {VERSIONS[package]}, got {found}"
     for optimizer in optimizers or known:
