@@ -21,8 +21,9 @@ from .problem import Problem
 from .rows import Result, Row
 
 # What a pass moves: a rule that writes, or arrays that are only read; and how many arrays go by.
-PASSES: dict[str, int] = {"traffic0": 3, "traffic1": 5, "traffic2": 7, "traffic_moments": 5, "traffic_moments_of": 6,
-                          "traffic_last": 4, "g": 1, "state1": 1, "p g": 2, "g state0": 2}
+PASSES: dict[str, int] = {"traffic0": 3, "traffic1": 5, "traffic2": 7, "traffic3": 9,
+                          "traffic_moments": 5, "traffic_moments_of": 6,
+                          "traffic_last": 4, "g": 1, "state0": 1, "state1": 1, "p g": 2, "g state0": 2}
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ WORKS = (
     Measured("LARS", "LARS", 1, {"lr": 1e-1, "momentum": 0.9, "weight_decay": 1e-4}, ("p g", "traffic1")),
     Measured("NovoGrad", "NovoGrad", 1, {"lr": 1e-3, "weight_decay": 1e-3}, ("g", "traffic1")),
     Measured("StableAdamW", "StableAdamW", 2, {"lr": 1e-3}, ("traffic_moments", "traffic_last")),
+    Measured("Prodigy", "Prodigy", 4, {"lr": 1.0, "d0": 1e-2}, ("traffic3", "traffic_last")),
+    Measured("DAdaptAdam", "DAdaptAdam", 3, {"lr": 1.0, "d0": 1e-2}, ("traffic2", "traffic_last")),
+    Measured("DoG", "DoG", 1, {"lr": 1.0, "reps_rel": 1e-2}, ("p g", "state0", "traffic0")),
+    Measured("LDoG", "LDoG", 1, {"lr": 1.0, "reps_rel": 1e-2}, ("p g", "state0", "traffic0")),
     Measured("Adafactor", "Adafactor", 0, {"lr": 1e-2}, ("g", "p g", "traffic0")),
     Measured("Adam cautious", "Adam", 2, {"lr": 1e-3, "cautious": True}, ("g state0", "state1", "traffic2")),
 )
@@ -75,7 +80,7 @@ class Limit(Optimlite):
     def arrays_of(self, name: str) -> list[np.ndarray]:
         found = {"p": self.arrays, "g": self.sets[0]}
         if name not in found:
-            self.states = getattr(self, "states", None) or [self.problem.zeros() for _ in range(2)]
+            self.states = getattr(self, "states", None) or [self.problem.zeros() for _ in range(3)]
             found[name] = self.states[int(name[-1])]
         return [a.reshape(-1) for a in found[name]]
 

@@ -34,10 +34,13 @@ if TYPE_CHECKING:
     from .closures.minimize import minimize
     from .optimizers.adabelief import AdaBelief
     from .optimizers.adafactor import Adafactor
+    from .optimizers.dadapt_adam import DAdaptAdam
+    from .optimizers.dog import DoG, LDoG
     from .optimizers.lamb import LAMB
     from .optimizers.lars import LARS
     from .optimizers.muon import Muon
     from .optimizers.novograd import NovoGrad
+    from .optimizers.prodigy import Prodigy
     from .optimizers.schedule_free import ScheduleFreeAdamW, ScheduleFreeRAdam, ScheduleFreeSGD
     from .optimizers.stable_adamw import StableAdamW
 
@@ -53,12 +56,16 @@ __all__ = [
     "AdamW",
     "Adamax",
     "ConjugateGradient",
+    "DAdaptAdam",
+    "DoG",
     "LAMB",
     "LARS",
     "LBFGS",
+    "LDoG",
     "Muon",
     "NAdam",
     "NovoGrad",
+    "Prodigy",
     "RAdam",
     "RMSprop",
     "Rprop",
@@ -100,6 +107,8 @@ _LATE = {
     "AdaBelief": "optimizers.adabelief", "Adafactor": "optimizers.adafactor", "LAMB": "optimizers.lamb",
     "LARS": "optimizers.lars", "Muon": "optimizers.muon", "NovoGrad": "optimizers.novograd",
     "StableAdamW": "optimizers.stable_adamw",
+    "DAdaptAdam": "optimizers.dadapt_adam", "DoG": "optimizers.dog", "LDoG": "optimizers.dog",
+    "Prodigy": "optimizers.prodigy",
     **dict.fromkeys(("ScheduleFreeAdamW", "ScheduleFreeRAdam", "ScheduleFreeSGD"), "optimizers.schedule_free"),
     "ConjugateGradient": "closures.conjugate_gradient", "LBFGS": "closures.lbfgs", "minimize": "closures.minimize",
     **dict.fromkeys(("CheckpointError", "Checkpoints", "load", "restore", "save"), "checkpoint"),

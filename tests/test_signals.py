@@ -37,6 +37,7 @@ STEPS = {
     "by lines": (lambda: ol.Adafactor(model()), 0, {}, 11),
     "cautious": (lambda: ol.Adam(model(), cautious=True), 2, {"max_grad_norm": 0.1}, 1),
     "total": (lambda: OfGroup(model()), 1, {}, 1),
+    "of all groups": (lambda: ol.Prodigy(model(), d0=1e-2), 1, {}, 1),
     "matrices": (lambda: ol.Muon({"W": model()["W"]}), 0, {}, 11),
 }
 

@@ -192,6 +192,7 @@ BETAS = [(0.9, "must be a pair of numbers, got 0.9"), ((0.9,), "must be a pair o
          ((-0.1, 0.9), "`betas[0]` must be >= 0 and < 1, got -0.1"), ((0.9, 1), "`betas[1]` must be >= 0 and < 1"),
          ((0.9, NAN), "`betas[1]` must be finite, got nan"), ((None, 0.9), "`betas[0]` must be a number, got None")]
 UNIT = [*NUMBERS, (-0.1, "must be >= 0 and <= 1, got -0.1"), (1.1, "must be >= 0 and <= 1, got 1.1")]
+ABOVE_0 = [(-1, "must be > 0, got -1"), (0, "must be > 0, got 0"), (NAN, "must be finite"), ("1", "must be a number")]
 ETAS = [(0.5, "must be a pair of numbers, got 0.5"), ((0.5,), "must be a pair of numbers"),
         ((0, 1.2), "`etas[0]` must be > 0 and < 1, got 0"), ((1, 1.2), "`etas[0]` must be > 0 and < 1, got 1"),
         ((0.5, 1), "`etas[1]` must be > 1, got 1"), ((1.2, 0.5), "`etas[0]` must be > 0 and < 1, got 1.2"),
@@ -216,8 +217,14 @@ VALUES = {optimizer: {name: refused(name, parameter.default)
 VALUES[ol.SGD]["nesterov"] = [*FLAGS, (True, "`nesterov` needs `momentum` > 0 and `dampening` = 0, got momentum=0")]
 VALUES[ol.RMSprop]["alpha"] = UNIT
 VALUES[ol.ASGD]["alpha"] = NONNEGATIVE
-VALUES[ol.LAMB]["max_trust_ratio"] = [(-1, "must be > 0, got -1"), (0, "must be > 0, got 0"), (NAN, "must be finite"),
-                                      ("1", "must be a number, got '1'")]
+VALUES[ol.LAMB]["max_trust_ratio"] = ABOVE_0
+VALUES[ol.ScheduleFreeSGD]["momentum"] = [*NUMBERS, (0, "must be > 0 and < 1, got 0"), (1, "must be > 0 and < 1")]
+VALUES[ol.DoG]["init_eta"] = VALUES[ol.LDoG]["init_eta"] = ABOVE_0
+VALUES[ol.Prodigy]["beta3"] = [(-0.1, "must be >= 0 and < 1, got -0.1"), (1, "must be >= 0 and < 1"),
+                               ("1", "must be a number")]
+VALUES[ol.Prodigy]["growth_rate"] = VALUES[ol.DAdaptAdam]["growth_rate"] = [
+    (0.9, "must be >= 1, got 0.9"), (NAN, "must be finite"), (None, "must be a number"),
+    (np.ones(2), "must be a single number")]
 VALUES[ol.Adafactor] = {
     "lr": NONNEGATIVE, "weight_decay": NONNEGATIVE, "maximize": FLAGS,
     "beta2_decay": [*NUMBERS, (0.1, "must be <= 0, got 0.1")],

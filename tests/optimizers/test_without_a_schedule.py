@@ -24,6 +24,10 @@ LEARNERS: dict[str, tuple[Callable[[Any], ol.Optimizer], Callable[[Any], ol.Aver
     "ScheduleFreeSGD": (lambda model: ol.ScheduleFreeSGD(model), None),
     "ScheduleFreeAdamW": (lambda model: ol.ScheduleFreeAdamW(model), None),
     "ScheduleFreeRAdam": (lambda model: ol.ScheduleFreeRAdam(model), None),
+    "Prodigy": (lambda model: ol.Prodigy(model), None),
+    "DAdaptAdam": (lambda model: ol.DAdaptAdam(model), None),
+    "DoG": (lambda model: ol.DoG(model), polynomial),
+    "LDoG": (lambda model: ol.LDoG(model), polynomial),
 }
 
 

@@ -48,6 +48,10 @@ HYPER: Mapping[str, st.SearchStrategy[Any]] = {
     "lr_in_momentum": st.just(False), "amsgrad": flags, "centered": flags, "nesterov": flags,
     "maximize": flags, "decoupled_weight_decay": flags,
     "warmup_steps": st.integers(0, 4), "r": numbers(0, 3), "weight_lr_power": numbers(0, 3), "silent_sgd_phase": flags,
+    "beta3": st.none() | numbers(0, 0.99999), "decouple": flags, "use_bias_correction": flags,
+    "safeguard_warmup": flags,
+    "d0": numbers(1e-6, 1), "d_coef": numbers(0.1, 10), "growth_rate": st.just(np.inf) | numbers(1, 10),
+    "layer_scale": numbers(0.1, 10), "reps_rel": numbers(1e-6, 1), "init_eta": st.none() | numbers(1e-6, 1),
 }
 
 
