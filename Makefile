@@ -17,7 +17,8 @@ EXTRAS_bench := plot
 EXTRAS_lint := lint test
 EXTRAS_parity := test demo
 ALSO_parity := torch==2.13.0 optax==0.2.8 packaging
-ALONE_parity := timm==1.0.31 torch-optimi==0.3.3 torch-adopt==0.1.0 pytorch-optimizer==4.1.0  # timm would bring torchvision
+ALONE_parity := timm==1.0.31 torch-optimi==0.3.3 torch-adopt==0.1.0 pytorch-optimizer==4.1.0 schedulefree==1.4.1 \
+  prodigyopt==1.1.2 dadaptation==3.2 dog-optimizer==1.0.3     # timm would bring torchvision
 EXTRAS_fuzz := test demo fuzz
 EXTRAS_coverage := test demo
 ALSO_coverage := 'coverage>=7.10'
@@ -58,7 +59,7 @@ test-all: $(BUILT) .venv/for-test           ## those that take longer, too, and 
 test-long: $(BUILT) .venv/for-test          ## 10,000 examples of each property; 1,000 steps on 1 to 8 threads
 	$(BIN)/python -m pytest -m "hypothesis or long" --hypothesis-profile=long tests/engine/test_any_order.py \
 	    tests/test_properties.py tests/optimizers/test_accuracy.py tests/optimizers/test_determinism.py \
-	    tests/closures/test_evaluations.py $(ARGS)
+	    tests/closures/test_evaluations.py tests/optimizers/test_without_a_schedule.py $(ARGS)
 
 bench: $(BUILT) .venv/for-bench             ## the benchmark table; ARGS=--quick, --json FILE, --plot FILE.png
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -69,7 +70,7 @@ lint: .venv/for-lint                        ## ruff, the arrows between folders,
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint pyx          # it calls pycodestyle by name
 
-parity: $(BUILT) .venv/for-parity           ## against PyTorch 2.13.0, and timm, optax and others, live
+parity: $(BUILT) .venv/for-parity           ## against PyTorch 2.13.0, and the libraries of other rules, live
 	$(BIN)/python -m pytest tests/parity $(ARGS)
 
 kill-test: $(BUILT) .venv/for-test          ## saves killed 1,000 times at random moments, and in the background

@@ -24,7 +24,8 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 # What vectorises the kernels' loops, one after the other.  The rest of -O3 makes the modules a fifth larger and no
 # faster; a second, narrower vector loop for the last few elements, or each of these written out, two fifths.
 VECTORS = ["-ftree-vectorize", "-fvect-cost-model=dynamic", "--param=vect-epilogues-nomask=0"]
-FASTER = ["-funswitch-loops", "-fpeel-loops", "--param=max-completely-peel-times=4"]
+FASTER = ["-funswitch-loops", "-fpeel-loops", "--param=max-completely-peel-times=4",
+          "--param=max-completely-peeled-insns=48"]
 LEVELS = {"baseline": VECTORS, "v3": [*VECTORS, *FASTER, "-march=x86-64-v3"],
           "v4": [*VECTORS, *FASTER, "-march=x86-64-v4"]} if X86 else {"baseline": [*VECTORS, *FASTER]}
 if sys.platform == "win32":
@@ -50,7 +51,10 @@ if fast := [flag for variable in ("CFLAGS", "CPPFLAGS", "LDFLAGS") for flag in o
 UNIX_FLAGS = ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-Wno-unused-function",
               "-fno-asynchronous-unwind-tables"]         # nothing throws through C; a tenth of each module
 KERNEL_FLAGS = ["-O2", "-Werror=double-promotion"]
-DRIVER_FLAGS = ["-O2"]                   # which has no loops worth more, and is smaller
+# The driver, by size: what it does once for a step hardly shows, and a quarter of its code goes.  These two modules go
+# through all tensors in each.
+DRIVER_FLAGS = {"plans": ["-O2"], "parameters": ["-O2"]}
+SMALL = ["-Os"]
 MSVC_FLAGS = ["/O2", "/fp:precise"]
 DIRECTIVES = {
     "language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False,
@@ -111,7 +115,7 @@ class Build(build_ext):
 
 
 setup(
-    ext_modules=[extension(name, f"pyx/{name}.pyx", flags=DRIVER_FLAGS) for name in MODULES] + [
+    ext_modules=[extension(name, f"pyx/{name}.pyx", flags=DRIVER_FLAGS.get(name, SMALL)) for name in MODULES] + [
         extension(f"kernels_{kind}_{level}", "pyx/kernels.pyx", macros, [*KERNEL_FLAGS, *flags])
         for kind, macros in chosen(TYPES, "OPTIMLITE_TYPES").items()
         for level, flags in chosen(LEVELS, "OPTIMLITE_LEVELS").items()

@@ -22,8 +22,8 @@ from .rows import Result, Row
 
 # What a pass moves: a rule that writes, or arrays that are only read; and how many arrays go by.
 PASSES: dict[str, int] = {"traffic0": 3, "traffic1": 5, "traffic2": 7, "traffic3": 9, "traffic_moments": 5,
-                          "traffic_moments_of": 6, "traffic_last": 4, "g": 1, "state1": 1, "p g": 2, "g state0": 2,
-                          "g state2": 2}
+                          "traffic_moments_of": 6, "traffic_last": 4, "g": 1, "state0": 1, "state1": 1, "p g": 2,
+                          "g state0": 2, "g state2": 2}
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,10 @@ WORKS = (
     Measured("NovoGrad", "NovoGrad", 1, {"lr": 1e-3, "weight_decay": 1e-3}, ("g", "traffic1")),
     Measured("StableAdamW", "StableAdamW", 2, {"lr": 1e-3}, ("traffic_moments", "traffic_last")),
     Measured("MARS", "MARS", 3, {"lr": 3e-3, "optimize_1d": True}, ("g state2", "traffic3")),
+    Measured("Prodigy", "Prodigy", 4, {"lr": 1.0, "d0": 1e-2}, ("traffic3", "traffic_last")),
+    Measured("DAdaptAdam", "DAdaptAdam", 3, {"lr": 1.0, "d0": 1e-2}, ("traffic2", "traffic_last")),
+    Measured("DoG", "DoG", 1, {"lr": 1.0, "reps_rel": 1e-2}, ("p g", "state0", "traffic0")),
+    Measured("LDoG", "LDoG", 1, {"lr": 1.0, "reps_rel": 1e-2}, ("p g", "state0", "traffic0")),
     Measured("Adafactor", "Adafactor", 0, {"lr": 1e-2}, ("g", "p g", "traffic0")),
     Measured("Adam cautious", "Adam", 2, {"lr": 1e-3, "cautious": True}, ("g state0", "state1", "traffic2")),
 )
@@ -77,7 +81,8 @@ class Limit(Optimlite):
     def arrays_of(self, name: str) -> list[np.ndarray]:
         found = {"p": self.arrays, "g": self.sets[0]}
         if name not in found:
-            self.states = getattr(self, "states", None) or [self.problem.zeros() for _ in range(self.work.states)]
+            count = max(self.work.states, 3)
+            self.states = getattr(self, "states", None) or [self.problem.zeros() for _ in range(count)]
             found[name] = self.states[int(name[-1])]
         return [a.reshape(-1) for a in found[name]]
 

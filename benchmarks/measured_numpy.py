@@ -20,12 +20,16 @@ class InPlace(Stepper):
         self.states = [problem.zeros() for _ in range(self.work.states)]
         room = np.empty((2, max(p.size for p in self.arrays)), np.float32)
         self.sizes = [0.0] * len(self.arrays)
+        self.d = self.most = self.h.get("d0", 0.0)
+        self.numerator = 0.0
+        self.ways = [[0.0, 0.0] for _ in self.arrays]        # distance, and sum of squares
         self.scratch = [(room[0, :p.size].reshape(p.shape), room[1, :p.size].reshape(p.shape)) for p in self.arrays]
         if self.work.optimizer == "Adafactor":
             self.states = [[np.zeros((*p.shape[:-1], 1) if p.ndim > 1 else p.shape, p.dtype) for p in self.arrays],
                            [np.zeros((*p.shape[:-2], 1, *p.shape[-1:]), p.dtype) for p in self.arrays]]
         self.step = {"LAMB": self.lamb, "LARS": self.lars, "MARS": self.mars,                         # type: ignore
                      "NovoGrad": self.novograd, "StableAdamW": self.stable_adamw, "Adafactor": self.adafactor,
+                     "Prodigy": self.prodigy, "DAdaptAdam": self.dadapt_adam, "DoG": self.dog, "LDoG": self.ldog,
                      "Adam": self.cautious_adam}[self.work.optimizer]
 
     def moments(self, g: Array, m: Array, v: Array, s: Array) -> None:
@@ -140,3 +144,80 @@ class InPlace(Stepper):
             clipped = max(1.0, float(np.linalg.norm(s)) / root)
             np.multiply(s, max(1e-3, float(np.linalg.norm(p)) / root) * lr / clipped, out=s)
             np.subtract(p, s, out=p)
+
+    def add(self, x: Array, keep: float, g: Array, weight: float, s: Array) -> None:
+        np.multiply(x, keep, out=x)
+        np.multiply(g, weight, out=s)
+        np.add(x, s, out=x)
+
+    def descend(self, p: Array, m: Array, v: Array, rate: float, eps: float, s: Array) -> None:
+        np.sqrt(v, out=s)
+        np.add(s, eps, out=s)
+        np.divide(m, s, out=s)
+        np.multiply(s, rate, out=s)
+        np.subtract(p, s, out=p)
+
+    def prodigy(self, gradients: list[Array]) -> None:
+        h, d, beta3 = self.h, self.d, math.sqrt(self.h["beta2"])
+        rate, gain = d * h["lr"], d / h["d0"] * d * h["lr"]
+        size = 0.0
+        self.numerator *= beta3
+        for p, g, a, p0, m, v, (s, x) in zip(self.arrays, gradients, *self.states, self.scratch, strict=True):
+            if self.t == 1:
+                np.copyto(p0, p)
+            np.subtract(p0, p, out=s)
+            self.numerator += gain * float(np.vdot(g, s))
+            self.add(m, h["beta1"], g, d * (1 - h["beta1"]), s)
+            np.multiply(g, g, out=x)
+            self.add(v, h["beta2"], x, d * d * (1 - h["beta2"]), s)
+            self.add(a, beta3, g, gain, s)
+            np.abs(a, out=s)
+            size += float(s.sum())
+        found = self.numerator / size
+        self.d = self.most = max(self.most, found)
+        for p, m, v, (s, _) in zip(self.arrays, *self.states[2:], self.scratch, strict=True):
+            self.descend(p, m, v, rate, self.d * h["eps"], s)
+
+    def dadapt_adam(self, gradients: list[Array]) -> None:
+        h, beta3 = self.h, math.sqrt(self.h["beta2"])
+        rate, size, found = self.d * h["lr"], 0.0, 0.0
+        for p, g, a, m, v, (s, x) in zip(self.arrays, gradients, *self.states, self.scratch, strict=True):
+            np.sqrt(v, out=s)
+            np.add(s, h["eps"], out=s)
+            np.divide(a, s, out=s)
+            found += rate * float(np.vdot(g, s))
+            self.add(m, h["beta1"], g, rate * (1 - h["beta1"]), s)
+            np.multiply(g, g, out=x)
+            self.add(v, h["beta2"], x, 1 - h["beta2"], s)
+            self.add(a, beta3, g, rate * (1 - beta3), s)
+            np.abs(a, out=s)
+            size += float(s.sum())
+            self.descend(p, m, v, 1.0, h["eps"], s)
+        self.numerator = beta3 * self.numerator + (1 - beta3) * found
+        self.d = max(self.d, self.numerator / ((1 - beta3) * size))
+
+    def dog(self, gradients: list[Array]) -> None:
+        self.go(gradients, list(range(len(self.arrays))), self.ways[0])
+
+    def ldog(self, gradients: list[Array]) -> None:
+        for k, way in enumerate(self.ways):
+            self.go(gradients, [k], way)
+
+    def go(self, gradients: list[Array], which: list[int], way: list[float]) -> None:
+        """A step of tensors that have a distance together."""
+        moved = squares = start = 0.0
+        for k in which:
+            p, p0, g, s = self.arrays[k], self.states[0][k], gradients[k], self.scratch[k][0]
+            if self.t == 1:
+                np.copyto(p0, p)
+            np.subtract(p, p0, out=s)
+            moved += float(np.vdot(s, s))
+            start += float(np.vdot(p, p))
+            squares += float(np.vdot(g, g))
+        if self.t == 1:
+            way[:] = self.h["reps_rel"] * (1 + math.sqrt(start)), squares + self.h["eps"]
+        else:
+            way[:] = max(way[0], math.sqrt(moved)), way[1] + squares
+        for k in which:
+            np.multiply(gradients[k], self.h["lr"] * way[0] / math.sqrt(way[1]), out=self.scratch[k][0])
+            np.subtract(self.arrays[k], self.scratch[k][0], out=self.arrays[k])

@@ -8,7 +8,9 @@
     opt.step(grads={"W": np.ones((20, 1)), "b": np.ones(1)})     # one step, in place: params["W"] has moved
 
 optimizers     SGD Adam AdamW NAdam RAdam Adamax Adagrad Adadelta RMSprop Rprop ASGD Adafactor Muon LAMB LARS
-               NovoGrad AdaBelief StableAdamW Lion ADOPT LaProp Adan AdEMAMix MARS SparseAdam; of one's own: Optimizer
+               NovoGrad AdaBelief StableAdamW Lion ADOPT LaProp Adan AdEMAMix MARS SparseAdam; of one's own: Optimizer;
+               without a schedule ScheduleFreeSGD ScheduleFreeAdamW ScheduleFreeRAdam, nor a rate Prodigy DAdaptAdam DoG
+               LDoG
 closures       LBFGS, ConjugateGradient, line_search; minimize(fun, x0), as in SciPy
 schedules      lr_scheduler.StepLR and the rest of torch's family, WarmupCosineLR, WarmupStableDecayLR
 parameters     Parameter (an array with a .grad), SparseGrad, group_by_name, Average
@@ -59,6 +61,8 @@ if TYPE_CHECKING:
     from .optimizers.adan import Adan
     from .optimizers.ademamix import AdEMAMix
     from .optimizers.adopt import ADOPT
+    from .optimizers.dadapt_adam import DAdaptAdam
+    from .optimizers.dog import DoG, LDoG
     from .optimizers.lamb import LAMB
     from .optimizers.laprop import LaProp
     from .optimizers.lars import LARS
@@ -66,6 +70,8 @@ if TYPE_CHECKING:
     from .optimizers.mars import MARS
     from .optimizers.muon import Muon
     from .optimizers.novograd import NovoGrad
+    from .optimizers.prodigy import Prodigy
+    from .optimizers.schedule_free import ScheduleFreeAdamW, ScheduleFreeRAdam, ScheduleFreeSGD
     from .optimizers.stable_adamw import StableAdamW
 
 __version__ = "0.1.0"
@@ -83,19 +89,26 @@ __all__ = [
     "Adamax",
     "Adan",
     "ConjugateGradient",
+    "DAdaptAdam",
+    "DoG",
     "LAMB",
     "LARS",
     "LBFGS",
+    "LDoG",
     "LaProp",
     "Lion",
     "MARS",
     "Muon",
     "NAdam",
     "NovoGrad",
+    "Prodigy",
     "RAdam",
     "RMSprop",
     "Rprop",
     "SGD",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeRAdam",
+    "ScheduleFreeSGD",
     "SparseAdam",
     "StableAdamW",
     "Average",
@@ -136,6 +149,9 @@ _LATE = {
     "AdEMAMix": "optimizers.ademamix",
     "MARS": "optimizers.mars",
     "StableAdamW": "optimizers.stable_adamw",
+    "DAdaptAdam": "optimizers.dadapt_adam", "DoG": "optimizers.dog", "LDoG": "optimizers.dog",
+    "Prodigy": "optimizers.prodigy",
+    **dict.fromkeys(("ScheduleFreeAdamW", "ScheduleFreeRAdam", "ScheduleFreeSGD"), "optimizers.schedule_free"),
     "ConjugateGradient": "closures.conjugate_gradient", "LBFGS": "closures.lbfgs", "minimize": "closures.minimize",
     **dict.fromkeys(("CheckpointError", "Checkpoints", "load", "restore", "save"), "checkpoint"),
 }

@@ -202,22 +202,12 @@ class Average:
         """
         if not self.n_averaged:
             raise RuntimeError("there is no average yet; call update() first")
-        live = [p.data for p in self._parameters]
-        if swapping.meets(live):
-            raise RuntimeError("the averages are swapped in already")
-        from .native.files import exchange
-
-        self._swap = swap = Swap(live, [average.data for average in self._averages])
+        live, averages = ([p.data for p in held] for held in (self._parameters, self._averages))
+        self._swap = swap = Swap(live, [average.copy(order="K") for average in averages], averages)
         try:
-            swapping.swaps.append(swap)
-            exchange(swap.into)
-            yield
+            yield from swapping.held(swap)
         finally:
-            if swap.state == 1:                  # no call before this one, in which an interrupt could come
-                exchange(swap.back)
-            swap.state[...] = 2
             self._swap = None
-            swapping.present()                   # which forgets it
 
     def state_dict(self, copy: bool = True) -> dict[str, Any]:
         """The count, the settings, and the averages by position; a snapshot unless `copy=False`."""

@@ -18,17 +18,20 @@ Pairs = list[tuple[np.ndarray, np.ndarray]]
 class Swap:
     """What to exchange for averages to be in the parameters' place, and what to have everything back.
 
-    The averages' arrays never hold the parameters' values: `own` does, which is made for it.  What has been written
-    to the parameters in between is taken for the average.
+    `own`: arrays with the averages, made for it, which hold the parameters' own values meanwhile.  What has been
+    written to the parameters in between is taken for the average: it goes to `averages`, if these are kept.
+    Raises RuntimeError where others are in their place already.
     """
 
-    def __init__(self, live: list[np.ndarray], averages: list[np.ndarray]) -> None:
-        self.live, self.own = live, [average.copy(order="K") for average in averages]
+    def __init__(self, live: list[np.ndarray], own: list[np.ndarray], averages: list[np.ndarray] | None = None) -> None:
+        if meets(live):
+            raise RuntimeError("the averages are swapped in already")
+        self.live, self.own = live, own
         # 0, while the averages are there 1, afterwards 2: exchanged with the arrays, so true of them at any moment.
         self.state = np.array(0)
-        self.into: Pairs = [*zip(live, self.own, strict=True), (self.state, np.array(1))]
-        self.back: Pairs = [*zip(live, self.own, strict=True), *zip(self.own, averages, strict=True),
-                            (self.state, np.array(2))]
+        self.into: Pairs = [*zip(live, own, strict=True), (self.state, np.array(1))]
+        kept = [] if averages is None else zip(own, averages, strict=True)
+        self.back: Pairs = [*zip(live, own, strict=True), *kept, (self.state, np.array(2))]
 
     @property
     def there(self) -> bool:
@@ -36,6 +39,21 @@ class Swap:
 
 
 swaps: list[Swap] = []
+
+
+def held(swap: Swap) -> Iterator[None]:
+    """What a context manager does that has the averages in the parameters' place inside `with`."""
+    from .native.files import exchange
+
+    try:
+        swaps.append(swap)
+        exchange(swap.into)
+        yield
+    finally:
+        if swap.state == 1:                      # no call before this one, in which an interrupt could come
+            exchange(swap.back)
+        swap.state[...] = 2
+        present()                                # which forgets it
 
 
 def present() -> list[Swap]:

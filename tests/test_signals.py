@@ -38,6 +38,7 @@ STEPS = {
     "by lines": (lambda: ol.Adafactor(model()), 0, {}, 11),
     "cautious": (lambda: ol.Adam(model(), cautious=True), 2, {"max_grad_norm": 0.1}, 1),
     "total": (lambda: OfGroup(model()), 1, {}, 1),
+    "of all groups": (lambda: ol.Prodigy(model(), d0=1e-2), 1, {}, 1),
     "matrices": (lambda: ol.Muon({"W": model()["W"]}), 0, {}, 11),
 }
 
@@ -160,6 +161,27 @@ def test_interrupted_swaps_lose_no_value() -> None:
         act(found)
 
     assert everywhere(lambda: average(3), act, check) > 20
+
+
+def test_interrupted_evaluations_of_schedule_free_lose_no_value() -> None:
+    def build() -> ol.ScheduleFreeSGD:
+        found = ol.ScheduleFreeSGD(model())
+        for count in range(3):
+            step(found, count)
+        return found
+
+    own, swapped = moved(build()), []
+
+    def act(found: ol.ScheduleFreeSGD) -> None:
+        with found.swapped():
+            swapped.append(moved(found))
+
+    def check(found: ol.ScheduleFreeSGD) -> None:
+        assert moved(found) == own
+        act(found)
+
+    assert everywhere(build, act, check) > 20
+    assert all(each == swapped[0] != own for each in swapped)
 
 
 LOOPS: dict[str, Callable[[], str]] = {

@@ -53,6 +53,10 @@ def root(x: float) -> float:
     return float(np.sqrt(np.float64(x)))
 
 
+def quotient(a: float, b: float) -> float:
+    return float(np.float64(a) / np.float64(b))
+
+
 # SGD, momentum and Nesterov's: Robbins & Monro 1951; Polyak 1964; Sutskever et al. 2013.
 
 def sgd(h: Any, p: Array, g: Array) -> Array:
@@ -432,6 +436,102 @@ def mars_vector(h: Any, p: Array, g: Array, m: Array, v: Array) -> Array:
     return h.step_size_1d * m / (np.sqrt(v) * h.inv_root_bias2_1d + h.eps)
 
 
+# Schedule-Free: Defazio et al. 2024.  The parameter is y.
+
+def towards_base(h: Any, y: Array, u: Array, z: Array) -> Array:
+    base = y if h.first != 0 else z
+    update = h.newest * (y - base) + h.pull * u
+    z[...] = base - h.lr * u
+    return update
+
+
+def schedule_free_sgd(h: Any, y: Array, g: Array, z: Array) -> Array:
+    return towards_base(h, y, g, z)
+
+
+def schedule_free_adam(h: Any, y: Array, g: Array, z: Array, v: Array) -> Array:
+    v[...] = h.beta2 * v + h.fresh2 * (g * g)
+    u = g / (np.sqrt(v) * h.inv_root_bias2 + h.eps) if h.normalized != 0 else g
+    return towards_base(h, y, decayed(u, h.decay, y), z)
+
+
+# Prodigy: Mishchenko & Defazio 2023.  D-Adaptation: Defazio & Mishchenko 2023.
+
+def prodigy_moments(h: Any, p: Array, g: Array, s: Array, p0: Array, m: Array, v: Array) -> tuple[Array, ...]:
+    if h.first != 0:
+        p0[...] = p
+    m[...] = h.beta1 * m + h.fresh1 * g
+    v[...] = h.beta2 * v + h.fresh2 * (g * g)
+    s[...] = h.beta3 * s + h.fresh3 * g
+    return h.counts * abs(s), h.gain * g, p0 - p
+
+
+def prodigy_distance(c: Any, sums: list[float], count: int, moved: Any, own: dict[str, float]) -> bool:
+    d, numerator = moved[0], c.keep_numerator * moved[1] + sums[1]
+    if sums[0] == 0:
+        return False
+    found = quotient(c.d_coef * numerator, sums[0])
+    if d == c.d0 and found > d:
+        d = found
+    largest = found if found > moved[2] else moved[2]
+    d = d * c.growth_rate
+    moved[:] = d if d < largest else largest, numerator, largest
+    own["d_eps"] = moved[0] * c.eps
+    return True
+
+
+def prodigy(h: Any, p: Array, g: Array, s: Array, p0: Array, m: Array, v: Array) -> Array:
+    return h.rate * m / (np.sqrt(v) + h.d_eps)
+
+
+def dadapt_adam_moments(h: Any, p: Array, g: Array, s: Array, m: Array, v: Array) -> tuple[Array, ...]:
+    before = s / (np.sqrt(v) + h.eps)
+    m[...] = h.beta1 * m + h.fresh1 * g
+    v[...] = h.beta2 * v + h.fresh2 * (g * g)
+    s[...] = h.beta3 * s + h.fresh3 * g
+    return h.counts * abs(s), h.gain * g, before
+
+
+def dadapt_distance(c: Any, sums: list[float], count: int, moved: Any, own: dict[str, float]) -> bool:
+    numerator, most = c.keep_numerator * moved[1] + c.fresh_numerator * sums[1], moved[0] * c.growth_rate
+    if sums[0] == 0:
+        return False
+    found = quotient(numerator, c.fresh_numerator * sums[0])
+    found = most if most < found else found
+    moved[:] = found if found > moved[0] else moved[0], numerator
+    return True
+
+
+def dadapt_adam(h: Any, p: Array, g: Array, s: Array, m: Array, v: Array) -> Array:
+    return h.moves * m / (np.sqrt(v) + h.eps)
+
+
+# DoG and L-DoG: Ivgi, Hinder & Carmon 2023.
+
+def dog_distance(h: Any, p: Array, g: Array, start: Array) -> tuple[Array, ...]:
+    if h.first != 0:
+        start[...] = p
+    return g, p - start, p
+
+
+def dog_rate(c: Any, sums: list[float], count: int, moved: Any, own: dict[str, float]) -> bool:
+    begins, distance, squares = moved[1] == 0, root(sums[1]), moved[1] + sums[0]
+    if begins:
+        distance, squares = c.reps_rel * (1.0 + root(sums[2])), squares + c.eps
+    if squares == 0:
+        return False
+    moved[:] = distance if distance > moved[0] else moved[0], squares
+    rate = quotient(c.lr * moved[0], root(squares))
+    if begins and c.init_eta > 0:
+        moved[0], rate = 0.0, c.init_eta
+    own["scale"] = own["against"] = rate
+    return True
+
+
+def dog(h: Any, p: Array, g: Array, start: Array) -> Array:
+    return g
+
+
 # Cautious updates: Liang et al. 2024.
 
 def agreement(h: Any, u: Array, g: Array) -> tuple[Array, ...]:
@@ -472,6 +572,8 @@ def descend(h: Any, p: Array, g: Array) -> Array:
 
 
 TWO_SQUARES = ("squares", "squares")
+THREE_SQUARES = ("squares", "squares", "squares")
+SUM_AND_PRODUCTS = ("sum", "products")
 PROBED = ("sum", "squares", "products", "largest")
 LARS = (Pass(lars_norms, TWO_SQUARES, lars_trust),)
 
@@ -479,7 +581,7 @@ RULES: dict[str, Rule] = {
     **{rule.__name__: Rule(rule) for rule in (
         sgd, momentum, nesterov, adam, amsgrad, adam_root, amsgrad_root, adagrad, adadelta, adamax, nadam, radam,
         rmsprop, rmsprop_centered, rmsprop_momentum, rmsprop_centered_momentum, rprop, adabelief, lion, adopt,
-        adopt_first, laprop, adan, ademamix, mars_vector, descend)},
+        adopt_first, laprop, adan, ademamix, mars_vector, schedule_free_sgd, schedule_free_adam, descend)},
     "mean": Rule(mean, whole=True),
     "asgd": Rule(asgd, whole=True),
     "lamb": Rule(lamb, (Pass(lamb_moments, TWO_SQUARES, lamb_trust, moves=True),)),
@@ -493,6 +595,12 @@ RULES: dict[str, Rule] = {
                              (Pass(adafactor_vector_sizes, TWO_SQUARES, adafactor_step, moves=True),)),
     "novograd": Rule(novograd, (Pass(novograd_norm, ("squares",), novograd_size),), own_scalars=1),
     "mars": Rule(mars, (Pass(mars_norm, ("squares",), mars_size),)),
+    "prodigy": Rule(prodigy, (Pass(prodigy_moments, SUM_AND_PRODUCTS, prodigy_distance, moves=True,
+                                   scope="everything"),)),
+    "dadapt_adam": Rule(dadapt_adam, (Pass(dadapt_adam_moments, SUM_AND_PRODUCTS, dadapt_distance, moves=True,
+                                           scope="everything"),)),
+    "dog": Rule(dog, (Pass(dog_distance, THREE_SQUARES, dog_rate, moves=True, scope="group"),)),
+    "ldog": Rule(dog, (Pass(dog_distance, THREE_SQUARES, dog_rate, moves=True),), own_scalars=2),
     **{f"probe_{scope}": Rule(probe, (Pass(probe_numbers, PROBED, probe_between, scope=scope),))
        for scope in ("tensor", "group", "everything")},
     "probe_own": Rule(probe, (Pass(probe_numbers, PROBED, probe_between),), own_scalars=1),

@@ -102,7 +102,7 @@ def between(members: list[tuple[Stepped, list[float], int]], number: int) -> Non
         count += size
         total = [larger(a, b) if how == "largest" else a + b
                  for how, a, b in zip(head.how, total, numbers, strict=True)]
-    results: dict[int, tuple[bool, dict[str, float]]] = {}
+    results: dict[int, Outcome] = {}
     for one, _, _ in members if count else ():
         if head.scope == "tensor":
             moved = [float(scalar) for scalar in one.own_scalars]
@@ -114,22 +114,26 @@ def between(members: list[tuple[Stepped, list[float], int]], number: int) -> Non
         else:
             if id(one.group) not in results:
                 results[id(one.group)] = of_group(one, number, total, count)
-            goes_on, own = results[id(one.group)]
+            goes_on, own, _ = results[id(one.group)]
             one.cancelled = one.cancelled or not goes_on
             one.own.update(own)
             if not goes_on:
                 one.scalars = {}                 # stand still
+    for _, _, totals in results.values():        # at last: groups may have them in common
+        for total_of, value in totals:
+            total_of[...] = value
 
 
-def of_group(one: Stepped, number: int, total: list[float], count: int) -> tuple[bool, dict[str, float]]:
-    """Whether a group's last pass takes place, and the own numbers of its tensors."""
-    totals = one.optimizer.totals(one.group)
-    moved, own = [float(one.group[key]) for key in totals], dict(one.own)
+Outcome = tuple[bool, dict[str, float], list[tuple[Any, float]]]     # goes on; own numbers; totals and their new values
+
+
+def of_group(one: Stepped, number: int, total: list[float], count: int) -> Outcome:
+    """Whether a group's last pass takes place, the own numbers of its tensors, and where its totals move."""
+    totals = [one.group[key] for key in one.optimizer.totals(one.group)]
+    moved, own = [float(value) for value in totals], dict(one.own)
     goes_on = one.passes[number].between(one.c, total, count, moved, own)
-    if goes_on:
-        for key, value in zip(totals, moved, strict=True):
-            one.group[key][...] = value
-    return goes_on, {key: value for key, value in own.items() if value != one.own[key]}
+    return (goes_on, {key: value for key, value in own.items() if value != one.own[key]},
+            list(zip(totals, moved, strict=True)) if goes_on else [])
 
 
 def update_matrices(optimizer: MatrixOptimizer, factor: float, max_abs: float) -> None:

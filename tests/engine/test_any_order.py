@@ -21,7 +21,7 @@ import optimlite as ol
 from optimlite import reference
 from optimlite.native import dispatch
 from support.bits import Guarded, assert_same, same_bits
-from support.cases import AXES, OPTIMIZERS
+from support.cases import AXES, ONE_RATE, OPTIMIZERS
 from support.helpers import snapshot
 from support.strategies import (
     LARGE,
@@ -65,6 +65,11 @@ def change(**arguments: Any) -> Callable[[Any], Any]:
     return decorate
 
 
+def of_all(kind: Any) -> tuple[str, ...]:
+    """The hyper-parameters that groups must have in common."""
+    return ("lr", *kind.of_all) if issubclass(kind, ONE_RATE) else ()
+
+
 class AnyOrder(RuleBasedStateMachine):
     """One optimizer by its kernels, `live`, and one by the plain-NumPy twin, which no save or copy ever touches."""
 
@@ -106,6 +111,7 @@ class AnyOrder(RuleBasedStateMachine):
         names = [f"p{self.count + k}" for k in range(len(leaves))]
         self.count += len(leaves)
         own = data.draw(options(self.kind, self.defaults)) if data.draw(st.booleans()) else {}
+        own = {name: value for name, value in own.items() if name not in of_all(self.kind)}
         first, second = ({"params": dict(zip(names, each, strict=True)) if self.named else each, **own}
                          for each in arrays)
         return first, second
@@ -114,7 +120,7 @@ class AnyOrder(RuleBasedStateMachine):
     @change(data=st.data(), leaves=LEAVES)
     def add_group(self, data: Any, leaves: list[Any]) -> None:
         for optimizer, group in zip(self.both(), self.group(leaves, data), strict=True):
-            optimizer.add_param_group(group)
+            optimizer.add_param_group(group | {name: optimizer.param_groups[0][name] for name in of_all(self.kind)})
 
     def both(self) -> tuple[ol.Optimizer, ol.Optimizer]:
         return self.live, self.twin
@@ -258,7 +264,9 @@ class AnyOrder(RuleBasedStateMachine):
             group[name] = kept
         else:
             assert not bad
-            self.twin.param_groups[which][name] = group[name]
+            for optimizer in self.both():
+                for each in optimizer.param_groups if name in of_all(self.kind) else [optimizer.param_groups[which]]:
+                    each[name] = group[name]
 
     @change(which=st.integers(0, 7), seed=seeds)
     def set_values(self, which: int, seed: int) -> None:

@@ -116,7 +116,7 @@ def test_a_late_group_with_such_an_array_leaves_the_optimizer(kind: str) -> None
 def test_contiguous_arrays_of_any_shape_are_fine(optimizer: Any, shape: Any, dtype: Any, order: Any) -> None:
     array = np.ones(shape, dtype, order=order)
     made = optimizer({"W": array}, lr=0.5)
-    for _ in range(2):                   # ADOPT's first step moves nothing
+    for _ in range(6):                   # ADOPT's first step moves nothing, Schedule-Free RAdam waits for five
         made.step(grads={"W": np.ones(shape, dtype)})
     assert (array < 1).all()
 
@@ -195,6 +195,7 @@ TRIPLES = [(0.9, "must be three numbers, got 0.9"), ((0.9, 0.99), "must be three
 WARMUPS = [("5", "must be a number, got '5'"), (0, "must be an integer >= 1, got 0"), (-3, "must be an integer >= 1"),
            (2.5, "must be an integer >= 1, got 2.5"), (NAN, "must be finite, got nan")]
 UNIT = [*NUMBERS, (-0.1, "must be >= 0 and <= 1, got -0.1"), (1.1, "must be >= 0 and <= 1, got 1.1")]
+ABOVE_0 = [(-1, "must be > 0, got -1"), (0, "must be > 0, got 0"), (NAN, "must be finite"), ("1", "must be a number")]
 ETAS = [(0.5, "must be a pair of numbers, got 0.5"), ((0.5,), "must be a pair of numbers"),
         ((0, 1.2), "`etas[0]` must be > 0 and < 1, got 0"), ((1, 1.2), "`etas[0]` must be > 0 and < 1, got 1"),
         ((0.5, 1), "`etas[1]` must be > 1, got 1"), ((1.2, 0.5), "`etas[0]` must be > 0 and < 1, got 1.2"),
@@ -224,8 +225,14 @@ VALUES[ol.AdEMAMix] |= {"betas": TRIPLES, "alpha": NONNEGATIVE, "beta3_warmup": 
 VALUES[ol.MARS] |= {"gamma": NONNEGATIVE,
                     "betas_1d": [(value, message.replace("betas", "betas_1d")) for value, message in BETAS]}
 VALUES[ol.ASGD]["alpha"] = NONNEGATIVE
-VALUES[ol.LAMB]["max_trust_ratio"] = [(-1, "must be > 0, got -1"), (0, "must be > 0, got 0"), (NAN, "must be finite"),
-                                      ("1", "must be a number, got '1'")]
+VALUES[ol.LAMB]["max_trust_ratio"] = ABOVE_0
+VALUES[ol.ScheduleFreeSGD]["momentum"] = [*NUMBERS, (0, "must be > 0 and < 1, got 0"), (1, "must be > 0 and < 1")]
+VALUES[ol.DoG]["init_eta"] = VALUES[ol.LDoG]["init_eta"] = ABOVE_0
+VALUES[ol.Prodigy]["beta3"] = [(-0.1, "must be >= 0 and < 1, got -0.1"), (1, "must be >= 0 and < 1"),
+                               ("1", "must be a number")]
+VALUES[ol.Prodigy]["growth_rate"] = VALUES[ol.DAdaptAdam]["growth_rate"] = [
+    (0.9, "must be >= 1, got 0.9"), (NAN, "must be finite"), (None, "must be a number"),
+    (np.ones(2), "must be a single number")]
 VALUES[ol.Adafactor] = {
     "lr": NONNEGATIVE, "weight_decay": NONNEGATIVE, "maximize": FLAGS,
     "beta2_decay": [*NUMBERS, (0.1, "must be <= 0, got 0.1")],

@@ -185,6 +185,7 @@ def test_gradients_are_zeroed_after_the_last_pass(scope: str, least: float) -> N
 
 
 @pytest.mark.parametrize("make", [ol.LAMB, ol.LARS, ol.NovoGrad, ol.StableAdamW, ol.Adafactor,
+                                  ol.Prodigy, ol.DAdaptAdam, ol.DoG, ol.LDoG,
                                   lambda params: ol.Adam(params, cautious=True)])
 def test_rules_that_measure_zero_gradients(make: Callable[..., ol.Optimizer]) -> None:
     one, other = made(make), made(make)
@@ -559,7 +560,9 @@ STORED: list[tuple[type[ol.Optimizer], dict[str, Any]]] = [
     (ol.Adam, {"lr": 0.01}), (ol.Adam, {"lr": 0.01, "amsgrad": True, "cautious": True}),
     (ol.AdamW, {"weight_decay": 0.1}), (ol.SGD, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1}),
     (ol.SGD, {"lr": 0.1}), (ol.LAMB, {}), (ol.LARS, {}), (ol.StableAdamW, {}), (ol.NovoGrad, {}),
-    (ol.ASGD, {"lambd": 0.1, "t0": 1}), (ol.Adagrad, {"initial_accumulator_value": 0.3}), (ol.Adafactor, {})]
+    (ol.ScheduleFreeSGD, {}), (ol.ScheduleFreeAdamW, {}), (ol.Prodigy, {"d0": 1e-2}), (ol.DAdaptAdam, {"d0": 1e-2}),
+    (ol.DoG, {"reps_rel": 1e-2}), (ol.LDoG, {"reps_rel": 1e-2}), (ol.ASGD, {"lambd": 0.1, "t0": 1}),
+    (ol.Adagrad, {"initial_accumulator_value": 0.3}), (ol.Adafactor, {})]
 SHAPES = [*SIZES, (), (7, 3), (130, 1100)]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import optimlite as ol
 from support.bits import assert_same
-from support.cases import CASES, Case, per_case
+from support.cases import CASES, ONE_RATE, Case, per_case
 from support.helpers import PlainMomentum, content, gradient, model, parameters, snapshot, train, values
 
 TYPES = [np.float32, np.float64]
@@ -536,7 +536,8 @@ def whole(case: Case, arrays: dict[str, np.ndarray]) -> ol.Optimizer:
 
 
 def two_groups(case: Case, arrays: dict[str, np.ndarray]) -> ol.Optimizer:
-    return case.optimizer([{"params": {"W": arrays["W"]}}, {"params": {n: arrays[n] for n in ("b", "t")}, "lr": 0.02}],
+    beside = {"weight_decay": 0.02} if case.optimizer in ONE_RATE else {"lr": 0.02}
+    return case.optimizer([{"params": {"W": arrays["W"]}}, {"params": {n: arrays[n] for n in ("b", "t")}, **beside}],
                           **case.options)
 
 
@@ -569,7 +570,8 @@ def test_a_group_that_came_late_and_a_frozen_parameter_resume_too(case: Case) ->
     def run(optimizer: ol.Optimizer, steps: range) -> ol.Optimizer:
         for step in steps:
             if step == 3:
-                optimizer.add_param_group({"params": {"late": late.copy()}, "lr": 0.03})
+                beside = {} if case.optimizer in ONE_RATE else {"lr": 0.03}
+                optimizer.add_param_group({"params": {"late": late.copy()}, **beside})
             for index, p in enumerate(parameters(optimizer)):
                 p.grad = gradient(step, index, p) if index != 1 else None        # 'b' is frozen
             optimizer.step()

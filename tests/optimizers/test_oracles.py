@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from support.oracles import (
-    BOUNDS,
     CASES,
     STANDSTILL,
     Ours,
+    bound,
     golden,
     gradients,
     initial,
@@ -24,7 +24,7 @@ from support.trajectories import DTYPES
 def test_the_trajectory_is_the_oracles(name: str, dtype: str, maximize: bool) -> None:
     """The oracles don't maximize: here the gradients change their sign, too."""
     worst, where = largest_error(trajectory(CASES[name], dtype, Ours, maximize), golden(name))
-    assert worst <= BOUNDS[dtype], where
+    assert worst <= bound(CASES[name].optimizer, dtype), where
 
 
 @pytest.mark.parametrize("optimizer", dict.fromkeys(case.optimizer for case in CASES.values()))
@@ -34,7 +34,7 @@ def test_oracles_agree_and_every_option_counts(optimizer: str) -> None:
     for one, other in combinations(names, 2):
         same = (CASES[one].options, CASES[one].second) == (CASES[other].options, CASES[other].second)
         worst, _ = largest_error(golden(one), golden(other))
-        assert worst <= BOUNDS["float64"] if same else worst > 1e-4, f"{one} and {other}: {worst}"
+        assert worst <= bound(optimizer, "float64") if same else worst > 1e-4, f"{one} and {other}: {worst}"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 import optimlite as ol
-from support.oracles import BOUNDS, CASES, Case, Ours, golden, largest_error, trajectory
+from support.oracles import CASES, Case, Ours, bound, golden, largest_error, trajectory
 from support.trajectories import DTYPES
 
 oracle_side = importlib.import_module("support.golden.make_oracles")
@@ -20,7 +20,7 @@ def theirs(case: Case, dtype: str) -> Any:
 @pytest.mark.parametrize("name", CASES)
 def test_the_golden_files_are_the_oracles(name: str) -> None:
     worst, where = largest_error(theirs(CASES[name], "float64"), golden(name))
-    assert worst <= BOUNDS["float64"], where
+    assert worst <= bound(CASES[name].optimizer, "float64"), where
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -30,4 +30,4 @@ def test_the_trajectory_is_the_oracles(name: str, dtype: str) -> None:
     if not hasattr(ol, case.optimizer):
         pytest.skip(f"optimlite has no {case.optimizer} yet")
     worst, where = largest_error(trajectory(case, dtype, Ours), theirs(case, dtype))
-    assert worst <= BOUNDS[dtype], where
+    assert worst <= bound(case.optimizer, dtype), where

@@ -13,7 +13,8 @@ import optimlite as ol
 class Case(NamedTuple):
     optimizer: type[ol.Optimizer]
     options: dict[str, Any]
-    elementwise: bool = True             # else an element's update depends on its whole tensor
+    elementwise: bool = True             # else an element's update depends on its whole tensor,
+    alone: bool = True                   # or on the other tensors as well
     axes: int = 0                        # that a parameter has at least
 
     @property
@@ -86,6 +87,32 @@ CASES = [
     Case(ol.NovoGrad, {}, elementwise=False),
     Case(ol.NovoGrad, {"lr": 0.1, "betas": (0.8, 0.7), "eps": 0.3, "weight_decay": 0.1, "grad_averaging": True,
                        "maximize": True}, elementwise=False),
+    Case(ol.ScheduleFreeSGD, {"lr": 0.1}),
+    Case(ol.ScheduleFreeSGD, {"lr": 0.1, "momentum": 0.6, "weight_decay": 0.1, "warmup_steps": 2, "r": 1.5,
+                              "weight_lr_power": 1.0, "maximize": True}),
+    Case(ol.ScheduleFreeAdamW, {"lr": 0.01}),
+    Case(ol.ScheduleFreeAdamW, {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1, "warmup_steps": 2,
+                                "r": 1.5, "weight_lr_power": 1.0, "maximize": True}),
+    Case(ol.ScheduleFreeRAdam, {"lr": 0.01, "betas": (0.9, 0.9)}),
+    Case(ol.ScheduleFreeRAdam, {"lr": 0.01, "betas": (0.8, 0.7), "eps": 1e-3, "weight_decay": 0.1, "r": 1.5,
+                                "weight_lr_power": 1.0, "silent_sgd_phase": False, "maximize": True}),
+    Case(ol.Prodigy, {}, elementwise=False, alone=False),
+    Case(ol.Prodigy, {"lr": 2.0, "betas": (0.5, 0.9), "beta3": 0.7, "eps": 0.3, "weight_decay": 0.1,
+                      "use_bias_correction": True, "safeguard_warmup": True, "d0": 1e-3, "d_coef": 300.0,
+                      "growth_rate": 1.2, "maximize": True}, elementwise=False, alone=False),
+    Case(ol.Prodigy, {"weight_decay": 0.1, "decouple": False, "d0": 1e-2}, elementwise=False, alone=False),
+    Case(ol.DAdaptAdam, {}, elementwise=False, alone=False),
+    Case(ol.DAdaptAdam, {"lr": 4.0, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1, "use_bias_correction": True,
+                         "d0": 1e-3, "growth_rate": 1.2, "layer_scale": 2.0, "maximize": True},
+         elementwise=False, alone=False),
+    Case(ol.DAdaptAdam, {"weight_decay": 0.1, "decouple": True, "growth_rate": 1.02}, elementwise=False, alone=False),
+    Case(ol.DoG, {}, elementwise=False, alone=False),
+    Case(ol.DoG, {"lr": 0.5, "reps_rel": 1e-2, "weight_decay": 0.1, "eps": 0.3, "maximize": True}, elementwise=False,
+         alone=False),
+    Case(ol.DoG, {"init_eta": 1e-2}, elementwise=False, alone=False),
+    Case(ol.LDoG, {}, elementwise=False),
+    Case(ol.LDoG, {"lr": 0.5, "reps_rel": 1e-2, "weight_decay": 0.1, "eps": 0.3, "maximize": True}, elementwise=False),
+    Case(ol.LDoG, {"init_eta": 1e-2}, elementwise=False),
     Case(ol.Adafactor, {}, elementwise=False),
     Case(ol.Adafactor, {"lr": 0.5, "beta2_decay": -0.5, "eps": (1e-2, 2.0), "d": 1.3, "weight_decay": 0.1,
                         "maximize": True}, elementwise=False),
@@ -131,6 +158,7 @@ DENSIFIED = [
     Case(ol.SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.3}),
 ]
 
+ONE_RATE = (ol.Prodigy, ol.DAdaptAdam)           # which groups can't have rates of their own
 OPTIMIZERS = list(dict.fromkeys(case.optimizer for case in CASES))
 AXES = {case.optimizer: case.axes for case in CASES}
 per_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)

@@ -24,6 +24,13 @@ SHAPES = ((3, 4), (5,), (), (2, 3, 4), (4,))
 # Relative to the largest element of the tensor.  In float32: four times what the oracles' own float32 rounds by, which
 # is up to 1e-6 (golden/make_oracles.py prints it); another order of operations may round as much again.
 BOUNDS = {"float32": 4e-6, "float64": 1e-12}
+# A sum over all tensors rounds as its order does, and the next step is as large as it says: Prodigy's own float32
+# rounds by 3e-5.
+BOUNDS_OF = {"Prodigy": {"float32": 1e-4, "float64": 1e-9}, "DAdaptAdam": {"float32": 4e-6, "float64": 1e-9}}
+
+
+def bound(optimizer: str, dtype: str) -> float:
+    return BOUNDS_OF.get(optimizer, BOUNDS)[dtype]
 
 
 @dataclass(frozen=True)
@@ -66,12 +73,26 @@ BASE: dict[str, dict[str, Any]] = {
                  "eps": 1e-8, "weight_decay": 0.1},
     "MARS": {"lr": 0.02, "betas": (0.95, 0.99), "eps": 1e-8, "weight_decay": 0.1, "gamma": 0.025,
              "optimize_1d": False, "betas_1d": (0.9, 0.95), "cautious": False},
+    "ScheduleFreeSGD": {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.1, "warmup_steps": 0, "r": 0.0,
+                        "weight_lr_power": 2.0},
+    "ScheduleFreeAdamW": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1, "warmup_steps": 0,
+                          "r": 0.0, "weight_lr_power": 2.0},
+    "ScheduleFreeRAdam": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1, "r": 0.0,
+                          "weight_lr_power": 2.0, "silent_sgd_phase": True},
+    "Prodigy": {"lr": 1.0, "betas": (0.9, 0.99), "beta3": None, "eps": 1e-8, "weight_decay": 0.1, "decouple": True,
+                "use_bias_correction": False, "safeguard_warmup": False, "d0": 1e-3, "d_coef": 1.0,
+                "growth_rate": float("inf")},
+    "DAdaptAdam": {"lr": 1.0, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1, "decouple": True,
+                   "use_bias_correction": False, "d0": 1e-3, "growth_rate": float("inf")},
+    "DoG": {"lr": 1.0, "reps_rel": 1e-2, "weight_decay": 0.1, "eps": 1e-8, "init_eta": None},
+    "LDoG": {"lr": 1.0, "reps_rel": 1e-2, "weight_decay": 0.1, "eps": 1e-8, "init_eta": None},
 }
 
 
-def case(optimizer: str, oracle: str, second: float = 0.02, **options: Any) -> Case:
-    """A row; the second group has another decay, `second`."""
-    return Case(optimizer, oracle, BASE[optimizer] | options, {"weight_decay": second})
+def case(optimizer: str, oracle: str, second: float = 0.02, scaled: float | None = None, **options: Any) -> Case:
+    """A row; the second group has another decay, `second`, and of its own layer scale, `scaled`."""
+    scale = {} if scaled is None else {"layer_scale": scaled}
+    return Case(optimizer, oracle, BASE[optimizer] | options, {"weight_decay": second, **scale})
 
 
 CASES = {f"{each.optimizer}-{each.name}": each for each in [
@@ -170,6 +191,54 @@ CASES = {f"{each.optimizer}-{each.name}": each for each in [
     case("MARS", "timm", gamma=0.3),
     case("MARS", "timm", gamma=0.3, optimize_1d=True),
     case("MARS", "timm", gamma=0.3, cautious=True),
+    case("ScheduleFreeSGD", "schedulefree"),
+    case("ScheduleFreeSGD", "schedulefree", second=0.0),
+    case("ScheduleFreeSGD", "schedulefree", momentum=0.5),
+    case("ScheduleFreeSGD", "schedulefree", warmup_steps=5),
+    case("ScheduleFreeSGD", "schedulefree", warmup_steps=5, weight_lr_power=0.7),
+    case("ScheduleFreeSGD", "schedulefree", r=1.5),
+    case("ScheduleFreeAdamW", "schedulefree"),
+    case("ScheduleFreeAdamW", "schedulefree", second=0.0),
+    case("ScheduleFreeAdamW", "schedulefree", betas=(0.8, 0.9)),
+    case("ScheduleFreeAdamW", "schedulefree", eps=0.3),
+    case("ScheduleFreeAdamW", "schedulefree", warmup_steps=5),
+    case("ScheduleFreeAdamW", "schedulefree", warmup_steps=5, weight_lr_power=0.7),
+    case("ScheduleFreeAdamW", "schedulefree", r=1.5),
+    case("ScheduleFreeRAdam", "schedulefree"),
+    case("ScheduleFreeRAdam", "schedulefree", second=0.0),
+    case("ScheduleFreeRAdam", "schedulefree", silent_sgd_phase=False),
+    case("ScheduleFreeRAdam", "schedulefree", betas=(0.8, 0.7)),
+    case("ScheduleFreeRAdam", "schedulefree", eps=0.3),
+    case("ScheduleFreeRAdam", "schedulefree", weight_lr_power=0.7),
+    case("ScheduleFreeRAdam", "schedulefree", r=1.5),
+    case("Prodigy", "prodigyopt"),
+    case("Prodigy", "prodigyopt", second=0.0),
+    case("Prodigy", "prodigyopt", betas=(0.8, 0.9), beta3=0.7),
+    case("Prodigy", "prodigyopt", decouple=False),
+    case("Prodigy", "prodigyopt", use_bias_correction=True),
+    case("Prodigy", "prodigyopt", safeguard_warmup=True),
+    case("Prodigy", "prodigyopt", eps=0.3, lr=0.5),
+    case("Prodigy", "prodigyopt", d0=1e-2, d_coef=2.0),
+    case("Prodigy", "prodigyopt", growth_rate=1.1),
+    case("DAdaptAdam", "dadaptation"),
+    case("DAdaptAdam", "dadaptation", second=0.0),
+    case("DAdaptAdam", "dadaptation", betas=(0.8, 0.9)),
+    case("DAdaptAdam", "dadaptation", decouple=False),
+    case("DAdaptAdam", "dadaptation", use_bias_correction=True),
+    case("DAdaptAdam", "dadaptation", eps=0.3, lr=0.5),
+    case("DAdaptAdam", "dadaptation", d0=1e-2),
+    case("DAdaptAdam", "dadaptation", growth_rate=1.1),
+    case("DAdaptAdam", "dadaptation", scaled=2.0),
+    case("DoG", "dog"),
+    case("DoG", "dog", second=0.0),
+    case("DoG", "dog", lr=0.5, reps_rel=0.03),
+    case("DoG", "dog", eps=3.0),
+    case("DoG", "dog", init_eta=0.1),
+    case("LDoG", "dog"),
+    case("LDoG", "dog", second=0.0),
+    case("LDoG", "dog", lr=0.5, reps_rel=0.03),
+    case("LDoG", "dog", eps=3.0),
+    case("LDoG", "dog", init_eta=0.1),
 ]}
 
 

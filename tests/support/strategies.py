@@ -31,6 +31,7 @@ def between(low: float, high: float) -> st.SearchStrategy[float]:
 
 
 betas = st.tuples(numbers(0, 0.9999), numbers(0, 0.99999))
+open_betas = st.tuples(between(0, 1), numbers(0, 0.99999))
 flags = st.booleans()
 
 # Ranges in which every coefficient fits float32; what is refused is tested elsewhere.
@@ -51,6 +52,11 @@ HYPER: Mapping[str, st.SearchStrategy[Any]] = {
     "always_adapt": flags, "grad_averaging": flags, "bias_correction": flags, "trust_clip": flags, "cautious": flags,
     "lr_in_momentum": st.just(False), "amsgrad": flags, "centered": flags, "nesterov": flags,
     "maximize": flags, "decoupled_weight_decay": flags,
+    "warmup_steps": st.integers(0, 4), "r": numbers(0, 3), "weight_lr_power": numbers(0, 3), "silent_sgd_phase": flags,
+    "beta3": st.none() | numbers(0, 0.99999), "decouple": flags, "use_bias_correction": flags,
+    "safeguard_warmup": flags,
+    "d0": numbers(1e-6, 1), "d_coef": numbers(0.1, 10), "growth_rate": st.just(np.inf) | numbers(1, 10),
+    "layer_scale": numbers(0.1, 10), "reps_rel": numbers(1e-6, 1), "init_eta": st.none() | numbers(1e-6, 1),
 }
 
 
@@ -58,6 +64,8 @@ OF_ONE: Mapping[tuple[str, str], st.SearchStrategy[Any]] = {      # where a name
     ("Adan", "betas"): st.tuples(numbers(0, 0.9999), numbers(0, 0.9999), numbers(0, 0.99999)),
     ("AdEMAMix", "betas"): st.tuples(numbers(0, 0.9999), numbers(0, 0.9999), numbers(0, 0.99999)),
     ("Adafactor", "eps"): st.tuples(st.none() | numbers(0, 0.1), numbers(0, 0.1)),
+    ("ScheduleFreeSGD", "momentum"): between(0, 1),
+    ("ScheduleFreeAdamW", "betas"): open_betas, ("ScheduleFreeRAdam", "betas"): open_betas,
 }
 
 

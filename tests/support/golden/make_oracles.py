@@ -1,6 +1,6 @@
 # Makes the golden files of oracles.py: `python tests/support/golden/make_oracles.py [optimizer ...]`, with what these
-# need of torch 2.13.0, timm 1.0.31, torch-optimi 0.3.3, torch-adopt 0.1.0, pytorch-optimizer 4.1.0,
-# scikit-learn 1.9.1 and optax 0.2.8.
+# need of torch 2.13.0, timm 1.0.31, torch-optimi 0.3.3, torch-adopt 0.1.0, pytorch-optimizer 4.1.0, scikit-learn 1.9.1,
+# optax 0.2.8, schedulefree 1.4.1, prodigyopt 1.1.2, dadaptation 3.2 and dog-optimizer 1.0.3.
 import importlib
 import importlib.metadata
 import importlib.util
@@ -17,11 +17,14 @@ from support.oracles import CASES, SNAPSHOTS, Case, golden_file, trajectory
 from support.trajectories import DTYPES, error, pack
 
 VERSIONS = {"torch": "2.13.0", "timm": "1.0.31", "optimi": "0.3.3", "optax": "0.2.8", "adopt": "0.1.0",
-            "pytorch_optimizer": "4.1.0", "sklearn": "1.9.1"}
-PACKAGES = {"timm": ("torch", "timm"), "optimi": ("torch", "optimi"), "optax": ("jax", "optax"),
-            "torch-adopt": ("torch", "adopt"), "pytorch-optimizer": ("torch", "pytorch_optimizer"),
-            "scikit-learn": ("sklearn",)}
-DISTRIBUTIONS = {"optimi": "torch-optimi", "adopt": "torch-adopt", "sklearn": "scikit-learn"}
+            "pytorch_optimizer": "4.1.0", "sklearn": "1.9.1", "schedulefree": "1.4.1", "prodigyopt": "1.1.2",
+            "dadaptation": "3.2", "dog": "1.0.3"}
+PACKAGES = {"optax": ("jax", "optax"), "torch-adopt": ("torch", "adopt"),
+            "pytorch-optimizer": ("torch", "pytorch_optimizer"), "scikit-learn": ("sklearn",),
+            **{package: ("torch", package) for package in (
+                "timm", "optimi", "schedulefree", "prodigyopt", "dadaptation", "dog")}}
+DISTRIBUTIONS = {"optimi": "torch-optimi", "adopt": "torch-adopt", "sklearn": "scikit-learn",
+                 "dog": "dog-optimizer"}         # where it isn't called as the package is
 
 
 def installed(oracle: str) -> bool:
@@ -104,6 +107,18 @@ def optimi_stableadamw(options: dict[str, Any]) -> Any:
     return importlib.import_module("optimi").StableAdamW, {**options, "triton": False}
 
 
+def schedule_free(name: str) -> Any:
+    return lambda options: (getattr(importlib.import_module("schedulefree"), name), options)
+
+
+def without_foreach(package: str, name: str) -> Any:
+    """The class of a library that has one implementation."""
+    def made(options: dict[str, Any]) -> Any:
+        make = getattr(importlib.import_module(package), name)
+        return lambda params, foreach, **others: make(params, **others), options
+    return made
+
+
 # The classes that live in torch, with our options under their names.
 IN_TORCH = {("LAMB", "timm"): timm_lamb, ("LARS", "timm"): timm_lars, ("StableAdamW", "timm"): timm_adamw,
             ("StableAdamW", "optimi"): optimi_stableadamw, ("AdaBelief", "timm"): timm_adabelief,
@@ -113,11 +128,17 @@ IN_TORCH = {("LAMB", "timm"): timm_lamb, ("LARS", "timm"): timm_lars, ("StableAd
             ("Adan", "timm"): timm_adan,
             ("AdEMAMix", "pytorch-optimizer"): pytorch_optimizer_ademamix,
             ("MARS", "timm"): timm_mars,
-            ("NovoGrad", "timm"): timm_novograd}
+            ("NovoGrad", "timm"): timm_novograd,
+            ("ScheduleFreeSGD", "schedulefree"): schedule_free("SGDScheduleFree"),
+            ("ScheduleFreeAdamW", "schedulefree"): schedule_free("AdamWScheduleFree"),
+            ("ScheduleFreeRAdam", "schedulefree"): schedule_free("RAdamScheduleFree"),
+            ("Prodigy", "prodigyopt"): without_foreach("prodigyopt", "Prodigy"),
+            ("DAdaptAdam", "dadaptation"): without_foreach("dadaptation", "DAdaptAdam"),
+            ("DoG", "dog"): without_foreach("dog", "DoG"), ("LDoG", "dog"): without_foreach("dog", "LDoG")}
 
 
 class Torch:
-    """An optimizer of timm's or optimi's, on tensors that share the arrays' memory."""
+    """A library's optimizer, on tensors that share the arrays' memory."""
 
     def __init__(self, case: Case, first: list[np.ndarray], second: list[np.ndarray]) -> None:
         import torch
@@ -126,6 +147,7 @@ class Torch:
         groups = [[torch.nn.Parameter(torch.from_numpy(a)) for a in arrays] for arrays in (first, second)]
         self.params = [*groups[0], *groups[1]]
         self.optimizer = make([{"params": groups[0]}, {"params": groups[1], **case.second}], foreach=False, **options)
+        getattr(self.optimizer, "train", list)()         # which Schedule-Free's want
 
     def step(self, gradients: list[np.ndarray], lr: float) -> None:
         import torch
@@ -281,8 +303,7 @@ class ScikitLearn:
             optimizer.update_params(arrays, [next(rest) for _ in arrays])
 
 
-LIBRARIES = {"optax": Optax, "scikit-learn": ScikitLearn,
-             **dict.fromkeys(("timm", "optimi", "torch-adopt", "pytorch-optimizer"), Torch)}
+LIBRARIES = {name: {"optax": Optax, "scikit-learn": ScikitLearn}.get(name, Torch) for name in PACKAGES}
 
 
 def rounding(case: Case, golden: dict[int, dict[str, np.ndarray]]) -> float:
