@@ -28,39 +28,33 @@ from typing import TYPE_CHECKING, Any
 
 from . import late_imports
 from . import native as native  # first: it says what to do where compiled modules can't be imported
-from .average import Average
-from .clipping import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
 from .engine.hooks import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from .engine.optimizer import Optimizer
 from .engine.parameter import Parameter
 from .engine.sparse_grad import SparseGrad
-from .grouping import group_by_name
 from .native.denormals import get_flush_denormal, set_flush_denormal
 from .native.threads import get_num_threads, set_num_threads
-from .optimizers.adadelta import Adadelta
-from .optimizers.adagrad import Adagrad
 from .optimizers.adam import Adam, AdamW
-from .optimizers.adamax import Adamax
-from .optimizers.asgd import ASGD
-from .optimizers.nadam import NAdam
-from .optimizers.radam import RAdam
-from .optimizers.rmsprop import RMSprop
-from .optimizers.rprop import Rprop
 from .optimizers.sgd import SGD
-from .optimizers.sparse_adam import SparseAdam
-from .torch_bridge import to_torch
 
 if TYPE_CHECKING:
     from . import line_search, lr_scheduler
+    from .average import Average
     from .checkpoint import CheckpointError, Checkpoints, load, restore, save
+    from .clipping import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
     from .closures.conjugate_gradient import ConjugateGradient
     from .closures.lbfgs import LBFGS
     from .closures.minimize import minimize
+    from .grouping import group_by_name
     from .optimizers.adabelief import AdaBelief
+    from .optimizers.adadelta import Adadelta
     from .optimizers.adafactor import Adafactor
+    from .optimizers.adagrad import Adagrad
+    from .optimizers.adamax import Adamax
     from .optimizers.adan import Adan
     from .optimizers.ademamix import AdEMAMix
     from .optimizers.adopt import ADOPT
+    from .optimizers.asgd import ASGD
     from .optimizers.dadapt_adam import DAdaptAdam
     from .optimizers.dog import DoG, LDoG
     from .optimizers.lamb import LAMB
@@ -69,10 +63,16 @@ if TYPE_CHECKING:
     from .optimizers.lion import Lion
     from .optimizers.mars import MARS
     from .optimizers.muon import Muon
+    from .optimizers.nadam import NAdam
     from .optimizers.novograd import NovoGrad
     from .optimizers.prodigy import Prodigy
+    from .optimizers.radam import RAdam
+    from .optimizers.rmsprop import RMSprop
+    from .optimizers.rprop import Rprop
     from .optimizers.schedule_free import ScheduleFreeAdamW, ScheduleFreeRAdam, ScheduleFreeSGD
+    from .optimizers.sparse_adam import SparseAdam
     from .optimizers.stable_adamw import StableAdamW
+    from .torch_bridge import to_torch
 
 __version__ = "0.1.0"
 
@@ -137,8 +137,13 @@ __all__ = [
     "to_torch",
 ]
 
-# Imported at first use, and where they live: half of the import's time, for what many programs don't touch.
+# Imported at first use, and where they live: more than half of the import's time, for what many programs don't touch.
 _LATE = {
+    "Average": "average", "group_by_name": "grouping", "to_torch": "torch_bridge",
+    **dict.fromkeys(("clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm"), "clipping"),
+    "Adadelta": "optimizers.adadelta", "Adagrad": "optimizers.adagrad", "Adamax": "optimizers.adamax",
+    "ASGD": "optimizers.asgd", "NAdam": "optimizers.nadam", "RAdam": "optimizers.radam",
+    "RMSprop": "optimizers.rmsprop", "Rprop": "optimizers.rprop", "SparseAdam": "optimizers.sparse_adam",
     "line_search": "line_search", "lr_scheduler": "lr_scheduler",
     "AdaBelief": "optimizers.adabelief", "Adafactor": "optimizers.adafactor", "LAMB": "optimizers.lamb",
     "LARS": "optimizers.lars", "Muon": "optimizers.muon", "NovoGrad": "optimizers.novograd",
