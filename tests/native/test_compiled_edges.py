@@ -38,7 +38,7 @@ def test_a_rule_tells_what_it_takes() -> None:
     rule = adam_rule()
     assert (rule.kind, rule.slots, rule.itemsize, rule.measures) == ("rule", 2, 4, 0)
     assert rule.fields == ("grad_scale", "max_abs", "l2", "keep", "beta1", "fresh1", "beta2", "fresh2", "step_size",
-                           "inv_root_bias2", "eps")
+                           "inv_root_bias2", "eps", "eps_root")
     lamb = dispatch.kernel("lamb", np.dtype(np.float64))
     assert (lamb.measures, lamb.itemsize, lamb.scalars) == (1, 8, ("lr", "most", "adapts"))
 
@@ -77,7 +77,8 @@ def test_a_plan_has_the_scalars_that_its_rule_moves() -> None:
 
 @pytest.mark.parametrize(("name", "kind", "message"), [
     ("adamm", "rule", "^there is no rule called 'adamm'; did you mean 'adam'[?]$"),
-    ("dot", "rule", "^there is no rule called 'dot'; is its file included in pyx/kernels.pyx, and built[?]$"),
+    ("sum_squares", "rule", "^there is no rule called 'sum_squares'; is its file included in pyx/kernels.pyx, and "
+                            "built[?]$"),
     ("adam", "modifier", "^there is no modifier called 'adam'")])
 def test_an_unknown_kernel_is_refused(name: str, kind: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -128,7 +128,7 @@ def test_state_lives_where_it_was(case: Case) -> None:
     assert all(state[key] is array for state, entries in live for key, array in entries.items())
 
 
-@per_case
+@per_case_alone
 def test_nan_and_overflow_stay_in_their_parameter(case: Case) -> None:
     optimizer = case.optimizer([np.ones((3, 2)) for _ in range(3)], **case.options)
     grads = [np.ones((3, 2)), np.full((3, 2), 0.5), np.full((3, 2), 1e300)]

@@ -31,7 +31,7 @@ def between(low: float, high: float) -> st.SearchStrategy[float]:
 
 
 betas = st.tuples(numbers(0, 0.9999), numbers(0, 0.99999))
-open_betas = st.tuples(between(0, 1), numbers(0, 0.99999))
+open_betas = st.tuples(numbers(1e-3, 0.9999), numbers(0, 0.99999))
 flags = st.booleans()
 
 # Ranges in which every coefficient fits float32; what is refused is tested elsewhere.
@@ -64,7 +64,7 @@ OF_ONE: Mapping[tuple[str, str], st.SearchStrategy[Any]] = {      # where a name
     ("Adan", "betas"): st.tuples(numbers(0, 0.9999), numbers(0, 0.9999), numbers(0, 0.99999)),
     ("AdEMAMix", "betas"): st.tuples(numbers(0, 0.9999), numbers(0, 0.9999), numbers(0, 0.99999)),
     ("Adafactor", "eps"): st.tuples(st.none() | numbers(0, 0.1), numbers(0, 0.1)),
-    ("ScheduleFreeSGD", "momentum"): between(0, 1),
+    ("ScheduleFreeSGD", "momentum"): numbers(1e-3, 0.9999),
     ("ScheduleFreeAdamW", "betas"): open_betas, ("ScheduleFreeRAdam", "betas"): open_betas,
 }
 
