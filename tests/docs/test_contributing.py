@@ -87,7 +87,7 @@ def follow(tree: Path) -> None:
         kernels.write(line + "\n")
     package = tree / "optimlite/__init__.py"
     insert(package, '    "Signum",\n', '    "SparseAdam",')
-    insert(package, "    from .optimizers.signum import Signum\n", "    from .optimizers.stable_adamw")
+    insert(package, "    from .optimizers.signum import Signum\n", "    from .optimizers.sparse_adam")
     insert(package, '    "Signum": "optimizers.signum",\n', '    "ConjugateGradient": "closures')
 
 

@@ -148,15 +148,23 @@ def test_a_step_costs_at_most_five_microseconds(case):
     opt = optimizer(case, 1)
     opt.step()
     [scheduler] = case.schedulers(ls, opt)
-    fastest = np.inf  # processor time, and the best of up to 500 tries: other programs don't count
+    fastest = yardstick = np.inf  # processor time, and the best of up to 500 tries: other programs don't count
+
+    def nothing():
+        pass
+
     for _ in range(500):
         began = time.process_time()
         for _ in range(2000):
             scheduler.step()
-        fastest = min(fastest, (time.process_time() - began) / 2000)
+        between = time.process_time()
+        for _ in range(2000):
+            nothing()
+        yardstick = min(yardstick, (time.process_time() - between) / 2000)
+        fastest = min(fastest, (between - began) / 2000)
         if fastest <= 5e-6:
             break
-    assert fastest <= 5e-6
+    assert fastest <= max(5e-6, 75 * yardstick)  # on a slower CPU, so many empty calls
 
 
 # Own formulas of the schedules that torch doesn't have
