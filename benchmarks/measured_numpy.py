@@ -20,7 +20,7 @@ class InPlace(Stepper):
         self.states = [problem.zeros() for _ in range(self.work.states)]
         room = np.empty((2, max(p.size for p in self.arrays)), np.float32)
         self.sizes = [0.0] * len(self.arrays)
-        self.d = self.most = self.h.get("d0", 0.0)
+        self.d = self.h.get("d0", 0.0)
         self.numerator = 0.0
         self.ways = [[0.0, 0.0] for _ in self.arrays]        # distance, and sum of squares
         self.scratch = [(room[0, :p.size].reshape(p.shape), room[1, :p.size].reshape(p.shape)) for p in self.arrays]
@@ -174,7 +174,7 @@ class InPlace(Stepper):
             np.abs(a, out=s)
             size += float(s.sum())
         found = self.numerator / size
-        self.d = self.most = max(self.most, found)
+        self.d = max(self.d, found)
         for p, m, v, (s, _) in zip(self.arrays, *self.states[2:], self.scratch, strict=True):
             self.descend(p, m, v, rate, self.d * h["eps"], s)
 

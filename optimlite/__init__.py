@@ -9,8 +9,8 @@
 
 optimizers     SGD Adam AdamW NAdam RAdam Adamax Adagrad Adadelta RMSprop Rprop ASGD Adafactor Muon LAMB LARS
                NovoGrad AdaBelief StableAdamW Lion ADOPT LaProp Adan AdEMAMix MARS SparseAdam; of one's own: Optimizer;
-               without a schedule ScheduleFreeSGD ScheduleFreeAdamW ScheduleFreeRAdam, nor a rate Prodigy DAdaptAdam DoG
-               LDoG
+               without a schedule ScheduleFreeSGD ScheduleFreeAdamW ScheduleFreeRAdam, without a rate Prodigy DAdaptAdam
+               DoG LDoG
 closures       LBFGS, ConjugateGradient, line_search; minimize(fun, x0), as in SciPy
 schedules      lr_scheduler.StepLR and the rest of torch's family, WarmupCosineLR, WarmupStableDecayLR
 parameters     Parameter (an array with a .grad), SparseGrad, group_by_name, Average

@@ -30,9 +30,9 @@ class Average:
         decay=d, bias_correction   w_t = (1 - d) / (1 - d^t): divided by the sum of its weights, as Adam corrects its
                                    moments, so that the first value counts no more than the others
 
-        function=f             a = f(a, p, n), n = 1, 2, … the count of updates so far; the first one copies p.  `f` is
-                                   called for each parameter, gets a read-only p, and returns an array of its shape, or
-                                   None if it has changed the a that it was given.  It isn't in state dicts
+        function=f                 a = f(a, p, n), n = 1, 2, … the count of updates so far; the first one copies p.
+                                   `f` is called for each parameter, gets a read-only p, and returns an array of its
+                                   shape, or None if it has changed the a that it was given.  It isn't in state dicts
 
     params: any nesting of Parameters and arrays, as for an optimizer.  Averages have a parameter's dtype and, if it is
         contiguous, its layout.
@@ -176,7 +176,8 @@ class Average:
     def _find(self, key: Any) -> int:
         """The place of a parameter, given as such, as its array or by name."""
         if swapping.swaps and swapping.meets(p.data for p in self._parameters):
-            raise RuntimeError("the averages are swapped in; leave `with average.swapped()` before that")
+            raise RuntimeError("the averages are swapped in; leave `with average.swapped()` before remove() or "
+                               "replace()")
         found = [at for at, (one, name) in enumerate(zip(self._parameters, self._names, strict=True))
                  if key is one or key is one.data or (isinstance(key, str) and key == name)]
         if len(found) != 1:

@@ -71,6 +71,7 @@ def interval(low: float = -math.inf, high: float = math.inf, closed: str = "both
 
 
 nonnegative = interval(0)
+positive = interval(0, closed="neither")
 fraction = interval(0, 1, closed="left")
 
 
@@ -85,8 +86,12 @@ def optional(each: Check) -> Check:
     return lambda name, value: None if value is None else each(name, value)
 
 
-def optional_count(name: str, value: Any) -> int | None:
-    return None if value is None else count(name, value)
+def or_infinite(each: Check) -> Check:
+    """For a limit: infinity is none."""
+    return lambda name, value: math.inf if isinstance(value, float) and value == math.inf else float(each(name, value))
+
+
+optional_count = optional(count)
 
 
 def exactly(count: int, rule: str, name: str, value: Any) -> list[Any]:
@@ -199,7 +204,8 @@ def naming(made: set[str], call: str) -> Callable[[Init], Init]:
             if kwargs and not any_other:
                 constructor(type(self).__name__, kwargs, names)
             init(self, *args, **kwargs)
-            if type(self).__init__ is wrapper and not vars(self).keys() >= made:
+            # not by vars(), which slows every attribute of the object for good
+            if type(self).__init__ is wrapper and not all(hasattr(self, name) for name in made):
                 raise TypeError(f"{type(self).__name__}.__init__ must call {call}")
 
         return wrapper  # type: ignore[return-value]

@@ -168,8 +168,7 @@ def clippable(gradient: np.ndarray, path: str) -> np.ndarray:
     return gradient
 
 
-def bound(name: str, value: Any) -> float:
-    return math.inf if value == math.inf else float(checks.nonnegative(name, value))
+bound = checks.or_infinite(checks.nonnegative)
 
 
 def order(norm_type: Any) -> float:

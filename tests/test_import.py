@@ -91,7 +91,7 @@ def test_importing_changes_no_global_setting() -> None:
 
 @pytest.mark.plain
 def test_importing_is_cheap(tmp_path: Path) -> None:
-    """15 ms beyond NumPy, or 15 % of what NumPy itself takes where machines are slow or busy: medians of CPU times."""
+    """15 ms beyond NumPy, or a fifth of what NumPy itself takes where machines are slow or busy: medians of CPU times."""
     code = """
         from time import process_time as now
         times = [now()]
@@ -105,7 +105,7 @@ def test_importing_is_cheap(tmp_path: Path) -> None:
     output_of(code, **compiled)                              # the first import compiles the modules
     runs = [[float(time) for time in output_of(code, **compiled).split()] for _ in range(7)]
     numpys, ours = (median(times) for times in zip(*runs, strict=True))
-    assert ours < max(0.015, 0.15 * numpys), runs
+    assert ours < max(0.015, 0.2 * numpys), runs
 
 
 # Without compiled modules -------------------------------------------------------------------------------------------

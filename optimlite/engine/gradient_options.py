@@ -21,8 +21,6 @@ from .sparse_grad import SparseGrad
 if TYPE_CHECKING:
     from .rule_optimizer import RuleOptimizer
 
-positive = checks.interval(0, closed="neither")
-
 
 class GradientOptions(NamedTuple):
     """The arguments of `step`, checked."""
@@ -37,14 +35,12 @@ class GradientOptions(NamedTuple):
 DEFAULT = GradientOptions()
 
 
-def most(name: str, value: Any) -> float | None:
-    """A bound of clipping: >= 0, and infinity clips nothing."""
-    return None if value is None else math.inf if value == math.inf else float(checks.nonnegative(name, value))
+most = checks.optional(checks.or_infinite(checks.nonnegative))           # a bound of clipping
 
 
 @lru_cache(64, typed=True)
 def remembered(scale: Any, norm: Any, value: Any, skip: Any, zero: Any) -> GradientOptions:
-    return GradientOptions(float(positive("grad_scale", scale)), most("max_grad_norm", norm),
+    return GradientOptions(float(checks.positive("grad_scale", scale)), most("max_grad_norm", norm),
                            most("max_grad_value", value), checks.flag("skip_nonfinite", skip),
                            checks.flag("zero_grad", zero))
 

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..checks import fraction, interval, nonnegative, number
+from ..checks import fraction, interval, nonnegative, number, positive
 from ..engine.optimizer import Optimizer
 from .annealing import blend, half_cosine
 from .arguments import Hyperparameter, PerGroup, choice, count, function, power, result_of
@@ -168,8 +168,8 @@ class OneCycleLR(_CycledLR):
         self.total_steps: int = count(1)("total_steps", total_steps)
         pct_start = interval(0, 0.5 if three_phase else 1)("pct_start", pct_start)
         self.anneal_strategy: str = choice("cos", "linear")("anneal_strategy", anneal_strategy)
-        self.div_factor: float = interval(0, closed="neither")("div_factor", div_factor)
-        self.final_div_factor: float = interval(0, closed="neither")("final_div_factor", final_div_factor)
+        self.div_factor: float = positive("div_factor", div_factor)
+        self.final_div_factor: float = positive("final_div_factor", final_div_factor)
         # A level is what `max_lr` is divided by, and whether it is the top, where the momentum is lowest.
         initial, top = (self.div_factor, False), (1.0, True)
         self._levels = [initial, top, (self.div_factor * self.final_div_factor, False)]

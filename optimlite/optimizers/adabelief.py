@@ -12,14 +12,14 @@ from ..native.runtime import power
 
 
 class AdaBelief(RuleOptimizer):
-    """AdaBelief (Zhuang et al. 2020): Adam with the gradients' squared distance from their mean for their square.
+    """AdaBelief (Zhuang et al. 2020): Adam with the mean of (grad - m)^2 in the place of grad^2's.
 
         m = beta1 * m + (1 - beta1) * grad
         s = beta2 * s + (1 - beta2) * (grad - m)^2 + eps
         p = (1 - lr * weight_decay) * p - lr / (1 - beta1^t) * m / (sqrt(s) / sqrt(1 - beta2^t) + eps)
 
-    `eps` is added twice, and stays in s: it is much smaller than Adam's.  Steps are not rectified: timm's and
-    adabelief-pytorch's, with `rectify=False`, and optax's are the same.
+    `eps` is added twice, and stays in s: it is much smaller than Adam's.  Steps are not rectified: timm's with
+    `rectify=False`, and optax's, are the same.
 
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: the learning rate.    betas: how much of m and of s is kept in a step.    eps: see above.

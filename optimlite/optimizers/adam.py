@@ -20,7 +20,8 @@ class Adam(RuleOptimizer):
         p = p - lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
 
     `cautious` (Liang et al. 2024) takes an element's update only where it has the gradient's sign, and divides a
-    tensor's updates by the share of such elements (at least 1e-3); it costs a second pass over the arrays.
+    tensor's updates by the share of such elements (at least 1e-3), as timm's `caution`; it costs another
+    pass over the arrays.
 
     `eps_root` joins v within the root, sqrt(v / (1 - beta2^t) + eps_root), as in optax.  `uncorrected_eps` leaves eps
     out of the bias correction, as scikit-learn and older codes do (the paper's "epsilon hat"): the step is

@@ -30,7 +30,7 @@ class Adan(RuleOptimizer):
     weight_decay: a step divides p by 1 + lr * weight_decay.    no_prox: see above.    maximize: ascends.
 
     State: `step`, `exp_avg` (m), `exp_avg_sq` (n), `exp_avg_diff` (d), and `neg_pre_grad`, the gradient of the step
-    before, negated: twice Adam's.
+    before, negated.  Together twice Adam's.
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).
 
         >>> w = np.array([1.0, -2.0])

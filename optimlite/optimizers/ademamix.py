@@ -20,11 +20,11 @@ class AdEMAMix(RuleOptimizer):
         u = (m1 / (1 - beta1^t) + a * m2) / (sqrt(v) / sqrt(1 - beta2^t) + eps)        (a: alpha, or on its way there)
         p = (1 - lr * weight_decay) * p - lr * u
 
-    m2 is without bias correction.  Both warm-ups are numbers of steps, or None for none: a grows from 0 in proportion
-    to t, and b from beta1 so that its half-life does, log(1/2) / log(b).  These are the paper's formulas, as in
+    m2 is without bias correction.  Both warm-ups are numbers of steps, or None for none: a grows from 0, and the
+    half-life of b, log(1/2) / log(b), from that of beta1, both linearly in t.  These are the paper's formulas, as in
     pytorch-optimizer; the authors' code adds 1e-8 to a beta within its logarithm.  `alpha` is 2 as in the authors'
-    code, where optax and pytorch-optimizer have 5.  A beta3 of 0.9999 is for runs of 100,000 steps or more, 0.999 for
-    shorter ones.
+    code, where optax and pytorch-optimizer have 5.  A beta3 of 0.9999 forgets in 10,000 steps: short runs want a
+    smaller one.
 
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: the learning rate.    betas: how much of m1, v and m2 is kept in a step.    eps: keeps the division finite.

@@ -22,12 +22,10 @@ class ADOPT(RuleOptimizer):
 
     The first step has no v to divide by: it sets v = g^2, and neither moves nor decays p.  `clip_exp=None` clips
     nothing.  The rule and the defaults are those of the authors' torch-adopt; timm's `clip_exp` is 0.333 by default.
-    `cautious` (Liang et al. 2024) takes an element's update only where it has the gradient's sign, and divides a
-    tensor's updates by the share of such elements (at least 1e-3), as timm's `caution`; it costs a second pass.
 
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: the learning rate.    betas: how much of m and of v is kept in a step.    eps: the least that divides.
-    clip_exp, decoupled_weight_decay, cautious: see above.    maximize: ascends.
+    clip_exp, decoupled_weight_decay: see above.    maximize: ascends.    cautious: as in Adam.
     weight_decay: added to the gradient (L2), unless decoupled_weight_decay.
 
     State: `step`, `exp_avg` (m), `exp_avg_sq` (v).

@@ -5,10 +5,9 @@ from __future__ import annotations
 from math import inf, sqrt
 from typing import Any
 
-from ..checks import flag, fraction, nonnegative, pair
+from ..checks import flag, fraction, nonnegative, pair, positive
 from ..engine.method import Group, Recipe
-from .one_distance import OneDistance, bias_correction, growth_limit, positive
-from .prodigy import STILL
+from .one_distance import STILL, OneDistance, bias_correction, growth_limit
 
 
 class DAdaptAdam(OneDistance):
@@ -22,8 +21,8 @@ class DAdaptAdam(OneDistance):
         p = (1 - rate * weight_decay) * p - m / (sqrt(v) + eps)
         d = max(d, min(n / ((1 - beta3) * |s|_1), growth_rate * d))         (for the next step)
 
-    Prodigy is the better one in most uses.  Leave `lr` at 1, or let a schedule multiply it; it must be the same in all
-    groups, or 0, which holds a group still.  `layer_scale` is what may differ: it multiplies a group's rate.  A step
+    Leave `lr` at 1, or let a schedule multiply it; it must be the same in all groups, or 0, which holds a group still.
+    `layer_scale` may differ: it multiplies rate in n and m, and a group's |s|_1, but neither s nor the decay.  A step
     whose |s|_1 is 0 moves no parameter.  `decouple=False` adds the decay to the gradient.  `maximize` ascends.
 
     dadaptation's rule and defaults.  There, a group whose lr is 0 decays, and goes on with its old moments; and the

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..checks import flag, interval, nonnegative
+from ..checks import flag, nonnegative, optional, positive
 from ..engine.method import Group, Recipe
 from ..engine.rule_optimizer import RuleOptimizer
-
-positive = interval(0, closed="neither")
-
-
-def optional_positive(name: str, value: Any) -> float | None:
-    return None if value is None else float(positive(name, value))
 
 
 class DistanceOverGradients(RuleOptimizer):
     """What DoG and L-DoG have in common."""
 
     checks = {"lr": nonnegative, "reps_rel": positive, "weight_decay": nonnegative, "eps": nonnegative,
-              "init_eta": optional_positive, "maximize": flag}
+              "init_eta": optional(positive), "maximize": flag}
 
     def __init__(self, params: Any, lr: float = 1.0, reps_rel: float = 1e-6, weight_decay: float = 0,
                  eps: float = 1e-8, init_eta: float | None = None, *, maximize: bool = False) -> None:

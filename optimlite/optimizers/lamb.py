@@ -5,12 +5,10 @@ from __future__ import annotations
 from math import inf, sqrt
 from typing import Any
 
-from ..checks import flag, fraction, interval, nonnegative, pair
+from ..checks import flag, fraction, nonnegative, pair, positive
 from ..engine.method import Group, Recipe
 from ..engine.rule_optimizer import RuleOptimizer
 from ..native.runtime import power
-
-positive = interval(0, closed="neither")
 
 
 def ratio_limit(name: str, value: Any) -> float | None:

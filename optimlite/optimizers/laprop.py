@@ -20,12 +20,10 @@ class LaProp(RuleOptimizer):
         p = (1 - lr * weight_decay) * (p - lr / l * m)
 
     timm's rule, and the authors': a learning rate enters the momentum with its gradient, and p decays after its step.
-    `cautious` (Liang et al. 2024) takes an element's update only where it has the gradient's sign, and divides a
-    tensor's updates by the share of such elements (at least 1e-3), as timm's `caution`; it costs a second pass.
 
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: the learning rate.    betas: how much of m and of v is kept in a step.    eps: keeps the division finite.
-    weight_decay: a step multiplies p by 1 - lr * weight_decay.    maximize: ascends.    cautious: see above.
+    weight_decay: a step multiplies p by 1 - lr * weight_decay.    maximize: ascends.    cautious: as in Adam.
 
     State: `step`, `exp_avg` (m), `exp_avg_sq` (v), `exp_avg_lr_1` (l).
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).

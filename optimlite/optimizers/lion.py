@@ -16,13 +16,11 @@ class Lion(RuleOptimizer):
         m = beta2 * m + (1 - beta2) * grad
         p = (1 - lr * weight_decay) * p - lr * u
 
-    Compared with AdamW, `lr` wants to be 3 to 10 times smaller, and `weight_decay` as much larger.  `cautious` (Liang
-    et al. 2024) takes an element's update only where it has the gradient's sign, and divides a tensor's updates by the
-    share of such elements (at least 1e-3), as timm's `caution`; it costs a second pass.
+    The paper advises an `lr` that is 3 to 10 times smaller than AdamW's, and a `weight_decay` as much larger.
 
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: what every element moves by.    betas: how much of m is kept in u, and in m.
-    weight_decay: a step multiplies p by 1 - lr * weight_decay.    maximize: ascends.    cautious: see above.
+    weight_decay: a step multiplies p by 1 - lr * weight_decay.    maximize: ascends.    cautious: as in Adam.
 
     State: `exp_avg` (m), half of Adam's.
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).

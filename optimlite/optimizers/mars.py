@@ -24,14 +24,12 @@ class MARS(RuleOptimizer):
     A parameter with fewer than two axes is stepped by AdamW with `betas_1d`, unless `optimize_1d`; a group of its own
     gives it another `lr` or `weight_decay`.  timm's rule: in the authors' code the first c is grad times
     1 + gamma * beta1 / (1 - beta1), and only matrices are corrected, not tensors of more than two axes.  `last` is the
-    gradient of the step before, on its own data (the paper's approximate form).  `cautious` (Liang et al. 2024) takes
-    an element's update only where it has the gradient's sign, and divides a tensor's updates by the share of such
-    elements (at least 1e-3), as timm's `caution`; it costs another pass.
+    gradient of the step before, on its own data (the paper's approximate form).
 
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: the learning rate.    betas: how much of m and of v is kept in a step.    eps: keeps the division finite.
     weight_decay: a step multiplies p by 1 - lr * weight_decay.    gamma: how much is corrected; 0: nothing.
-    optimize_1d, betas_1d, cautious: see above.    maximize: ascends.
+    optimize_1d, betas_1d: see above.    maximize: ascends.    cautious: as in Adam.
 
     State: `step`, `exp_avg` (m), `exp_avg_sq` (v), and where gradients are corrected `last_grad`.
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).

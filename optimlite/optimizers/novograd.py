@@ -18,7 +18,7 @@ class NovoGrad(RuleOptimizer):
         p = p - lr * m
 
     A tensor has half of Adam's state.  Without `grad_averaging` m is up to 1 / (1 - beta1) times as large as u, so a
-    beta1 nearer to 1 is as good as a larger lr.
+    beta1 nearer to 1 acts as a larger lr.
 
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: the learning rate.    betas: how much of m and of v is kept in a step.    eps: keeps the division finite.

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import inf, sqrt
+from math import sqrt
 from typing import Any, ClassVar
 
-from ..checks import interval
+from ..checks import interval, or_infinite
 from ..engine.method import Group
 from ..engine.rule_optimizer import RuleOptimizer
 from ..native.runtime import power
 
-positive = interval(0, closed="neither")
-growing = interval(1)
+growth_limit = or_infinite(interval(1))
 
-
-def growth_limit(name: str, value: Any) -> float:
-    """Infinite where there is none."""
-    return inf if isinstance(value, float) and value == inf else float(growing(name, value))
+# The coefficients of a group whose lr is 0: no moment moves, and no sum counts it.
+STILL = {"beta1": 1.0, "fresh1": 0.0, "beta2": 1.0, "fresh2": 0.0, "beta3": 1.0, "fresh3": 0.0, "counts": 0.0}
 
 
 class OneDistance(RuleOptimizer):

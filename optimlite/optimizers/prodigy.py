@@ -5,13 +5,9 @@ from __future__ import annotations
 from math import inf, sqrt
 from typing import Any
 
-from ..checks import flag, fraction, nonnegative, pair
+from ..checks import flag, fraction, nonnegative, optional, pair, positive
 from ..engine.method import Group, Recipe
-from .one_distance import OneDistance, bias_correction, growth_limit, positive
-
-
-def optional_fraction(name: str, value: Any) -> float | None:
-    return None if value is None else float(fraction(name, value))
+from .one_distance import STILL, OneDistance, bias_correction, growth_limit
 
 
 class Prodigy(OneDistance):
@@ -20,18 +16,18 @@ class Prodigy(OneDistance):
         rate = lr * d                        (use_bias_correction: times sqrt(1 - beta2^t) / (1 - beta1^t))
         m = beta1 * m + (1 - beta1) * d * grad
         v = beta2 * v + (1 - beta2) * (d * grad)^2
-        s = beta3 * s + d / d0 * rate * grad                (safeguard_warmup: without lr in rate)
+        s = beta3 * s + d / d0 * rate * grad                (safeguard_warmup: d / d0 * d * grad)
         n = beta3 * n + d / d0 * rate * <grad, p0 - p>      (a sum over all groups; p0: the parameters at the start)
         d' = the largest d_coef * n / |s|_1 so far; the first above d0 at once, then at most d * growth_rate
         p = (1 - rate * weight_decay) * p - rate * m / (sqrt(v) + d' * eps)
 
-    Leave `lr` at 1, or let a schedule multiply it: `d_coef` is the knob.  It must be the same in all groups, or 0,
-    which holds a group still.  A step whose |s|_1 is 0, as where all gradients have been, moves no parameter.
+    Leave `lr` at 1, or let a schedule multiply it; it must be the same in all groups, or 0, which holds a group still.
+    Tune `d_coef` instead.  A step whose |s|_1 is 0, as where all gradients have been, moves no parameter.
     `beta3=None` is sqrt(beta2).  `safeguard_warmup` is for warm-ups of `lr`.  `decouple=False` adds the decay to the
     gradient.  `maximize` ascends.
 
     prodigyopt's rule and defaults, with `slice_p=1` alone.  There, a group whose lr is 0 decays, and goes on with its
-    old moments; and the groups count steps.  A sum over all tensors rounds as the order of its terms: d agrees to 1e-9.
+    old moments; and the groups count steps.  A sum over all tensors rounds as the order of its terms.
 
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: a factor of d.    betas, beta3: how much of m, of v, and of s and n is kept in a step.    eps: see above.
@@ -41,7 +37,7 @@ class Prodigy(OneDistance):
 
     State: `step`, `s`, `p0`, `exp_avg` (m), `exp_avg_sq` (v); in every group `d`, `d_numerator` (n), `d_max`.
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, for betas outside [0, 1), a `growth_rate`
-    below 1, a `d0` or a `d_coef` of 0, and in a step for groups that differ in anything that moves d.
+    below 1, a `d0` or a `d_coef` of 0, and in a step for groups that differ in betas, beta3, d0, d_coef or growth_rate.
 
         >>> w = np.array([1.0, -2.0])
         >>> opt = ol.Prodigy([w])
@@ -51,7 +47,7 @@ class Prodigy(OneDistance):
         array([0.01, 0.01])
     """
 
-    checks = {"lr": nonnegative, "betas": pair(fraction), "beta3": optional_fraction, "eps": nonnegative,
+    checks = {"lr": nonnegative, "betas": pair(fraction), "beta3": optional(fraction), "eps": nonnegative,
               "weight_decay": nonnegative, "decouple": flag, "use_bias_correction": flag, "safeguard_warmup": flag,
               "d0": positive, "d_coef": positive, "growth_rate": growth_limit, "maximize": flag}
     scalars = {"step": 0}
@@ -89,6 +85,3 @@ class Prodigy(OneDistance):
             "growth_rate": group["growth_rate"], "eps": group["eps"],
         }
         return found if group["lr"] else {**found, **STILL}
-
-
-STILL = {"beta1": 1.0, "fresh1": 0.0, "beta2": 1.0, "fresh2": 0.0, "beta3": 1.0, "fresh3": 0.0, "counts": 0.0}

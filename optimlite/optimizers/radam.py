@@ -10,8 +10,6 @@ from ..engine.method import Group, Recipe
 from ..engine.rule_optimizer import RuleOptimizer
 from ..native.runtime import power
 
-TRACTABLE = 5.0      # length of the averaged past from which on the variance of 1 / sqrt(v) is used, as in torch
-
 
 class RAdam(RuleOptimizer):
     """RAdam (Liu et al. 2020): Adam whose first steps are plain momentum, until the variance of its rate is tractable.
@@ -54,7 +52,7 @@ class RAdam(RuleOptimizer):
         t = state["step"] = state["step"] + 1
         lr, (beta1, beta2), decay = group["lr"], group["betas"], group["weight_decay"]
         decoupled = group["decoupled_weight_decay"]
-        factor = rectification(beta2, t)
+        factor = sqrt(rectification(beta2, t) * (1.0 - power(beta2, t)))         # with v's bias correction
         return {
             "l2": 0.0 if decoupled else decay,
             "keep": 1.0 - lr * decay if decoupled else 1.0,
@@ -66,12 +64,14 @@ class RAdam(RuleOptimizer):
         }
 
 
-def rectification(beta2: float, t: int) -> float:
-    """What multiplies m / (sqrt(v) + eps) in step t, bias correction included; 0 while the variance is intractable."""
+def rectification(beta2: float, t: int, tractable: float = 5.0) -> float:
+    """The square of what multiplies the rate in step t; 0 while the variance is intractable.
+
+    `tractable`: the length of the averaged past from which on the variance of 1 / sqrt(v) is used; torch's by default.
+    """
     past = power(beta2, t)
     longest = 2.0 / (1.0 - beta2) - 1.0
     length = longest - 2.0 * t * past / (1.0 - past)
-    if length <= TRACTABLE:
+    if length <= tractable:
         return 0.0
-    return sqrt((length - 4.0) * (length - 2.0) * longest / ((longest - 4.0) * (longest - 2.0) * length)
-                * (1.0 - past))
+    return (length - 4.0) * (length - 2.0) * longest / ((longest - 4.0) * (longest - 2.0) * length)

@@ -14,8 +14,9 @@ from ..checks import flag, fraction, interval, nonnegative, pair
 from ..engine.method import Group, Recipe
 from ..engine.rule_optimizer import RuleOptimizer
 from ..native.runtime import power, real_power
+from .radam import rectification
 
-TRACTABLE = 4.0      # length of the averaged past from which on RAdam rectifies here; torch's, and so ours, from 5 on
+TRACTABLE = 4.0                  # the authors'; torch's RAdam, and ours, has 5
 
 
 def averaging_betas(name: str, value: Any) -> tuple[float, float]:
@@ -35,9 +36,10 @@ class ScheduleFree(RuleOptimizer):
         raise NotImplementedError
 
     def weights(self, group: Group, state: dict[str, Any], lr: float, first: bool) -> dict[str, float]:
-        """The coefficients that all have; moves the scalars, but the step."""
+        """The coefficients that all three have; moves every scalar except `step`."""
         if swapping.swaps and swapping.meets(p.data for p in group["params"]):
-            raise RuntimeError("averages are in the parameters' place; leave `with optimizer.swapped()` before step()")
+            raise RuntimeError("averages are swapped in; leave `with optimizer.swapped()`, or the Average's, before "
+                               "step()")
         state["lr_max"] = max(lr, state["lr_max"])
         weight = weighing_power(state["step"], group["r"]) * weighing_power(state["lr_max"], group["weight_lr_power"])
         total = state["weight_sum"] = state["weight_sum"] + weight
@@ -233,7 +235,7 @@ class ScheduleFreeRAdam(ScheduleFreeAdam):
 
     def coefficients(self, group: Group, state: dict[str, Any], first: bool) -> dict[str, float]:
         t = state["step"] = state["step"] + 1
-        factor = rectification(group["betas"][1], t)
+        factor = sqrt(rectification(group["betas"][1], t, TRACTABLE))
         lr = group["lr"] * (factor or float(not group["silent_sgd_phase"]))
         return {**self.weights(group, state, lr, first), **self.normalization(group, t),
                 "normalized": float(factor > 0.0)}
@@ -242,16 +244,6 @@ class ScheduleFreeRAdam(ScheduleFreeAdam):
 def warmed_up(group: Group, t: int) -> float:
     """The rate of step t."""
     return float(group["lr"] * (t / group["warmup_steps"]) if t <= group["warmup_steps"] else group["lr"])
-
-
-def rectification(beta2: float, t: int) -> float:
-    """What multiplies the rate in step t; 0 while the variance is intractable."""
-    past = power(beta2, t)
-    longest = 2.0 / (1.0 - beta2) - 1.0
-    length = longest - 2.0 * t * past / (1.0 - past)
-    if length <= TRACTABLE:
-        return 0.0
-    return sqrt((length - 4.0) * (length - 2.0) * longest / ((longest - 4.0) * (longest - 2.0) * length))
 
 
 def weighing_power(base: float, exponent: float) -> float:

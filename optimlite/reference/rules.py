@@ -75,30 +75,35 @@ def nesterov(h: Any, p: Array, g: Array, b: Array) -> Array:
 
 # Adam and AdamW: Kingma & Ba 2015; Loshchilov & Hutter 2019; AMSGrad: Reddi et al. 2018.
 
-def adam(h: Any, p: Array, g: Array, m: Array, v: Array) -> Array:
+def adam_moments(h: Any, g: Array, m: Array, v: Array) -> None:
     m[...] = h.beta1 * m + h.fresh1 * g
     v[...] = h.beta2 * v + h.fresh2 * (g * g)
+
+
+def adam_update(h: Any, m: Array, v: Array) -> Array:
     return h.step_size * m / (np.sqrt(v) * h.inv_root_bias2 + h.eps)
 
 
+def adam(h: Any, p: Array, g: Array, m: Array, v: Array) -> Array:
+    adam_moments(h, g, m, v)
+    return adam_update(h, m, v)
+
+
 def amsgrad(h: Any, p: Array, g: Array, m: Array, v: Array, largest: Array) -> Array:
-    m[...] = h.beta1 * m + h.fresh1 * g
-    v[...] = h.beta2 * v + h.fresh2 * (g * g)
+    adam_moments(h, g, m, v)
     largest[...] = np.maximum(largest, v)
-    return h.step_size * m / (np.sqrt(largest) * h.inv_root_bias2 + h.eps)
+    return adam_update(h, m, largest)
 
 
 def adam_root(h: Any, p: Array, g: Array, m: Array, v: Array) -> Array:
-    m[...] = h.beta1 * m + h.fresh1 * g
-    v[...] = h.beta2 * v + h.fresh2 * (g * g)
-    return h.step_size * m / (np.sqrt(v + h.eps_root) * h.inv_root_bias2 + h.eps)
+    adam_moments(h, g, m, v)
+    return adam_update(h, m, v + h.eps_root)
 
 
 def amsgrad_root(h: Any, p: Array, g: Array, m: Array, v: Array, largest: Array) -> Array:
-    m[...] = h.beta1 * m + h.fresh1 * g
-    v[...] = h.beta2 * v + h.fresh2 * (g * g)
+    adam_moments(h, g, m, v)
     largest[...] = np.maximum(largest, v)
-    return h.step_size * m / (np.sqrt(largest + h.eps_root) * h.inv_root_bias2 + h.eps)
+    return adam_update(h, m, largest + h.eps_root)
 
 
 # The running mean of parameters: Polyak & Juditsky 1992; Izmailov et al. 2018.

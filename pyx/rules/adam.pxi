@@ -11,34 +11,41 @@ cdef struct Adam:
     real eps_root                # times 1 - beta2^t
 
 
-cdef inline real adam(const void* hyper, real p, real g, real* s) noexcept nogil:
-    cdef const Adam* h = <const Adam*> hyper
+cdef inline void adam_moments(const Adam* h, real g, real* s) noexcept nogil:
     s[0] = h.beta1 * s[0] + h.fresh1 * g
     s[1] = h.beta2 * s[1] + h.fresh2 * (g * g)
-    return h.step_size * s[0] / (sqrt(s[1]) * h.inv_root_bias2 + h.eps)
+
+
+cdef inline real adam_update(const Adam* h, real m, real v) noexcept nogil:
+    return h.step_size * m / (sqrt(v) * h.inv_root_bias2 + h.eps)
+
+
+cdef inline real adam(const void* hyper, real p, real g, real* s) noexcept nogil:
+    cdef const Adam* h = <const Adam*> hyper
+    adam_moments(h, g, s)
+    return adam_update(h, s[0], s[1])
 
 
 cdef inline real amsgrad(const void* hyper, real p, real g, real* s) noexcept nogil:
     cdef const Adam* h = <const Adam*> hyper
-    s[0] = h.beta1 * s[0] + h.fresh1 * g
-    s[1] = h.beta2 * s[1] + h.fresh2 * (g * g)
+    adam_moments(h, g, s)
     s[2] = maximum(s[2], s[1])
-    return h.step_size * s[0] / (sqrt(s[2]) * h.inv_root_bias2 + h.eps)
+    return adam_update(h, s[0], s[2])
 
+
+# With `eps_root`, rules of their own: in the cache, where Adam waits for its root, one addition costs a twentieth.
 
 cdef inline real adam_root(const void* hyper, real p, real g, real* s) noexcept nogil:
     cdef const Adam* h = <const Adam*> hyper
-    s[0] = h.beta1 * s[0] + h.fresh1 * g
-    s[1] = h.beta2 * s[1] + h.fresh2 * (g * g)
-    return h.step_size * s[0] / (sqrt(s[1] + h.eps_root) * h.inv_root_bias2 + h.eps)
+    adam_moments(h, g, s)
+    return adam_update(h, s[0], s[1] + h.eps_root)
 
 
 cdef inline real amsgrad_root(const void* hyper, real p, real g, real* s) noexcept nogil:
     cdef const Adam* h = <const Adam*> hyper
-    s[0] = h.beta1 * s[0] + h.fresh1 * g
-    s[1] = h.beta2 * s[1] + h.fresh2 * (g * g)
+    adam_moments(h, g, s)
     s[2] = maximum(s[2], s[1])
-    return h.step_size * s[0] / (sqrt(s[2] + h.eps_root) * h.inv_root_bias2 + h.eps)
+    return adam_update(h, s[0], s[2] + h.eps_root)
 
 
 cdef void run_adam(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(adam, 2, w, i, j)

@@ -37,4 +37,4 @@ cdef void run_novograd(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil
 cdef NovoGrad novograd_fields
 cdef NovoGradScalars novograd_scalars
 measured(owns(1, bind("novograd", run_novograd, 1, novograd_fields, novograd_scalars), 1),
-         run_novograd_norm, (SQUARES,), TENSOR, novograd_size)
+         run_novograd_norm, (SQUARES,), TENSOR, novograd_size).state_unread = True

@@ -47,6 +47,15 @@ def test_bits_equal_the_twin(case: Case, level: str, dtype: type, threads: None)
         assert all(item.intact() and same_bits(item.array, g) for item, g in zip(ours, theirs, strict=True))
 
 
+def step_both(pair: list[ol.Optimizer], grads: list[Any]) -> None:
+    """The first by its kernels, the second by the twin."""
+    for optimizer in pair:
+        for p, g in zip(optimizer._parameters(), grads, strict=True):
+            p.grad = g
+    pair[0].step()
+    reference.step(pair[1])
+
+
 @per_case
 def test_each_size_alone_and_both_types_in_one_optimizer(case: Case, level: str) -> None:
     rng = np.random.default_rng(1)
@@ -55,11 +64,7 @@ def test_each_size_alone_and_both_types_in_one_optimizer(case: Case, level: str)
         pair = [case.optimizer([value.copy() for value in values], **case.options) for _ in range(2)]
         for _ in range(STEPS):
             grads = [rng.standard_normal(case.fit(size)).astype(dtype) for dtype in TYPES]
-            for optimizer in pair:
-                for p, g in zip(optimizer._parameters(), grads, strict=True):
-                    p.grad = g
-            pair[0].step()
-            reference.step(pair[1])
+            step_both(pair, grads)
         assert_same(*pair)
 
 
@@ -96,11 +101,7 @@ def test_skipped_parameters_keep_their_own_count(case: Case, level: str) -> None
     for step in range(8):
         grads = [rng.standard_normal(shape).astype(np.float32) if k == step % 5 or (step + k) % (k + 2) else None
                  for k, shape in enumerate(shapes)]
-        for optimizer in pair:
-            for p, g in zip(optimizer._parameters(), grads, strict=True):
-                p.grad = g
-        pair[0].step()
-        reference.step(pair[1])
+        step_both(pair, grads)
         assert_same(*pair)
 
 

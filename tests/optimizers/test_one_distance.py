@@ -12,7 +12,7 @@ import pytest
 import optimlite as ol
 from optimlite import reference
 from support.bits import assert_same, same_bits
-from support.helpers import snapshot, values
+from support.helpers import dogs_average, snapshot, values
 
 ONE_D = [ol.Prodigy, ol.DAdaptAdam]
 
@@ -139,9 +139,9 @@ def test_dog_goes_by_the_group_and_ldog_by_the_tensor() -> None:
 
 
 def test_dogs_average_is_polynomial() -> None:
-    """The function that its docstring advises, with weights (gamma + 1) / (t + gamma), gamma = 8."""
+    """With weights (gamma + 1) / (t + gamma), gamma = 8."""
     p = np.array([1.0])
-    average = ol.Average([p], function=lambda a, p, n: a + 9 / (n + 9) * (p - a))
+    average = dogs_average([p])
     expected = 0.0
     for t in range(1, 6):
         p[...] = t * t

@@ -10,13 +10,9 @@ import numpy as np
 import pytest
 
 import optimlite as ol
+from support.helpers import dogs_average
 
 EPOCHS, BATCH = 40, 64
-
-
-def polynomial(model: Any) -> ol.Average:
-    """The average with which DoG is evaluated."""
-    return ol.Average(model, function=lambda a, p, n: a + 9 / (n + 9) * (p - a))
 
 
 # Each optimizer, and the average that is evaluated, if it hasn't its own.
@@ -26,8 +22,8 @@ LEARNERS: dict[str, tuple[Callable[[Any], ol.Optimizer], Callable[[Any], ol.Aver
     "ScheduleFreeRAdam": (lambda model: ol.ScheduleFreeRAdam(model), None),
     "Prodigy": (lambda model: ol.Prodigy(model), None),
     "DAdaptAdam": (lambda model: ol.DAdaptAdam(model), None),
-    "DoG": (lambda model: ol.DoG(model), polynomial),
-    "LDoG": (lambda model: ol.LDoG(model), polynomial),
+    "DoG": (lambda model: ol.DoG(model), dogs_average),
+    "LDoG": (lambda model: ol.LDoG(model), dogs_average),
 }
 
 

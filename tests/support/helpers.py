@@ -37,6 +37,14 @@ def label(value: Any) -> str:
     return re.sub(r" at 0x[0-9a-f]+", "", str(value))
 
 
+def dogs_average(params: Any) -> ol.Average:
+    """The average by which DoG's docstring advises to evaluate it."""
+    found = re.search(r"`(ol\.Average\(params, function=.*?\)\))`", " ".join((ol.DoG.__doc__ or "").split()))
+    assert found
+    average: ol.Average = eval(found[1], {"ol": ol, "params": params})
+    return average
+
+
 def model(dtype: Any = np.float32, order: Any = "C", axes: int = 0) -> dict[str, np.ndarray]:
     """Named arrays of every kind that matters: two axes, one, none; or each of at least so many axes."""
     rng = np.random.default_rng(0)
