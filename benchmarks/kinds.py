@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from . import checkpoints, closures, elementwise, gradients, measured, sparse, training_loop
+from . import checkpoints, closures, elementwise, formats, gradients, measured, sparse, training_loop
 
-MODULES = (elementwise, measured, gradients, sparse, closures, training_loop, checkpoints)
+MODULES = (elementwise, measured, formats, gradients, sparse, closures, training_loop, checkpoints)
 
 TITLES = {
     "elementwise": "{case}: time of a step, in times of optimlite's",
     "measured": "{case}, after measuring each tensor: time of a step, in times of optimlite's",
+    "formats": "Adam with state in fewer bytes, {case}: time of a step, in times of float32 state",
     "gradients": "AdamW, clip + step + zero (limit: the step's bytes alone), in times of optimlite's",
     "subnormal": "AdamW with moments that decayed",
     "sparse": "SparseAdam, 4,096 rows of 64 touched",
@@ -19,5 +20,5 @@ TITLES = {
 }
 
 # Rounds with --quick by case; 0 leaves it out.
-QUICK = {"subnormal": 5, measured.MATRIX.name: 3, **dict.fromkeys(sparse.TABLES, 3),
+QUICK = {"subnormal": 5, formats.IN_CACHE.name: 5, measured.MATRIX.name: 3, **dict.fromkeys(sparse.TABLES, 3),
          **dict.fromkeys(closures.CONTENDERS, 1), **dict.fromkeys(training_loop.NAMES, 2), checkpoints.CASE: 0}

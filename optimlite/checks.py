@@ -23,7 +23,8 @@ ALIASES = {"learning_rate": "lr", "learningrate": "lr", "alpha": "lr", "eta": "l
            "l2": "weight_decay", "mu": "momentum"}
 DECAYS = ("rho", "alpha", "weight_decay")    # what `decay` means: of the mean of squares, where there is one
 TIED = ", and give tied weights the sum of their gradients"
-VARKEYWORDS = 0x08                       # of a code object's flags
+VARARGUMENTS, VARKEYWORDS = 0x04, 0x08   # of a code object's flags
+STORAGE = ("state_dtype", "rounding", "seed")            # what `**storage` stands for in a constructor
 EXECUTION = ("foreach", "fused", "capturable", "differentiable")     # torch's; here kernels are always fused
 
 
@@ -80,6 +81,21 @@ def count(name: str, value: Any) -> int:
     if value != int(value) or value < 1:
         raise ValueError(f"`{name}` must be an integer >= 1, got {value}")
     return int(value)
+
+
+def integer(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"`{name}` must be an integer, got {shown(value)}")
+    return int(value)
+
+
+def one_of(*words: str) -> Check:
+    def check(name: str, value: Any) -> str:
+        if not isinstance(value, str) or value not in words:
+            raise ValueError(f"`{name}` must be {' or '.join(repr(word) for word in words)}, got {shown(value)}")
+        return value
+
+    return check
 
 
 def optional(each: Check) -> Check:
@@ -172,7 +188,11 @@ def parameters_of(function: Callable[..., Any]) -> tuple[tuple[str, ...], bool]:
     code = getattr(function, "__code__", None)
     if code is None:                             # not a function of Python's: it checks for itself
         return (), True
-    return code.co_varnames[:code.co_argcount + code.co_kwonlyargcount], bool(code.co_flags & VARKEYWORDS)
+    named = code.co_argcount + code.co_kwonlyargcount
+    names, others = code.co_varnames[:named], bool(code.co_flags & VARKEYWORDS)
+    if others and code.co_varnames[named + bool(code.co_flags & VARARGUMENTS)] == "storage":
+        return (*names, *STORAGE), False
+    return names, others
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:

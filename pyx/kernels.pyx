@@ -5,18 +5,20 @@
 
 from cpython.mem cimport PyMem_Calloc
 from cpython.pycapsule cimport PyCapsule_New
-from libc.stdint cimport uint16_t, uint32_t
+from libc.stdint cimport int8_t, int32_t, uint8_t, uint16_t, uint32_t
+from libc.string cimport memcpy, memset
 
 from .algebra cimport (combine, compare, copy, depart, free_gradient, gram, launch, move, move_within, observe, renew,
                        slope_within, turn_inward)
+from .noise cimport GOLDEN
 from .passes cimport finish_lines, last_spans, measure_lines, measure_spans
 from .real cimport (bits_of_single, const_real_array, decayed, double_sqrt, epsilon, fabs, larger, maximum, real,
                     real_array, sign, single_of, sqrt, towards)
 from .reductions cimport add, dot, limit, max_abs, scale, sum_abs, sum_squares
 from .sweep cimport Common, last_pass, measure, sweep, sweep_only, sweep_whole
 from .table cimport (EVERYTHING, FORMAT, GROUP, HYPER, LARGEST, LINES, MODIFIER, NUMBERS, PASSES, PRODUCTS, RULE,
-                     SCALARS, SQUARES, SUM, TENSOR, VECTOR, Between, BetweenLines, Entry, KernelRow, Kind,
-                     Lines, Own, Pass, Scope, Sums, Sweep, Work, VectorKernel)
+                     SCALARS, SHARING, SQUARES, SUM, TENSOR, VECTOR, Between, BetweenLines, Decode, Encode, Entry,
+                     KernelRow, Kind, Lines, Own, Pass, Scope, Sums, Sweep, Work, VectorKernel)
 
 KERNELS = {}                     # name: (capsule of the row, names of coefficients, names of float64 coefficients)
 
@@ -138,4 +140,4 @@ include "rules/assign.pxi"
 include "rules/traffic.pxi"
 include "rules/cautious.pxi"
 include "rules/probe.pxi"
-include "rules/toy.pxi"
+include "formats.pxi"

@@ -3,13 +3,15 @@
 # What a rule yields for a tile goes into a buffer, which stays in the first-level cache; what is done with it stands
 # here once for all rules, and so does how state is stored.
 
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from .lanes cimport itself, largest_magnitude, product, square, sum_lanes, total
-from .real cimport const_real_array, double_array, infinity, larger, real, real_array, sign
+from .noise cimport GOLDEN, scattered
+from .real cimport const_real_array, double_array, infinity, larger, prefetch, real, real_array, sign
 from .sweep cimport Common, scale_and_clip
-from .table cimport (HYPER, LANES, LARGEST, NUMBERS, PRODUCTS, SLOTS, SQUARES, SUM, TILE, TILE_ROWS, Entry, Format,
-                     Lines, Own, Pass, Work, Tile)
+from .table cimport (HYPER, LANES, LARGEST, NUMBERS, PRODUCTS, SHARING, SLOTS, SQUARES, SUM, TILE, TILE_ROWS, Entry,
+                     Format, Lines, Own, Pass, Span, Work, Tile)
 
 cdef struct Room:
     real state[SLOTS][TILE]
@@ -70,6 +72,10 @@ cdef inline const real* finished(const Common* common, Py_ssize_t n, const_real_
     return out
 
 
+cdef inline void* scales_at(const Work* a, Py_ssize_t entry, int k, Py_ssize_t at) noexcept nogil:
+    return <char*> a.scales[entry].of[k] + at // SHARING if a.formats[k].scaled else NULL
+
+
 cdef inline void open_tile(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ssize_t n, bint with_gradient, Room* room,
                            Tile* t) noexcept nogil:
     # Where the elements of a tile are: in place, or decoded, or copied where what happens to their state is forgotten.
@@ -84,7 +90,7 @@ cdef inline void open_tile(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ss
     for k in range(a.rule.slots):
         format = a.formats[k]
         if format != NULL:
-            format.decode(<const char*> e.state[k] + at * format.bytes, room.state[k], n)
+            format.decode(<const char*> e.state[k] + at * format.bytes, scales_at(a, entry, k, at), room.state[k], n)
             t.s[k] = room.state[k]
         elif a.measuring != NULL and not a.measuring.moves:
             memcpy(room.state[k], (<const real*> e.state[k]) + at, n * sizeof(real))
@@ -96,13 +102,21 @@ cdef inline void open_tile(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ss
         t.s[a.rule.slots] = room.state[a.rule.slots]
 
 
-cdef inline void close_tile(const Work* a, const Entry* e, Py_ssize_t at, const Tile* t) noexcept nogil:
+cdef inline uint32_t noise_of(const Work* a, int k, Py_ssize_t at) noexcept nogil:
+    # for the elements from a block's first on: TILE of them have one number that is scattered
+    cdef Py_ssize_t tile = at - at % TILE
+    cdef uint64_t bits = scattered(a.rounding.key ^ (<uint64_t> k << 56) ^ <uint64_t> tile)
+    return <uint32_t> (bits >> 32) + <uint32_t> ((at - tile) // SHARING) * <uint32_t> GOLDEN
+
+
+cdef inline void close_tile(const Work* a, Py_ssize_t entry, Py_ssize_t at, const Tile* t) noexcept nogil:
     cdef const Format* format
     cdef int k
     for k in range(a.rule.slots):
         format = a.formats[k]
         if format != NULL:
-            format.encode(t.s[k], <char*> e.state[k] + at * format.bytes, t.n)
+            format.encode(t.s[k], <char*> a.entries[entry].state[k] + at * format.bytes, scales_at(a, entry, k, at), t.n,
+                          noise_of(a, k, at), a.rounding.nearest)
 
 
 cdef inline void begin_tiles(const Work* a, Work* tiled, Tile* t, real* hyper, Room* room) noexcept nogil:
@@ -151,7 +165,7 @@ cdef inline void measure_spans(const Work* a, Py_ssize_t first, Py_ssize_t last)
             measuring.measure(&tiled, 0, 0)
             combine(measuring, &t, a.sums + k * NUMBERS)
             if measuring.moves:
-                close_tile(a, &a.entries[entry], at, &t)
+                close_tile(a, entry, at, &t)
             at += t.n
 
 
@@ -168,28 +182,76 @@ cdef inline void apply(Py_ssize_t n, real_array p, const_real_array g, const_rea
             p[i] = keep * p[i] - factor * update[i]
 
 
+cdef enum:
+    STRETCH = 512                # elements that are fetched while those before them are stepped
+
+
+cdef inline void fetch(const char* address, Py_ssize_t bytes) noexcept nogil:
+    cdef Py_ssize_t k
+    for k in range((bytes + 63) // 64):
+        prefetch(address + 64 * k)
+
+
+cdef inline void fetch_tile(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
+    cdef const Entry* e = &a.entries[entry]
+    cdef Py_ssize_t bytes
+    cdef int k
+    fetch(<const char*> e.param + at * sizeof(real), n * sizeof(real))
+    fetch(<const char*> e.grad + at * sizeof(real), n * sizeof(real))
+    for k in range(a.rule.slots):
+        bytes = a.formats[k].bytes if a.formats[k] != NULL else sizeof(real)
+        fetch(<const char*> e.state[k] + at * bytes, n * bytes)
+
+
+cdef inline void sweep_decoded(const Work* a, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    # A rule of one pass, whose state is stored in a format: swept as ever, a tile at a time that stands in for a tensor.
+    cdef Work swept = a[0]
+    cdef Entry tile
+    cdef Span span
+    cdef Tile t
+    cdef Room room
+    cdef Py_ssize_t j, at, end, entry
+    cdef int k
+    memset(&t, 0, sizeof(Tile))
+    swept.entries, swept.spans = &tile, &span
+    span.entry = span.begin = 0
+    for j in range(first, last):
+        entry, at, end = a.spans[j].entry, a.spans[j].begin, a.spans[j].end
+        while at < end:
+            open_tile(a, entry, at, min(<Py_ssize_t> STRETCH, end - at), False, &room, &t)
+            if at + t.n < end:
+                fetch_tile(a, entry, at + t.n, min(<Py_ssize_t> STRETCH, end - at - t.n))
+            tile.param, tile.grad, span.end = t.p, (<real*> a.entries[entry].grad) + at, t.n
+            for k in range(SLOTS):
+                tile.state[k] = t.s[k]
+            a.rule.run(&swept, 0, 1)
+            close_tile(a, entry, at, &t)
+            at += t.n
+
+
 cdef inline void last_spans(const Work* a, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     cdef Work tiled
     cdef Tile t
     cdef Room room
     cdef real hyper[HYPER]
-    cdef const Common* common = <const Common*> hyper
     cdef real keep, scale, against
     cdef bint reads
     cdef Py_ssize_t k, at, end, entry
+    if a.own == NULL:
+        sweep_decoded(a, first, last)
+        return
     begin_tiles(a, &tiled, &t, hyper, &room)
     for k in range(first, last):
         entry, at, end = a.spans[k].entry, a.spans[k].begin, a.spans[k].end
         take_own(a, entry, hyper)
-        keep, scale, against, reads = common.keep, <real> 1, <real> 1, not a.rule.gradient_unread
-        if a.own != NULL:
-            keep, scale, against = <real> a.own[entry].keep, <real> a.own[entry].scale, <real> a.own[entry].against
-        while at < end and not (a.own != NULL and a.own[entry].cancelled):
+        reads = not a.rule.gradient_unread
+        keep, scale, against = <real> a.own[entry].keep, <real> a.own[entry].scale, <real> a.own[entry].against
+        while at < end and not a.own[entry].cancelled:
             open_tile(a, entry, at, min(<Py_ssize_t> TILE, end - at), reads or scale != against, &room, &t)
             a.rule.run(&tiled, 0, 0)
             if not a.rule.whole:
                 apply(t.n, <real*> t.p, <const real*> t.g, room.y[0], keep, scale, against)
-            close_tile(a, &a.entries[entry], at, &t)
+            close_tile(a, entry, at, &t)
             at += t.n
         if a.zero_grad:
             at = a.spans[k].begin

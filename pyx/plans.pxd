@@ -5,7 +5,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 from .parameters cimport AddressRanges, ParameterCore
 from .runtime cimport Kernel
-from .table cimport Entry, Lines, Span
+from .table cimport SLOTS, Entry, Lines, Scales, Span
 
 cdef enum:
     TENSOR_COST = 64             # what visiting a tensor costs, in elements
@@ -25,13 +25,17 @@ cdef class Plan:
     cdef readonly Kernel kernel
     cdef public Kernel first_kernel      # the rule of a parameter's first step, or None
     cdef public Kernel modifier          # which measures the update and scales it, or None
-    cdef public list formats             # of the state arrays, or None for the float type itself
+    cdef public dict formats             # how state arrays are stored, by name: those that aren't of the float type,
+    cdef readonly list stored            # and by slot; None: all are
+    cdef readonly uint64_t seed          # of their rounding,
+    cdef readonly bint nearest           # unless it is to the nearest
     cdef public dict slots               # state arrays: name and initial value
     cdef Py_ssize_t count, scalars, states
     cdef Py_ssize_t shared               # scalars that a cohort has in common; those behind them are a tensor's own
-    cdef int state_itemsize
+    cdef int state_itemsize[SLOTS]
     cdef Entry* entries                  # of each parameter; behind them may be those that a SparsePlan adds
     cdef Py_ssize_t n_entries
+    cdef Scales* scales                  # of each entry's state, or NULL
     cdef Lines* lines                    # of each parameter, where the kernel works by rows and columns
     cdef list keep_alive                 # state arrays and scalars: the tables hold bare pointers
     cdef list copies                     # parameter: an owned copy of a gradient that can't be used where it lies

@@ -14,7 +14,7 @@ from libc.string cimport memcmp, memcpy, memset
 from .parameters cimport AddressRanges, ParameterCore, assignments, fits, same_layout
 from .runtime cimport Kernel
 from .strided cimport copy_between
-from .table cimport BLOCK, TILE, TILE_ROWS, Entry, Lines, Span
+from .table cimport BLOCK, TILE, TILE_ROWS, Entry, Lines, Scales, Span
 
 cnp.import_array()
 
@@ -120,6 +120,7 @@ cdef class Plan:
                 PyMem_Free(self.lines[i].row_sums)
         PyMem_Free(self.entries)
         PyMem_Free(self.lines)
+        PyMem_Free(self.scales)
         PyMem_Free(self.scalar_address)
         PyMem_Free(self.is_float)
         PyMem_Free(self.has_state)
@@ -157,8 +158,18 @@ cdef class Plan:
         """An array with the strides in which parameter i is stepped, and its gradient and state are laid out."""
         return self.gathered[i] if self.gathered[i] is not None else (<ParameterCore> self.parameters[i]).array
 
-    def attach(self, Py_ssize_t i, list arrays not None, list scalars not None, bint has_stepped):
-        """Enters parameter i's state into the table; the caller has checked dtype, shape and layout."""
+    def store_as(self, list formats not None, uint64_t seed, bint nearest):
+        """How the state arrays are stored: a format each, or None; before any is attached."""
+        self.stored, self.seed, self.nearest = formats, seed, nearest
+        self.scales = <Scales*> PyMem_Calloc(self.count + 1, sizeof(Scales))
+        if not self.scales:
+            raise MemoryError
+
+    def attach(self, Py_ssize_t i, list arrays not None, list scalars not None, bint has_stepped, list scales=[]):
+        """Enters parameter i's state into the table; the caller has checked dtype, shape and layout.
+
+        `scales`: an array, or None, for each of the arrays, where the plan has formats.
+        """
         cdef cnp.ndarray array
         cdef Py_ssize_t k
         if len(arrays) != self.states or len(scalars) != self.scalars:
@@ -166,11 +177,15 @@ cdef class Plan:
                              f", got {len(arrays)} and {len(scalars)}")
         for k, array in enumerate(arrays):
             self.entries[i].state[k] = cnp.PyArray_DATA(array)
-            self.state_itemsize = cnp.PyArray_ITEMSIZE(array)
+            self.state_itemsize[k] = cnp.PyArray_ITEMSIZE(array)
         for k, array in enumerate(scalars):
             self.scalar_address[i * self.scalars + k] = <int64_t*> cnp.PyArray_DATA(array)
             self.is_float[k] = cnp.PyArray_ISFLOAT(array)
-        self.keep_alive[i] = (arrays, scalars, list(arrays))     # twice: NumPy resizes no array with two references
+        for k in range(len(scales)):
+            if scales[k] is not None:
+                self.scales[i].of[k] = cnp.PyArray_DATA(<cnp.ndarray> scales[k])
+        # twice: NumPy resizes no array with two references
+        self.keep_alive[i] = (arrays, scalars, scales, [*arrays, *scales])
         self.has_state[i] = True
         self.has_stepped[i] = has_stepped
 
@@ -661,4 +676,5 @@ cdef class SparsePlan(Plan):
                 for k in range(self.begin[i], self.end[i]):
                     at = (<SparseRows> self.touched[i]).rows[k - self.begin[i]].row * self.entries[k].size
                     for slot in range(self.states):
-                        self.entries[k].state[slot] = <char*> self.entries[i].state[slot] + self.state_itemsize * at
+                        self.entries[k].state[slot] = (
+                            <char*> self.entries[i].state[slot] + self.state_itemsize[slot] * at)

@@ -7,9 +7,10 @@ from cpython.dict cimport PyDict_GetItemWithError
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.ref cimport PyObject
 from libc.math cimport INFINITY
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
+from .noise cimport scattered
 from .parameters cimport AddressRanges
 from .plans cimport Cut, Plan, SparsePlan
 from .runtime cimport Kernel, run_jobs
@@ -34,7 +35,7 @@ cdef class Launch:
         self.scalars = scalars
 
     cdef bint at_once(self) noexcept:
-        return not self.kernel.row.n_passes and self.plan.modifier is None and self.plan.formats is None
+        return not self.kernel.row.n_passes and self.plan.modifier is None and self.plan.stored is None
 
     cdef const Pass* measuring(self, Py_ssize_t phase) noexcept:
         # what this launch does in a phase before the last, or NULL
@@ -174,10 +175,13 @@ cdef class PreparedStep:
         p.work.measuring, p.work.own, p.work.sums = NULL, NULL, NULL
         for k in range(SLOTS):
             p.work.formats[k] = NULL
-        if launch.plan.formats is not None:
-            for k, format in enumerate(launch.plan.formats):
+        if launch.plan.stored is not None:
+            for k, format in enumerate(launch.plan.stored):
                 if format is not None:
                     p.work.formats[k] = &format.row.format
+            p.work.scales = launch.plan.scales
+            p.work.rounding.key = scattered(scattered(launch.plan.seed) + <uint64_t> <int64_t> launch.scalars["step"])
+            p.work.rounding.nearest = launch.plan.nearest
         if not phases:
             return 0
         p.sums = <double*> PyMem_Malloc(launch.plan.cut.n_spans * NUMBERS * sizeof(double) + 1)
@@ -401,19 +405,20 @@ cdef class GroupPlanCore:
     """The plans of one parameter group, and what in it was checked last: what a step does where nothing changed.
 
     The subclass adds `create_state(method, plan, created)`, `outgrown(method, plan)`, which makes a SparsePlan of a
-    Plan, `sparse(method)`, which it asks about sparse gradients, and whatever makes the plans anew after a change.
+    Plan, `sparse(method, plan)`, which it asks about sparse gradients, and whatever makes the plans anew after a change.
     """
     cdef readonly dict group
-    cdef readonly tuple scalars          # names of the scalar state
-    cdef tuple watched                   # names in the group
+    cdef public tuple scalars            # names of the scalar state
+    cdef public bint counts              # the steps that the method doesn't count are needed to round
+    cdef public tuple watched            # names in the group
     cdef list seen                       # their values that were checked last; None: nothing was
     cdef Py_ssize_t size                 # entries of the group then: one more may be a slip of a hyper-parameter's name
     cdef public object version           # of the state mapping that the plans were made from
     cdef public list plans
     cdef public list totals              # float64 scalars of the group, which kernels move
 
-    def __init__(self, dict group not None, tuple scalars not None, tuple watched not None):
-        self.group, self.scalars, self.watched = group, scalars, watched
+    def __init__(self, dict group not None):
+        self.group, self.scalars, self.watched = group, (), ()
         self.version, self.plans, self.totals = None, [], []
 
     cdef bint unchanged(self, version) except -1:
@@ -451,7 +456,7 @@ cdef class GroupPlanCore:
                 raise ValueError(f"parameter '{method.state.name_of(plan.locked)}' must be writeable, and became "
                                  f"read-only after the optimizer was made; set .flags.writeable = True")
             if isinstance(plan, SparsePlan) and (<SparsePlan> plan).n_sparse:
-                (<SparsePlan> plan).touch(memory, self.sparse(method))
+                (<SparsePlan> plan).touch(memory, self.sparse(method, plan))
 
     cpdef create_states(self, method, list created):
         """Creates the state of parameters that have their first gradient now; notes each entry in `created` first."""
@@ -474,6 +479,8 @@ cdef class GroupPlanCore:
             for cohort in range(plan.cohorts):
                 state = plan.values(cohort, self.scalars)
                 finished = coefficients(self.group, state, plan.first(cohort))
+                if self.counts:
+                    state["step"] += 1
                 if factor != 1.0:
                     finished["grad_scale"] = factor
                 if max_abs != INFINITY:

@@ -2,6 +2,8 @@
 #
 # Addresses are void*, since the driver doesn't know the float type; a kernel module knows one, its own.
 
+from libc.stdint cimport uint32_t, uint64_t
+
 cdef enum:
     SLOTS = 5                    # state arrays that a rule can have
     HYPER = 32                   # coefficients that a rule can have, the common ones included
@@ -13,6 +15,7 @@ cdef enum:
     TILE = 1024                  # the elements that a pass works on at a time, the height of a large matrix's tiles,
     TILE_ROWS = 64
     LANES = 16                   # and the partial sums in double that are kept side by side
+    SHARING = 128                # elements that share a scale, in a format that has some
 
 cdef enum Kind:                  # of a row of the kernel table
     RULE
@@ -61,10 +64,23 @@ cdef struct Lines:               # an entry's last two axes as matrices, one beh
     void* row_factors            # likewise: matrix x row,
     void* column_factors         # and matrix x column; an element's value is the product of its two factors
 
+ctypedef void (*Decode)(const void* stored, const void* scales, void* values, Py_ssize_t n) noexcept nogil
+# `noise`: random bits for the first element, where it isn't rounded to the nearest
+ctypedef void (*Encode)(const void* values, void* stored, void* scales, Py_ssize_t n, uint32_t noise,
+                        bint nearest) noexcept nogil
+
 cdef struct Format:              # how a state array is stored
     int bytes                    # of an element
-    void (*decode)(const void* stored, void* values, Py_ssize_t n) noexcept nogil
-    void (*encode)(const void* values, void* stored, Py_ssize_t n) noexcept nogil
+    bint scaled                  # SHARING elements share a scale of one byte, in another array
+    Decode decode
+    Encode encode
+
+cdef struct Scales:              # an entry's, of the state arrays that have some
+    void* of[SLOTS]
+
+cdef struct Rounding:            # of what is encoded
+    uint64_t key                 # of the step's noise
+    bint nearest
 
 cdef struct Sums:                # what a pass has measured
     const double* of             # NUMBERS of them
@@ -143,6 +159,8 @@ cdef struct Work:                # of one launch in one pass
     const double* scalars        # SCALARS of them: the coefficients of what comes between two passes
     const Pass* measuring        # NULL in the last pass
     const Format* formats[SLOTS]         # of the state; NULL: the float type itself
+    const Scales* scales         # of each entry, or NULL
+    Rounding rounding
     const Own* own               # of each entry
     const Lines* lines           # of each entry, or NULL
     double* sums                 # span x NUMBERS, for what is measured

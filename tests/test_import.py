@@ -91,7 +91,7 @@ def test_importing_changes_no_global_setting() -> None:
 
 @pytest.mark.plain
 def test_importing_is_cheap(tmp_path: Path) -> None:
-    """15 ms beyond NumPy, or a fifth of what NumPy itself takes where machines are slow or busy: medians of CPU times."""
+    """15 ms beyond NumPy, or a fifth of NumPy's own time where machines are slow or busy: medians of CPU times."""
     code = """
         from time import process_time as now
         times = [now()]

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from ..engine.formats import BFLOAT16, is_bfloat16
 from .files import quoted
 
 MAX_HEADER = 32_000_000              # bytes, of some 100,000 arrays; the format allows 100 MB, which nobody needs
@@ -55,6 +56,8 @@ class Tensor(NamedTuple):
         try:
             import ml_dtypes
         except ImportError:
+            if self.code == "BF16":
+                return BFLOAT16
             raise ValueError(f"{quoted(self.name)} is {self.code}, which NumPy knows through ml_dtypes; "
                              f"install it with `pip install ml_dtypes`") from None
         dtype: np.dtype = np.dtype(getattr(ml_dtypes, ML_DTYPES[self.code]))
@@ -65,7 +68,7 @@ def code_of(dtype: np.dtype) -> str | None:
     """The format's word for a dtype of either byte order, or None."""
     if dtype.names or dtype.subdtype:
         return None
-    return NAMES.get(dtype.name) or CODES.get((dtype.kind, dtype.itemsize))
+    return "BF16" if is_bfloat16(dtype) else NAMES.get(dtype.name) or CODES.get((dtype.kind, dtype.itemsize))
 
 
 # Writing -------------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..average import Average
 from ..engine import state_dict as state_dicts
+from ..engine.formats import BFLOAT16, is_bfloat16
 from ..engine.optimizer import Optimizer
 from ..engine.overlap import overlaps_itself
 from ..engine.parameter import Parameter
@@ -47,10 +48,10 @@ class Stored(state_dicts.Deferred):
 
     def __init__(self, tensor: Tensor, fetch: Callable[[Tensor], np.ndarray]) -> None:
         self.tensor, self.fetch = tensor, fetch
-        self.shape, self.dtype = tensor.shape, tensor.dtype
+        self.shape, self.dtype = tensor.shape, BFLOAT16 if tensor.code == "BF16" else tensor.dtype
 
     def read(self) -> np.ndarray:
-        return self.fetch(self.tensor)
+        return self.fetch(self.tensor).view(self.dtype)
 
 
 def restore(path: str | os.PathLike[str], parts: Mapping[str, Any], strict: bool, verify: bool) -> Restored:
@@ -203,7 +204,7 @@ class Plan:
         elif overlaps_itself(live):
             self.result.misshapen.append(f"{path} has elements that share memory; use a.copy(), "
                                          f"and let the model use that array")
-        elif live.dtype == tensor.dtype:
+        elif live.dtype == tensor.dtype or (tensor.code == "BF16" and is_bfloat16(live.dtype)):
             self.reads.append((tensor, place_outside(live)))
         else:
             values = self.fresh([tensor])[tensor.name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,10 @@ from ..native.parameters import AddressRanges
 from ..native.plans import Plan, SparsePlan
 from ..native.runtime import Kernel
 from ..native.steps import GroupPlanCore
-from .formats import stored_dtype
 from .method import Group, Method, Recipe
 from .parameter import Parameter, describe
-from .state import Place, filled, place_of
+from .state import Place
+from .storage import counts_to_round, kept, new_arrays, places, scalars_of, scales_of
 
 Created = tuple[dict[str, np.ndarray], str]      # an entry of the state that begins with this step
 
@@ -29,7 +29,7 @@ class GroupPlan(GroupPlanCore):
     """
 
     def __init__(self, method: Method, group: Group) -> None:
-        super().__init__(group, tuple(method.scalars), ("params", *method.defaults, *method.totals(group)))
+        super().__init__(group)
         self.params: tuple[Parameter, ...] | None = None     # those that were checked last
         self.made_of: Any = None                 # what the group's values have chosen: rules, a modifier, a format
 
@@ -45,22 +45,26 @@ class GroupPlan(GroupPlanCore):
         for name in ("params", *method.defaults):
             if name not in group:
                 raise KeyError(f"a parameter group lacks the hyper-parameter `{name}`")
-        checks.group_keys(group, {*method.defaults, *method.totals(group)}, type(method).__name__)
+        checks.group_keys(group, {*method.defaults, *method.options, *method.totals(group)}, type(method).__name__)
         method.check_group(group)
         version = method.state.version
-        made_of = method.rules(group), method.first_rule(group), modifier_of(group), method.state_format
+        options = tuple(group.get(name) for name in method.options)
+        made_of = method.rules(group), method.first_rule(group), modifier_of(group), options
         if made_of != self.made_of or group["params"] is not self.params or self.version != version:
+            self.scalars, self.counts = tuple(scalars_of(method, group)), counts_to_round(method, group)
             plans = self.make_plans(method, made_of[0])
             self.made_of, self.plans = made_of, plans    # at once: an interrupt may not leave one without the other
         self.params, self.totals = group["params"], [group[name] for name in method.totals(group)]
+        given = [name for name in method.options if name in group]
+        self.watched = ("params", *dict.fromkeys((*method.defaults, *given)), *method.totals(group))
         self.remember(version)
 
     def make_plans(self, method: Method, recipes: tuple[Recipe, ...]) -> list[Plan]:
-        members: dict[tuple[np.dtype, int], list[Parameter]] = {}
+        members: dict[tuple[Any, ...], list[Parameter]] = {}
         for parameter in self.group["params"]:
-            members.setdefault((parameter.dtype, method.which_rule(parameter)), []).append(parameter)
+            members.setdefault(alike(method, self.group, parameter), []).append(parameter)
         return [self.make_plan(method, parameters, recipes[which], dtype)
-                for (dtype, which), parameters in sorted(members.items(), key=lambda item: item[0][1])]
+                for (which, dtype, _), parameters in sorted(members.items(), key=lambda item: item[0][0])]
 
     def make_plan(self, method: Method, parameters: list[Parameter], recipe: Recipe, dtype: np.dtype,
                   kind: type[Plan] = Plan) -> Plan:
@@ -79,17 +83,24 @@ class GroupPlan(GroupPlanCore):
             for either in (kernel, plan.first_kernel or kernel):
                 check_modifier(method, either, modifier)
             plan.modifier = dispatch.kernel(modifier, dtype, "modifier")
-        if method.state_format is not None:
-            plan.formats = [dispatch.kernel(method.state_format, dtype, "format")] * kernel.slots
+        plan.formats = kept(method, self.group, parameters[0])
+        if plan.formats:
+            kernels = [plan.formats[key].kernel if key in plan.formats else None for key in slots]
+            plan.store_as([dispatch.kernel(name, dtype, "format") if name else None for name in kernels],
+                          self.group.get("seed", 0), self.group.get("rounding") == "nearest")
         for at, parameter in enumerate(parameters):
             state = method.state[parameter]
             if state:
                 self.check_state(method, plan, at)
-                if all(key in state for key in (*slots, *self.scalars)):
-                    plan.attach(at, [state[key] for key in slots], [state[key] for key in self.scalars], True)
+                if all(key in state for key in (*places(method, self.group, parameter), *self.scalars)):
+                    self.attach(plan, at, state, True)
             elif not (slots or self.scalars):
                 plan.attach(at, [], [], True)
         return plan
+
+    def attach(self, plan: Plan, at: int, state: Mapping[str, np.ndarray], has_stepped: bool) -> None:
+        plan.attach(at, [state[key] for key in plan.slots], [state[key] for key in self.scalars], has_stepped,
+                    [state.get(scales_of(key)) for key in plan.slots] if plan.formats else [])
 
     def outgrown(self, method: Method, plan: Plan) -> SparsePlan:
         """The same plan with room for sparse gradients."""
@@ -98,44 +109,42 @@ class GroupPlan(GroupPlanCore):
         assert isinstance(grown, SparsePlan)
         return grown
 
-    def sparse(self, method: Method) -> Callable[[Any], Any]:
+    def sparse(self, method: Method, plan: Plan) -> Callable[[Any], Any]:
         """What a plan runs for a sparse gradient: its indices and values, or a dense gradient where all rows move."""
         unchanged = method.leaves_zero_rows_unchanged(self.group)
+        if any(form.format.scaled for form in plan.formats.values()):
+            raise TypeError("a sparse gradient can't step state in int8, where elements of several rows share a scale; "
+                            "use state_dtype='bfloat16', or make it dense with gradient.to_dense(len(parameter))")
         return lambda p: p.grad.arrays() if unchanged else p.grad.to_dense(len(p.data))
 
     # State -----------------------------------------------------------------------------------------------------------
-
-    def places(self, method: Method, plan: Plan, at: int) -> Iterator[tuple[str, Place]]:
-        """Each state array of a parameter, and how it must lie."""
-        parameter = plan.parameters[at]
-        for key, shape in method.state_shapes(self.group, parameter).items():
-            yield key, place_of(parameter, shape, stored_dtype(method, key, parameter.dtype), key in method.line_states)
 
     def check_state(self, method: Method, plan: Plan, at: int) -> None:
         """Raises if somebody replaced an entry of the state by something that a kernel can't update in place."""
         parameter = plan.parameters[at]
         state = method.state[parameter]
         where = f"of {describe(method.state.name_of(parameter), parameter.shape)}"
-        for key, place in self.places(method, plan, at):
+        for key, place in places(method, self.group, parameter).items():
             if (array := state.get(key)) is not None:
                 check_place(array, place, key, where)
-        check_scalars(method, state, where)
+        check_scalars(scalars_of(method, self.group), state, where)
 
     def create_state(self, method: Method, plan: Plan, created: list[Created]) -> None:
         """Creates the state of the parameters that have their first gradient now, and notes it in `created`."""
         pending = plan.pending()
         # Scalars that step together stand side by side in memory: five hundred counters are 63 cache lines, not 500.
-        blocks = [np.full(len(pending), initial) for initial in method.scalars.values()]
+        blocks = [np.full(len(pending), initial) for initial in scalars_of(method, self.group).values()]
         for k, at in enumerate(pending):
-            state = method.state[plan.parameters[at]]
+            parameter = plan.parameters[at]
+            state = method.state[parameter]
             has_stepped = not (plan.slots or self.scalars) or any(key in state for key in (*plan.slots, *self.scalars))
-            new = {key: filled(place, plan.slots[key], plan.parameters[at].dtype)
-                   for key, place in self.places(method, plan, at) if key not in state}
+            missing = [key for key in places(method, self.group, parameter) if key not in state]
+            new = new_arrays(method, self.group, parameter, missing)
             new |= {key: block[k:k + 1].reshape(())
                     for key, block in zip(self.scalars, blocks, strict=True) if key not in state}
             created += [(state, key) for key in new]
             dict.update(state, new)              # unnoticed: this plan learns of it right here
-            plan.attach(at, [state[key] for key in plan.slots], [state[key] for key in self.scalars], has_stepped)
+            self.attach(plan, at, state, has_stepped)
 
 
 class SparseGroupPlan(GroupPlan):
@@ -162,12 +171,17 @@ def check_place(array: np.ndarray, place: Place, key: str, where: str) -> None:
                          f"assign into it: state['{key}'][...] = value")
 
 
-def check_scalars(method: Method, state: Mapping[str, np.ndarray], where: str) -> None:
-    for key, initial in method.scalars.items():
+def check_scalars(scalars: Mapping[str, float], state: Mapping[str, np.ndarray], where: str) -> None:
+    for key, initial in scalars.items():
         scalar, dtype = state.get(key), np.asarray(initial).dtype
         if scalar is not None and (scalar.shape != () or scalar.dtype != dtype or not scalar.flags.writeable):
             raise ValueError(f"state `{key}` {where} must be a writeable 0-d array of {dtype}, "
                              f"got {scalar.dtype} of shape {scalar.shape}")
+
+
+def alike(method: Method, group: Group, parameter: Parameter) -> tuple[int, np.dtype, bool]:
+    """What parameters of one plan have in common: the rule, the float type, and whether state is in a format."""
+    return method.which_rule(parameter), parameter.dtype, bool(kept(method, group, parameter))
 
 
 def modifier_of(group: Group) -> str | None:

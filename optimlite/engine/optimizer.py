@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import repeat
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from .. import checks
-from ..checks import naming, shown
+from ..checks import Check, naming, shown
 from ..native.gradients import clippable_in_place
 from ..native.parameters import AddressRanges, assign_gradients, forget_gradients
 from . import nesting
@@ -21,6 +21,10 @@ from .overlap import refusal, relation
 from .parameter import Parameter, describe
 from .sparse_grad import SparseGrad
 from .state import State, StateMap, check_distinct, fitting
+from .storage import EXACT
+
+if TYPE_CHECKING:
+    from .memory import Memory
 
 constructing = naming({"defaults", "param_groups"}, "super().__init__(params, defaults)")
 
@@ -75,7 +79,10 @@ class Optimizer(Hooked):
     state_names: ClassVar[tuple[str, ...] | None] = None     # every key of state there can be; None: anything
     line_states: ClassVar[tuple[str, ...]] = ()          # those with a value for each row, or column, of matrices
     begins_anew: ClassVar[bool] = False                  # its state is of all parameters together
-    state_format: ClassVar[str | None] = None            # a row of formats.py
+    exact_states: ClassVar[tuple[str, ...]] = ()         # those that are kept in no format: copies of parameters, say
+    fine_states: ClassVar[tuple[str, ...]] = ()          # those whose differences count: int8 is too coarse
+    unsigned_states: ClassVar[tuple[str, ...]] = ()      # those that are never negative
+    options: ClassVar[dict[str, Check]] = EXACT   # hyper-parameters that a group may lack
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -83,7 +90,7 @@ class Optimizer(Hooked):
             cls.__init__ = constructing(cls.__init__)        # type: ignore[method-assign]
         if "step" in cls.__dict__:
             cls.step = surrounded(cls.step)              # type: ignore[method-assign]
-        for name in cls.__dict__.get("checks", ()):
+        for name in (*cls.__dict__.get("checks", ()), *(("state_dtype",) if "options" in cls.__dict__ else ())):
             if not hasattr(cls, name):
                 setattr(cls, name, OfGroups(name))
 
@@ -96,8 +103,9 @@ class Optimizer(Hooked):
         self.skipped_steps: int = 0                      # by `skip_nonfinite`
         self.last_grad_norm: float | None = None         # before clipping; None where the last step didn't measure it
         self._prepare_to_step()
-        for name, check in self.checks.items():
-            self.defaults[name] = check(name, self.defaults[name])
+        for name, check in (*self.checks.items(), *self.options.items()):
+            if name in self.checks or name in self.defaults:
+                self.defaults[name] = check(name, self.defaults[name])
         given, params = params, _listed(params)
         self._trees: nesting.Trees = []                  # gradients may come so nested
         self._grouped = _is_groups(params)
@@ -155,7 +163,8 @@ class Optimizer(Hooked):
             got = f"the keys {list(param_group)}" if isinstance(param_group, Mapping) else type(param_group).__name__
             raise TypeError(f"a parameter group must be a dict with a 'params' key, got {got}")
         group = dict(param_group)
-        checks.group_keys(group, {*self.defaults, *self.totals({**self.defaults, **group})}, type(self).__name__)
+        known = {*self.defaults, *self.options, *self.totals({**self.defaults, **group})}
+        checks.group_keys(group, known, type(self).__name__)
         tree = nesting.read(group["params"])
         parameters, names, chosen = nesting.as_parameters(tree)
         if "param_names" in group:
@@ -255,6 +264,7 @@ class Optimizer(Hooked):
     def check_group(self, group: Group) -> None:
         """Validates a group's hyper-parameters and puts plain Python numbers in their place; creates its totals."""
         checked = {name: check(name, group[name]) for name, check in self.checks.items()}
+        checked |= {name: check(name, group[name]) for name, check in self.options.items() if name in group}
         self.check_together(checked)
         totals = {name: checks.total(name, group.get(name, initial))
                   for name, initial in self.totals({**group, **checked}).items()}
@@ -367,14 +377,19 @@ class Optimizer(Hooked):
 
     # State dicts -----------------------------------------------------------------------------------------------------
 
-    def state_dict(self, copy: bool = True) -> dict[str, Any]:
+    def state_dict(self, copy: bool = True, *, dtype: str | None = None) -> dict[str, Any]:
         """State and hyper-parameters in torch's layout: {"state": {index: {name: array}}, "param_groups": [...]}.
 
         A snapshot: later steps don't change it.  `copy=False` gives the live arrays, for writing to disk at once.
+        `dtype="float32"`: state that is kept in fewer bytes comes as float32 (for float64 parameters as float64), and
+        without the options that say how it is kept; for other programs, torch among them.
         """
+        if dtype not in (None, "float32"):
+            raise ValueError(f"`dtype` must be None or 'float32', got {shown(dtype)}")
         call(self._before_save, self)
-        state_dict: dict[str, Any] = passed(self._after_save, self, state_dicts.save(self, copy))
-        return state_dict
+        state_dict = state_dicts.save(self, copy, plain=dtype is not None)
+        result: dict[str, Any] = passed(self._after_save, self, state_dict)
+        return result
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> state_dicts.Mismatch:
         """Loads a state dict of optimlite or torch: copies into the live arrays, and replaces the hyper-parameters.
@@ -391,6 +406,22 @@ class Optimizer(Hooked):
         mismatch = state_dicts.load(self, passed(self._before_load, self, state_dict), strict)
         call(self._after_load, self)
         return mismatch
+
+    def memory(self) -> Memory:
+        """How many bytes parameters, gradients and each kind of state take now; printed, it is a small table.
+
+            >>> opt = ol.SGD([np.zeros(1000, np.float32)], momentum=0.9)
+            >>> opt.step(grads=[np.ones(1000, np.float32)])
+            >>> opt.memory()
+                                       bytes  per element
+            parameters                 4,000         4.00
+            gradients                  4,000         4.00
+            momentum_buffer            4,000         4.00
+            total                     12,000        12.00
+        """
+        from .memory import memory  # few programs ask
+
+        return memory(self)
 
     def _check_states(self, states: list[dict[str, Any]]) -> list[str]:
         """What is wrong with the states of several parameters together, before they are loaded."""

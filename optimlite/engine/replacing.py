@@ -11,7 +11,8 @@ from . import nesting
 from .method import Group
 from .overlap import refusal, relation
 from .parameter import USE_IT, Parameter
-from .state import StateMap, empty, filled, fitting, place_of
+from .state import StateMap, empty, fitting, place_of
+from .storage import converted, new_arrays
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
@@ -112,21 +113,36 @@ def rows_taken(rows: Any, old: np.ndarray, new: np.ndarray, name: str) -> np.nda
 def carried(optimizer: Optimizer, group: Group, old: Parameter, new: Parameter, rows: Any, name: str,
             ) -> dict[str, np.ndarray]:
     """The state of `new`, made of that of `old`."""
-    entries = optimizer.state[old]
+    entries: dict[str, np.ndarray] = dict(optimizer.state[old])
+    known = optimizer.state_names is not None
     if rows is None:
+        if known and entries:
+            entries = converted(optimizer, group, new, entries)
         return {key: fitting(new, array, key in optimizer.line_states) for key, array in entries.items()} if (
             old.shape == new.shape) else {}
-    taken = rows_taken(rows, old.data, new.data, name)
+    result = carried_rows(optimizer, {**group, "state_dtype": None}, old, new, rows, name)
+    if known and result:
+        result = {"step": entries["step"]} | converted(optimizer, group, new, result) if "step" in entries else (
+            converted(optimizer, group, new, result))
+    return result
+
+
+def carried_rows(optimizer: Optimizer, group: Group, old: Parameter, new: Parameter, rows: Any, name: str,
+                 ) -> dict[str, np.ndarray]:
+    """The same by rows, of state that is in no format."""
     known = optimizer.state_names is not None
+    entries: dict[str, np.ndarray] = dict(optimizer.state[old])
+    if known and entries:
+        entries = converted(optimizer, group, old, entries)
+    taken = rows_taken(rows, old.data, new.data, name)
     before = optimizer.state_shapes(group, old) if known else {}
     after = optimizer.state_shapes(group, new) if known else {}
-    initial = optimizer.initial_state(group, new) if known else {}
     result = {}
     for key, array in entries.items():
         shape = after.get(key, new.shape)
         if array.ndim and array.shape == before.get(key, old.shape) and shape == (len(new), *array.shape[1:]):
             place = place_of(new, shape, array.dtype, key in optimizer.line_states)
-            result[key] = filled(place, initial.get(key, 0.0), new.dtype) if key in before else empty(place)
+            result[key] = new_arrays(optimizer, group, new, [key])[key] if key in before else empty(place)
             if key not in before:
                 result[key].fill(0)
             result[key][taken >= 0] = array[taken[taken >= 0]]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 from ..native.gradients import DisjointGradients
 from ..native.parameters import AddressRanges, Stepping
@@ -16,6 +16,8 @@ from .method import Group, Recipe
 from .optimizer import Optimizer
 from .parameter import Parameter
 from .state import check_distinct
+from .storage import CHECKS as STORAGE
+from .storage import Storage
 
 
 class RuleOptimizer(Optimizer):
@@ -26,6 +28,12 @@ class RuleOptimizer(Optimizer):
 
     accepts_dense: ClassVar[bool] = True                 # else sparse gradients alone
     single_pass: ClassVar[bool] = True                   # one native call reads the gradients, so it may zero them, too
+    unsigned_states = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "acc_delta", "sum", "variance", "exp_inf",
+                       "exp_avg_var")
+    options = STORAGE
+
+    def __init__(self, params: Any, defaults: Mapping[str, Any], **storage: Unpack[Storage]) -> None:
+        super().__init__(params, {**defaults, **storage})
 
     def _prepare_to_step(self) -> None:
         super()._prepare_to_step()

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..native.parameters import byte_bounds
-from .formats import FORMATS
 from .overlap import first_overlap, refusal, relation
 from .parameter import Parameter, laid_out
 
@@ -252,15 +251,6 @@ def fitting(parameter: Parameter, array: np.ndarray, by_line: bool = False) -> n
         return array
     result = empty(place)
     result[...] = array
-    return result
-
-
-def filled(place: Place, value: float, dtype: np.dtype) -> np.ndarray:
-    """An array of state that begins; `dtype`: the parameter's, in which the value is one."""
-    result, initial = empty(place), np.array(value, dtype)
-    if place.dtype != dtype:
-        [initial] = (form.encode(initial) for form in FORMATS.values() if form.dtype == place.dtype)
-    result[...] = initial
     return result
 
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from ..checks import BESIDE, EXECUTION, shown
 from ..native.parameters import AddressRanges
-from .formats import stored_dtype
+from .formats import BFLOAT16, is_bfloat16
 from .parameter import Parameter
-from .state import empty, filled, place_of
+from .state import Place, empty, place_of
+from .storage import converted, format_of, new_arrays, places, scalars_of
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
@@ -30,19 +31,24 @@ class Mismatch(NamedTuple):
     defaulted: list[str]
 
 
-def save(optimizer: Optimizer, copy: bool) -> dict[str, Any]:
+def save(optimizer: Optimizer, copy: bool, plain: bool) -> dict[str, Any]:
+    """`plain`: without formats."""
     state, groups, index = {}, [], 0
     for group in optimizer.param_groups:
         count = len(group["params"])
-        groups.append({key: deepcopy(value) for key, value in group.items() if key != "params"})
+        left_out = "params", *(optimizer.options if plain else ())
+        groups.append({key: deepcopy(value) for key, value in group.items() if key not in left_out})
         groups[-1]["params"] = list(range(index, index + count))
         if "param_names" in group:               # of the parameters that are in it now
             groups[-1]["param_names"] = [optimizer.state.name_of(parameter) for parameter in group["params"]]
         for parameter in group["params"]:
-            if entries := optimizer.state[parameter]:
+            entries: Mapping[str, np.ndarray] = optimizer.state[parameter]
+            if entries:
+                if plain and optimizer.state_names is not None:
+                    entries = converted(optimizer, {**group, "state_dtype": None}, parameter, entries)
                 state[index] = {key: array.copy(order="K") if copy else array for key, array in entries.items()}
                 if optimizer.state_names is not None:
-                    state[index] |= pending(optimizer, group, parameter, entries)
+                    state[index] |= pending(optimizer, groups[-1], parameter, entries)
             index += 1
     return {"state": state, "param_groups": groups}
 
@@ -50,12 +56,8 @@ def save(optimizer: Optimizer, copy: bool) -> dict[str, Any]:
 def pending(optimizer: Optimizer, group: dict[str, Any], parameter: Parameter,
             entries: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """What the next step will add to a state, where an option was switched on since the last one."""
-    shapes = optimizer.state_shapes(group, parameter)
-    missing = [key for key in shapes if key not in entries]
-    initial = optimizer.initial_state(group, parameter) if missing else {}
-    return {key: filled(place_of(parameter, shapes[key], stored_dtype(optimizer, key, parameter.dtype),
-                                 key in optimizer.line_states), initial.get(key, 0.0), parameter.dtype)
-            for key in missing}
+    missing = [key for key in places(optimizer, group, parameter) if key not in entries]
+    return new_arrays(optimizer, group, parameter, missing) if missing else {}
 
 
 class Deferred:
@@ -173,9 +175,10 @@ def match(optimizer: Optimizer, saved: list[dict[str, Any]], problems: Mismatch,
 def new_group(optimizer: Optimizer, group: dict[str, Any], source: dict[str, Any], index: int,
               problems: Mismatch) -> dict[str, Any]:
     """What a live group becomes: the saved hyper-parameters, validated, and its own keys beyond them."""
-    new = {key: deepcopy(value) for key, value in source.items() if key not in ("params", "param_names", *EXECUTION)}
+    ours = "params", "param_names", *EXECUTION, *optimizer.options       # how state is kept, the live optimizer says
+    new = {key: deepcopy(value) for key, value in source.items() if key not in ours}
     for key in optimizer.defaults:
-        if key not in new:
+        if key not in (*new, *optimizer.options):
             option = optimizer.defaults[key] is None or optimizer.defaults[key] is False
             if option:
                 problems.defaulted.append(f"hyper-parameter `{key}` of group {index}")
@@ -202,19 +205,22 @@ def new_state(optimizer: Optimizer, parameter: Parameter, saved: Mapping[str, An
     """The saved entries as arrays that fit the parameter, all or None; whatever doesn't fit is noted."""
     entries: dict[str, Any] = {}
     name, names = optimizer.state.name_of(parameter), optimizer.state_names
-    given = {key: value for key, value in saved.items() if value is not None}    # torch's SGD before its first momentum
-    shapes = optimizer.state_shapes(group, parameter) if names is not None else {}
+    # torch's SGD has None before its first momentum
+    given = {key: as_array(value) for key, value in saved.items() if value is not None}
+    wanted: dict[str, Place] = {}
+    scalars = scalars_of(optimizer, group)
+    if names is not None and given:
+        given, wanted = converted(optimizer, group, parameter, given), places(optimizer, group, parameter)
     whole = True
-    for key, value in given.items():
+    for key, array in given.items():
         where = f"state['{name}']['{key}']"
-        array = as_array(value)
-        if names is not None and key not in names:
+        if names is not None and key not in (*names, *wanted, *scalars):
             problems.unexpected.append(where)
             continue
-        like = target(optimizer, parameter, key, shapes)
-        if isinstance(array, Deferred) and like is not None and (array.dtype != like.dtype or key in optimizer.scalars):
+        like = target(optimizer, parameter, key, wanted, scalars)
+        if isinstance(array, Deferred) and like is not None and (array.dtype != like.dtype or key in scalars):
             array = array.read()
-        if reason := misfit(array, like) or (no_count(array) if key in optimizer.scalars else ""):
+        if reason := misfit(array, like) or (no_count(array) if key in scalars else ""):
             problems.misshapen.append(f"{where} {reason}")
             whole = False
             continue
@@ -225,7 +231,7 @@ def new_state(optimizer: Optimizer, parameter: Parameter, saved: Mapping[str, An
             array = array.astype(like.dtype, copy=False)
         entries[key] = array.copy() if not array.flags.forc or live.overlaps(array) else array
     if given and names is not None:
-        missing = [key for key in (*shapes, *optimizer.scalars) if key not in given]
+        missing = [key for key in (*wanted, *scalars) if key not in given]
         problems.missing.extend(f"state['{name}']['{key}']" for key in missing)
         whole = whole and not missing
     return entries if whole else None
@@ -235,6 +241,9 @@ def misfit(array: Any, like: np.ndarray | None) -> str:
     """Why an array can't be loaded where `like` stands; empty if it can."""
     if array.dtype.kind not in "biuf":
         return f"is {array.dtype}, not a numeric array"
+    form = format_of(array.dtype)
+    if like is not None and form and like.dtype.kind in "fu" and form is not format_of(like.dtype):
+        return f"is {array.dtype}, codes that lack their scales or are of another shape"
     if like is None:
         return ""
     if array.shape != like.shape:
@@ -255,17 +264,16 @@ def no_count(array: np.ndarray) -> str:
     return f"is {array}, and counts go from 0 to 2**53"
 
 
-def target(optimizer: Optimizer, parameter: Parameter, key: str,
-           shapes: dict[str, tuple[int, ...]]) -> np.ndarray | None:
+def target(optimizer: Optimizer, parameter: Parameter, key: str, wanted: Mapping[str, Place],
+           scalars: Mapping[str, float]) -> np.ndarray | None:
     """An array of the shape and dtype that an entry of the state has; None where the optimizer doesn't say."""
+    if key in wanted:
+        return np.broadcast_to(wanted[key].dtype.type(0), wanted[key].shape)
     if (own := optimizer.state[parameter].get(key)) is not None:
         return own
     if optimizer.state_names is None:
         return None
-    if key in optimizer.scalars:
-        return np.asarray(optimizer.scalars[key])
-    dtype = stored_dtype(optimizer, key, parameter.dtype)
-    return np.broadcast_to(dtype.type(0), shapes.get(key, parameter.shape))
+    return np.asarray(scalars[key]) if key in scalars else np.broadcast_to(parameter.dtype.type(0), parameter.shape)
 
 
 def as_array(value: Any) -> Any:
@@ -278,6 +286,8 @@ def as_array(value: Any) -> Any:
             value = value.float()
         value = (value.to_dense() if value.is_sparse else value).numpy()
     array = np.asarray(value)
+    if is_bfloat16(array.dtype):                     # perhaps ml_dtypes'
+        array = array.view(BFLOAT16)
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 

@@ -16,7 +16,7 @@ from .group_plan import Created, GroupPlan, check_place, check_scalars
 from .method import Group, Method, Recipe
 from .parameter import Parameter, describe
 from .rule_optimizer import RuleOptimizer
-from .state import Place, filled, place_of
+from .storage import EXACT, new_arrays, places
 
 
 class Update(NamedTuple):
@@ -37,6 +37,7 @@ class MatrixOptimizer(RuleOptimizer):
     """
 
     single_pass = False
+    options = EXACT
     twin: ClassVar[str]          # the whole method in `optimlite.reference`
 
     @abstractmethod
@@ -66,25 +67,21 @@ class WholeMatrixPlan(GroupPlan):
         for parameter in parameters:
             if state := method.state[parameter]:
                 where = f"of {describe(method.state.name_of(parameter), parameter.shape)}"
-                for key, place in self.places_of(method, parameter):
+                for key, place in places(method, self.group, parameter).items():
                     if key in state:
                         check_place(state[key], place, key, where)
-                check_scalars(method, state, where)
+                check_scalars(method.scalars, state, where)
         plan = kind(parameters, dispatch.kernel(recipe[0], dtype), 0)        # to bind and measure the gradients
         plan.slots = {}
         return plan
-
-    def places_of(self, method: Method, parameter: Parameter) -> list[tuple[str, Place]]:
-        return [(key, place_of(parameter, shape, parameter.dtype))
-                for key, shape in method.state_shapes(self.group, parameter).items()]
 
     def create_states(self, method: Method, created: list[Created]) -> None:
         for parameter in self.group["params"]:
             if parameter.grad is None:
                 continue
             state = method.state[parameter]
-            new = {key: filled(place, 0.0, parameter.dtype) for key, place in self.places_of(method, parameter)
-                   if key not in state}
+            missing = [key for key in places(method, self.group, parameter) if key not in state]
+            new = new_arrays(method, self.group, parameter, missing)
             new |= {key: np.array(initial) for key, initial in method.scalars.items() if key not in state}
             created += [(state, key) for key in new]
             dict.update(state, new)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 from ..checks import flag, interval, nonnegative
 from ..engine.method import Group, Recipe
 from ..engine.rule_optimizer import RuleOptimizer
+from ..engine.storage import Storage
 
 
 class Adadelta(RuleOptimizer):
@@ -38,8 +39,8 @@ class Adadelta(RuleOptimizer):
     state_names = ("step", "square_avg", "acc_delta")
 
     def __init__(self, params: Any, lr: float = 1.0, rho: float = 0.9, eps: float = 1e-6, weight_decay: float = 0, *,
-                 maximize: bool = False) -> None:
-        super().__init__(params, dict(lr=lr, rho=rho, eps=eps, weight_decay=weight_decay, maximize=maximize))
+                 maximize: bool = False, **storage: Unpack[Storage]) -> None:
+        super().__init__(params, dict(lr=lr, rho=rho, eps=eps, weight_decay=weight_decay, maximize=maximize), **storage)
 
     def rule(self, group: Group) -> Recipe:
         return "adadelta", {"square_avg": 0.0, "acc_delta": 0.0}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from math import sqrt
-from typing import Any
+from typing import Any, Unpack
 
 from ..checks import exactly, flag, interval, nonnegative
 from ..engine.method import Group, Recipe
 from ..engine.parameter import Parameter
 from ..engine.rule_optimizer import RuleOptimizer
+from ..engine.storage import Storage
 from ..native.runtime import real_power
 
 
@@ -54,9 +55,9 @@ class Adafactor(RuleOptimizer):
 
     def __init__(self, params: Any, lr: float = 1e-2, beta2_decay: float = -0.8,
                  eps: tuple[float | None, float] = (None, 1e-3), d: float = 1.0, weight_decay: float = 0.0, *,
-                 maximize: bool = False) -> None:
+                 maximize: bool = False, **storage: Unpack[Storage]) -> None:
         super().__init__(params, dict(lr=lr, beta2_decay=beta2_decay, eps=eps, d=d, weight_decay=weight_decay,
-                                      maximize=maximize))
+                                      maximize=maximize), **storage)
 
     def state_shapes(self, group: Group, parameter: Parameter) -> dict[str, tuple[int, ...]]:
         if parameter.ndim < 2:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from math import sqrt
-from typing import Any
+from typing import Any, Unpack
 
 from ..checks import flag, fraction, nonnegative, optional, pair
 from ..engine.method import Group, Recipe
 from ..engine.rule_optimizer import RuleOptimizer
+from ..engine.storage import Storage
 from ..native.runtime import power
 
 
@@ -52,10 +53,10 @@ class Adam(RuleOptimizer):
     def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
                  weight_decay: float = 0, amsgrad: bool = False, *, maximize: bool = False,
                  decoupled_weight_decay: bool = False, cautious: bool = False, eps_root: float | None = None,
-                 uncorrected_eps: bool = False) -> None:
+                 uncorrected_eps: bool = False, **storage: Unpack[Storage]) -> None:
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad,
                                       maximize=maximize, decoupled_weight_decay=decoupled_weight_decay,
-                                      cautious=cautious, eps_root=eps_root, uncorrected_eps=uncorrected_eps))
+                                      cautious=cautious, eps_root=eps_root, uncorrected_eps=uncorrected_eps), **storage)
 
     def rule(self, group: Group) -> Recipe:
         root = "_root" if group["eps_root"] else ""
@@ -97,6 +98,7 @@ class AdamW(Adam):
 
     def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
                  weight_decay: float = 1e-2, amsgrad: bool = False, *, maximize: bool = False,
-                 cautious: bool = False, eps_root: float | None = None, uncorrected_eps: bool = False) -> None:
+                 cautious: bool = False, eps_root: float | None = None, uncorrected_eps: bool = False,
+                 **storage: Unpack[Storage]) -> None:
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, decoupled_weight_decay=True,
-                         cautious=cautious, eps_root=eps_root, uncorrected_eps=uncorrected_eps)
+                         cautious=cautious, eps_root=eps_root, uncorrected_eps=uncorrected_eps, **storage)

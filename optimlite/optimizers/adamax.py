@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 from ..checks import flag, fraction, nonnegative, pair
 from ..engine.method import Group, Recipe
 from ..engine.rule_optimizer import RuleOptimizer
+from ..engine.storage import Storage
 from ..native.runtime import power
 
 
@@ -38,8 +39,9 @@ class Adamax(RuleOptimizer):
     state_names = ("step", "exp_avg", "exp_inf")
 
     def __init__(self, params: Any, lr: float = 2e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-                 weight_decay: float = 0, *, maximize: bool = False) -> None:
-        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, maximize=maximize))
+                 weight_decay: float = 0, *, maximize: bool = False, **storage: Unpack[Storage]) -> None:
+        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay,
+                                      maximize=maximize), **storage)
 
     def rule(self, group: Group) -> Recipe:
         return "adamax", {"exp_avg": 0.0, "exp_inf": 0.0}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from math import sqrt
-from typing import Any
+from typing import Any, Unpack
 
 from ..checks import flag, fraction, nonnegative, triple
 from ..engine.method import Group, Recipe
 from ..engine.rule_optimizer import RuleOptimizer
+from ..engine.storage import Storage
 from ..native.runtime import power
 
 
@@ -44,11 +45,13 @@ class Adan(RuleOptimizer):
               "no_prox": flag, "maximize": flag}
     scalars = {"step": 0}
     state_names = ("step", "exp_avg", "exp_avg_sq", "exp_avg_diff", "neg_pre_grad")
+    fine_states = ("neg_pre_grad",)
 
     def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float, float] = (0.98, 0.92, 0.99),
-                 eps: float = 1e-8, weight_decay: float = 0, no_prox: bool = False, *, maximize: bool = False) -> None:
+                 eps: float = 1e-8, weight_decay: float = 0, no_prox: bool = False, *, maximize: bool = False,
+                 **storage: Unpack[Storage]) -> None:
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, no_prox=no_prox,
-                                      maximize=maximize))
+                                      maximize=maximize), **storage)
 
     def rule(self, group: Group) -> Recipe:
         return "adan", {"exp_avg": 0.0, "exp_avg_sq": 0.0, "exp_avg_diff": 0.0, "neg_pre_grad": 0.0}

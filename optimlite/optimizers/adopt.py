@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from math import inf
-from typing import Any
+from typing import Any, Unpack
 
 from ..checks import flag, fraction, nonnegative, optional, pair
 from ..engine.method import Group, Recipe
 from ..engine.rule_optimizer import RuleOptimizer
+from ..engine.storage import Storage
 from ..native.runtime import real_power
 
 
@@ -46,10 +47,10 @@ class ADOPT(RuleOptimizer):
 
     def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.9999), eps: float = 1e-6,
                  clip_exp: float | None = 0.25, weight_decay: float = 0, decoupled_weight_decay: bool = False, *,
-                 maximize: bool = False, cautious: bool = False) -> None:
+                 maximize: bool = False, cautious: bool = False, **storage: Unpack[Storage]) -> None:
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, clip_exp=clip_exp, weight_decay=weight_decay,
                                       decoupled_weight_decay=decoupled_weight_decay, maximize=maximize,
-                                      cautious=cautious))
+                                      cautious=cautious), **storage)
 
     def rule(self, group: Group) -> Recipe:
         return "adopt", {"exp_avg": 0.0, "exp_avg_sq": 0.0}

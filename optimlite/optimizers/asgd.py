@@ -7,6 +7,7 @@ from typing import Any
 from ..checks import flag, nonnegative, number
 from ..engine.method import Group, Recipe
 from ..engine.rule_optimizer import RuleOptimizer
+from ..engine.storage import EXACT
 from ..native.runtime import real_power
 
 
@@ -41,6 +42,7 @@ class ASGD(RuleOptimizer):
               "maximize": flag}
     scalars = {"step": 0, "eta": 0.0, "mu": 1.0}
     state_names = ("step", "eta", "mu", "ax")
+    options = EXACT                              # its state is a mean of parameters
 
     def __init__(self, params: Any, lr: float = 1e-2, lambd: float = 1e-4, alpha: float = 0.75, t0: float = 1e6,
                  weight_decay: float = 0, *, maximize: bool = False) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from math import inf, sqrt
-from typing import Any
+from typing import Any, Unpack
 
 from ..checks import flag, fraction, nonnegative, pair, positive
 from ..engine.method import Group, Recipe
+from ..engine.storage import Storage
 from .one_distance import STILL, OneDistance, bias_correction, growth_limit
 
 
@@ -55,10 +56,10 @@ class DAdaptAdam(OneDistance):
     def __init__(self, params: Any, lr: float = 1.0, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
                  weight_decay: float = 0, decouple: bool = False, use_bias_correction: bool = False,
                  d0: float = 1e-6, growth_rate: float = inf, *, layer_scale: float = 1.0,
-                 maximize: bool = False) -> None:
+                 maximize: bool = False, **storage: Unpack[Storage]) -> None:
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, decouple=decouple,
                                       use_bias_correction=use_bias_correction, d0=d0, growth_rate=growth_rate,
-                                      layer_scale=layer_scale, maximize=maximize))
+                                      layer_scale=layer_scale, maximize=maximize), **storage)
 
     def rule(self, group: Group) -> Recipe:
         return "dadapt_adam", {"s": 0.0, "exp_avg": 0.0, "exp_avg_sq": 0.0}

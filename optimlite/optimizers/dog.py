@@ -7,6 +7,7 @@ from typing import Any
 from ..checks import flag, nonnegative, optional, positive
 from ..engine.method import Group, Recipe
 from ..engine.rule_optimizer import RuleOptimizer
+from ..engine.storage import EXACT
 
 
 class DistanceOverGradients(RuleOptimizer):
@@ -14,6 +15,7 @@ class DistanceOverGradients(RuleOptimizer):
 
     checks = {"lr": nonnegative, "reps_rel": positive, "weight_decay": nonnegative, "eps": nonnegative,
               "init_eta": optional(positive), "maximize": flag}
+    options = EXACT                              # its state is the initial parameters
 
     def __init__(self, params: Any, lr: float = 1.0, reps_rel: float = 1e-6, weight_decay: float = 0,
                  eps: float = 1e-8, init_eta: float | None = None, *, maximize: bool = False) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from math import inf, sqrt
-from typing import Any
+from typing import Any, Unpack
 
 from ..checks import flag, fraction, nonnegative, pair, positive
 from ..engine.method import Group, Recipe
 from ..engine.rule_optimizer import RuleOptimizer
+from ..engine.storage import Storage
 from ..native.runtime import power
 
 
@@ -52,11 +53,12 @@ class LAMB(RuleOptimizer):
 
     def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-6,
                  weight_decay: float = 0.01, *, always_adapt: bool = True, max_trust_ratio: float | None = None,
-                 grad_averaging: bool = True, bias_correction: bool = True, maximize: bool = False) -> None:
+                 grad_averaging: bool = True, bias_correction: bool = True, maximize: bool = False,
+                 **storage: Unpack[Storage]) -> None:
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay,
                                       always_adapt=always_adapt, max_trust_ratio=max_trust_ratio,
                                       grad_averaging=grad_averaging, bias_correction=bias_correction,
-                                      maximize=maximize))
+                                      maximize=maximize), **storage)
 
     def rule(self, group: Group) -> Recipe:
         return "lamb", {"exp_avg": 0.0, "exp_avg_sq": 0.0}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from math import sqrt
-from typing import Any
+from typing import Any, Unpack
 
 from ..checks import flag, fraction, nonnegative, pair
 from ..engine.method import Group, Recipe
 from ..engine.rule_optimizer import RuleOptimizer
+from ..engine.storage import Storage
 from ..native.runtime import power
 
 
@@ -41,9 +42,10 @@ class LaProp(RuleOptimizer):
     state_names = ("step", "exp_avg", "exp_avg_sq", "exp_avg_lr_1")
 
     def __init__(self, params: Any, lr: float = 4e-4, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-15,
-                 weight_decay: float = 0, *, maximize: bool = False, cautious: bool = False) -> None:
+                 weight_decay: float = 0, *, maximize: bool = False, cautious: bool = False,
+                 **storage: Unpack[Storage]) -> None:
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, maximize=maximize,
-                                      cautious=cautious))
+                                      cautious=cautious), **storage)
 
     def rule(self, group: Group) -> Recipe:
         return "laprop", {"exp_avg": 0.0, "exp_avg_sq": 0.0}

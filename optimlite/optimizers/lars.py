@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import inf
-from typing import Any
+from typing import Any, Unpack
 
 from ..checks import flag, nonnegative, number
 from ..engine.method import Group, Recipe
 from ..engine.rule_optimizer import RuleOptimizer
+from ..engine.storage import Storage
 
 
 class LARS(RuleOptimizer):
@@ -53,11 +54,11 @@ class LARS(RuleOptimizer):
     def __init__(self, params: Any, lr: float = 1.0, momentum: float = 0.9, dampening: float = 0.0,
                  weight_decay: float = 0.0, nesterov: bool = False, trust_coefficient: float = 0.001,
                  eps: float = 1e-8, *, trust_clip: bool = False, always_adapt: bool = True,
-                 lr_in_momentum: bool = False, maximize: bool = False) -> None:
+                 lr_in_momentum: bool = False, maximize: bool = False, **storage: Unpack[Storage]) -> None:
         super().__init__(params, dict(lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
                                       nesterov=nesterov, trust_coefficient=trust_coefficient, eps=eps,
                                       trust_clip=trust_clip, always_adapt=always_adapt,
-                                      lr_in_momentum=lr_in_momentum, maximize=maximize))
+                                      lr_in_momentum=lr_in_momentum, maximize=maximize), **storage)
 
     def check_together(self, group: Mapping[str, Any]) -> None:
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 from ..checks import flag, fraction, nonnegative, pair
 from ..engine.method import Group, Recipe
 from ..engine.rule_optimizer import RuleOptimizer
+from ..engine.storage import Storage
 
 
 class Lion(RuleOptimizer):
@@ -37,9 +38,10 @@ class Lion(RuleOptimizer):
     state_names = ("exp_avg",)
 
     def __init__(self, params: Any, lr: float = 1e-4, betas: tuple[float, float] = (0.9, 0.99),
-                 weight_decay: float = 0, *, maximize: bool = False, cautious: bool = False) -> None:
+                 weight_decay: float = 0, *, maximize: bool = False, cautious: bool = False,
+                 **storage: Unpack[Storage]) -> None:
         super().__init__(params, dict(lr=lr, betas=betas, weight_decay=weight_decay, maximize=maximize,
-                                      cautious=cautious))
+                                      cautious=cautious), **storage)
 
     def rule(self, group: Group) -> Recipe:
         return "lion", {"exp_avg": 0.0}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from math import sqrt
-from typing import Any
+from typing import Any, Unpack
 
 from ..checks import flag, fraction, nonnegative, pair
 from ..engine.method import Group, Recipe
 from ..engine.parameter import Parameter
 from ..engine.rule_optimizer import RuleOptimizer
+from ..engine.storage import Storage
 from ..native.runtime import power
 
 
@@ -46,14 +47,15 @@ class MARS(RuleOptimizer):
               "cautious": flag}
     scalars = {"step": 0}
     state_names = ("step", "exp_avg", "exp_avg_sq", "last_grad")
+    fine_states = ("last_grad",)
 
     def __init__(self, params: Any, lr: float = 3e-3, betas: tuple[float, float] = (0.95, 0.99), eps: float = 1e-8,
                  weight_decay: float = 0, gamma: float = 0.025, optimize_1d: bool = False,
                  betas_1d: tuple[float, float] = (0.9, 0.95), *, maximize: bool = False,
-                 cautious: bool = False) -> None:
+                 cautious: bool = False, **storage: Unpack[Storage]) -> None:
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, gamma=gamma,
                                       optimize_1d=optimize_1d, betas_1d=betas_1d, maximize=maximize,
-                                      cautious=cautious))
+                                      cautious=cautious), **storage)
 
     def rules(self, group: Group) -> tuple[Recipe, ...]:
         corrected: Recipe = "mars", {"exp_avg": 0.0, "exp_avg_sq": 0.0, "last_grad": 0.0}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from math import sqrt
-from typing import Any
+from typing import Any, Unpack
 
 from ..checks import flag, fraction, nonnegative, pair
 from ..engine.method import Group, Recipe
 from ..engine.rule_optimizer import RuleOptimizer
+from ..engine.storage import Storage
 from ..native.runtime import power, real_power
 
 
@@ -42,10 +43,10 @@ class NAdam(RuleOptimizer):
 
     def __init__(self, params: Any, lr: float = 2e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
                  weight_decay: float = 0, momentum_decay: float = 4e-3, decoupled_weight_decay: bool = False, *,
-                 maximize: bool = False) -> None:
+                 maximize: bool = False, **storage: Unpack[Storage]) -> None:
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay,
                                       momentum_decay=momentum_decay, decoupled_weight_decay=decoupled_weight_decay,
-                                      maximize=maximize))
+                                      maximize=maximize), **storage)
 
     def rule(self, group: Group) -> Recipe:
         return "nadam", {"exp_avg": 0.0, "exp_avg_sq": 0.0}

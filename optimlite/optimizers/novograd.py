@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 from ..checks import flag, fraction, nonnegative, pair
 from ..engine.method import Group, Recipe
 from ..engine.rule_optimizer import RuleOptimizer
+from ..engine.storage import Storage
 
 
 class NovoGrad(RuleOptimizer):
@@ -40,9 +41,10 @@ class NovoGrad(RuleOptimizer):
     state_names = ("exp_avg", "exp_avg_sq")
 
     def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.95, 0.98), eps: float = 1e-8,
-                 weight_decay: float = 0, grad_averaging: bool = False, *, maximize: bool = False) -> None:
+                 weight_decay: float = 0, grad_averaging: bool = False, *, maximize: bool = False,
+                 **storage: Unpack[Storage]) -> None:
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay,
-                                      grad_averaging=grad_averaging, maximize=maximize))
+                                      grad_averaging=grad_averaging, maximize=maximize), **storage)
 
     def rule(self, group: Group) -> Recipe:
         return "novograd", {"exp_avg": 0.0}

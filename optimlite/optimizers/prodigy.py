@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from math import inf, sqrt
-from typing import Any
+from typing import Any, Unpack
 
 from ..checks import flag, fraction, nonnegative, optional, pair, positive
 from ..engine.method import Group, Recipe
+from ..engine.storage import Storage
 from .one_distance import STILL, OneDistance, bias_correction, growth_limit
 
 
@@ -52,16 +53,18 @@ class Prodigy(OneDistance):
               "d0": positive, "d_coef": positive, "growth_rate": growth_limit, "maximize": flag}
     scalars = {"step": 0}
     state_names = ("step", "s", "p0", "exp_avg", "exp_avg_sq")
+    exact_states = ("p0",)
     of_all = ("betas", "beta3", "d0", "d_coef", "growth_rate")
 
     def __init__(self, params: Any, lr: float = 1.0, betas: tuple[float, float] = (0.9, 0.999),
                  beta3: float | None = None, eps: float = 1e-8, weight_decay: float = 0, decouple: bool = True,
                  use_bias_correction: bool = False, safeguard_warmup: bool = False, d0: float = 1e-6,
-                 d_coef: float = 1.0, growth_rate: float = inf, *, maximize: bool = False) -> None:
+                 d_coef: float = 1.0, growth_rate: float = inf, *, maximize: bool = False,
+                 **storage: Unpack[Storage]) -> None:
         super().__init__(params, dict(lr=lr, betas=betas, beta3=beta3, eps=eps, weight_decay=weight_decay,
                                       decouple=decouple, use_bias_correction=use_bias_correction,
                                       safeguard_warmup=safeguard_warmup, d0=d0, d_coef=d_coef,
-                                      growth_rate=growth_rate, maximize=maximize))
+                                      growth_rate=growth_rate, maximize=maximize), **storage)
 
     def rule(self, group: Group) -> Recipe:
         return "prodigy", {"s": 0.0, "p0": 0.0, "exp_avg": 0.0, "exp_avg_sq": 0.0}

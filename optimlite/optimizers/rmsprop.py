@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Unpack
 
 from ..checks import flag, interval, nonnegative
 from ..engine.method import Group, Recipe
 from ..engine.rule_optimizer import RuleOptimizer
+from ..engine.storage import Storage
 
 
 class RMSprop(RuleOptimizer):
@@ -41,9 +43,15 @@ class RMSprop(RuleOptimizer):
     state_names = ("step", "square_avg", "grad_avg", "momentum_buffer")
 
     def __init__(self, params: Any, lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8, weight_decay: float = 0,
-                 momentum: float = 0, centered: bool = False, *, maximize: bool = False) -> None:
+                 momentum: float = 0, centered: bool = False, *, maximize: bool = False,
+                 **storage: Unpack[Storage]) -> None:
         super().__init__(params, dict(lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum,
-                                      centered=centered, maximize=maximize))
+                                      centered=centered, maximize=maximize), **storage)
+
+    def check_together(self, group: Mapping[str, Any]) -> None:
+        if group["centered"] and group.get("state_dtype"):
+            raise ValueError(f"`state_dtype` can't be had with `centered`, which subtracts means that must be exact, "
+                             f"got {group['state_dtype']!r}; leave one of them out")
 
     def rule(self, group: Group) -> Recipe:
         name, slots = "rmsprop", {"square_avg": 0.0}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from ..checks import flag, interval, nonnegative, number, pair
 from ..engine.method import Group, Recipe
 from ..engine.rule_optimizer import RuleOptimizer
+from ..engine.storage import Storage
 
 
 class Rprop(RuleOptimizer):
@@ -37,10 +38,12 @@ class Rprop(RuleOptimizer):
     checks = {"lr": nonnegative, "etas": pair(number), "step_sizes": pair(nonnegative), "maximize": flag}
     scalars = {"step": 0}
     state_names = ("step", "prev", "step_size")
+    exact_states = ("step_size",)
 
     def __init__(self, params: Any, lr: float = 1e-2, etas: tuple[float, float] = (0.5, 1.2),
-                 step_sizes: tuple[float, float] = (1e-6, 50), *, maximize: bool = False) -> None:
-        super().__init__(params, dict(lr=lr, etas=etas, step_sizes=step_sizes, maximize=maximize))
+                 step_sizes: tuple[float, float] = (1e-6, 50), *, maximize: bool = False,
+                 **storage: Unpack[Storage]) -> None:
+        super().__init__(params, dict(lr=lr, etas=etas, step_sizes=step_sizes, maximize=maximize), **storage)
 
     def check_together(self, group: Mapping[str, Any]) -> None:
         shrink, grow = group["etas"]

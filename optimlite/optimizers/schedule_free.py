@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import sqrt
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from .. import swapping
 from ..checks import flag, fraction, interval, nonnegative, pair
 from ..engine.method import Group, Recipe
 from ..engine.rule_optimizer import RuleOptimizer
+from ..engine.storage import EXACT, Storage
 from ..native.runtime import power, real_power
 from .radam import rectification
 
@@ -31,6 +32,7 @@ class ScheduleFree(RuleOptimizer):
     """What the three have in common: the weights of the average, and the way from y to x and back."""
 
     scalars = {"step": 0, "weight_sum": 0.0, "lr_max": 0.0}
+    exact_states = ("z",)
 
     def share_of_average(self, group: Group) -> float:
         raise NotImplementedError
@@ -118,6 +120,7 @@ class ScheduleFreeSGD(ScheduleFree):
     checks = {"lr": nonnegative, "momentum": averaging, "weight_decay": nonnegative, "warmup_steps": nonnegative,
               "r": nonnegative, "weight_lr_power": nonnegative, "maximize": flag}
     state_names = (*ScheduleFree.scalars, "z")
+    options = EXACT
 
     def __init__(self, params: Any, lr: float = 1.0, momentum: float = 0.9, weight_decay: float = 0,
                  warmup_steps: int = 0, r: float = 0.0, weight_lr_power: float = 2.0, *,
@@ -186,10 +189,10 @@ class ScheduleFreeAdamW(ScheduleFreeAdam):
 
     def __init__(self, params: Any, lr: float = 2.5e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
                  weight_decay: float = 0, warmup_steps: int = 0, r: float = 0.0, weight_lr_power: float = 2.0, *,
-                 maximize: bool = False) -> None:
+                 maximize: bool = False, **storage: Unpack[Storage]) -> None:
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay,
                                       warmup_steps=warmup_steps, r=r, weight_lr_power=weight_lr_power,
-                                      maximize=maximize))
+                                      maximize=maximize), **storage)
 
     def coefficients(self, group: Group, state: dict[str, Any], first: bool) -> dict[str, float]:
         t = state["step"] = state["step"] + 1
@@ -228,10 +231,10 @@ class ScheduleFreeRAdam(ScheduleFreeAdam):
 
     def __init__(self, params: Any, lr: float = 2.5e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
                  weight_decay: float = 0, r: float = 0.0, weight_lr_power: float = 2.0,
-                 silent_sgd_phase: bool = True, *, maximize: bool = False) -> None:
+                 silent_sgd_phase: bool = True, *, maximize: bool = False, **storage: Unpack[Storage]) -> None:
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, r=r,
                                       weight_lr_power=weight_lr_power, silent_sgd_phase=silent_sgd_phase,
-                                      maximize=maximize))
+                                      maximize=maximize), **storage)
 
     def coefficients(self, group: Group, state: dict[str, Any], first: bool) -> dict[str, float]:
         t = state["step"] = state["step"] + 1

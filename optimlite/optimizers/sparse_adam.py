@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from math import sqrt
-from typing import Any
+from typing import Any, Unpack
 
 from ..checks import flag, fraction, pair, positive
 from ..engine.method import Group, Recipe
 from ..engine.rule_optimizer import RuleOptimizer
+from ..engine.storage import Storage
 from ..native.runtime import power
 
 
@@ -42,8 +43,8 @@ class SparseAdam(RuleOptimizer):
     accepts_dense = False
 
     def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-                 maximize: bool = False) -> None:
-        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, maximize=maximize))
+                 maximize: bool = False, **storage: Unpack[Storage]) -> None:
+        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, maximize=maximize), **storage)
 
     def rule(self, group: Group) -> Recipe:
         return "adam", {"exp_avg": 0.0, "exp_avg_sq": 0.0}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.group_plan import alike
 from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.sparse_grad import SparseGrad
 from ..engine.whole_matrix import MatrixOptimizer
@@ -70,12 +71,12 @@ def in_order(optimizer: RuleOptimizer, factor: float, max_abs: float) -> Iterato
         signed = -factor if group.get("maximize") else factor
         plans: dict[Any, dict[Any, list[Stepped]]] = {}
         for p in group["params"]:
-            cohorts = plans.setdefault((p.dtype, optimizer.which_rule(p)), {})
+            cohorts = plans.setdefault(alike(optimizer, group, p), {})
             if p.grad is not None:
                 one = Stepped(optimizer, group, p, signed, max_abs)
-                alike = one.first, *(optimizer.state[p][key].tobytes() for key in one.scalars)
-                cohorts.setdefault(alike, []).append(one)
-        for _, cohorts in sorted(plans.items(), key=lambda item: item[0][1]):
+                scalars = one.first, *(optimizer.state[p][key].tobytes() for key in one.scalars)
+                cohorts.setdefault(scalars, []).append(one)
+        for _, cohorts in sorted(plans.items(), key=lambda item: item[0][0]):
             yield from (one for members in cohorts.values() for one in members)
 
 
@@ -142,7 +143,7 @@ def update_matrices(optimizer: MatrixOptimizer, factor: float, max_abs: float) -
         for p in group["params"]:
             if p.grad is None:
                 continue
-            begin(optimizer, group, p, {})
+            begin(optimizer, group, p)
             state = optimizer.state[p]
             scalars = {key: state[key].item() for key in optimizer.scalars}
             h = SimpleNamespace(grad_scale=p.dtype.type(signed), max_abs=p.dtype.type(max_abs), l2=0)

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.formats import FORMATS, stored_dtype
+from ..engine.formats import rounding_of
 from ..engine.group_plan import modifier_of
 from ..engine.method import Group
 from ..engine.parameter import Parameter
 from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.sparse_grad import SparseGrad
-from ..engine.state import filled, place_of
+from ..engine.storage import counts_to_round, kept, new_arrays, places, scalars_of, scales_of
 from .rules import MODIFIERS, RULES, Array, sign
 from .sums import combined, in_memory_order, larger, squares_by_line
 
@@ -46,17 +46,13 @@ def pieces(optimizer: RuleOptimizer, group: Group, p: Parameter) -> list[Array]:
     return [p.grad.to_dense(len(p.data))]
 
 
-def begin(optimizer: RuleOptimizer, group: Group, p: Parameter, slots: dict[str, float]) -> bool:
+def begin(optimizer: RuleOptimizer, group: Group, p: Parameter) -> bool:
     """Creates what the parameter's state lacks; returns whether it has never stepped."""
-    state, shapes = optimizer.state[p], optimizer.state_shapes(group, p)
-    first = bool(shapes or optimizer.scalars) and not any(key in state for key in (*shapes, *optimizer.scalars))
-    for key, shape in shapes.items():
-        if key not in state:
-            place = place_of(p, shape, stored_dtype(optimizer, key, p.dtype), key in optimizer.line_states)
-            state[key] = filled(place, slots.get(key, 0.0), p.dtype)
-    for key, value in optimizer.scalars.items():
-        if key not in state:
-            state[key] = np.asarray(value)
+    state, scalars = optimizer.state[p], scalars_of(optimizer, group)
+    keys = *optimizer.state_shapes(group, p), *scalars
+    first = bool(keys) and not any(key in state for key in keys)
+    state.update(new_arrays(optimizer, group, p, [key for key in places(optimizer, group, p) if key not in state]))
+    state.update({key: np.asarray(value) for key, value in scalars.items() if key not in state})
     return first
 
 
@@ -64,20 +60,22 @@ class Stepped:
     def __init__(self, optimizer: RuleOptimizer, group: Group, p: Parameter, factor: float, max_abs: float) -> None:
         self.optimizer, self.group, self.p = optimizer, group, p
         name, self.slots = optimizer.rules(group)[optimizer.which_rule(p)]
-        self.first = begin(optimizer, group, p, self.slots)
+        self.first = begin(optimizer, group, p)
         self.state = optimizer.state[p]
         self.rule, modifier = RULES[optimizer.first_rule(group) or name if self.first else name], modifier_of(group)
         self.passes = self.rule.passes + ((MODIFIERS[modifier],) if modifier else ())
-        shared = len(optimizer.scalars) - self.rule.own_scalars
-        self.own_scalars = [self.state[key] for key in [*optimizer.scalars][shared:]]
-        self.scalars = {key: self.state[key].item() for key in [*optimizer.scalars][:shared]}
+        names = [*scalars_of(optimizer, group)]
+        shared = len(names) - self.rule.own_scalars
+        self.own_scalars = [self.state[key] for key in names[shared:]]
+        self.scalars = {key: self.state[key].item() for key in names[:shared]}
         coefficients = optimizer.coefficients(group, self.scalars, self.first)
+        if counts_to_round(optimizer, group):
+            self.scalars["step"] += 1
         self.c = SimpleNamespace(**coefficients)
         self.own: dict[str, float] = {"l2": 0.0, "keep": 1.0, **coefficients, "grad_scale": factor,
                                       "max_abs": max_abs, "scale": 1.0, "against": 1.0}
         self.cancelled = False
-        # by lines, it isn't stored in a format
-        self.form = FORMATS.get(optimizer.state_format or "") if self.rule.lines is None else None
+        self.formats, self.rounding = kept(optimizer, group, p), rounding_of(group, self.scalars.get("step", 0))
         self.rows: Array | None = None           # that a sparse gradient touches
         if isinstance(p.grad, SparseGrad) and optimizer.leaves_zero_rows_unchanged(group):
             self.rows, self.g = touched(p.grad)
@@ -90,8 +88,8 @@ class Stepped:
 
     def arrays(self) -> list[Array]:
         """Copies of the parameter and its state, decoded; of the touched rows alone."""
-        held = [self.state[key] if self.form is None else self.form.decode(self.state[key], self.p.dtype)
-                for key in self.slots]
+        held = [self.formats[key].decode(self.state[key], self.state.get(scales_of(key)), self.p.dtype)
+                if key in self.formats else self.state[key] for key in self.slots]
         return [array[self.rows] if self.rows is not None else array.copy(order="K")
                 for array in map(np.asarray, (self.p.data, *held))]
 
@@ -99,8 +97,17 @@ class Stepped:
         """The opposite of `arrays`."""
         for key, values in zip((None, *self.slots), arrays, strict=True):
             target = self.p.data if key is None else self.state[key]
-            target[... if self.rows is None else self.rows] = (
-                values if key is None or self.form is None else self.form.encode(values))
+            if key in self.formats:
+                values, scales = self.encoded(key, values)
+                if scales is not None:
+                    self.state[scales_of(key)][...] = scales
+            target[... if self.rows is None else self.rows] = values
+
+    def encoded(self, key: str, values: Array) -> tuple[Array, Array | None]:
+        if self.rows is None:
+            return self.formats[key].encode(values, self.rounding)
+        rows = [self.formats[key].encode(row, self.rounding)[0] for row in values]       # each begins anew
+        return np.array(rows).reshape(values.shape), None
 
     def seen(self, s: list[Array]) -> list[Array]:
         """The state as the rule sees it: of matrices that have it by row and column, the product of the factors."""

@@ -1,4 +1,4 @@
-"""What passes measure, over a tensor, a group or everything; what that makes of a step; how state is stored."""
+"""What passes measure, over a tensor, a group or everything; and what that makes of a step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import pytest
 
 import optimlite as ol
 from optimlite import reference
-from optimlite.engine.formats import FORMATS
 from optimlite.engine.method import Group, Recipe
 from optimlite.engine.rule_optimizer import RuleOptimizer
 from support.bits import THREADS, assert_same, same_bits
@@ -552,58 +551,3 @@ def test_a_rule_that_writes_the_parameter_itself_refuses_to_be_cautious() -> Non
     with pytest.raises(ValueError, match="`cautious` can't be applied to Cautious, whose rule 'asgd' writes"):
         optimizer.step()
     assert snapshot(optimizer) == before
-
-
-# State in another format ---------------------------------------------------------------------------------------------
-
-STORED: list[tuple[type[ol.Optimizer], dict[str, Any]]] = [
-    (ol.Adam, {"lr": 0.01}), (ol.Adam, {"lr": 0.01, "amsgrad": True, "cautious": True}),
-    (ol.AdamW, {"weight_decay": 0.1}), (ol.SGD, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1}),
-    (ol.SGD, {"lr": 0.1}), (ol.LAMB, {}), (ol.LARS, {}), (ol.StableAdamW, {}), (ol.NovoGrad, {}),
-    (ol.ScheduleFreeSGD, {}), (ol.ScheduleFreeAdamW, {}), (ol.Prodigy, {"d0": 1e-2}), (ol.DAdaptAdam, {"d0": 1e-2}),
-    (ol.DoG, {"reps_rel": 1e-2}), (ol.LDoG, {"reps_rel": 1e-2}), (ol.ASGD, {"lambd": 0.1, "t0": 1}),
-    (ol.Adagrad, {"initial_accumulator_value": 0.3}), (ol.Adafactor, {})]
-SHAPES = [*SIZES, (), (7, 3), (130, 1100)]
-
-
-def stored(cls: type[ol.Optimizer]) -> type[ol.Optimizer]:
-    return type(cls.__name__, (cls,), {"state_format": "toy", "__module__": __name__})
-
-
-@pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize(("cls", "options"), STORED, ids=lambda value: getattr(value, "__name__", None))
-def test_stored_state_has_the_bits_of_the_twin(cls: type[ol.Optimizer], options: dict[str, Any], dtype: Any,
-                                               level: str, threads: None) -> None:
-    groups = [[(shape, dtype, True) for shape in SHAPES]]
-    for count in THREADS:
-        ol.set_num_threads(count)
-        one, other = (made(stored(cls), groups, **options) for _ in range(2))
-        for step in range(3):
-            both(one, other, [None if (step + k) % 4 == 1 else g for k, g in enumerate(grads(groups, step))])
-        kept = {array.dtype for p in one._parameters() for key, array in one.state[p].items()
-                if key not in (*one.scalars, *one.line_states)}
-        assert kept <= {np.dtype(np.uint16)}
-
-
-@pytest.mark.parametrize(("cls", "options"), STORED, ids=lambda value: getattr(value, "__name__", None))
-def test_stored_state_resumes(cls: type[ol.Optimizer], options: dict[str, Any], tmp_path: Path) -> None:
-    groups = [[(shape, np.float32, True) for shape in SHAPES]]
-    one = made(stored(cls), groups, **options)
-    give(one, grads(groups)).step()
-    ol.save(tmp_path / "run.safetensors", optimizer=one)
-    for state_dict in (one.state_dict(), ol.load(tmp_path / "run.safetensors")["optimizer"]):
-        other = made(stored(cls), groups, **options)
-        for p, q in zip(other._parameters(), one._parameters(), strict=True):
-            p.data[...] = q.data
-        other.load_state_dict(state_dict)
-        give(other, grads(groups, 2)).step()
-        whole = copy.deepcopy(one)
-        give(whole, grads(groups, 2)).step()
-        assert values(other) == values(whole)
-
-
-def test_half_of_a_float_is_rounded_to_even() -> None:
-    form = FORMATS["toy"]
-    values = np.array([1.0, 1.0 + 2**-8, 1.0 + 3 * 2**-8, -(1.0 + 2**-8), 0.0, -0.0, np.inf, 1e-45], np.float32)
-    assert form.decode(form.encode(values), np.dtype(np.float64)).tolist() == [
-        1.0, 1.0, 1.0 + 2**-6, -1.0, 0.0, -0.0, np.inf, 0.0]

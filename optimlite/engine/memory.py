@@ -1,0 +1,51 @@
+"""How many bytes an optimizer's parameters, gradients and state take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from .sparse_grad import SparseGrad
+
+if TYPE_CHECKING:
+    from .optimizer import Optimizer
+
+
+class Memory(NamedTuple):
+    """Bytes by what they hold; `state` by the names of its arrays.  What hasn't come to be yet isn't counted."""
+
+    elements: int
+    parameters: int
+    gradients: int
+    state: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        return self.parameters + self.gradients + sum(self.state.values())
+
+    def __repr__(self) -> str:
+        rows = {"parameters": self.parameters, "gradients": self.gradients, **self.state, "total": self.total}
+        width = max(map(len, rows))
+        lines = [f"{'':{width}}  {'bytes':>15}  per element"]
+        lines += [f"{name:{width}}  {count:15,}  {count / max(self.elements, 1):11.2f}" for name, count in rows.items()]
+        return "\n".join(lines)
+
+
+def memory(optimizer: Optimizer) -> Memory:
+    elements = parameters = gradients = 0
+    state: dict[str, int] = {}
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            elements += parameter.data.size
+            parameters += parameter.data.nbytes
+            gradients += bytes_of(parameter.grad)
+            for key, array in optimizer.state[parameter].items():
+                state[key] = state.get(key, 0) + array.nbytes
+    return Memory(elements, parameters, gradients, state)
+
+
+def bytes_of(gradient: np.ndarray | SparseGrad | None) -> int:
+    if isinstance(gradient, SparseGrad):
+        return gradient.indices.nbytes + gradient.values.nbytes
+    return 0 if gradient is None else gradient.nbytes

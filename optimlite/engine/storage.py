@@ -1,0 +1,185 @@
+"""What a parameter's state consists of as it is kept: each array's shape and layout, and which are in a format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+
+import numpy as np
+
+from .. import checks
+from .formats import FORMATS, NEAREST, SHARING, Format, Rounding
+from .parameter import Parameter
+from .state import Place, empty, fitting, place_of
+
+if TYPE_CHECKING:
+    from .method import Group, Storing
+
+SMALL = 4096                     # a tensor with fewer elements isn't worth scales
+
+
+class Storage(TypedDict, total=False):
+    """How an optimizer keeps its state; a parameter group may say otherwise.
+
+    state_dtype: "bfloat16" (2 bytes an element) or "int8" (1 byte, and 1 for each 128 elements; tensors of fewer than
+        4,096 elements stay as they are); None: the parameter's own type.
+    rounding: "stochastic" (up or down at random, right in the mean) or "nearest", which loses small changes.
+    seed: of the randomness, an integer from 0 to 2**63 - 1.
+    """
+
+    state_dtype: str | None
+    rounding: str
+    seed: int
+
+
+def seed(name: str, value: Any) -> int:
+    if not 0 <= (number := checks.integer(name, value)) < 1 << 63:
+        raise ValueError(f"`{name}` must be from 0 to 2**63 - 1, got {number}")
+    return number
+
+
+CHECKS: dict[str, checks.Check] = {"state_dtype": checks.optional(checks.one_of(*FORMATS)),
+                                   "rounding": checks.one_of("stochastic", "nearest"), "seed": seed}
+
+
+def refused(name: str, value: Any) -> Any:
+    """A check of options that an optimizer doesn't take."""
+    if value is not None:
+        raise ValueError(f"`{name}` can't be had here, got {checks.shown(value)}: the state is of whole matrices, or "
+                         f"must be exact; leave it out")
+
+
+EXACT: dict[str, checks.Check] = dict.fromkeys(CHECKS, refused)           # the options of an optimizer that takes none
+
+
+class Kept(NamedTuple):
+    """How one state array of a parameter is kept in a format."""
+
+    format: Format
+    unsigned: bool               # its values are never negative
+    slot: int                    # among the arrays of its rule
+
+    @property
+    def kernel(self) -> str:
+        return f"{self.format.name}_unsigned" if self.format.scaled and self.unsigned else self.format.name
+
+    def decode(self, stored: np.ndarray, scales: np.ndarray | None, dtype: np.dtype) -> np.ndarray:
+        """The values, in the layout that the scales go by."""
+        order: Any = "F" if (stored.flags.fnc if scales is None else scales.ndim > 1) else "C"
+        values = self.format.decode(stored.ravel(order), scales, self.unsigned)
+        return values.astype(dtype).reshape(stored.shape, order=order)
+
+    def encode(self, values: np.ndarray, rounding: Rounding = NEAREST) -> tuple[np.ndarray, np.ndarray | None]:
+        """What is stored of values, in their layout, and the scales."""
+        order: Any = "F" if values.flags.fnc else "C"
+        stored, scales = self.format.encode(values.ravel(order), rounding, self.slot, self.unsigned)
+        if scales is not None:
+            scales = scales.reshape(shape_of_scales(values))
+        return stored.reshape(values.shape, order=order), scales
+
+
+def shape_of_scales(values: np.ndarray) -> tuple[int, ...]:
+    """One for each SHARING elements side by side in memory; two axes where these run down columns."""
+    count = -(-values.size // SHARING)
+    return (1, count) if values.flags.fnc else (count,)
+
+
+def scales_of(key: str) -> str:
+    """The entry of the state with the scales of another."""
+    return f"{key}_scale"
+
+
+def kept(method: Storing, group: Group, parameter: Parameter) -> dict[str, Kept]:
+    """The state arrays of a parameter that are in a format."""
+    if not (name := group.get("state_dtype")) or (FORMATS[name].scaled and parameter.data.size < SMALL):
+        return {}
+    exact = {*method.line_states, *method.exact_states}
+    return {key: Kept(FORMATS["bfloat16" if key in method.fine_states else name], key in method.unsigned_states, slot)
+            for slot, key in enumerate(method.state_shapes(group, parameter)) if key not in exact}
+
+
+def places(method: Storing, group: Group, parameter: Parameter) -> dict[str, Place]:
+    """All arrays of a parameter's state, and how they lie."""
+    formats, found = kept(method, group, parameter), {}
+    for key, shape in method.state_shapes(group, parameter).items():
+        form = formats[key].format if key in formats else None
+        found[key] = place_of(parameter, shape, form.dtype if form else parameter.dtype, key in method.line_states)
+        if form and form.scaled:
+            found[scales_of(key)] = Place(shape_of_scales(parameter.data), np.dtype(np.int8), None)
+    return found
+
+
+def new_arrays(method: Storing, group: Group, parameter: Parameter, wanted: Iterable[str]) -> dict[str, np.ndarray]:
+    """Those arrays of a parameter's state as they begin."""
+    initial, formats = method.initial_state(group, parameter), kept(method, group, parameter)
+    values = {key: np.array(initial.get(key, 0.0), parameter.dtype) for key in method.state_shapes(group, parameter)}
+    for key, form in formats.items():
+        values[key], scale = form.encode(values[key])
+        if scale is not None:
+            [values[scales_of(key)]] = scale
+    result = {}
+    for key, place in places(method, group, parameter).items():
+        if key in wanted:
+            result[key] = empty(place)
+            result[key][...] = values[key]
+    return result
+
+
+def scalars_of(method: Storing, group: Group) -> dict[str, float | int]:
+    """The scalar state of a group's parameters, and how it begins: rounding counts steps where the rule doesn't."""
+    return {"step": 0, **method.scalars} if counts_to_round(method, group) else dict(method.scalars)
+
+
+def counts_to_round(method: Storing, group: Group) -> bool:
+    return group.get("state_dtype") is not None and "step" not in method.scalars
+
+
+# Formats that were saved ---------------------------------------------------------------------------------------------
+
+def converted(method: Storing, group: Group, parameter: Parameter, saved: Mapping[str, Any]) -> dict[str, Any]:
+    """A saved state as the parameter keeps it: decoded, and encoded to the nearest, where the formats differ.
+
+    Arrays, as all of `saved`, or what has a shape and a dtype and can be read.  What is kept as it was saved stays
+    untouched, and so does what isn't a state of this parameter.
+    """
+    wanted, result = kept(method, group, parameter), dict(saved)
+    for key, shape in method.state_shapes(group, parameter).items():
+        if key not in saved or saved[key].shape != shape:
+            continue
+        one, form, scales = wanted.get(key), format_of(saved[key].dtype), None
+        if form is not None and form.scaled:
+            scales = saved.get(scales_of(key))
+            if scales is None or scales.shape not in either_way(parameter.data.size):
+                continue
+        same_layout = scales is None or scales.shape == shape_of_scales(parameter.data)
+        if same_layout and form is (one.format if one else None):
+            continue
+        values = read(saved[key])
+        if form is not None:
+            scales = None if scales is None else read(scales)
+            values = Kept(form, key in method.unsigned_states, 0).decode(values, scales, parameter.dtype)
+        result.pop(scales_of(key), None)
+        if one is not None:
+            values, scales = one.encode(fitting(parameter, values))
+            if scales is not None:
+                result[scales_of(key)] = scales
+        result[key] = values
+    if counts_to_round(method, group):
+        result.setdefault("step", np.array(0))
+    elif "step" not in method.scalars:
+        result.pop("step", None)
+    return result
+
+
+def format_of(dtype: np.dtype) -> Format | None:
+    """The format that an array of state of this type is in: moments are floats, or codes."""
+    return {np.dtype(np.uint16): FORMATS["bfloat16"], np.dtype(np.uint8): FORMATS["int8"]}.get(dtype)
+
+
+def either_way(size: int) -> tuple[tuple[int, ...], ...]:
+    count = -(-size // SHARING)
+    return (count,), (1, count)
+
+
+def read(array: Any) -> np.ndarray:
+    return np.asarray(array.read() if hasattr(array, "read") else array)

@@ -1,0 +1,192 @@
+# How state can be stored in fewer bytes.  A rule doesn't know of it: a tile is decoded before, and encoded after.
+#
+# What is lost by rounding would be lost for good where a step moves a value by less than the format resolves, so values
+# are rounded up or down at random, as often as makes the mean right.  An element's 32 random bits are those of its block
+# of SHARING elements, `noise` for the first of them, exclusive-or those of its place in the block.  So each element's are
+# uniform, those of neighbours are spread evenly, and one operation is all that they cost.  `nearest`: one half for all.
+
+cdef enum:
+    MAGNITUDE = 0x7fffffff       # a float32 without its sign
+    INFINITE = 0x7f800000        # NaN is beyond
+    LAST_BFLOAT16 = 0x7f7f0000   # the largest that is finite
+    QUIET = 0x7fc00000           # NaN
+    ONE = 0x3f800000
+    DROPPED = 20                 # bits that a code drops: it keeps three of the fraction
+    LEAST = -122                 # exponents of scales: the least code is a normal number then,
+    SPOILT = 127                 # and the mark of a block where something isn't finite
+    SIGNED = 15                  # octaves from a block's scale to its largest value
+    UNSIGNED = 31
+
+cdef uint32_t[SHARING] SPREAD    # the random bits of a place in a block, as many as are used: the first 16,
+cdef uint32_t[SHARING] SPREAD20  # and 20
+cdef uint32_t[SHARING] NOTHING
+
+for place in range(SHARING):
+    SPREAD[place] = <uint32_t> (<uint32_t> place * <uint32_t> GOLDEN) >> 16
+    SPREAD20[place] = <uint32_t> (<uint32_t> place * <uint32_t> GOLDEN) >> 12
+    NOTHING[place] = 0
+
+
+cdef inline uint32_t noise_of_block(uint32_t noise, Py_ssize_t k, bint nearest) noexcept nogil:
+    return 0x80000000 if nearest else noise + <uint32_t> k * <uint32_t> GOLDEN
+
+
+cdef void decode_bfloat16(const void* stored, const void* scales, void* values, Py_ssize_t n) noexcept nogil:
+    cdef const uint16_t* half = <const uint16_t*> stored
+    cdef real_array x = <real*> values
+    cdef Py_ssize_t i
+    for i in range(n):
+        x[i] = <real> single_of((<uint32_t> half[i]) << 16)
+
+
+cdef inline void encode_halves(const_real_array x, uint16_t* half, Py_ssize_t n, uint32_t noise,
+                               const uint32_t* spread) noexcept nogil:
+    cdef uint32_t bits
+    cdef int32_t size, largest = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        bits = bits_of_single(<float> x[i])
+        size = <int32_t> (bits & MAGNITUDE)
+        largest = size if size > largest else largest
+        half[i] = <uint16_t> ((bits + ((noise >> 16) ^ spread[i])) >> 16)
+    if largest >= LAST_BFLOAT16:         # once more: what is finite stays finite, infinity and NaN what they are
+        for i in range(n):
+            bits = bits_of_single(<float> x[i])
+            size = <int32_t> (bits & MAGNITUDE)
+            if size >= LAST_BFLOAT16:
+                half[i] = <uint16_t> ((QUIET if size > INFINITE else bits) >> 16)
+
+
+cdef void encode_bfloat16(const void* values, void* stored, void* scales, Py_ssize_t n, uint32_t noise,
+                          bint nearest) noexcept nogil:
+    cdef const uint32_t* spread = &NOTHING[0] if nearest else &SPREAD[0]
+    cdef Py_ssize_t k
+    for k in range(n // SHARING):        # a fixed number of turns: nothing before the vector loop, and nothing after it
+        encode_halves(<const real*> values + k * SHARING, <uint16_t*> stored + k * SHARING, SHARING,
+                      noise_of_block(noise, k, nearest), spread)
+    k = n // SHARING
+    encode_halves(<const real*> values + k * SHARING, <uint16_t*> stored + k * SHARING, n - k * SHARING,
+                  noise_of_block(noise, k, nearest), spread)
+
+
+# int8: a byte for each element, and for each block one more, the exponent of a power of two, its scale.  A code is what
+# the float32 1 + |value| / scale has of exponent and of the first three bits of its fraction, from 1 on.  So values below
+# the scale are coded in even steps of an eighth of it, others in steps of an eighth to a sixteenth of themselves, and 0
+# stays 0.  The seven bits beside a sign reach over 16 octaves, the eight without one over 32; a block's largest value is
+# in the last but one, so that it can be rounded up.  All blocks are coded as whole ones, the last in a copy.
+
+cdef inline uint32_t largest_of(const_real_array x) noexcept nogil:
+    cdef int32_t largest = 0, size
+    cdef Py_ssize_t i
+    for i in range(SHARING):
+        size = <int32_t> (bits_of_single(<float> x[i]) & MAGNITUDE)
+        largest = size if size > largest else largest
+    return <uint32_t> largest
+
+
+cdef inline float power_of_two(int exponent) noexcept nogil:
+    return single_of(<uint32_t> (exponent + 127) << 23)
+
+
+cdef inline void decode_block(const int8_t* code, int exponent, real_array x, bint signed) noexcept nogil:
+    cdef real scale = <real> (single_of(QUIET) if exponent == SPOILT else power_of_two(exponent))
+    cdef uint32_t c, sign
+    cdef float z
+    cdef Py_ssize_t i
+    for i in range(SHARING):
+        c = <uint32_t> <int32_t> code[i]
+        sign = c & <uint32_t> 0x80000000
+        c = c & <uint32_t> 127 if signed else c & <uint32_t> 255
+        z = single_of((c << DROPPED) + ONE) - <float> 1
+        z = single_of(bits_of_single(z) | sign) if signed else z
+        x[i] = scale * <real> z
+
+
+cdef inline void encode_block(const_real_array x, uint8_t* code, float inverse, uint32_t noise, const uint32_t* spread,
+                              bint signed) noexcept nogil:
+    cdef uint32_t bits, c
+    cdef int32_t kept, least
+    cdef float size
+    cdef Py_ssize_t i
+    for i in range(SHARING):
+        bits = bits_of_single(<float> x[i])
+        size = single_of(bits & MAGNITUDE)
+        c = bits_of_single(size * inverse + <float> 1) - ONE
+        kept = <int32_t> ((c + ((noise >> 12) ^ spread[i])) >> DROPPED)
+        if signed:
+            kept = kept | <int32_t> ((bits >> 24) & 128)
+        else:            # a mean of squares that became 0 would make steps too large
+            least = size > <float> 0
+            kept = kept if kept > least else least
+        code[i] = <uint8_t> kept
+
+
+cdef inline int scale_block(const_real_array x, uint8_t* code, uint32_t noise, const uint32_t* spread,
+                            int octaves) noexcept nogil:
+    # encodes a block, and returns the exponent of its scale
+    cdef uint32_t largest = largest_of(x)
+    cdef int exponent
+    if largest >= INFINITE:
+        memset(code, 0, SHARING)
+        return SPOILT
+    exponent = max(<int> (largest >> 23) - 126 - octaves, <int> LEAST)
+    encode_block(x, code, power_of_two(-exponent), noise, spread, octaves == SIGNED)
+    return exponent
+
+
+cdef inline void decode_blocks(const int8_t* code, const int8_t* exponent, real* x, Py_ssize_t n,
+                               bint signed) noexcept nogil:
+    cdef Py_ssize_t k, whole = n // SHARING, rest = n - whole * SHARING
+    cdef int8_t[SHARING] last
+    cdef real[SHARING] decoded
+    for k in range(whole):
+        decode_block(code + k * SHARING, exponent[k], x + k * SHARING, signed)
+    if rest:
+        memset(last, 0, SHARING)
+        memcpy(last, code + whole * SHARING, rest)
+        decode_block(last, exponent[whole], decoded, signed)
+        memcpy(x + whole * SHARING, decoded, rest * sizeof(real))
+
+
+cdef inline void encode_blocks(const real* x, uint8_t* code, int8_t* exponent, Py_ssize_t n, uint32_t noise,
+                               bint nearest, int octaves) noexcept nogil:
+    cdef const uint32_t* spread = &NOTHING[0] if nearest else &SPREAD20[0]
+    cdef Py_ssize_t k, whole = n // SHARING, rest = n - whole * SHARING
+    cdef real[SHARING] last
+    cdef uint8_t[SHARING] encoded
+    for k in range(whole):
+        exponent[k] = scale_block(x + k * SHARING, code + k * SHARING, noise_of_block(noise, k, nearest), spread, octaves)
+    if rest:
+        memset(last, 0, sizeof(last))
+        memcpy(last, x + whole * SHARING, rest * sizeof(real))
+        exponent[whole] = scale_block(last, encoded, noise_of_block(noise, whole, nearest), spread, octaves)
+        memcpy(code + whole * SHARING, encoded, rest)
+
+
+cdef void decode_int8(const void* stored, const void* scales, void* values, Py_ssize_t n) noexcept nogil:
+    decode_blocks(<const int8_t*> stored, <const int8_t*> scales, <real*> values, n, True)
+
+
+cdef void encode_int8(const void* values, void* stored, void* scales, Py_ssize_t n, uint32_t noise,
+                      bint nearest) noexcept nogil:
+    encode_blocks(<const real*> values, <uint8_t*> stored, <int8_t*> scales, n, noise, nearest, SIGNED)
+
+
+cdef void decode_int8_unsigned(const void* stored, const void* scales, void* values, Py_ssize_t n) noexcept nogil:
+    decode_blocks(<const int8_t*> stored, <const int8_t*> scales, <real*> values, n, False)
+
+
+cdef void encode_int8_unsigned(const void* values, void* stored, void* scales, Py_ssize_t n, uint32_t noise,
+                               bint nearest) noexcept nogil:
+    encode_blocks(<const real*> values, <uint8_t*> stored, <int8_t*> scales, n, noise, nearest, UNSIGNED)
+
+
+cdef int bind_format(str name, int bytes, bint scaled, Decode decode, Encode encode) except -1:
+    cdef KernelRow* row = new_row(name, FORMAT, {}, {})
+    row.format.bytes, row.format.scaled, row.format.decode, row.format.encode = bytes, scaled, decode, encode
+    return 0
+
+
+bind_format("bfloat16", 2, False, decode_bfloat16, encode_bfloat16)
+bind_format("int8", 1, True, decode_int8, encode_int8)
+bind_format("int8_unsigned", 1, True, decode_int8_unsigned, encode_int8_unsigned)
