@@ -176,12 +176,13 @@ def new_group(optimizer: Optimizer, group: dict[str, Any], source: dict[str, Any
     new = {key: deepcopy(value) for key, value in source.items() if key not in ("params", "param_names", *EXECUTION)}
     for key in optimizer.defaults:
         if key not in new:
-            option = optimizer.defaults[key] is None or optimizer.defaults[key] is False
+            default = optimizer.defaults[key]
+            option = default is None or default is False or key in optimizer.later_options
             if option:
                 problems.defaulted.append(f"hyper-parameter `{key}` of group {index}")
             elif key in group:
                 problems.missing.append(f"hyper-parameter `{key}` of group {index}")
-            new[key] = optimizer.defaults[key] if option else group[key]
+            new[key] = default if option else group[key]
     totals = optimizer.totals(group)
     for key in [key for key in new if not known(key, (*optimizer.defaults, *totals, *group))]:
         problems.unexpected.append(f"`{key}` of group {index}")
@@ -225,7 +226,7 @@ def new_state(optimizer: Optimizer, parameter: Parameter, saved: Mapping[str, An
             array = array.astype(like.dtype, copy=False)
         entries[key] = array.copy() if not array.flags.forc or live.overlaps(array) else array
     if given and names is not None:
-        missing = [key for key in (*shapes, *optimizer.scalars) if key not in given]
+        missing = [key for key in (*shapes, *optimizer.scalars_of(group)) if key not in given]
         problems.missing.extend(f"state['{name}']['{key}']" for key in missing)
         whole = whole and not missing
     return entries if whole else None

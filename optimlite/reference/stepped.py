@@ -48,13 +48,13 @@ def pieces(optimizer: RuleOptimizer, group: Group, p: Parameter) -> list[Array]:
 
 def begin(optimizer: RuleOptimizer, group: Group, p: Parameter, slots: dict[str, float]) -> bool:
     """Creates what the parameter's state lacks; returns whether it has never stepped."""
-    state, shapes = optimizer.state[p], optimizer.state_shapes(group, p)
-    first = bool(shapes or optimizer.scalars) and not any(key in state for key in (*shapes, *optimizer.scalars))
+    state, shapes, scalars = optimizer.state[p], optimizer.state_shapes(group, p), optimizer.scalars_of(group)
+    first = bool(shapes or scalars) and not any(key in state for key in (*shapes, *scalars))
     for key, shape in shapes.items():
         if key not in state:
             place = place_of(p, shape, stored_dtype(optimizer, key, p.dtype), key in optimizer.line_states)
             state[key] = filled(place, slots.get(key, 0.0), p.dtype)
-    for key, value in optimizer.scalars.items():
+    for key, value in scalars.items():
         if key not in state:
             state[key] = np.asarray(value)
     return first
