@@ -90,7 +90,7 @@ class Muon(MatrixOptimizer):
     params: the matrices to update, in any nesting, or a list of groups (see Optimizer).
     lr: the learning rate.    weight_decay: a step multiplies p by 1 - lr * weight_decay.    eps, ns_steps: see above.
     momentum: the share of the last mean that is kept.    nesterov: looks ahead along it.
-    ns_coefficients, adjust_lr_fn, use_muon: see above.    betas: AdamW's, in its groups.
+    ns_coefficients, adjust_lr_fn, use_muon: see above.    betas: AdamW's, in its groups.    maximize: ascends.
 
     State: `momentum_buffer` (b); in AdamW's groups `step`, `exp_avg` and `exp_avg_sq`.
     Raises ValueError for parameters with fewer than two axes, unless in an AdamW group, for `lr`, `weight_decay`,
@@ -107,7 +107,7 @@ class Muon(MatrixOptimizer):
 
     checks = {"lr": nonnegative, "weight_decay": nonnegative, "momentum": nonnegative, "nesterov": flag,
               "ns_coefficients": quintics, "eps": nonnegative, "ns_steps": iterations, "adjust_lr_fn": adjustment,
-              "use_muon": flag, "betas": pair(fraction)}
+              "use_muon": flag, "betas": pair(fraction), "maximize": flag}
     twin = "muon"
     scalars = {"step": 0}
     state_names = ("step", "momentum_buffer", "exp_avg", "exp_avg_sq")
@@ -117,10 +117,10 @@ class Muon(MatrixOptimizer):
                  nesterov: bool = True,
                  ns_coefficients: str | Quintic | Sequence[Quintic] = (3.4445, -4.775, 2.0315),
                  eps: float = 1e-7, ns_steps: int = 5, adjust_lr_fn: str | None = None, *, use_muon: bool = True,
-                 betas: tuple[float, float] = (0.9, 0.95)) -> None:
+                 betas: tuple[float, float] = (0.9, 0.95), maximize: bool = False) -> None:
         super().__init__(params, dict(lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov,
                                       ns_coefficients=ns_coefficients, eps=eps, ns_steps=ns_steps,
-                                      adjust_lr_fn=adjust_lr_fn, use_muon=use_muon, betas=betas))
+                                      adjust_lr_fn=adjust_lr_fn, use_muon=use_muon, betas=betas, maximize=maximize))
 
     def check_together(self, group: Mapping[str, Any]) -> None:
         quintic_of_each(group)
@@ -187,7 +187,7 @@ class NorMuon(Muon):
     params: the matrices to update, in any nesting, or a list of groups (see Optimizer).
     lr: the learning rate.    weight_decay: a step multiplies p by 1 - lr * weight_decay.
     beta2: how much of v is kept in a step.    momentum, nesterov: of b.    adjust_lr_fn: the scale rule.
-    ns_coefficients, eps, ns_steps: of the iteration.    use_muon, betas: AdamW's groups.
+    ns_coefficients, eps, ns_steps: of the iteration.    use_muon, betas: AdamW's groups.    maximize: ascends.
 
     State: `momentum_buffer`, and `second_momentum_buffer` (v) of shape (rows, 1); in AdamW's groups as in Muon.
     Raises ValueError as Muon does, and for beta2 outside [0, 1).
@@ -210,11 +210,11 @@ class NorMuon(Muon):
                  beta2: float = 0.95, nesterov: bool = True,
                  ns_coefficients: str | Quintic | Sequence[Quintic] = (3.4445, -4.775, 2.0315),
                  eps: float = 1e-7, ns_steps: int = 5, adjust_lr_fn: str | None = None, *, use_muon: bool = True,
-                 betas: tuple[float, float] = (0.9, 0.95)) -> None:
+                 betas: tuple[float, float] = (0.9, 0.95), maximize: bool = False) -> None:
         MatrixOptimizer.__init__(self, params, dict(
             lr=lr, weight_decay=weight_decay, momentum=momentum, beta2=beta2, nesterov=nesterov,
             ns_coefficients=ns_coefficients, eps=eps, ns_steps=ns_steps, adjust_lr_fn=adjust_lr_fn, use_muon=use_muon,
-            betas=betas))
+            betas=betas, maximize=maximize))
 
     def state_shapes(self, group: Group, parameter: Parameter) -> dict[str, tuple[int, ...]]:
         shapes = super().state_shapes(group, parameter)
