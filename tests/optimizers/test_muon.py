@@ -9,7 +9,7 @@ import pytest
 
 import optimlite as ol
 from optimlite.engine.whole_matrix import Update
-from optimlite.optimizers.muon import orthogonal
+from optimlite.optimizers.muon import POLAR_EXPRESS, orthogonal
 from support.bits import assert_same
 from support.helpers import values
 
@@ -19,7 +19,8 @@ def test_singular_values_come_near_one(shape: tuple[int, int]) -> None:
     """Within [0.65, 1.25] for its coefficients, with the singular vectors of the gradient, in either orientation."""
     u, _, vt = np.linalg.svd(np.random.default_rng(0).standard_normal(shape), full_matrices=False)
     spread = np.linspace(0.1, 1, min(shape))
-    x = orthogonal((u * spread) @ vt, (3.4445, -4.775, 2.0315), 5, 1e-7)
+    matrix = (u * spread) @ vt
+    x = orthogonal(matrix, [(3.4445, -4.775, 2.0315)] * 5, float(np.linalg.norm(matrix)))
     inner = u.T @ x @ vt.T
     assert abs(inner - np.diag(np.diag(inner))).max() < 1e-12
     assert np.diag(inner).min() > 0.65
@@ -79,7 +80,7 @@ def test_a_gradient_may_lie_in_another_parameter() -> None:
 @pytest.mark.parametrize("shape", [(), (5,)])
 def test_what_is_no_matrix_is_refused(shape: tuple[int, ...]) -> None:
     vector = np.ones(shape)
-    with pytest.raises(ValueError, match=r"'b' must have at least two axes for Muon, got shape .*; give it to AdamW"):
+    with pytest.raises(ValueError, match=r"'b' must have at least two axes for Muon, got shape .*; give it to AdamW, in a group"):
         ol.Muon({"W": np.ones((2, 2)), "b": vector})
     optimizer = ol.Muon({"W": np.ones((2, 2))})
     with pytest.raises(ValueError, match="'b' must have at least two axes"):

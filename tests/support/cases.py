@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import optimlite as ol
+from optimlite.engine.whole_matrix import MatrixOptimizer
 
 
 class Case(NamedTuple):
@@ -17,6 +18,11 @@ class Case(NamedTuple):
     alone: bool = True                   # or on the other tensors as well
     axes: int = 0                        # that a parameter has at least
     longest: int = 1 << 60               # axis that tests give it: decompositions take the cube of it
+
+    @property
+    def whole(self) -> bool:
+        """Whether it steps by whole matrices, whose bits are those of a BLAS."""
+        return issubclass(self.optimizer, MatrixOptimizer)
 
     @property
     def id(self) -> str:
