@@ -116,7 +116,7 @@ class SOAP(MatrixOptimizer):
         """What the parameter does; moves m and v."""
         (beta1, beta2), step_size = group["betas"], group["lr"]
         h = multiplied(x, bases)
-        quotient = np.zeros_like(h)
+        quotient = np.full_like(h, -0.0)         # to which any number adds up as it is
         apply_now(Update("adam", quotient, h, {
             "beta1": beta1, "fresh1": 1.0 - beta1, "beta2": beta2, "fresh2": 1.0 - beta2, "step_size": -1.0,
             "inv_root_bias2": 1.0, "eps": group["eps"], "eps_root": 0.0}, (m, v)))
