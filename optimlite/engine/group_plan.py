@@ -48,12 +48,16 @@ class GroupPlan(GroupPlanCore):
         checks.group_keys(group, {*method.defaults, *method.totals(group)}, type(method).__name__)
         method.check_group(group)
         version = method.state.version
-        made_of = method.rules(group), method.first_rule(group), modifier_of(group), method.state_format
+        made_of = self.choices(method)
         if made_of != self.made_of or group["params"] is not self.params or self.version != version:
             plans = self.make_plans(method, made_of[0])
             self.made_of, self.plans = made_of, plans    # at once: an interrupt may not leave one without the other
         self.params, self.totals = group["params"], [group[name] for name in method.totals(group)]
         self.remember(version)
+
+    def choices(self, method: Method) -> tuple[Any, ...]:
+        """What the plans are made of: its first item are the rules."""
+        return method.rules(self.group), method.first_rule(self.group), modifier_of(self.group), method.state_format
 
     def make_plans(self, method: Method, recipes: tuple[Recipe, ...]) -> list[Plan]:
         members: dict[tuple[np.dtype, int], list[Parameter]] = {}

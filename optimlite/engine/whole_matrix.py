@@ -65,6 +65,10 @@ class MatrixOptimizer(RuleOptimizer):
 class WholeMatrixPlan(GroupPlan):
     """What a GroupPlan is for element rules, for whole-matrix methods."""
 
+    def choices(self, method: Method) -> tuple[Any, ...]:
+        """The shapes of state belong to it: options may change them, which state that is there doesn't."""
+        return *super().choices(method), [method.state_shapes(self.group, one) for one in self.group["params"]]
+
     def make_plan(self, method: Any, parameters: list[Parameter], recipe: Recipe, dtype: np.dtype,
                   kind: type[Plan] = Plan) -> Plan:
         for parameter in parameters:             # which one it takes may depend on the group's options

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import sqrt
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -73,8 +73,8 @@ class Muon(MatrixOptimizer):
     "match_rms_adamw" by 0.2 * sqrt(max(rows, columns)), so that rates are AdamW's (Liu et al. 2025), "spectral_norm"
     by sqrt(rows / columns), so that they transfer between widths (Bernstein 2025); rows are a layer's outputs.
 
-    `ns_coefficients` may be a list, an (a, b, c) for each iteration.  "polar_express" (Amsel et al. 2025) is the list
-    that brings singular values closer to 1 in five iterations, of X = u / (1.02 |u|_F + eps), as the speed-runs have it.
+    `ns_coefficients` may be a list, an (a, b, c) for each iteration.  "polar_express" (Amsel et al. 2025) is a list of
+    five that bring singular values closer to 1, of X = u / (1.02 |u|_F + eps), as in the speed-runs.
 
     For hidden layers' matrices.  Biases, norms, embeddings and the last layer go to AdamW, in groups of the same
     optimizer with `use_muon=False`; their `lr`, `weight_decay` and `eps` are AdamW's then:
@@ -110,8 +110,8 @@ class Muon(MatrixOptimizer):
               "use_muon": flag, "betas": pair(fraction), "maximize": flag}
     twin = "muon"
     scalars = {"step": 0}
-    state_names = ("step", "momentum_buffer", "exp_avg", "exp_avg_sq")
-    later_options = ("use_muon", "betas")
+    state_names: ClassVar[tuple[str, ...]] = ("step", "momentum_buffer", "exp_avg", "exp_avg_sq")
+    later_options: ClassVar[tuple[str, ...]] = ("use_muon", "betas")
 
     def __init__(self, params: Any, lr: float = 1e-3, weight_decay: float = 0.1, momentum: float = 0.95,
                  nesterov: bool = True,
@@ -131,7 +131,7 @@ class Muon(MatrixOptimizer):
                              f"{parameter.shape}; give it to AdamW, in a group with use_muon=False")
 
     def whole(self, group: Group) -> bool:
-        return group["use_muon"]
+        return bool(group["use_muon"])
 
     def scalars_of(self, group: Group) -> Mapping[str, float | int]:
         return {} if group["use_muon"] else self.scalars
@@ -196,8 +196,8 @@ class NorMuon(Muon):
         >>> opt = ol.NorMuon([W], lr=0.1, weight_decay=0)
         >>> opt.step(grads=[np.array([[1.0, 0.0], [0.0, 5.0]])])
         >>> W.round(2)
-        array([[0.93, 0.  ],
-               [0.  , 0.93]])
+        array([[0.92, 0.  ],
+               [0.  , 0.92]])
     """
 
     checks = {**Muon.checks, "beta2": fraction}
@@ -232,8 +232,9 @@ class NorMuon(Muon):
 
 def quintic_of_each(group: Mapping[str, Any]) -> list[Quintic]:
     """The coefficients of each iteration.  Raises ValueError where the group has too few."""
-    given, steps = group["ns_coefficients"], group["ns_steps"]
-    listed = POLAR_EXPRESS if given == "polar_express" else given
+    listed, steps = group["ns_coefficients"], group["ns_steps"]
+    if listed == "polar_express":
+        listed = POLAR_EXPRESS
     if not isinstance(listed[0], tuple):
         return [listed] * steps
     if steps > len(listed):
@@ -242,8 +243,8 @@ def quintic_of_each(group: Mapping[str, Any]) -> list[Quintic]:
 
 
 def divisor(group: Group, matrix: np.ndarray) -> float:
-    norm = sqrt(sum_squares(matrix.T if matrix.flags.fnc else matrix))
-    return 1.02 * norm + group["eps"] if group["ns_coefficients"] == "polar_express" else max(norm, group["eps"])
+    norm, eps = sqrt(sum_squares(matrix.T if matrix.flags.fnc else matrix)), float(group["eps"])
+    return 1.02 * norm + eps if group["ns_coefficients"] == "polar_express" else max(norm, eps)
 
 
 def adjustment_of(group: Group, rows: int, columns: int) -> float:

@@ -133,10 +133,9 @@ class Shampoo(MatrixOptimizer):
         elif group["grafting"]:
             new["exp_avg_sq"], grafted = self.graft(group, x, m, np.asarray(state["exp_avg_sq"], order="C"), t)
         factors = new["factors"] = accumulated(beta2, x.reshape(shape), state["factors"], blocks)
-        start, roots = group["start_preconditioning_step"] or group["precondition_frequency"], state["roots"]
-        if t < start:
-            roots = None
-        elif t == start or t % group["precondition_frequency"] == 0 or not roots.any():
+        start = group["start_preconditioning_step"] or group["precondition_frequency"]
+        roots = state["roots"] if t >= start else None
+        if roots is not None and (t == start or t % group["precondition_frequency"] == 0 or not roots.any()):
             roots = new["roots"] = inverse_roots(factors, blocks, bias(group, beta2, t), group["eps"])
         u = direction(m.reshape(shape), None if grafted is None else grafted.reshape(shape), roots, blocks)
         u = u * u.dtype.type(1.0 / bias(group, beta1, t))
@@ -191,7 +190,8 @@ def accumulated(beta2: float, x: np.ndarray, factors: np.ndarray, blocks: list[B
     for block, matrices in with_matrices(products, blocks):
         write_products(x[block], matrices)
     real = factors.dtype.type
-    return real(beta2) * factors + real(fresh(beta2)) * products
+    result: np.ndarray = real(beta2) * factors + real(fresh(beta2)) * products
+    return result
 
 
 def inverse_roots(factors: np.ndarray, blocks: list[Block], divisor: float, eps: float) -> np.ndarray:
@@ -212,7 +212,8 @@ def inverse_root(factor: np.ndarray, exponent: float, eps: float) -> np.ndarray:
     values, vectors = eigen(factor)
     if values[0] < real(eps):                    # the least
         values = values - values[0] + real(eps)
-    return (vectors * values**real(exponent)) @ vectors.T
+    root: np.ndarray = (vectors * values**real(exponent)) @ vectors.T
+    return root
 
 
 def direction(m: np.ndarray, grafted: np.ndarray | None, roots: np.ndarray | None, blocks: list[Block]) -> np.ndarray:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..engine.method import Group
-from .rules import Array, towards
 from ..native.runtime import power
+from .rules import Array, towards
 from .sums import sum_squares
 
 State = dict[str, Array]
@@ -184,9 +184,9 @@ def shampoo(group: Group, p: Array, g: Array, state: State, scalars: dict[str, A
         x, axes = g[block], [*range(g.ndim)]
         part = slice(at, at + sum(n * n for n in x.shape))
         at = part.stop
-        l, r = state["factors"][part], state["roots"][part]
-        l[...] = real(beta2) * l + real(1 - beta2 if beta2 < 1 else 1) * grams(x, axes)
-        for factor, root in zip(taken(l, [*x.shape]), taken(r, [*x.shape]), strict=True) if due else ():
+        left, r = state["factors"][part], state["roots"][part]
+        left[...] = real(beta2) * left + real(1 - beta2 if beta2 < 1 else 1) * grams(x, axes)
+        for factor, root in zip(taken(left, [*x.shape]), taken(r, [*x.shape]), strict=True) if due else ():
             factor = factor / real(1 - power(beta2, t) if correct and beta2 < 1 else 1)
             values, vectors = eigen(factor + np.diag(np.full(len(factor), group["eps"], factor.dtype)))
             if values[0] < real(group["eps"]):

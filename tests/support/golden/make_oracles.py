@@ -1,7 +1,7 @@
 # Makes the golden files of oracles.py: `python tests/support/golden/make_oracles.py [optimizer ...]`, with what these
 # need of torch 2.13.0, timm 1.0.31, torch-optimi 0.3.3, torch-adopt 0.1.0, pytorch-optimizer 4.1.0, scikit-learn 1.9.1,
-# optax 0.2.8, schedulefree 1.4.1, prodigyopt 1.1.2, dadaptation 3.2, dog-optimizer 1.0.3, and torch-shampoo 1.0.0, which
-# is Meta's, no registry has, and was the commit f6066066 of github.com/facebookresearch/optimizers.
+# optax 0.2.8, schedulefree 1.4.1, prodigyopt 1.1.2, dadaptation 3.2, dog-optimizer 1.0.3, and torch-shampoo 1.0.0:
+# Meta's, which no registry has, at the commit f6066066 of github.com/facebookresearch/optimizers.
 import functools
 import importlib
 import importlib.metadata
@@ -29,7 +29,8 @@ PACKAGES = {"optax": ("jax", "optax"), "torch-adopt": ("torch", "adopt"),
             **{package: ("torch", package) for package in (
                 "timm", "optimi", "schedulefree", "prodigyopt", "dadaptation", "dog")}}
 DISTRIBUTIONS = {"optimi": "torch-optimi", "adopt": "torch-adopt", "sklearn": "scikit-learn",
-                 "dog": "dog-optimizer", "distributed_shampoo": "torch-shampoo"}         # where it isn't called as the package is
+                 "dog": "dog-optimizer",         # where it isn't called as the package is
+                 "distributed_shampoo": "torch-shampoo"}
 
 
 def installed(oracle: str) -> bool:
@@ -139,7 +140,7 @@ def pytorch_optimizer_soap(options: dict[str, Any]) -> Any:
 
     def make(params: list[dict[str, Any]], foreach: bool, **others: Any) -> Any:
         patch("soap", torch=types.SimpleNamespace(**{**vars(torch), "float32": params[0]["params"][0].dtype}),
-              merge_small_dims=lambda shape, most: [math.prod(shape)] if math.prod(shape) <= most else merge(shape, most))
+              merge_small_dims=lambda axes, most: merge(axes, most) if math.prod(axes) > most else [math.prod(axes)])
         return importlib.import_module("pytorch_optimizer").SOAP(params, **others)
 
     return make, {"max_precondition_dim": options.pop("max_precond_dim"),
