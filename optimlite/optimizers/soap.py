@@ -95,21 +95,23 @@ class SOAP(MatrixOptimizer):
         shape, sizes = axes(group, p.shape)
         bases = square_views(state["Q"], sizes)
         x = finished(g, finish).reshape(shape)
-        gg = preconditioners(group, x, state["GG"], sizes)
-        factors, q = square_views(gg, sizes), np.empty_like(gg)
-        following = square_views(q, sizes)
-        kept = [put(state["GG"], gg), put(state["Q"], q)]
+        products = np.empty_like(state["GG"])
+        write_products(x, square_views(products, sizes))
+        beta = group["betas"][1] if group["shampoo_beta"] is None else group["shampoo_beta"]
+        changed = [Update("mean", state["GG"], products, {"weight": 1.0 - beta})]
+        if t % group["precondition_frequency"] == 0:             # else L and R are only needed in place
+            factors, q = square_views(moved(state["GG"], products, 1.0 - beta), sizes), np.empty_like(products)
+            following = square_views(q, sizes)
+            changed.append(put(state["Q"], q))
         if not t:
             write_eigenvectors(factors, following)
-            return kept
+            return changed
         m, v = (np.array(state[key], order="C").reshape(shape) for key in ("exp_avg", "exp_avg_sq"))
         descent = self.descent(group, p, x, m, v, bases, t)
         if t % group["precondition_frequency"] == 0:
             v = follow(factors, bases, following, v)
             m = multiplied(multiplied(m, transposed(bases)), following)
-        else:
-            del kept[1]
-        return [descent, *kept, put(state["exp_avg"], m), put(state["exp_avg_sq"], v)]
+        return [descent, *changed, put(state["exp_avg"], m), put(state["exp_avg_sq"], v)]
 
     def descent(self, group: Group, p: np.ndarray, x: np.ndarray, m: np.ndarray, v: np.ndarray, bases: Matrices,
                 t: int) -> Update:
@@ -137,14 +139,6 @@ def axes(group: Group, shape: tuple[int, ...]) -> tuple[tuple[int, ...], list[in
     if group["merge_dims"]:
         shape = merged(shape, most)
     return shape, [n if n <= most else None for n in shape]
-
-
-def preconditioners(group: Group, x: np.ndarray, before: np.ndarray, sizes: list[int | None]) -> np.ndarray:
-    """L, R, ... after this gradient."""
-    products = np.empty_like(before)
-    write_products(x, square_views(products, sizes))
-    beta = group["betas"][1] if group["shampoo_beta"] is None else group["shampoo_beta"]
-    return moved(before, products, 1.0 - beta)
 
 
 def write_eigenvectors(factors: Matrices, bases: Matrices) -> None:

@@ -171,6 +171,7 @@ def test_a_zero_gradient_without_eps_is_nan_as_0_over_0_is() -> None:
 def test_normuon_brings_rows_to_one_size() -> None:
     """In its first step exactly: v is their mean square, but for a factor."""
     W = np.zeros((6, 3))
-    ol.NorMuon([W], lr=1.0, adjust_lr_fn="match_rms_adamw").step(grads=[np.random.default_rng(5).standard_normal((6, 3))])
+    g = np.random.default_rng(5).standard_normal((6, 3))
+    ol.NorMuon([W], lr=1.0, adjust_lr_fn="match_rms_adamw").step(grads=[g])
     rows = np.linalg.norm(W, axis=1)
     np.testing.assert_allclose(rows, rows[0], rtol=1e-7)

@@ -1,8 +1,8 @@
 """Runs that are the same on every machine: their gradients, and each rule, need + - * / and square roots alone.
 
 Left out are methods of whole matrices, whose products the BLAS computes in an order of its own, and many schedules,
-whose powers, cosines and exponentials are the C library's.  The powers that optimizers need are in: `power` and `real_power`
-multiply, add and divide.
+whose powers, cosines and exponentials are the C library's.  The powers that optimizers need are in: `power` and
+`real_power` multiply, add and divide.
 """
 
 from __future__ import annotations
