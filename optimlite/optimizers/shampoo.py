@@ -57,9 +57,9 @@ class Shampoo(MatrixOptimizer):
     p - lr * (u + momentum * b).
 
     Eigenvectors and products come from NumPy's LAPACK and BLAS, in the parameter's dtype: the bits are the same on one
-    machine with the same number of BLAS threads.  A step's cost is the roots', about n^3 for an axis: 1,024 elements
-    take most of a second on one core, so raise `precondition_frequency` to 10 or more.  The original has no blocks,
-    no bias correction and neither m nor grafting: betas=(0, 1) and max_preconditioner_dim above every axis.
+    machine with the same number of BLAS threads.  Nearly all of a step's time goes into the roots, which take of the
+    order of n^3 operations for an axis of n elements: raise `precondition_frequency` where that is too long.  The paper
+    of 2018 has neither m, blocks nor grafting: betas=(0, 1), and max_preconditioner_dim above every axis.
 
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr, weight_decay, momentum, nesterov: see above.    betas: (beta1, beta2).    eps: added to the eigenvalues.

@@ -31,8 +31,8 @@ class SOAP(MatrixOptimizer):
     sorted by their eigenvalues.  v keeps its values then, in the new order, and m is turned into the new basis.
 
     A parameter without axes, and one with a single one unless `precondition_1d`, is Adam's, after the same first step.
-    An axis of more than `max_precond_dim` elements has no matrix.  A step multiplies by two matrices for each axis,
-    n m (n + m) products each; a matrix's n^2 state elements come on top of Adam's.
+    An axis of more than `max_precond_dim` elements has no matrix.  A step of an n x m matrix is about 3 n m (n + m)
+    multiplications and additions, and its state 2 (n^2 + m^2) elements beside Adam's.
 
     Eigenvectors and products come from NumPy's LAPACK and BLAS, in the parameter's dtype, where the authors' code takes
     the former in float32: the bits are the same on one machine with the same number of BLAS threads.  pytorch-optimizer
