@@ -70,8 +70,8 @@ class Shampoo(MatrixOptimizer):
     State: `step`, `factors` (L, R, ... of each block, one behind the other) and `roots` (their inverse roots), with
     beta1 `exp_avg` (m), with grafting but "sgd" `exp_avg_sq` (w), with momentum `momentum_buffer` (b).  What chooses
     their shapes can't change afterwards; `del opt.state[p]` begins anew.
-    Raises ValueError for hyper-parameters that are negative, NaN or infinite, beta1 outside [0, 1), beta2 or
-    grafting_beta2 outside [0, 1], eps = 0, counts below 1, an unknown grafting, and nesterov without momentum.
+    Raises ValueError for hyper-parameters that are negative, NaN or infinite, beta1 or grafting_beta2 outside [0, 1),
+    beta2 outside [0, 1], eps = 0, counts below 1, an unknown grafting, and nesterov without momentum.
 
         >>> W = np.eye(2)
         >>> opt = ol.Shampoo([W], lr=0.1, betas=(0, 1), merge_dims=False)
