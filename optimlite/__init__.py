@@ -7,8 +7,9 @@
     opt = ol.Adam(params, lr=1e-2)
     opt.step(grads={"W": np.ones((20, 1)), "b": np.ones(1)})     # one step, in place: params["W"] has moved
 
-optimizers     SGD Adam AdamW NAdam RAdam Adamax Adagrad Adadelta RMSprop Rprop ASGD Adafactor Muon LAMB LARS
-               NovoGrad AdaBelief StableAdamW Lion ADOPT LaProp Adan AdEMAMix MARS SparseAdam; of one's own: Optimizer;
+optimizers     SGD Adam AdamW NAdam RAdam Adamax Adagrad Adadelta RMSprop Rprop ASGD Adafactor LAMB LARS
+               NovoGrad AdaBelief StableAdamW Lion ADOPT LaProp Adan AdEMAMix MARS SparseAdam; of whole matrices Muon
+               NorMuon SOAP Shampoo; of one's own: Optimizer;
                without a schedule ScheduleFreeSGD ScheduleFreeAdamW ScheduleFreeRAdam, without a rate Prodigy DAdaptAdam
                DoG LDoG
 closures       LBFGS, ConjugateGradient, line_search; minimize(fun, x0), as in SciPy
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     from .optimizers.lars import LARS
     from .optimizers.lion import Lion
     from .optimizers.mars import MARS
-    from .optimizers.muon import Muon
+    from .optimizers.muon import Muon, NorMuon
     from .optimizers.nadam import NAdam
     from .optimizers.novograd import NovoGrad
     from .optimizers.prodigy import Prodigy
@@ -70,6 +71,8 @@ if TYPE_CHECKING:
     from .optimizers.rmsprop import RMSprop
     from .optimizers.rprop import Rprop
     from .optimizers.schedule_free import ScheduleFreeAdamW, ScheduleFreeRAdam, ScheduleFreeSGD
+    from .optimizers.shampoo import Shampoo
+    from .optimizers.soap import SOAP
     from .optimizers.sparse_adam import SparseAdam
     from .optimizers.stable_adamw import StableAdamW
     from .torch_bridge import to_torch
@@ -100,15 +103,18 @@ __all__ = [
     "MARS",
     "Muon",
     "NAdam",
+    "NorMuon",
     "NovoGrad",
     "Prodigy",
     "RAdam",
     "RMSprop",
     "Rprop",
     "SGD",
+    "SOAP",
     "ScheduleFreeAdamW",
     "ScheduleFreeRAdam",
     "ScheduleFreeSGD",
+    "Shampoo",
     "SparseAdam",
     "StableAdamW",
     "Average",
@@ -154,6 +160,7 @@ _LATE = {
     "AdEMAMix": "optimizers.ademamix",
     "MARS": "optimizers.mars",
     "StableAdamW": "optimizers.stable_adamw",
+    "NorMuon": "optimizers.muon", "SOAP": "optimizers.soap", "Shampoo": "optimizers.shampoo",
     "DAdaptAdam": "optimizers.dadapt_adam", "DoG": "optimizers.dog", "LDoG": "optimizers.dog",
     "Prodigy": "optimizers.prodigy",
     **dict.fromkeys(("ScheduleFreeAdamW", "ScheduleFreeRAdam", "ScheduleFreeSGD"), "optimizers.schedule_free"),

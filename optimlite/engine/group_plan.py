@@ -16,7 +16,7 @@ from ..native.steps import GroupPlanCore
 from .method import Group, Method, Recipe
 from .parameter import Parameter, describe
 from .state import Place
-from .storage import counts_to_round, kept, new_arrays, places, scalars_of, scales_of
+from .storage import counts_to_round, kept, new_arrays, places, scales_of
 
 Created = tuple[dict[str, np.ndarray], str]      # an entry of the state that begins with this step
 
@@ -48,16 +48,20 @@ class GroupPlan(GroupPlanCore):
         checks.group_keys(group, {*method.defaults, *method.options, *method.totals(group)}, type(method).__name__)
         method.check_group(group)
         version = method.state.version
-        options = tuple(group.get(name) for name in method.options)
-        made_of = method.rules(group), method.first_rule(group), modifier_of(group), options
+        made_of = self.choices(method)
         if made_of != self.made_of or group["params"] is not self.params or self.version != version:
-            self.scalars, self.counts = tuple(scalars_of(method, group)), counts_to_round(method, group)
+            self.scalars, self.counts = tuple(method.scalars_of(group)), counts_to_round(method, group)
             plans = self.make_plans(method, made_of[0])
             self.made_of, self.plans = made_of, plans    # at once: an interrupt may not leave one without the other
         self.params, self.totals = group["params"], [group[name] for name in method.totals(group)]
         given = [name for name in method.options if name in group]
         self.watched = ("params", *dict.fromkeys((*method.defaults, *given)), *method.totals(group))
         self.remember(version)
+
+    def choices(self, method: Method) -> tuple[Any, ...]:
+        """What the plans are made of: its first item are the rules."""
+        options = tuple(self.group.get(name) for name in method.options)
+        return method.rules(self.group), method.first_rule(self.group), modifier_of(self.group), options
 
     def make_plans(self, method: Method, recipes: tuple[Recipe, ...]) -> list[Plan]:
         members: dict[tuple[Any, ...], list[Parameter]] = {}
@@ -127,13 +131,13 @@ class GroupPlan(GroupPlanCore):
         for key, place in places(method, self.group, parameter).items():
             if (array := state.get(key)) is not None:
                 check_place(array, place, key, where)
-        check_scalars(scalars_of(method, self.group), state, where)
+        check_scalars(method.scalars_of(self.group), state, where)
 
     def create_state(self, method: Method, plan: Plan, created: list[Created]) -> None:
         """Creates the state of the parameters that have their first gradient now, and notes it in `created`."""
         pending = plan.pending()
         # Scalars that step together stand side by side in memory: five hundred counters are 63 cache lines, not 500.
-        blocks = [np.full(len(pending), initial) for initial in scalars_of(method, self.group).values()]
+        blocks = [np.full(len(pending), initial) for initial in method.scalars_of(self.group).values()]
         for k, at in enumerate(pending):
             parameter = plan.parameters[at]
             state = method.state[parameter]

@@ -82,7 +82,9 @@ class Optimizer(Hooked):
     exact_states: ClassVar[tuple[str, ...]] = ()         # those that are kept in no format: copies of parameters, say
     fine_states: ClassVar[tuple[str, ...]] = ()          # those whose differences count: int8 is too coarse
     unsigned_states: ClassVar[tuple[str, ...]] = ()      # those that are never negative
-    options: ClassVar[dict[str, Check]] = EXACT   # hyper-parameters that a group may lack
+    mixes_rows: ClassVar[bool] = False                   # no row of its state belongs to a row of the parameter
+    later_options: ClassVar[tuple[str, ...]] = ()        # not in older state dicts, or torch's, but on by default
+    options: ClassVar[dict[str, Check]] = EXACT          # hyper-parameters that a group may lack
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -183,7 +185,7 @@ class Optimizer(Hooked):
         self.check_group(group)
         group |= {name: group[name].copy() for name in self.totals(group)}       # they may be another optimizer's
         for parameter, name in zip(parameters, names, strict=True):
-            self.check_parameter(parameter, name)
+            self.check_parameter(parameter, name, group)
         _check_distinct(parameters, names)
         states = self._make_way(parameters, names, by_name="param_names" in group)
         self.param_groups.append(group)
@@ -273,8 +275,8 @@ class Optimizer(Hooked):
     def check_together(self, group: Mapping[str, Any]) -> None:
         """Raises ValueError for hyper-parameters that exclude each other."""
 
-    def check_parameter(self, parameter: Parameter, name: str) -> None:
-        """Raises ValueError for a parameter that the method can't use."""
+    def check_parameter(self, parameter: Parameter, name: str, group: Group) -> None:
+        """Raises ValueError for a parameter that the method can't use in this group."""
 
     def check_parameters(self) -> None:
         """Raises for parameters that came into a group, or into two, by assignment to group["params"]."""
@@ -367,6 +369,10 @@ class Optimizer(Hooked):
     def initial_state(self, group: Group, parameter: Parameter) -> dict[str, float]:
         """What these arrays begin with, where that isn't 0."""
         return {}
+
+    def scalars_of(self, group: Group) -> Mapping[str, float | int]:
+        """The scalar state of a group's parameters, where that isn't all of `scalars`."""
+        return self.scalars
 
     def totals(self, group: Group) -> dict[str, float]:
         """Scalars of a whole group that the rule moves, and where they start; their names are always the same.

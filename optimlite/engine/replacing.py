@@ -41,7 +41,7 @@ def replace(optimizer: Optimizer, old: Parameter, new: Any, rows: Any) -> Parame
     name = optimizer.state.name_of(old)
     group = group_of(optimizer, old, name)
     parameter = as_parameter(new, old, name)
-    optimizer.check_parameter(parameter, name)
+    optimizer.check_parameter(parameter, name, group)
     rivals = [one for one in optimizer.state.sharing(parameter) if one is not old]
     check_apart(optimizer, parameter, rivals, name)
     entries = carried(optimizer, group, old, parameter, rows, name)
@@ -135,6 +135,9 @@ def carried_rows(optimizer: Optimizer, group: Group, old: Parameter, new: Parame
     if known and entries:
         entries = converted(optimizer, group, old, entries)
     taken = rows_taken(rows, old.data, new.data, name)
+    if entries and optimizer.mixes_rows:
+        raise ValueError(f"`rows` can't tell what becomes of the state of '{name}', where {type(optimizer).__name__} "
+                         f"mixes the rows; leave `rows` out: without, another shape begins anew")
     before = optimizer.state_shapes(group, old) if known else {}
     after = optimizer.state_shapes(group, new) if known else {}
     result = {}

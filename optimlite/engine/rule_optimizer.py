@@ -17,7 +17,7 @@ from .optimizer import Optimizer
 from .parameter import Parameter
 from .state import check_distinct
 from .storage import CHECKS as STORAGE
-from .storage import Storage
+from .storage import Storage, counts_to_round
 
 
 class RuleOptimizer(Optimizer):
@@ -141,6 +141,9 @@ class RuleOptimizer(Optimizer):
 
     def initial_state(self, group: Group, parameter: Parameter) -> dict[str, float]:
         return self.rules(group)[self.which_rule(parameter)][1]
+
+    def scalars_of(self, group: Group) -> Mapping[str, float | int]:
+        return {"step": 0, **self.scalars} if counts_to_round(self, group) else self.scalars
 
     def rule(self, group: Group) -> Recipe:
         """The name of the compiled rule for a group, and its state arrays: name and initial value, in slot order."""

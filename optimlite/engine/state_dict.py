@@ -13,7 +13,7 @@ from ..native.parameters import AddressRanges
 from .formats import BFLOAT16, is_bfloat16
 from .parameter import Parameter
 from .state import Place, empty, place_of
-from .storage import converted, format_of, new_arrays, places, scalars_of
+from .storage import converted, format_of, new_arrays, places
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
@@ -179,12 +179,13 @@ def new_group(optimizer: Optimizer, group: dict[str, Any], source: dict[str, Any
     new = {key: deepcopy(value) for key, value in source.items() if key not in ours}
     for key in optimizer.defaults:
         if key not in (*new, *optimizer.options):
-            option = optimizer.defaults[key] is None or optimizer.defaults[key] is False
+            default = optimizer.defaults[key]
+            option = default is None or default is False or key in optimizer.later_options
             if option:
                 problems.defaulted.append(f"hyper-parameter `{key}` of group {index}")
             elif key in group:
                 problems.missing.append(f"hyper-parameter `{key}` of group {index}")
-            new[key] = optimizer.defaults[key] if option else group[key]
+            new[key] = default if option else group[key]
     totals = optimizer.totals(group)
     for key in [key for key in new if not known(key, (*optimizer.defaults, *totals, *group))]:
         problems.unexpected.append(f"`{key}` of group {index}")
@@ -208,7 +209,7 @@ def new_state(optimizer: Optimizer, parameter: Parameter, saved: Mapping[str, An
     # torch's SGD has None before its first momentum
     given = {key: as_array(value) for key, value in saved.items() if value is not None}
     wanted: dict[str, Place] = {}
-    scalars = scalars_of(optimizer, group)
+    scalars = optimizer.scalars_of(group)
     if names is not None and given:
         given, wanted = converted(optimizer, group, parameter, given), places(optimizer, group, parameter)
     whole = True

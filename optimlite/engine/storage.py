@@ -125,12 +125,8 @@ def new_arrays(method: Storing, group: Group, parameter: Parameter, wanted: Iter
     return result
 
 
-def scalars_of(method: Storing, group: Group) -> dict[str, float | int]:
-    """The scalar state of a group's parameters, and how it begins: rounding counts steps where the rule doesn't."""
-    return {"step": 0, **method.scalars} if counts_to_round(method, group) else dict(method.scalars)
-
-
 def counts_to_round(method: Storing, group: Group) -> bool:
+    """Whether a group's steps are counted for the rounding alone, since the rule needs no count."""
     return group.get("state_dtype") is not None and "step" not in method.scalars
 
 

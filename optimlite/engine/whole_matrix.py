@@ -40,6 +40,10 @@ class MatrixOptimizer(RuleOptimizer):
     options = EXACT
     twin: ClassVar[str]          # the whole method in `optimlite.reference`
 
+    def whole(self, group: Group) -> bool:
+        """Whether a group's parameters step by `update`; else by `rule` and `coefficients`, as other optimizers' do."""
+        return True
+
     @abstractmethod
     def state_shapes(self, group: Group, parameter: Parameter) -> dict[str, tuple[int, ...]]:
         """The state arrays of a parameter, which start at zero: name and shape."""
@@ -62,8 +66,16 @@ class MatrixOptimizer(RuleOptimizer):
 class WholeMatrixPlan(GroupPlan):
     """What a GroupPlan is for element rules, for whole-matrix methods."""
 
-    def make_plan(self, method: Method, parameters: list[Parameter], recipe: Recipe, dtype: np.dtype,
+    def choices(self, method: Method) -> tuple[Any, ...]:
+        """The shapes of state belong to it: options may change them, which state that is there doesn't."""
+        return *super().choices(method), [method.state_shapes(self.group, one) for one in self.group["params"]]
+
+    def make_plan(self, method: Any, parameters: list[Parameter], recipe: Recipe, dtype: np.dtype,
                   kind: type[Plan] = Plan) -> Plan:
+        for parameter in parameters:             # which one it takes may depend on the group's options
+            method.check_parameter(parameter, method.state.name_of(parameter), self.group)
+        if not method.whole(self.group):
+            return super().make_plan(method, parameters, recipe, dtype, kind)
         for parameter in parameters:
             if state := method.state[parameter]:
                 where = f"of {describe(method.state.name_of(parameter), parameter.shape)}"
@@ -75,19 +87,27 @@ class WholeMatrixPlan(GroupPlan):
         plan.slots = {}
         return plan
 
-    def create_states(self, method: Method, created: list[Created]) -> None:
+    def create_states(self, method: Any, created: list[Created]) -> None:
+        if not method.whole(self.group):
+            super().create_states(method, created)
+            return
         for parameter in self.group["params"]:
             if parameter.grad is None:
                 continue
             state = method.state[parameter]
             missing = [key for key in places(method, self.group, parameter) if key not in state]
             new = new_arrays(method, self.group, parameter, missing)
-            new |= {key: np.array(initial) for key, initial in method.scalars.items() if key not in state}
+            new |= {key: np.array(initial) for key, initial in method.scalars_of(self.group).items()
+                    if key not in state}
             created += [(state, key) for key in new]
             dict.update(state, new)
 
     def launches(self, method: Any, launches: list[Launch], factor: float, max_abs: float) -> None:
         """Computes the updates and adds what puts them in place."""
+        if not method.whole(self.group):
+            super().launches(method, launches, factor, max_abs)
+            return
+        names = [*method.scalars_of(self.group)]
         finish = {"grad_scale": -factor if self.group.get("maximize") else factor, "max_abs": max_abs}
         for plan in self.plans:
             for at, parameter in enumerate(plan.parameters):
@@ -95,10 +115,10 @@ class WholeMatrixPlan(GroupPlan):
                 if g is None:
                     continue
                 state = method.state[parameter]
-                scalars = {key: state[key].item() for key in self.scalars}
+                scalars = {key: state[key].item() for key in names}
                 with np.errstate(all="ignore"):
                     first, *others = method.update(self.group, parameter.data, g, state, scalars, finish)
-                launches.append(launch_of(first, [state[key] for key in self.scalars], scalars))
+                launches.append(launch_of(first, [state[key] for key in names], scalars))
                 launches += map(launch_of, others)
 
 
@@ -116,3 +136,27 @@ def launch_of(update: Update, scalars: Sequence[np.ndarray] = (), values: dict[s
 def apply_now(update: Update) -> None:
     """For arrays that are the step's own."""
     execute([launch_of(update)])
+
+
+def finished(g: np.ndarray, finish: dict[str, float]) -> np.ndarray:
+    """The gradient, scaled and clipped by value, in an array of the step's own in C order."""
+    result = np.empty(g.shape, g.dtype)
+    apply_now(Update("assign", result, g, finish))
+    return result
+
+
+def moved(mean: np.ndarray, values: np.ndarray, weight: float) -> np.ndarray:
+    """mean + weight * (values - mean), beside the mean."""
+    result = mean.copy(order="K")
+    apply_now(Update("mean", result, values, {"weight": weight}))
+    return result
+
+
+def like(p: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The values in the shape of `p`, in the order in which steps go through it."""
+    return np.asarray(values.reshape(p.shape), order="F" if p.flags.fnc else "C")
+
+
+def put(target: np.ndarray, values: np.ndarray) -> Update:
+    """What sets an array to values of another shape, perhaps, that were computed beside it."""
+    return Update("assign", target, like(target, values), {})

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.group_plan import alike
+from ..engine.method import Group
 from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.sparse_grad import SparseGrad
 from ..engine.whole_matrix import MatrixOptimizer
@@ -55,19 +56,25 @@ def update(optimizer: RuleOptimizer, factor: float, max_abs: float) -> None:
     for group in optimizer.param_groups:
         optimizer.check_group(group)            # NumPy scalars become numbers of full precision
     with np.errstate(all="ignore"):
-        if isinstance(optimizer, MatrixOptimizer):
-            update_matrices(optimizer, factor, max_abs)
-            return
         steps = list(in_order(optimizer, factor, max_abs))
         for number in range(max((len(one.passes) for one in steps), default=0)):
             measure(number, [one for one in steps if number < len(one.passes)])
         for one in steps:
             one.finish()
+        if isinstance(optimizer, MatrixOptimizer):
+            update_matrices(optimizer, factor, max_abs)
+
+
+def whole(optimizer: RuleOptimizer, group: Group) -> bool:
+    """Whether a group steps by whole matrices."""
+    return isinstance(optimizer, MatrixOptimizer) and optimizer.whole(group)
 
 
 def in_order(optimizer: RuleOptimizer, factor: float, max_abs: float) -> Iterator[Stepped]:
     """Group by group, then by float type and rule, then those with equal scalar state: as sums over them are taken."""
     for group in optimizer.param_groups:
+        if whole(optimizer, group):
+            continue
         signed = -factor if group.get("maximize") else factor
         plans: dict[Any, dict[Any, list[Stepped]]] = {}
         for p in group["params"]:
@@ -141,11 +148,11 @@ def update_matrices(optimizer: MatrixOptimizer, factor: float, max_abs: float) -
     for group in optimizer.param_groups:
         signed = -factor if group.get("maximize") else factor
         for p in group["params"]:
-            if p.grad is None:
+            if p.grad is None or not optimizer.whole(group):
                 continue
             begin(optimizer, group, p)
             state = optimizer.state[p]
-            scalars = {key: state[key].item() for key in optimizer.scalars}
+            scalars = {key: state[key].item() for key in optimizer.scalars_of(group)}
             h = SimpleNamespace(grad_scale=p.dtype.type(signed), max_abs=p.dtype.type(max_abs), l2=0)
             METHODS[optimizer.twin](group, p.data, finished(h, p.data, np.asarray(p.grad)), state, scalars)
             for key, value in scalars.items():

@@ -13,7 +13,7 @@ from ..engine.method import Group
 from ..engine.parameter import Parameter
 from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.sparse_grad import SparseGrad
-from ..engine.storage import counts_to_round, kept, new_arrays, places, scalars_of, scales_of
+from ..engine.storage import counts_to_round, kept, new_arrays, places, scales_of
 from .rules import MODIFIERS, RULES, Array, sign
 from .sums import combined, in_memory_order, larger, squares_by_line
 
@@ -48,7 +48,7 @@ def pieces(optimizer: RuleOptimizer, group: Group, p: Parameter) -> list[Array]:
 
 def begin(optimizer: RuleOptimizer, group: Group, p: Parameter) -> bool:
     """Creates what the parameter's state lacks; returns whether it has never stepped."""
-    state, scalars = optimizer.state[p], scalars_of(optimizer, group)
+    state, scalars = optimizer.state[p], optimizer.scalars_of(group)
     keys = *optimizer.state_shapes(group, p), *scalars
     first = bool(keys) and not any(key in state for key in keys)
     state.update(new_arrays(optimizer, group, p, [key for key in places(optimizer, group, p) if key not in state]))
@@ -64,7 +64,7 @@ class Stepped:
         self.state = optimizer.state[p]
         self.rule, modifier = RULES[optimizer.first_rule(group) or name if self.first else name], modifier_of(group)
         self.passes = self.rule.passes + ((MODIFIERS[modifier],) if modifier else ())
-        names = [*scalars_of(optimizer, group)]
+        names = [*optimizer.scalars_of(group)]
         shared = len(names) - self.rule.own_scalars
         self.own_scalars = [self.state[key] for key in names[shared:]]
         self.scalars = {key: self.state[key].item() for key in names[:shared]}

@@ -19,9 +19,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 import optimlite as ol
 from optimlite import reference
+from optimlite.engine.whole_matrix import MatrixOptimizer
 from optimlite.native import dispatch
 from support.bits import Guarded, assert_same, same_bits
-from support.cases import AXES, ONE_RATE, OPTIMIZERS
+from support.cases import ONE_RATE, OPTIMIZERS
 from support.helpers import snapshot
 from support.strategies import (
     LARGE,
@@ -39,7 +40,8 @@ from support.strategies import (
 )
 
 Array = np.ndarray
-KINDS = [optimizer for optimizer in OPTIMIZERS if not AXES[optimizer]]          # parameters of any shape
+# For parameters of any shape, and of any size.
+KINDS = [optimizer for optimizer in OPTIMIZERS if not issubclass(optimizer, MatrixOptimizer)]
 OVERLAPPING = ["itself", "itself reversed", "another parameter", "state"]
 FORMS = st.lists(st.sampled_from([*WRITABLE, *WRITABLE, *UNWRITABLE, *OVERLAPPING, "shared", "none", "none"]),
                  min_size=1, max_size=5)

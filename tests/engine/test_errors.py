@@ -195,6 +195,8 @@ TRIPLES = [(0.9, "must be three numbers, got 0.9"), ((0.9, 0.99), "must be three
 WARMUPS = [("5", "must be a number, got '5'"), (0, "must be an integer >= 1, got 0"), (-3, "must be an integer >= 1"),
            (2.5, "must be an integer >= 1, got 2.5"), (NAN, "must be finite, got nan")]
 UNIT = [*NUMBERS, (-0.1, "must be >= 0 and <= 1, got -0.1"), (1.1, "must be >= 0 and <= 1, got 1.1")]
+UNIT_OPEN = [*NUMBERS, (-0.1, "must be >= 0 and < 1, got -0.1"), (1, "must be >= 0 and < 1, got 1")]
+COUNTS = [(0, "must be an integer >= 1, got 0"), (2.5, "must be an integer >= 1, got 2.5"), (None, "must be a number")]
 ABOVE_0 = [(-1, "must be > 0, got -1"), (0, "must be > 0, got 0"), (NAN, "must be finite"), ("1", "must be a number")]
 ETAS = [(0.5, "must be a pair of numbers, got 0.5"), ((0.5,), "must be a pair of numbers"),
         ((0, 1.2), "`etas[0]` must be > 0 and < 1, got 0"), ((1, 1.2), "`etas[0]` must be > 0 and < 1, got 1"),
@@ -244,11 +246,26 @@ VALUES[ol.Muon] = {
     **{name: NONNEGATIVE for name in ("lr", "weight_decay", "momentum", "eps")}, "nesterov": FLAGS,
     "ns_steps": [*NUMBERS, (100, "must be >= 0 and < 100, got 100"), (-1, "must be >= 0 and < 100, got -1"),
                  (2.0, "must be an integer, got 2.0")],
+    "use_muon": FLAGS, "maximize": FLAGS, "betas": BETAS,
     "ns_coefficients": [((1, 2), "must be three numbers, got (1, 2)"),
+                        ("polar", "must be three numbers, a list of such, or 'polar_express', got 'polar'"),
+                        ([(1, 2, 3), (1, 2)], "`ns_coefficients[1]` must be three numbers, got (1, 2)"),
+                        ([(1, 2, 3)], "`ns_steps` must be <= 1, the number of `ns_coefficients`, got 5"),
                         ((1, 2, "3"), "`ns_coefficients[2]` must be a number, got '3'"),
                         ((1, INF, 3), "`ns_coefficients[1]` must be finite, got inf")],
-    "adjust_lr_fn": [("match", "must be None, 'original' or 'match_rms_adamw', got 'match'"),
-                     (1, "must be None, 'original' or 'match_rms_adamw', got 1")]}
+    "adjust_lr_fn": [("match", "must be None, 'original', 'match_rms_adamw' or 'spectral_norm', got 'match'"),
+                     (1, "must be None, 'original', 'match_rms_adamw' or 'spectral_norm', got 1")]}
+VALUES[ol.NorMuon] = {**VALUES[ol.Muon], "beta2": UNIT_OPEN}
+VALUES[ol.SOAP] |= {"shampoo_beta": [(-0.1, "must be >= 0 and < 1, got -0.1"), (1, "must be >= 0 and < 1")],
+                    **dict.fromkeys(("precondition_frequency", "max_precond_dim"), COUNTS)}
+VALUES[ol.Shampoo] |= {
+    "betas": [((1, 0.9), "`betas[0]` must be >= 0 and < 1, got 1"), ((0.9, 1.1), "`betas[1]` must be >= 0 and <= 1"),
+              (0.9, "must be a pair of numbers, got 0.9")],
+    "eps": [(0, "must be > 0, got 0"), *NUMBERS], "grafting_beta2": UNIT_OPEN, "grafting_eps": NONNEGATIVE,
+    **dict.fromkeys(("precondition_frequency", "max_preconditioner_dim"), COUNTS),
+    "start_preconditioning_step": [(0, "must be an integer >= 1, got 0"), ("1", "must be a number")],
+    "grafting": [("lion", "must be None, 'sgd', 'adagrad', 'rmsprop' or 'adam', got 'lion'"), (True, "must be None")],
+    "nesterov": [*FLAGS, (True, "`nesterov` needs `momentum` > 0, got momentum=0")]}
 
 
 def loaded(optimizer: ol.Optimizer, key: str, value: Any) -> None:

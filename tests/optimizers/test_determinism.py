@@ -25,7 +25,7 @@ class MatrixRun(Run):
     large = ((500, 220), (3, 2, 5))
 
 
-MATRICES = {case.id: (MatrixRun, case) for case in CASES if case.optimizer is ol.Muon}
+MATRICES = {case.id: (MatrixRun, case) for case in CASES if case.whole}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

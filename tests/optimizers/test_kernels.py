@@ -131,15 +131,15 @@ def test_layouts(case: Case, level: str) -> None:
 def test_every_hyper_parameter_matters(optimizer: type[ol.Optimizer], name: str, part: int | None) -> None:
     """kozistr#516: changing a hyper-parameter changes the result (in one of the cases: some act on others)."""
     rng = np.random.default_rng(4)
-    shape = (50,) + (1,) * (AXES[optimizer] - 1)
-    value = rng.standard_normal(shape).astype(np.float32)
-    grads = [(k + 1)**3 * rng.standard_normal(shape).astype(np.float32) for k in range(STEPS)]     # Adafactor clips
+    shapes = {"p": (50,) + (1,) * (AXES[optimizer] - 1)} | ({"q": (5, 4, 3)} if optimizer.mixes_rows else {})
+    values, *grads = ({name: (k or 1)**3 * rng.standard_normal(shape).astype(np.float32)     # Adafactor clips
+                       for name, shape in shapes.items()} for k in range(STEPS + 1))
 
     def run(options: dict[str, Any]) -> list[bytes]:
-        made = optimizer({"p": value.copy()}, **options)
-        for g in grads:
-            made.step(grads={"p": g})
-        return [made._parameters()[0].data.tobytes(), *(array.tobytes() for array in made.state["p"].values())]
+        made = optimizer({name: value.copy() for name, value in values.items()}, **options)
+        for each in grads:
+            made.step(grads=each)
+        return [array.tobytes() for p in made._parameters() for array in (p.data, *made.state[p].values())]
 
     matters = False
     for case in CASES:

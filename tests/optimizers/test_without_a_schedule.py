@@ -24,7 +24,19 @@ LEARNERS: dict[str, tuple[Callable[[Any], ol.Optimizer], Callable[[Any], ol.Aver
     "DAdaptAdam": (lambda model: ol.DAdaptAdam(model), None),
     "DoG": (lambda model: ol.DoG(model), dogs_average),
     "LDoG": (lambda model: ol.LDoG(model), dogs_average),
+    # And methods of whole matrices, at a rate.
+    "Muon": (lambda model: ol.Muon(by_axes(model), lr=0.02, ns_coefficients="polar_express"), None),
+    "NorMuon": (lambda model: ol.NorMuon(by_axes(model), lr=0.01), None),
+    "SOAP": (lambda model: ol.SOAP(model), None),
+    "Shampoo": (lambda model: ol.Shampoo(model, lr=3e-3, betas=(0.9, 0.999), eps=1e-8, grafting="adam",
+                                         precondition_frequency=20, max_preconditioner_dim=128), None),
 }
+
+
+def by_axes(model: Any) -> list[dict[str, Any]]:
+    """Matrices, and the rest for AdamW."""
+    return [{"params": {key: p for key, p in model.items() if p.ndim == 2}},
+            {"params": {key: p for key, p in model.items() if p.ndim < 2}, "use_muon": False, "lr": 3e-3}]
 
 
 def network(seed: int) -> dict[str, np.ndarray]:

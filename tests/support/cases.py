@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import optimlite as ol
+from optimlite.engine.whole_matrix import MatrixOptimizer
 
 
 class Case(NamedTuple):
@@ -16,6 +17,12 @@ class Case(NamedTuple):
     elementwise: bool = True             # else an element's update depends on its whole tensor,
     alone: bool = True                   # or on the other tensors as well
     axes: int = 0                        # that a parameter has at least
+    longest: int = 1 << 60               # axis that tests give it: decompositions take the cube of it
+
+    @property
+    def whole(self) -> bool:
+        """Whether it steps by whole matrices, whose bits are those of a BLAS."""
+        return issubclass(self.optimizer, MatrixOptimizer)
 
     @property
     def id(self) -> str:
@@ -23,9 +30,9 @@ class Case(NamedTuple):
         return f"{self.optimizer.__name__}({options})"
 
     def fit(self, shape: int | tuple[int, ...]) -> tuple[int, ...]:
-        """A shape that the optimizer takes: with axes of one element behind it, if it has too few."""
+        """A shape that the optimizer takes: with axes of one element behind it, if it has too few; cut if it's long."""
         given = (shape,) if isinstance(shape, int) else shape
-        return given + (1,) * (self.axes - len(given))
+        return tuple(min(n, self.longest) for n in given) + (1,) * (self.axes - len(given))
 
 
 CASES = [
@@ -119,6 +126,23 @@ CASES = [
     Case(ol.Muon, {}, elementwise=False, axes=2),
     Case(ol.Muon, {"lr": 0.1, "weight_decay": 0.3, "momentum": 0.8, "nesterov": False, "ns_steps": 3, "eps": 3.0,
                    "ns_coefficients": (2.0, -1.5, 0.5), "adjust_lr_fn": "match_rms_adamw"}, elementwise=False, axes=2),
+    Case(ol.Muon, {"ns_coefficients": "polar_express", "adjust_lr_fn": "spectral_norm", "maximize": True},
+         elementwise=False, axes=2, longest=100),
+    Case(ol.Muon, {"use_muon": False, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.3}, axes=2),
+    Case(ol.NorMuon, {}, elementwise=False, axes=2, longest=100),
+    Case(ol.NorMuon, {"lr": 0.1, "weight_decay": 0.3, "momentum": 0.8, "beta2": 0.6, "nesterov": False, "ns_steps": 2,
+                      "eps": 3.0, "ns_coefficients": ((2.0, -1.5, 0.5), (1.9, -1.4, 0.5), (1.8, -1.3, 0.4)),
+                      "adjust_lr_fn": "match_rms_adamw", "maximize": True}, elementwise=False, axes=2, longest=100),
+    Case(ol.NorMuon, {"use_muon": False}, axes=2),
+    Case(ol.SOAP, {"precondition_frequency": 2, "max_precond_dim": 60}, elementwise=False, longest=100),
+    Case(ol.SOAP, {"lr": 0.1, "betas": (0.8, 0.9), "shampoo_beta": 0.7, "eps": 1e-3, "weight_decay": 0.3,
+                   "precondition_frequency": 1, "max_precond_dim": 4, "merge_dims": True, "precondition_1d": True,
+                   "normalize_grads": True, "correct_bias": False, "maximize": True}, elementwise=False, longest=100),
+    Case(ol.Shampoo, {"max_preconditioner_dim": 40}, elementwise=False, longest=100),
+    Case(ol.Shampoo, {"lr": 0.1, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.3, "max_preconditioner_dim": 60,
+                      "merge_dims": False, "precondition_frequency": 2, "start_preconditioning_step": 3,
+                      "use_bias_correction": False, "grafting": "adam", "grafting_beta2": 0.7, "grafting_eps": 0.1,
+                      "momentum": 0.8, "nesterov": True, "maximize": True}, elementwise=False, longest=100),
     Case(ol.Lion, {"lr": 0.01}),
     Case(ol.Lion, {"lr": 0.01, "betas": (0.8, 0.6), "weight_decay": 0.1, "maximize": True}),
     Case(ol.Lion, {"lr": 0.01, "cautious": True}, elementwise=False),
@@ -185,14 +209,23 @@ def hyper_parameters() -> list[tuple[type[ol.Optimizer], str, int | None]]:
 def altered(case: Case, name: str, part: int | None) -> Any:
     """Another value of the same kind for a hyper-parameter, or for a part of it."""
     setting = case.options.get(name, inspect.signature(case.optimizer).parameters[name].default)
-    if name == "adjust_lr_fn":
-        return None if setting else "match_rms_adamw"
-    if part is not None:
+    if name in OTHER_WORDS:
+        return None if setting else OTHER_WORDS[name]
+    if part is not None and not isinstance(setting[part], (str, tuple)):
         return tuple(another(item) if index == part else item for index, item in enumerate(setting))
     return another(setting)
 
 
+OTHER_WORDS = {"adjust_lr_fn": "match_rms_adamw", "grafting": "rmsprop"}
+# What chooses the shapes of state, or what state there is of a group, and stays as it is while there is some.
+SHAPING = {"max_precond_dim", "merge_dims", "precondition_1d", "max_preconditioner_dim"}
+
+
 def another(value: Any) -> Any:
+    if isinstance(value, str):
+        return (2.0, -1.5, 0.5)                  # coefficients that had a name
+    if isinstance(value, tuple):
+        return tuple(map(another, value))
     if isinstance(value, bool):
         return not value
     return 0.1 if not value else value + 1 if isinstance(value, int) else 0.9 * value

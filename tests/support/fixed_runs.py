@@ -1,8 +1,8 @@
 """Runs that are the same on every machine: their gradients, and each rule, need + - * / and square roots alone.
 
-Left out are Muon, whose matrix products the BLAS computes in an order of its own, and many schedules, whose powers,
-cosines and exponentials are the C library's.  The powers that optimizers need are in: `power` and `real_power`
-multiply, add and divide.
+Left out are methods of whole matrices, whose products the BLAS computes in an order of its own, and many schedules,
+whose powers, cosines and exponentials are the C library's.  The powers that optimizers need are in: `power` and
+`real_power` multiply, add and divide.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ CLOSURES = [*(Case(ol.LBFGS, {"lr": 2.5, "history_size": 5, "line_search_fn": se
               for beta in ("polak-ribiere+", "hestenes-stiefel", "hager-zhang"))]
 
 RUNS: dict[str, tuple[type[Run], Case]] = {}
-for run, prefix, cases in ((Run, "", [case for case in CASES if case.optimizer is not ol.Muon]),
+for run, prefix, cases in ((Run, "", [case for case in CASES if not case.whole]),
                            (SparseRun, "sparse ", [*ROWS, *DENSIFIED]), (ClosureRun, "", CLOSURES),
                            (AverageRun, "averages of ", CASES[2:3])):
     RUNS |= {prefix + case.id: (run, case) for case in cases}

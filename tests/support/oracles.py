@@ -20,13 +20,19 @@ BURST = range(12, 15)           # steps with gradients eight times as large, whi
 # The first two tensors belong to the first group.  The last starts at zero, and one in each group has a first gradient
 # of zeros: what a ratio of norms is then is part of the rule.
 SHAPES = ((3, 4), (5,), (), (2, 3, 4), (4,))
+# Of whole matrices, where the first gradients must leave no more than one eigenvector free; the second group of NorMuon
+# is AdamW's.
+SHAPES_OF = {"NorMuon": ((3, 4), (5, 2), (), (2, 3, 4), (4,)), "SOAP": ((3, 4), (2,), (), (2, 2, 5), (4,))}
 
 # Relative to the largest element of the tensor.  In float32: four times what the oracles' own float32 rounds by, which
 # is up to 1e-6 (golden/make_oracles.py prints it); another order of operations may round as much again.
 BOUNDS = {"float32": 4e-6, "float64": 1e-12}
 # A sum over all tensors rounds as its order does, and the next step is as large as it says: Prodigy's own float32
 # rounds by 3e-5.
-BOUNDS_OF = {"Prodigy": {"float32": 1e-4, "float64": 1e-9}, "DAdaptAdam": {"float32": 4e-6, "float64": 1e-9}}
+# Another BLAS rounds in another way, which matrices of few gradients, ill-conditioned at first, make more of.
+OF_MATRICES = {"float32": 1e-3, "float64": 1e-9}
+BOUNDS_OF = {"Prodigy": {"float32": 1e-4, "float64": 1e-9}, "DAdaptAdam": {"float32": 4e-6, "float64": 1e-9},
+             "NorMuon": OF_MATRICES, "SOAP": OF_MATRICES, "Shampoo": OF_MATRICES}
 
 
 def bound(optimizer: str, dtype: str) -> float:
@@ -86,13 +92,26 @@ BASE: dict[str, dict[str, Any]] = {
                    "use_bias_correction": False, "d0": 1e-3, "growth_rate": float("inf")},
     "DoG": {"lr": 1.0, "reps_rel": 1e-2, "weight_decay": 0.1, "eps": 1e-8, "init_eta": None},
     "LDoG": {"lr": 1.0, "reps_rel": 1e-2, "weight_decay": 0.1, "eps": 1e-8, "init_eta": None},
+    "NorMuon": {"lr": 0.02, "weight_decay": 0.1, "momentum": 0.9, "beta2": 0.9, "nesterov": True,
+                "ns_coefficients": (3.4445, -4.775, 2.0315), "eps": 1e-7, "ns_steps": 5, "adjust_lr_fn": None,
+                "betas": (0.9, 0.95)},
+    "SOAP": {"lr": 0.02, "betas": (0.9, 0.95), "shampoo_beta": None, "eps": 1e-8, "weight_decay": 0.1,
+             "precondition_frequency": 4, "max_precond_dim": 100, "merge_dims": False, "precondition_1d": False,
+             "normalize_grads": False, "correct_bias": True},
+    # The oracle keeps rates in float32, which has this one, and 3/8 of it.
+    "Shampoo": {"lr": 0.03125, "betas": (0.9, 0.95), "eps": 1e-4, "weight_decay": 0.1, "max_preconditioner_dim": 100,
+                "merge_dims": False, "precondition_frequency": 1, "start_preconditioning_step": None,
+                "use_bias_correction": True, "grafting": None, "grafting_beta2": 0.9, "grafting_eps": 1e-6,
+                "momentum": 0.0, "nesterov": False},
 }
 
 
-def case(optimizer: str, oracle: str, second: float = 0.02, scaled: float | None = None, **options: Any) -> Case:
-    """A row; the second group has another decay, `second`, and of its own layer scale, `scaled`."""
-    scale = {} if scaled is None else {"layer_scale": scaled}
-    return Case(optimizer, oracle, BASE[optimizer] | options, {"weight_decay": second, **scale})
+def case(optimizer: str, oracle: str, second: float = 0.02, scaled: float | None = None,
+         use_muon: bool | None = None, **options: Any) -> Case:
+    """A row; the second group has another decay, `second`, and of its own layer scale, `scaled`, and `use_muon`."""
+    own = {"layer_scale": scaled, "use_muon": use_muon}
+    return Case(optimizer, oracle, BASE[optimizer] | options,
+                {"weight_decay": second, **{key: value for key, value in own.items() if value is not None}})
 
 
 CASES = {f"{each.optimizer}-{each.name}": each for each in [
@@ -239,19 +258,50 @@ CASES = {f"{each.optimizer}-{each.name}": each for each in [
     case("LDoG", "dog", lr=0.5, reps_rel=0.03),
     case("LDoG", "dog", eps=3.0),
     case("LDoG", "dog", init_eta=0.1),
+    case("NorMuon", "pytorch-optimizer", use_muon=False),
+    case("NorMuon", "pytorch-optimizer", use_muon=False, lr=0.1, beta2=0.6),
+    case("NorMuon", "pytorch-optimizer", use_muon=False, momentum=0.7, nesterov=False),
+    case("NorMuon", "pytorch-optimizer", use_muon=False, ns_steps=2, adjust_lr_fn="match_rms_adamw"),
+    case("NorMuon", "pytorch-optimizer", use_muon=False, ns_coefficients="polar_express", eps=1e-15),
+    case("NorMuon", "pytorch-optimizer", use_muon=False, ns_coefficients=((4.0, -6.0, 2.5), (2.8, -3.0, 1.2)),
+         ns_steps=2, betas=(0.8, 0.9)),
+    case("SOAP", "pytorch-optimizer"),
+    case("SOAP", "pytorch-optimizer", second=0.0),
+    case("SOAP", "pytorch-optimizer", betas=(0.8, 0.9), eps=0.03),
+    case("SOAP", "pytorch-optimizer", shampoo_beta=0.7, precondition_frequency=1),
+    case("SOAP", "pytorch-optimizer", max_precond_dim=3),
+    case("SOAP", "pytorch-optimizer", max_precond_dim=5, merge_dims=True),
+    case("SOAP", "pytorch-optimizer", precondition_1d=True, max_precond_dim=3),
+    case("SOAP", "pytorch-optimizer", correct_bias=False),
+    case("SOAP", "pytorch-optimizer", normalize_grads=True, eps=1e-14),
+    case("Shampoo", "torch-shampoo"),
+    case("Shampoo", "torch-shampoo", second=0.0),
+    case("Shampoo", "torch-shampoo", merge_dims=True, max_preconditioner_dim=6),
+    case("Shampoo", "torch-shampoo", merge_dims=True),
+    case("Shampoo", "torch-shampoo", betas=(0.0, 1.0)),
+    case("Shampoo", "torch-shampoo", betas=(0.5, 0.8), use_bias_correction=False, merge_dims=True),  # else it spoils m
+    case("Shampoo", "torch-shampoo", eps=0.1),
+    case("Shampoo", "torch-shampoo", max_preconditioner_dim=3, grafting="sgd"),
+    case("Shampoo", "torch-shampoo", grafting="adagrad", start_preconditioning_step=4),
+    case("Shampoo", "torch-shampoo", grafting="rmsprop", grafting_eps=0.1),
+    case("Shampoo", "torch-shampoo", grafting="adam", precondition_frequency=3, max_preconditioner_dim=2),
+    case("Shampoo", "torch-shampoo", grafting="adam", grafting_beta2=0.6),
+    case("Shampoo", "torch-shampoo", precondition_frequency=3, start_preconditioning_step=5),
+    case("Shampoo", "torch-shampoo", momentum=0.8),
+    case("Shampoo", "torch-shampoo", momentum=0.8, nesterov=True, grafting="sgd"),
 ]}
 
 
-def initial(dtype: str) -> list[np.ndarray]:
+def initial(dtype: str, shapes: tuple[tuple[int, ...], ...] = SHAPES) -> list[np.ndarray]:
     """Magnitudes of 1 to 2, but zeros for the last."""
-    return [np.asarray((i < len(SHAPES) - 1) * away(shape) * (1 + abs(noise(100 + i, *shape))), dtype)
-            for i, shape in enumerate(SHAPES)]
+    return [np.asarray((i < len(shapes) - 1) * away(shape) * (1 + abs(noise(100 + i, *shape))), dtype)
+            for i, shape in enumerate(shapes)]
 
 
-def gradients(dtype: str, t: int) -> list[np.ndarray]:
+def gradients(dtype: str, t: int, shapes: tuple[tuple[int, ...], ...] = SHAPES) -> list[np.ndarray]:
     """Of step t, from 1 on: noise around a drift; exact in float32."""
     found = []
-    for i, shape in enumerate(SHAPES):
+    for i, shape in enumerate(shapes):
         values = noise(1000 * i + t, *shape) - 0.25 * away(shape)
         scale = 0.0 if t == STANDSTILL or (t == 1 and i in (1, 3)) else 8.0 if t in BURST else 1.0
         found.append(np.asarray(scale * values, dtype))
@@ -263,12 +313,13 @@ def trajectory(case: Case, dtype: str, library: Any, maximize: bool = False) -> 
 
     A `library` makes an optimizer of arrays in two groups; the optimizer's `step(gradients, lr)` changes the arrays.
     """
-    params = initial(dtype)
+    shapes = SHAPES_OF.get(case.optimizer, SHAPES)
+    params = initial(dtype, shapes)
     optimizer = library(case, params[:2], params[2:], **({"maximize": True} if maximize else {}))
     path = {}
     for t in range(1, STEPS + 1):
         lr = case.options["lr"] * (1.0 if t < LR_CHANGES else 0.375)
-        optimizer.step([-g if maximize else g for g in gradients(dtype, t)], lr)
+        optimizer.step([-g if maximize else g for g in gradients(dtype, t, shapes)], lr)
         if t in SNAPSHOTS:
             path[t] = {str(i): np.array(p) for i, p in enumerate(params)}
     return path

@@ -56,6 +56,12 @@ HYPER: Mapping[str, st.SearchStrategy[Any]] = {
     "beta3": st.none() | numbers(0, 0.99999), "decouple": flags, "use_bias_correction": flags,
     "safeguard_warmup": flags,
     "d0": numbers(1e-6, 1), "d_coef": numbers(0.1, 10), "growth_rate": st.just(np.inf) | numbers(1, 10),
+    "shampoo_beta": st.none() | numbers(0, 0.9999), "precondition_frequency": st.integers(1, 4),
+    "max_precond_dim": st.integers(1, 40), "merge_dims": flags, "precondition_1d": flags, "normalize_grads": flags,
+    "correct_bias": flags, "max_preconditioner_dim": st.integers(1, 40),
+    "start_preconditioning_step": st.none() | st.integers(1, 5),
+    "grafting": st.sampled_from([None, "sgd", "adagrad", "rmsprop", "adam"]), "grafting_beta2": numbers(0, 0.9999),
+    "grafting_eps": numbers(0, 0.1),
     "layer_scale": numbers(0.1, 10), "reps_rel": numbers(1e-6, 1), "init_eta": st.none() | numbers(1e-6, 1),
 }
 

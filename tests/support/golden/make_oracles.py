@@ -1,11 +1,15 @@
 # Makes the golden files of oracles.py: `python tests/support/golden/make_oracles.py [optimizer ...]`, with what these
 # need of torch 2.13.0, timm 1.0.31, torch-optimi 0.3.3, torch-adopt 0.1.0, pytorch-optimizer 4.1.0, scikit-learn 1.9.1,
-# optax 0.2.8, schedulefree 1.4.1, prodigyopt 1.1.2, dadaptation 3.2 and dog-optimizer 1.0.3.
+# optax 0.2.8, schedulefree 1.4.1, prodigyopt 1.1.2, dadaptation 3.2, dog-optimizer 1.0.3, and torch-shampoo 1.0.0:
+# Meta's, which no registry has, at the commit f6066066 of github.com/facebookresearch/optimizers.
+import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import logging
 import math
 import sys
+import types
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,13 +22,15 @@ from support.trajectories import DTYPES, error, pack
 
 VERSIONS = {"torch": "2.13.0", "timm": "1.0.31", "optimi": "0.3.3", "optax": "0.2.8", "adopt": "0.1.0",
             "pytorch_optimizer": "4.1.0", "sklearn": "1.9.1", "schedulefree": "1.4.1", "prodigyopt": "1.1.2",
-            "dadaptation": "3.2", "dog": "1.0.3"}
+            "dadaptation": "3.2", "dog": "1.0.3", "distributed_shampoo": "1.0.0"}
 PACKAGES = {"optax": ("jax", "optax"), "torch-adopt": ("torch", "adopt"),
             "pytorch-optimizer": ("torch", "pytorch_optimizer"), "scikit-learn": ("sklearn",),
+            "torch-shampoo": ("torch", "distributed_shampoo"),
             **{package: ("torch", package) for package in (
                 "timm", "optimi", "schedulefree", "prodigyopt", "dadaptation", "dog")}}
 DISTRIBUTIONS = {"optimi": "torch-optimi", "adopt": "torch-adopt", "sklearn": "scikit-learn",
-                 "dog": "dog-optimizer"}         # where it isn't called as the package is
+                 "dog": "dog-optimizer",         # where it isn't called as the package is
+                 "distributed_shampoo": "torch-shampoo"}
 
 
 def installed(oracle: str) -> bool:
@@ -97,6 +103,77 @@ def pytorch_optimizer_ademamix(options: dict[str, Any]) -> Any:
         "t_alpha_beta3": warmup, "weight_decouple": True, **options}
 
 
+def patch(module: str, **replaced: Any) -> None:
+    """Replaces what a module of pytorch-optimizer has imported."""
+    vars(importlib.import_module(f"pytorch_optimizer.optimizer.{module}")).update(replaced)
+
+
+def pytorch_optimizer_normuon(options: dict[str, Any]) -> Any:
+    """Iterates in the parameters' type, where its own choice is bfloat16."""
+    matrix = importlib.import_module("pytorch_optimizer.optimizer.utils.matrix")
+    listed, eps, scale = options.pop("ns_coefficients"), options.pop("eps"), options.pop("adjust_lr_fn")
+    assert scale in (None, "match_rms_adamw")
+    betas, safety = options.pop("betas"), 1.02 if listed == "polar_express" else 1.0
+    if listed == "polar_express":                # all but the last are those of the list, the last is the paper's own
+        deflated = matrix.NS_COEFFICIENTS["polar_express_safer"]
+        listed = (*deflated[:4], tuple(c * 1.02**k for c, k in zip(deflated[4], (1, 3, 5), strict=True)))
+
+    def make(params: list[dict[str, Any]], foreach: bool, **others: Any) -> Any:
+        patch("muon.normuon", zero_power_via_newton_schulz_5=functools.partial(
+            matrix.zero_power_via_newton_schulz_5, eps=eps, safety_factor=safety, dtype=params[0]["params"][0].dtype))
+        for group in params:
+            group.setdefault("use_muon", True)
+            group |= {} if group["use_muon"] else {"eps": eps}
+        others["adamw_betas"] = betas
+        return importlib.import_module("pytorch_optimizer").NorMuon(
+            params, foreach=foreach, ns_coeffs=listed, use_adjusted_lr=scale is not None, **others)
+
+    return make, options
+
+
+def pytorch_optimizer_soap(options: dict[str, Any]) -> Any:
+    """Its QR decomposition in the parameters' type, where its own choice is float32; all axes in one are of their size.
+    """
+    import torch
+
+    merge = importlib.import_module("pytorch_optimizer.optimizer.utils.shape").merge_small_dims
+
+    def make(params: list[dict[str, Any]], foreach: bool, **others: Any) -> Any:
+        patch("soap", torch=types.SimpleNamespace(**{**vars(torch), "float32": params[0]["params"][0].dtype}),
+              merge_small_dims=lambda axes, most: merge(axes, most) if math.prod(axes) > most else [math.prod(axes)])
+        return importlib.import_module("pytorch_optimizer").SOAP(params, **others)
+
+    return make, {"max_precondition_dim": options.pop("max_precond_dim"),
+                  "normalize_gradient": options.pop("normalize_grads"), **options}
+
+
+def torch_shampoo(options: dict[str, Any]) -> Any:
+    meta = importlib.import_module("distributed_shampoo")
+    momentum, nesterov = options.pop("momentum"), options.pop("nesterov")
+    start, graft = options.pop("start_preconditioning_step"), options.pop("grafting")
+    own = {"epsilon": options.pop("grafting_eps"), "beta2": options.pop("grafting_beta2")}
+    grafting = {
+        None: lambda: None, "sgd": meta.SGDPreconditionerConfig,
+        "adagrad": lambda: meta.AdaGradPreconditionerConfig(epsilon=own["epsilon"]),
+        "rmsprop": lambda: meta.RMSpropPreconditionerConfig(**own),
+        "adam": lambda: meta.AdamPreconditionerConfig(**own)}[graft]()
+    axes = 1 if options.pop("merge_dims") else math.inf
+
+    def make(params: list[dict[str, Any]], foreach: bool, **others: Any) -> Any:
+        dtype = params[0]["params"][0].dtype
+        logging.disable(logging.WARNING)
+        return meta.DistributedShampoo(
+            params, **others, epsilon=options["eps"], start_preconditioning_step=-1 if start is None else start,
+            grafting_config=grafting,
+            iterate_averaging_config=importlib.import_module("distributed_shampoo.shampoo_types").ClassicMomentumConfig(
+                momentum=momentum, use_nesterov=nesterov) if momentum else None,
+            distributed_config=meta.SingleDeviceDistributedConfig(target_parameter_dimensionality=axes),
+            preconditioner_config=meta.RootInvShampooPreconditionerConfig(
+                factor_matrix_dtype=dtype, inv_factor_matrix_dtype=dtype))
+
+    return make, {key: value for key, value in options.items() if key != "eps"}
+
+
 def timm_mars(options: dict[str, Any]) -> Any:
     make = timm_module("mars").Mars
     return (lambda params, foreach, **others: make(params, **others),
@@ -128,6 +205,9 @@ IN_TORCH = {("LAMB", "timm"): timm_lamb, ("LARS", "timm"): timm_lars, ("StableAd
             ("Adan", "timm"): timm_adan,
             ("AdEMAMix", "pytorch-optimizer"): pytorch_optimizer_ademamix,
             ("MARS", "timm"): timm_mars,
+            ("NorMuon", "pytorch-optimizer"): pytorch_optimizer_normuon,
+            ("SOAP", "pytorch-optimizer"): pytorch_optimizer_soap,
+            ("Shampoo", "torch-shampoo"): torch_shampoo,
             ("NovoGrad", "timm"): timm_novograd,
             ("ScheduleFreeSGD", "schedulefree"): schedule_free("SGDScheduleFree"),
             ("ScheduleFreeAdamW", "schedulefree"): schedule_free("AdamWScheduleFree"),
