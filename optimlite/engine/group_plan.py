@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -50,9 +50,10 @@ class GroupPlan(GroupPlanCore):
         version = method.state.version
         made_of = self.choices(method)
         if made_of != self.made_of or group["params"] is not self.params or self.version != version:
-            self.scalars, self.counts = tuple(method.scalars_of(group)), counts_to_round(method, group)
             plans = self.make_plans(method, made_of[0])
-            self.made_of, self.plans = made_of, plans    # at once: an interrupt may not leave one without the other
+            scalars, counts = tuple(method.scalars_of(group)), counts_to_round(method, group)
+            # at once: neither an interrupt nor a refusal may leave one without the others
+            self.made_of, self.plans, self.scalars, self.counts = made_of, plans, scalars, counts
         self.params, self.totals = group["params"], [group[name] for name in method.totals(group)]
         given = [name for name in method.options if name in group]
         self.watched = ("params", *dict.fromkeys((*method.defaults, *given)), *method.totals(group))
@@ -75,7 +76,8 @@ class GroupPlan(GroupPlanCore):
         name, slots = recipe
         kernel = dispatch.kernel(name, dtype)
         check_rule(method, kernel, slots)
-        plan = kind(parameters, kernel, len(self.scalars))
+        scalars = method.scalars_of(self.group)
+        plan = kind(parameters, kernel, len(scalars))
         plan.slots = slots
         if first := method.first_rule(self.group):
             plan.first_kernel = dispatch.kernel(first, dtype)
@@ -96,15 +98,11 @@ class GroupPlan(GroupPlanCore):
             state = method.state[parameter]
             if state:
                 self.check_state(method, plan, at)
-                if all(key in state for key in (*places(method, self.group, parameter), *self.scalars)):
-                    self.attach(plan, at, state, True)
-            elif not (slots or self.scalars):
+                if all(key in state for key in (*places(method, self.group, parameter), *scalars)):
+                    attach(plan, at, state, scalars, True)
+            elif not (slots or scalars):
                 plan.attach(at, [], [], True)
         return plan
-
-    def attach(self, plan: Plan, at: int, state: Mapping[str, np.ndarray], has_stepped: bool) -> None:
-        plan.attach(at, [state[key] for key in plan.slots], [state[key] for key in self.scalars], has_stepped,
-                    [state.get(scales_of(key)) for key in plan.slots] if plan.formats else [])
 
     def outgrown(self, method: Method, plan: Plan) -> SparsePlan:
         """The same plan with room for sparse gradients."""
@@ -148,7 +146,7 @@ class GroupPlan(GroupPlanCore):
                     for key, block in zip(self.scalars, blocks, strict=True) if key not in state}
             created += [(state, key) for key in new]
             dict.update(state, new)              # unnoticed: this plan learns of it right here
-            self.attach(plan, at, state, has_stepped)
+            attach(plan, at, state, self.scalars, has_stepped)
 
 
 class SparseGroupPlan(GroupPlan):
@@ -160,6 +158,11 @@ class SparseGroupPlan(GroupPlan):
                 raise TypeError(f"gradient of '{method.state.name_of(parameter)}' must be a SparseGrad for "
                                 f"{type(method).__name__}, got an array; use Adam for dense gradients")
         super().bind(method, memory)
+
+
+def attach(plan: Plan, at: int, state: Mapping[str, np.ndarray], scalars: Iterable[str], has_stepped: bool) -> None:
+    plan.attach(at, [state[key] for key in plan.slots], [state[key] for key in scalars], has_stepped,
+                [state.get(scales_of(key)) for key in plan.slots] if plan.formats else [])
 
 
 def check_place(array: np.ndarray, place: Place, key: str, where: str) -> None:

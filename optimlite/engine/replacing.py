@@ -122,8 +122,9 @@ def carried(optimizer: Optimizer, group: Group, old: Parameter, new: Parameter, 
             old.shape == new.shape) else {}
     result = carried_rows(optimizer, {**group, "state_dtype": None}, old, new, rows, name)
     if known and result:
-        result = {"step": entries["step"]} | converted(optimizer, group, new, result) if "step" in entries else (
-            converted(optimizer, group, new, result))
+        result = converted(optimizer, group, new, result)
+        if "step" in entries:                    # counted for the rounding alone, perhaps, which rows went without
+            result["step"] = entries["step"]
     return result
 
 

@@ -215,7 +215,7 @@ def new_state(optimizer: Optimizer, parameter: Parameter, saved: Mapping[str, An
     whole = True
     for key, array in given.items():
         where = f"state['{name}']['{key}']"
-        if names is not None and key not in (*names, *wanted, *scalars):
+        if names is not None and not (key in names or key in wanted or key in scalars):
             problems.unexpected.append(where)
             continue
         like = target(optimizer, parameter, key, wanted, scalars)

@@ -25,6 +25,7 @@ class AdaBelief(RuleOptimizer):
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: the learning rate.    betas: how much of m and of s is kept in a step.    eps: see above.
     weight_decay: a step multiplies p by 1 - lr * weight_decay, beside the rest.    maximize: ascends.
+    storage: `state_dtype="bfloat16"` or `"int8"` keeps state in fewer bytes; `rounding`, `seed`: see docs/memory.md.
 
     State: `step`, `exp_avg` (m), `exp_avg_var` (s).
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).

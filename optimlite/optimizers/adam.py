@@ -33,6 +33,7 @@ class Adam(RuleOptimizer):
     betas: how much of the two means is kept in a step.    eps: keeps the division finite.
     weight_decay: added to the gradient (L2), unless decoupled_weight_decay, as in AdamW.    amsgrad: see above.
     maximize: ascends, as if grad were negated.    cautious, eps_root, uncorrected_eps: see above.
+    storage: `state_dtype="bfloat16"` or `"int8"` keeps state in fewer bytes; `rounding`, `seed`: see docs/memory.md.
 
     State: `step`, `exp_avg` (m), `exp_avg_sq` (v), and with amsgrad `max_exp_avg_sq`.
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).
@@ -88,6 +89,7 @@ class AdamW(Adam):
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: the learning rate.    betas, eps, amsgrad, maximize, cautious, eps_root, uncorrected_eps: as in Adam.
     weight_decay: a step multiplies p by 1 - lr * weight_decay, beside the rest.
+    storage: `state_dtype="bfloat16"` or `"int8"` keeps state in fewer bytes; `rounding`, `seed`: see docs/memory.md.
 
         >>> w = np.array([1.0, -2.0])
         >>> opt = ol.AdamW([w], lr=0.1, weight_decay=0.01)

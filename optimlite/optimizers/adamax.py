@@ -22,6 +22,7 @@ class Adamax(RuleOptimizer):
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: the learning rate.    betas: how much of the mean and of the maximum is kept in a step.
     eps: keeps the division finite.    weight_decay: added to the gradient (L2).    maximize: ascends.
+    storage: `state_dtype="bfloat16"` or `"int8"` keeps state in fewer bytes; `rounding`, `seed`: see docs/memory.md.
 
     State: `step`, `exp_avg` (m), `exp_inf` (u).
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).

@@ -29,6 +29,7 @@ class Adan(RuleOptimizer):
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: the learning rate.    betas: how much of m, d and n is kept in a step.    eps: keeps the division finite.
     weight_decay: a step divides p by 1 + lr * weight_decay.    no_prox: see above.    maximize: ascends.
+    storage: `state_dtype="bfloat16"` or `"int8"` keeps state in fewer bytes; `rounding`, `seed`: see docs/memory.md.
 
     State: `step`, `exp_avg` (m), `exp_avg_sq` (n), `exp_avg_diff` (d), and `neg_pre_grad`, the gradient of the step
     before, negated.  Together twice Adam's.

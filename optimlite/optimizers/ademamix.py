@@ -31,6 +31,7 @@ class AdEMAMix(RuleOptimizer):
     lr: the learning rate.    betas: how much of m1, v and m2 is kept in a step.    eps: keeps the division finite.
     alpha: the weight of m2.    beta3_warmup, alpha_warmup: see above.    maximize: ascends.
     weight_decay: a step multiplies p by 1 - lr * weight_decay.
+    storage: `state_dtype="bfloat16"` or `"int8"` keeps state in fewer bytes; `rounding`, `seed`: see docs/memory.md.
 
     State: `step`, `exp_avg_fast` (m1), `exp_avg_slow` (m2), `exp_avg_sq` (v).
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, for betas outside [0, 1), and for a

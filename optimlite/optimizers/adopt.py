@@ -28,6 +28,7 @@ class ADOPT(RuleOptimizer):
     lr: the learning rate.    betas: how much of m and of v is kept in a step.    eps: the least that divides.
     clip_exp, decoupled_weight_decay: see above.    maximize: ascends.    cautious: as in Adam.
     weight_decay: added to the gradient (L2), unless decoupled_weight_decay.
+    storage: `state_dtype="bfloat16"` or `"int8"` keeps state in fewer bytes; `rounding`, `seed`: see docs/memory.md.
 
     State: `step`, `exp_avg` (m), `exp_avg_sq` (v).
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).

@@ -22,6 +22,7 @@ class Lion(RuleOptimizer):
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: what every element moves by.    betas: how much of m is kept in u, and in m.
     weight_decay: a step multiplies p by 1 - lr * weight_decay.    maximize: ascends.    cautious: as in Adam.
+    storage: `state_dtype="bfloat16"` or `"int8"` keeps state in fewer bytes; `rounding`, `seed`: see docs/memory.md.
 
     State: `exp_avg` (m), half of Adam's.
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).

@@ -31,6 +31,7 @@ class MARS(RuleOptimizer):
     lr: the learning rate.    betas: how much of m and of v is kept in a step.    eps: keeps the division finite.
     weight_decay: a step multiplies p by 1 - lr * weight_decay.    gamma: how much is corrected; 0: nothing.
     optimize_1d, betas_1d: see above.    maximize: ascends.    cautious: as in Adam.
+    storage: `state_dtype="bfloat16"` or `"int8"` keeps state in fewer bytes; `rounding`, `seed`: see docs/memory.md.
 
     State: `step`, `exp_avg` (m), `exp_avg_sq` (v), and where gradients are corrected `last_grad`.
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).

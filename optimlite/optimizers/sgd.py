@@ -25,6 +25,7 @@ class SGD(RuleOptimizer):
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: the learning rate.    momentum: the share of the last step that is kept, usually 0.9.
     dampening, weight_decay, nesterov: see above.    maximize: ascends, as if grad were negated.
+    storage: `state_dtype="bfloat16"` or `"int8"` keeps state in fewer bytes; `rounding`, `seed`: see docs/memory.md.
 
     State: `momentum_buffer` (momentum only).  As in torch, dampening doesn't touch the first step.
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for `nesterov` without momentum or

@@ -217,7 +217,8 @@ def refused(name: str, default: Any) -> list[tuple[Any, str]]:
 
 
 VALUES = {optimizer: {name: refused(name, parameter.default)
-                      for name, parameter in inspect.signature(optimizer).parameters.items() if name != "params"}
+                      for name, parameter in inspect.signature(optimizer).parameters.items()
+                      if name not in ("params", "storage")}
           for optimizer in OPTIMIZERS}
 VALUES[ol.SGD]["nesterov"] = [*FLAGS, (True, "`nesterov` needs `momentum` > 0 and `dampening` = 0, got momentum=0")]
 VALUES[ol.RMSprop]["alpha"] = UNIT

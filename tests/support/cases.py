@@ -202,7 +202,7 @@ def hyper_parameters() -> list[tuple[type[ol.Optimizer], str, int | None]]:
     for optimizer in OPTIMIZERS:
         for name, parameter in inspect.signature(optimizer).parameters.items():
             parts = range(len(parameter.default)) if isinstance(parameter.default, tuple) else [None]
-            rows += [(optimizer, name, part) for part in parts if name != "params"]
+            rows += [(optimizer, name, part) for part in parts if name not in ("params", "storage")]
     return rows
 
 

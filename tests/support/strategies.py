@@ -81,7 +81,7 @@ def hyper(optimizer: type[ol.Optimizer], name: str) -> st.SearchStrategy[Any]:
 
 
 def hyper_names(optimizer: type[ol.Optimizer]) -> list[str]:
-    return [name for name in inspect.signature(optimizer).parameters if name != "params"]
+    return [name for name in inspect.signature(optimizer).parameters if name not in ("params", "storage")]
 
 
 @st.composite
