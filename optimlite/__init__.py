@@ -75,7 +75,7 @@ if TYPE_CHECKING:
     from .optimizers.soap import SOAP
     from .optimizers.sparse_adam import SparseAdam
     from .optimizers.stable_adamw import StableAdamW
-    from .torch_bridge import to_torch
+    from .torch_states import to_torch
 
 __version__ = "0.1.0"
 
@@ -145,7 +145,7 @@ __all__ = [
 
 # Imported at first use, and where they live: more than half of the import's time, for what many programs don't touch.
 _LATE = {
-    "Average": "average", "group_by_name": "grouping", "to_torch": "torch_bridge",
+    "Average": "average", "group_by_name": "grouping", "to_torch": "torch_states",
     **dict.fromkeys(("clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm"), "clipping"),
     "Adadelta": "optimizers.adadelta", "Adagrad": "optimizers.adagrad", "Adamax": "optimizers.adamax",
     "ASGD": "optimizers.asgd", "NAdam": "optimizers.nadam", "RAdam": "optimizers.radam",

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..torch_bridge import to_torch
+from ..torch_states import to_torch
 from . import CheckpointError, load
 from .atomic import replacement
 from .background import save
