@@ -124,6 +124,7 @@ class Optimizer(Hooked):
 
     def _prepare_to_step(self) -> None:
         self._memory: AddressRanges | None = None
+        self._watch: Any = None                          # what measures steps for `metrics`, where that was asked for
         self._whole: Any = None                          # the nesting of all groups together, and its leaves
         self._in_order: list[Parameter] = []
         self._version = -1                               # that of the state which `_memory` is about
@@ -360,6 +361,21 @@ class Optimizer(Hooked):
             raise ValueError("gradients came from the closure and as `grads`; give them once")
         return loss
 
+    def metrics(self) -> dict[str, float]:
+        """How the run goes, as a flat dict of numbers for a log: steps, rates, and what was measured of the last step.
+
+            steps, skipped_steps               taken by this object; those of them that `skip_nonfinite` skipped
+            lr, or lr/0, lr/1, ...             of each group; likewise what the method moves itself, such as Prodigy's d
+            grad_norm                          before clipping, where the last step measured it
+            grad_norm, weight_norm, update_norm, update_ratio    of the step that `watch` had measured, `measured_at`;
+            grad_norm/NAME, ...                and of each parameter.  update_ratio is update_norm / weight_norm
+
+        Weights are those before the step, gradients those of `grad_scale * grad`.
+        """
+        from .metrics import collected  # most programs never ask
+
+        return collected(self)
+
     # How state is laid out, where the optimizer says so --------------------------------------------------------------
 
     def state_shapes(self, group: Group, parameter: Parameter) -> dict[str, tuple[int, ...]]:
@@ -457,7 +473,7 @@ class Optimizer(Hooked):
         return f"{type(self).__name__} (\n" + "\n".join(lines) + "\n)"
 
 
-_OF_THIS_OBJECT = {"_state", "_plans", "_memory", "_whole", "_in_order", "_disjoint", "_version", "_in_step",
+_OF_THIS_OBJECT = {"_state", "_plans", "_memory", "_watch", "_whole", "_in_order", "_disjoint", "_version", "_in_step",
                    "_stepping", "_warned", "_before_step", "_after_step", "_before_save", "_after_save", "_before_load",
                    "_after_load"}
 # what copies don't take over
