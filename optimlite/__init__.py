@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from .closures.conjugate_gradient import ConjugateGradient
     from .closures.lbfgs import LBFGS
     from .closures.minimize import minimize
+    from .early_stopping import EarlyStopping
+    from .gradient_check import check_grad
     from .grouping import group_by_name
     from .optimizers.adabelief import AdaBelief
     from .optimizers.adadelta import Adadelta
@@ -75,6 +77,7 @@ if TYPE_CHECKING:
     from .optimizers.soap import SOAP
     from .optimizers.sparse_adam import SparseAdam
     from .optimizers.stable_adamw import StableAdamW
+    from .rate_finder import lr_find
     from .torch_states import to_torch
 
 __version__ = "0.1.0"
@@ -120,9 +123,11 @@ __all__ = [
     "Average",
     "CheckpointError",
     "Checkpoints",
+    "EarlyStopping",
     "Optimizer",
     "Parameter",
     "SparseGrad",
+    "check_grad",
     "clip_grad_norm_",
     "clip_grad_value_",
     "clip_grads_with_norm_",
@@ -132,6 +137,7 @@ __all__ = [
     "group_by_name",
     "line_search",
     "load",
+    "lr_find",
     "lr_scheduler",
     "minimize",
     "register_optimizer_step_post_hook",
@@ -146,6 +152,7 @@ __all__ = [
 # Imported at first use, and where they live: more than half of the import's time, for what many programs don't touch.
 _LATE = {
     "Average": "average", "group_by_name": "grouping", "to_torch": "torch_states",
+    "EarlyStopping": "early_stopping", "check_grad": "gradient_check", "lr_find": "rate_finder",
     **dict.fromkeys(("clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm"), "clipping"),
     "Adadelta": "optimizers.adadelta", "Adagrad": "optimizers.adagrad", "Adamax": "optimizers.adamax",
     "ASGD": "optimizers.asgd", "NAdam": "optimizers.nadam", "RAdam": "optimizers.radam",

@@ -105,8 +105,9 @@ cdef class Blocks:
             bint backwards=False, bint by_array=False) -> list:
         """Runs a kernel (given for float32 and float64) over all blocks and returns its results, combined in order.
 
-        `by_array`: a list of the first sum of each array instead.  `coefficients` (float64, contiguous, 2-d) has one row, or one for each parameter.  `backwards` visits the last
-        block first.  The caller has checked types, shapes and layouts.
+        `coefficients` (float64, contiguous, 2-d) has one row, or one for each parameter.  `backwards` visits the last
+        block first.  `by_array`: returns the first sum of each array instead.  The caller has checked types, shapes and
+        layouts.
         """
         cdef Py_ssize_t n = len(vectors), i, k, width, sums
         cdef Kernel single = kernels[0], wide = kernels[1], kernel

@@ -110,11 +110,11 @@ class RuleOptimizer(Optimizer):
     def watch(self, every: int | None = 50, *, parameters: bool = False) -> None:
         """Has every so many steps measured, the next one first, for `metrics()`; None ends it.
 
-        every: the steps from one measured to the next.  A measured step takes up to twice as long, or some times as long
-            if parameters are small; the others cost nothing.  Room for a copy of the parameters is kept.
+        every: the steps from one measured to the next.  A measured one takes three times as long; the others cost
+            nothing.  Room for a copy of the parameters is kept.
         parameters: also measures each parameter by itself.
         """
-        from .metrics import Watch               # most programs never ask
+        from .metrics import Watch  # most programs never ask
 
         by_name = checks.flag("parameters", parameters)
         self._watch = None if every is None else Watch(checks.count("every", every), by_name)

@@ -19,9 +19,9 @@ torch
 __init__
 line_search
 checkpoint
-average clipping grouping torch_states
+average clipping early_stopping gradient_check grouping rate_finder torch_states
 optimizers closures lr_scheduler reference
-swapping
+plotting snapshot swapping
 engine
 native
 checks late_imports
