@@ -15,7 +15,8 @@ optimizers     SGD Adam AdamW NAdam RAdam Adamax Adagrad Adadelta RMSprop Rprop 
 closures       LBFGS, ConjugateGradient, line_search; minimize(fun, x0), as in SciPy
 schedules      lr_scheduler.StepLR and the rest of torch's family, WarmupCosineLR, WarmupStableDecayLR
 parameters     Parameter (an array with a .grad), SparseGrad, group_by_name, Average
-gradients      opt.step(max_grad_norm=1.0, ...); clip_grad_norm_, clip_grad_value_, get_total_norm
+gradients      opt.step(max_grad_norm=1.0, ...); clip_grad_norm_, clip_grad_value_, get_total_norm; check_grad
+watching       lr_find, EarlyStopping, opt.metrics(), opt.watch(), log.CSV and its like, plot_metrics
 checkpoints    save, load, restore, Checkpoints; `python -m optimlite inspect FILE`; to_torch
 settings       set_num_threads, set_flush_denormal
 
@@ -39,15 +40,14 @@ from .optimizers.adam import Adam, AdamW
 from .optimizers.sgd import SGD
 
 if TYPE_CHECKING:
-    from . import line_search, lr_scheduler
+    from . import line_search, log, lr_scheduler
     from .average import Average
     from .checkpoint import CheckpointError, Checkpoints, load, restore, save
+    from .checkpoint.torch_states import to_torch
     from .clipping import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
     from .closures.conjugate_gradient import ConjugateGradient
     from .closures.lbfgs import LBFGS
     from .closures.minimize import minimize
-    from .early_stopping import EarlyStopping
-    from .gradient_check import check_grad
     from .grouping import group_by_name
     from .optimizers.adabelief import AdaBelief
     from .optimizers.adadelta import Adadelta
@@ -77,8 +77,10 @@ if TYPE_CHECKING:
     from .optimizers.soap import SOAP
     from .optimizers.sparse_adam import SparseAdam
     from .optimizers.stable_adamw import StableAdamW
-    from .rate_finder import lr_find
-    from .torch_states import to_torch
+    from .tools.early_stopping import EarlyStopping
+    from .tools.gradient_check import check_grad
+    from .tools.metric_plots import plot_metrics
+    from .tools.rate_finder import lr_find
 
 __version__ = "0.1.0"
 
@@ -137,9 +139,11 @@ __all__ = [
     "group_by_name",
     "line_search",
     "load",
+    "log",
     "lr_find",
     "lr_scheduler",
     "minimize",
+    "plot_metrics",
     "register_optimizer_step_post_hook",
     "register_optimizer_step_pre_hook",
     "restore",
@@ -151,8 +155,9 @@ __all__ = [
 
 # Imported at first use, and where they live: more than half of the import's time, for what many programs don't touch.
 _LATE = {
-    "Average": "average", "group_by_name": "grouping", "to_torch": "torch_states",
-    "EarlyStopping": "early_stopping", "check_grad": "gradient_check", "lr_find": "rate_finder",
+    "Average": "average", "group_by_name": "grouping", "to_torch": "checkpoint.torch_states",
+    "EarlyStopping": "tools.early_stopping", "check_grad": "tools.gradient_check", "lr_find": "tools.rate_finder",
+    "log": "log", "plot_metrics": "tools.metric_plots",
     **dict.fromkeys(("clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm"), "clipping"),
     "Adadelta": "optimizers.adadelta", "Adagrad": "optimizers.adagrad", "Adamax": "optimizers.adamax",
     "ASGD": "optimizers.asgd", "NAdam": "optimizers.nadam", "RAdam": "optimizers.radam",

@@ -17,11 +17,11 @@ LAYERS = """
 __main__
 torch
 __init__
-line_search
-checkpoint
-average clipping early_stopping gradient_check grouping rate_finder torch_states
+tools line_search
+checkpoint log
+average clipping grouping
 optimizers closures lr_scheduler reference
-plotting snapshot swapping
+swapping
 engine
 native
 checks late_imports

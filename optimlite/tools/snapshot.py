@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .engine.optimizer import Optimizer
-from .engine.parameter import Parameter, laid_out
+from ..engine.optimizer import Optimizer
+from ..engine.parameter import Parameter, laid_out
 
 
 class Snapshot:

@@ -42,7 +42,7 @@ def test_the_best_comes_back_with_the_optimizers_state() -> None:
         for step in range(10):
             opt.step(grads=[2 * w])
             stopping.step(10 - step)
-        for step in range(wander):
+        for _ in range(wander):
             opt.param_groups[0]["lr"] = 3.0
             opt.step(grads=[-w])
             assert not stopping.step(100)

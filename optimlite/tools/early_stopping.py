@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .checks import checked, count, nonnegative, number, shown
-from .engine import nesting
-from .engine.optimizer import Optimizer
+from ..checks import checked, count, nonnegative, number, shown
+from ..engine import nesting
+from ..engine.optimizer import Optimizer
 from .snapshot import Snapshot, parameters_of
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .checks import checked, fraction, interval, positive
-from .engine.optimizer import Optimizer
+from ..checks import checked, fraction, interval, positive
+from ..engine.optimizer import Optimizer
 from .snapshot import Snapshot, parameters_of
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class LRFind:
 @checked
 def lr_find(optimizer: Optimizer, closure: Callable[[], Any], start: float = 1e-7, end: float = 10.0,
             steps: int = 100, smoothing: float = 0.9) -> LRFind:
-    """Finds a learning rate: trains with rates that grow from `start` to `end`, and returns where the loss fell fastest.
+    """Finds a learning rate: trains with rates that grow from `start` to `end`; the loss falls steepest at `.lr`.
 
         lr(t) = start * (end / start) ** (t / (steps - 1)),   stops where the loss is not finite or 4 times the lowest
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from .checks import checked, count, optional, positive
-from .engine import nesting
-from .engine.parameter import Parameter
-from .engine.sparse_grad import SparseGrad
+from ..checks import checked, count, optional, positive
+from ..engine import nesting
+from ..engine.parameter import Parameter
+from ..engine.sparse_grad import SparseGrad
 
 SHRINKS, FACTOR = 10, 2.0        # steps of Ridders' extrapolation, and by what each is smaller
 VAGUE = 1e-4                     # an error of a slope that calls for steps of another size
@@ -39,8 +39,8 @@ class Tensor:
 
     def __str__(self) -> str:
         if self.error <= self.tolerance and not self.ok:
-            return (f"{self.name} {self.shape}: UNSURE, since differences of the loss are too inexact: is it the same for "
-                    f"the same params, and smooth?")
+            return (f"{self.name} {self.shape}: UNSURE, since differences of the loss are too inexact; is it smooth, "
+                    f"and the same for the same params?")
         line = f"{self.name} {self.shape}: {'ok' if self.ok else 'WRONG'}, relative error {self.error:.1e}"
         if self.worst is None:
             return line
