@@ -188,4 +188,5 @@ def test_a_wider_table_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch
     monkeypatch.setattr(os, "replace", lambda *paths: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         log.write(1, {"loss": 2.0, "more": 3.0})
+    log.close()
     assert ol.log.read(tmp_path / "a.csv")["loss"].tolist() == [1]

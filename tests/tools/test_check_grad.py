@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from optimlite.tools.gradient_check import GradCheck
 
 import optimlite as ol
+from optimlite.tools.gradient_check import GradCheck
 
 Params = dict[str, np.ndarray]
 
