@@ -13,7 +13,8 @@ optimizers     SGD Adam AdamW NAdam RAdam Adamax Adagrad Adadelta RMSprop Rprop 
                without a schedule ScheduleFreeSGD ScheduleFreeAdamW ScheduleFreeRAdam, without a rate Prodigy DAdaptAdam
                DoG LDoG
 closures       LBFGS, ConjugateGradient, line_search; minimize(fun, x0), as in SciPy
-schedules      lr_scheduler.StepLR and the rest of torch's family, WarmupCosineLR, WarmupStableDecayLR
+schedules      lr_scheduler.StepLR and the rest of torch's family, WarmupCosineLR, WarmupStableDecayLR; as plain
+               functions schedules.cosine and its like
 parameters     Parameter (an array with a .grad), SparseGrad, group_by_name, Average
 gradients      opt.step(max_grad_norm=1.0, ...); clip_grad_norm_, clip_grad_value_, get_total_norm; check_grad
 watching       lr_find, EarlyStopping, opt.metrics(), opt.watch(), log.CSV and its like, plot_metrics
@@ -40,7 +41,7 @@ from .optimizers.adam import Adam, AdamW
 from .optimizers.sgd import SGD
 
 if TYPE_CHECKING:
-    from . import line_search, log, lr_scheduler
+    from . import line_search, log, lr_scheduler, schedules
     from .average import Average
     from .checkpoint import CheckpointError, Checkpoints, load, restore, save
     from .checkpoint.torch_states import to_torch
@@ -148,6 +149,7 @@ __all__ = [
     "register_optimizer_step_pre_hook",
     "restore",
     "save",
+    "schedules",
     "set_flush_denormal",
     "set_num_threads",
     "to_torch",
@@ -157,7 +159,7 @@ __all__ = [
 _LATE = {
     "Average": "average", "group_by_name": "grouping", "to_torch": "checkpoint.torch_states",
     "EarlyStopping": "tools.early_stopping", "check_grad": "tools.gradient_check", "lr_find": "tools.rate_finder",
-    "log": "log", "plot_metrics": "tools.metric_plots",
+    "log": "log", "schedules": "schedules", "plot_metrics": "tools.metric_plots",
     **dict.fromkeys(("clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm"), "clipping"),
     "Adadelta": "optimizers.adadelta", "Adagrad": "optimizers.adagrad", "Adamax": "optimizers.adamax",
     "ASGD": "optimizers.asgd", "NAdam": "optimizers.nadam", "RAdam": "optimizers.radam",

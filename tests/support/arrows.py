@@ -17,7 +17,7 @@ LAYERS = """
 __main__
 cli torch
 __init__
-tools line_search
+tools line_search schedules
 checkpoint log
 average clipping grouping
 optimizers closures lr_scheduler reference
