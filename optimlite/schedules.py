@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -32,14 +33,18 @@ LEFT_OUT = ("optimizer", "last_epoch", "key", "cycle_momentum", "base_momentum",
 class Schedule:
     """The value at a count: `schedule(t)`."""
 
-    def __init__(self, scheduler: lr_scheduler.LRScheduler) -> None:
-        self._scheduler = scheduler
+    def __init__(self, kind: type[lr_scheduler.LRScheduler], value: float, arguments: dict[str, Any]) -> None:
+        self._made_of = kind, value, arguments
+        self._scheduler = kind(Optimizer([np.zeros(1)], {"lr": value}), **arguments)
 
     def __call__(self, t: int) -> float:
         return self._scheduler.at(t)[0]
 
     def __repr__(self) -> str:
         return f"<schedule of {self._scheduler!r}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Schedule, self._made_of
 
 
 def of(kind: type[lr_scheduler.LRScheduler], own_value: bool = False) -> Callable[..., Schedule]:
@@ -48,10 +53,10 @@ def of(kind: type[lr_scheduler.LRScheduler], own_value: bool = False) -> Callabl
     parameters = [p.replace(kind=p.POSITIONAL_OR_KEYWORD) for name, p in given.items() if name not in LEFT_OUT]
     more = {"cycle_momentum": False} if "cycle_momentum" in given else {}
 
-    def make(*args: object, **options: object) -> Schedule:
+    def make(*args: Any, **options: Any) -> Schedule:
         arguments = signature.bind(*args, **options).arguments
         value = 1.0 if own_value else nonnegative("value", arguments.pop("value"))
-        return Schedule(kind(Optimizer([np.zeros(1)], {"lr": value}), **(arguments | more)))
+        return Schedule(kind, value, arguments | more)
 
     first = [] if own_value else [inspect.Parameter("value", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
     signature = inspect.Signature([*first, *parameters])
