@@ -124,6 +124,7 @@ class Optimizer(Hooked):
 
     def _prepare_to_step(self) -> None:
         self._memory: AddressRanges | None = None
+        self._round: Any = None                          # of `step_parameter`
         self._watch: Any = None                          # what measures steps for `metrics`, where that was asked for
         self._whole: Any = None                          # the nesting of all groups together, and its leaves
         self._in_order: list[Parameter] = []
@@ -346,6 +347,22 @@ class Optimizer(Hooked):
         """Updates every parameter that has a gradient, in place; a subclass says how, and what else it takes."""
         raise NotImplementedError(f"{type(self).__name__} must override `step`, or derive from RuleOptimizer")
 
+    def step_parameter(self, parameter: Parameter | np.ndarray | str, grad: Any, *, grad_scale: float = 1.0,
+                       max_grad_norm: float | None = None) -> None:
+        """Steps one parameter, in the middle of a backward pass: no other gradient need exist at the same time.
+
+        parameter: it, its array or its name.    grad: its gradient, which isn't kept.    grad_scale: as for `step`.
+        max_grad_norm: clips by the norm of all gradients of the round before, since this one's isn't known yet; the
+            first round isn't clipped.  `last_grad_norm` is that norm.
+
+        A round ends when a parameter comes a second time; `steps_taken` counts rounds.  Without clipping, the bits are
+        those of `step`.  Raises TypeError for methods that need all gradients at once (closures, Prodigy, DoG), and
+        ValueError where another parameter has a gradient.
+        """
+        from .step_parameter import step_parameter  # few programs do
+
+        step_parameter(self, self.state.find(parameter), grad, grad_scale, max_grad_norm)
+
     @staticmethod
     def _evaluate(closure: Callable[[], Any], grads: Any) -> tuple[Any, Any]:
         """The closure's loss, and its gradients or those that were given."""
@@ -473,9 +490,9 @@ class Optimizer(Hooked):
         return f"{type(self).__name__} (\n" + "\n".join(lines) + "\n)"
 
 
-_OF_THIS_OBJECT = {"_state", "_plans", "_memory", "_watch", "_whole", "_in_order", "_disjoint", "_version", "_in_step",
-                   "_stepping", "_warned", "_before_step", "_after_step", "_before_save", "_after_save", "_before_load",
-                   "_after_load"}
+_OF_THIS_OBJECT = {"_state", "_plans", "_memory", "_watch", "_round", "_whole", "_in_order", "_disjoint", "_version",
+                   "_in_step", "_stepping", "_warned", "_before_step", "_after_step", "_before_save", "_after_save",
+                   "_before_load", "_after_load"}
 # what copies don't take over
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 # command line and by bridges to other libraries alone, which see of the package what its users see.
 LAYERS = """
 __main__
-autograd cli jax sklearn torch
+autograd cli jax sklearn thinc torch
 __init__
 tools line_search schedules
 checkpoint log
