@@ -17,7 +17,7 @@ schedules      lr_scheduler.StepLR and the rest of torch's family, WarmupCosineL
                functions schedules.cosine and its like
 parameters     Parameter (an array with a .grad), SparseGrad, group_by_name, Average
 gradients      opt.step(max_grad_norm=1.0, ...); clip_grad_norm_, clip_grad_value_, get_total_norm; check_grad
-watching       lr_find, EarlyStopping, opt.metrics(), opt.watch(), log.CSV and its like, plot_metrics
+watching       lr_find, EarlyStopping, Progress, NoiseScale, opt.metrics(), opt.watch(), log.CSV …, plot_metrics
 checkpoints    save, load, restore, Checkpoints; `python -m optimlite inspect FILE`; to_torch
 settings       set_num_threads, set_flush_denormal
 
@@ -81,6 +81,8 @@ if TYPE_CHECKING:
     from .tools.early_stopping import EarlyStopping
     from .tools.gradient_check import check_grad
     from .tools.metric_plots import plot_metrics
+    from .tools.noise_scale import NoiseScale
+    from .tools.progress import Progress
     from .tools.rate_finder import lr_find
 
 __version__ = "0.1.0"
@@ -127,8 +129,10 @@ __all__ = [
     "CheckpointError",
     "Checkpoints",
     "EarlyStopping",
+    "NoiseScale",
     "Optimizer",
     "Parameter",
+    "Progress",
     "SparseGrad",
     "check_grad",
     "clip_grad_norm_",
@@ -159,6 +163,7 @@ __all__ = [
 _LATE = {
     "Average": "average", "group_by_name": "grouping", "to_torch": "checkpoint.torch_states",
     "EarlyStopping": "tools.early_stopping", "check_grad": "tools.gradient_check", "lr_find": "tools.rate_finder",
+    "NoiseScale": "tools.noise_scale", "Progress": "tools.progress",
     "log": "log", "schedules": "schedules", "plot_metrics": "tools.metric_plots",
     **dict.fromkeys(("clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm"), "clipping"),
     "Adadelta": "optimizers.adadelta", "Adagrad": "optimizers.adagrad", "Adamax": "optimizers.adamax",

@@ -202,7 +202,7 @@ def test_tensors_of_torch() -> None:
                r"numpy\(\)$")
     with pytest.raises(TypeError, match=message):
         ol.SGD(tensor)
-    with pytest.raises(TypeError, match="at '0'; optimlite.torch has this optimizer for tensors"):
+    with pytest.raises(TypeError, match=r"at '0'; optimlite\.torch has this optimizer for tensors"):
         ol.SGD([tensor])
     with pytest.raises(TypeError, match=r"got Parameter at '0'; optimlite.torch has this optimizer for tensors"):
         ol.SGD(torch.nn.Linear(2, 2))

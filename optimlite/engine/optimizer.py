@@ -489,6 +489,16 @@ class Optimizer(Hooked):
             lines += [f"    {key}: {group[key]}" for key in sorted(group) if key not in ("params", "param_names")]
         return f"{type(self).__name__} (\n" + "\n".join(lines) + "\n)"
 
+    def _repr_html_(self) -> str:
+        """For notebooks: a row for each group."""
+        from .html import table
+
+        keys = [key for key in self.param_groups[0] if key not in ("params", "param_names")]
+        rows = [(index, size_of(group["params"]), *(group.get(key, "") for key in keys))
+                for index, group in enumerate(self.param_groups)]
+        return table(f"{type(self).__name__}: {size_of(self._parameters())}, {self.steps_taken:,} steps",
+                     ("group", "holds", *keys), rows)
+
 
 _OF_THIS_OBJECT = {"_state", "_plans", "_memory", "_watch", "_round", "_whole", "_in_order", "_disjoint", "_version",
                    "_in_step", "_stepping", "_warned", "_before_step", "_after_step", "_before_save", "_after_save",

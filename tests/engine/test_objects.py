@@ -56,7 +56,7 @@ def test_gradients_come_in_the_same_classes_and_as_dicts() -> None:
     opt.step(grads={"layers": [{"W": np.ones((2, 2)), "b": None}, Layer()], "scale": None})
     assert net.layers[0].W[0, 0] == net.layers[1].b[0] == 0.5
     assert net.layers[0].b[0] == net.scale[0] == 0.75
-    with pytest.raises(ValueError, match="`grads` at 'layers.0' lacks"):
+    with pytest.raises(ValueError, match=r"`grads` at 'layers\.0' lacks"):
         opt.step(grads={"layers": [{"W": np.ones((2, 2))}, Layer()], "scale": None})
 
 
