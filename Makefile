@@ -26,7 +26,7 @@ EXTRAS_mutation := test demo
 ALSO_mutation := mutmut==3.8.1
 EXTRAS_parallel := test demo
 ALSO_parallel := pytest-run-parallel
-ALSO_package := build zopfli
+ALSO_package := build zopflipy
 
 FUZZ ?= checkpoint state_dict groups arrays schedulers
 PARALLEL := skipped_parameters or added_mid_run or closed_form or two_threads or (resume_is_exact and SGD and StepLR)

@@ -7,13 +7,13 @@ import sys
 import zipfile
 from pathlib import Path
 
-import zopfli.zipfile
+import zopfli
 
 
 def recompress(wheel: Path) -> None:
     """RECORD's hashes are of the files themselves, so they stay right."""
     beside = wheel.with_suffix(".new")
-    with zipfile.ZipFile(wheel) as old, zopfli.zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as new:
+    with zipfile.ZipFile(wheel) as old, zopfli.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as new:
         for entry in old.infolist():
             new.writestr(entry, old.read(entry))
     with zipfile.ZipFile(beside) as new:
