@@ -48,10 +48,19 @@ class Lying:
         self.parameters[at].grad = None if grad is None else gradient_of(grad, self.names[at])
 
     def let_go(self) -> None:
-        """Keeps none alive: torch may drop them, and the next backward pass needs the memory."""
-        if self.tensors:
-            forget_gradients(self.parameters)
-            self.bound = [None] * len(self.tensors)
+        """Keeps none alive."""
+        forget_gradients(self.parameters)
+        self.bound = [None] * len(self.tensors)
+
+    def stepped(self) -> None:
+        """Small ones stay bound."""
+
+
+class Large(Lying):
+    """Those that torch may drop after the step: the next backward pass needs the memory."""
+
+    def stepped(self) -> None:
+        self.let_go()
 
 
 class Gathered(Lying):
@@ -95,12 +104,14 @@ def address_of(grad: torch.Tensor | None) -> object:
 def sorted_by_size(tensors: Sequence[torch.Tensor], parameters: Sequence[Parameter], names: Sequence[str],
                    ) -> list[Lying]:
     """All gradients, in as few parts as possible."""
+    large = [at for at, tensor in enumerate(tensors) if tensor.numel() > SMALL]
     alike: dict[object, list[int]] = {}
     for at, tensor in enumerate(tensors):
-        small = tensor.ndim > 0 and 0 < tensor.numel() <= SMALL
-        alike.setdefault((tensor.dtype, tensor.shape[1:]) if small else None, []).append(at)
-    few = [key for key, places in alike.items() if key is not None and len(places) < FEWEST]
-    rest = sorted(alike.pop(None, []) + [at for key in few for at in alike.pop(key)])
-    parts = [(Gathered, places) for places in alike.values()] + [(Lying, rest)] * bool(rest)
+        if tensor.numel() <= SMALL:
+            like = (tensor.dtype, tensor.shape[1:]) if tensor.ndim and tensor.numel() else None
+            alike.setdefault(like, []).append(at)
+    few = [key for key, places in alike.items() if key is None or len(places) < FEWEST]
+    rest = sorted(at for key in few for at in alike.pop(key))
+    parts = [(Gathered, places) for places in alike.values()] + [(Lying, rest), (Large, large)]
     return [kind([tensors[at] for at in places], [parameters[at] for at in places], [names[at] for at in places])
-            for kind, places in parts]
+            for kind, places in parts if places]

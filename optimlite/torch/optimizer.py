@@ -17,6 +17,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch.autograd.graph import increment_version
+from torch.optim.optimizer import _global_optimizer_post_hooks as _after_any_step
+from torch.optim.optimizer import _global_optimizer_pre_hooks as _before_any_step
 
 from ..checks import flag
 from ..engine.optimizer import Optimizer
@@ -60,6 +62,7 @@ class TensorOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     def _learn(self, tensors: list[torch.Tensor]) -> None:
         self._tensors = tensors
+        self._seen: list[dict[str, Any]] = [{} for _ in self.inner.param_groups]     # torch's groups as they were
         self._parameters = [parameter for group in self.inner.param_groups for parameter in group["params"]]
         self._addresses = [*map(address, tensors)]
         self._sizes = [len(group["params"]) for group in self.inner.param_groups]
@@ -104,10 +107,13 @@ class TensorOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
                 and [len(group["params"]) for group in self.param_groups] == self._sizes)
         if not same:
             self._remake()
-        for theirs, ours in zip(self.param_groups, self.inner.param_groups, strict=True):
+        for theirs, ours, seen in zip(self.param_groups, self.inner.param_groups, self._seen, strict=True):
             for key, value in theirs.items():
-                if key not in OWN and value is not ours.get(key):
-                    ours[key] = plain(value)
+                if value is seen.get(key) and not isinstance(value, torch.Tensor):
+                    continue
+                seen[key] = value
+                if key not in OWN and differs(plain(value), ours.get(key)):
+                    ours[key] = plain(value)     # only where it changed: `inner` validates a group that did
         if self._looked:
             self._take_state()
 
@@ -205,6 +211,14 @@ class TensorOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         `closure`: as torch has it; clears the gradients, computes the loss, calls backward() and returns the loss.
         Other arguments are those of optimlite's step: `max_grad_norm=1.0`, `zero_grad=True`, …
         """
+        if (_before_any_step or _after_any_step or self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks
+                or torch._C._autograd._profiler_enabled()):
+            return hooked_step(self, closure, **options)
+        return self._step(closure, options)
+
+    step.hooked = True                           # type: ignore[attr-defined]  # else torch wraps it, for 35 µs a step
+
+    def _step(self, closure: Callable[[], Any] | None, options: dict[str, Any]) -> Any:
         losses: list[Any] = []
 
         def evaluate() -> Any:
@@ -226,13 +240,18 @@ class TensorOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         increment_version(self._tensors if self._complete else
                           [tensor for tensor in self._tensors if tensor.grad is not None])
         for part in self._gradients:
-            part.let_go()
+            part.stepped()
         if flag("zero_grad", zero_grad):
             self.zero_grad(set_to_none=False)
         return losses[0] if losses else None
 
     def _bring_gradients(self) -> None:
         self._complete = all([part.bring() for part in self._gradients])
+
+
+# With hooks, and with a record for torch's profiler.
+hooked_step = torch.optim.Optimizer.profile_hook_step(
+    lambda optimizer, closure=None, **options: optimizer._step(closure, options))
 
 
 def listed(params: Any) -> list[dict[str, Any]]:
@@ -268,6 +287,13 @@ def inner_group(group: Mapping[str, Any], number: int) -> dict[str, Any]:
     if names:
         parameters = zip(names, parameters, strict=True)
     return {**{key: plain(value) for key, value in group.items() if key not in OWN}, "params": list(parameters)}
+
+
+def differs(one: Any, other: Any) -> bool:
+    try:
+        return bool(one != other)
+    except (ValueError, RuntimeError):           # arrays that somebody keeps in a group
+        return True
 
 
 def same_entries(entries: Mapping[str, Any], shown: dict[str, tuple[np.ndarray, torch.Tensor]]) -> bool:

@@ -336,6 +336,24 @@ def test_hooks_are_torchs() -> None:
     assert said == ["before", "after", "save", "load 1", "loaded"]
 
 
+def test_hooks_of_all_optimizers_and_the_profiler_see_it() -> None:
+    from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+    weight, said = torch.nn.Parameter(torch.ones(3)), []
+    optimizer = ours.SGD([weight], lr=0.1)
+    weight.grad = torch.ones(3)
+    handles = [register_optimizer_step_pre_hook(lambda opt, args, kwargs: said.append(("before", opt, len(kwargs)))),
+               register_optimizer_step_post_hook(lambda opt, *_: said.append(("after", opt)))]
+    optimizer.step(max_grad_norm=1.0)
+    for handle in handles:
+        handle.remove()
+    optimizer.step()
+    assert said == [("before", optimizer, 1), ("after", optimizer)]
+    with torch.profiler.profile() as profile:
+        optimizer.step()
+    assert "Optimizer.step#SGD.step" in [event.key for event in profile.key_averages()]
+
+
 def test_a_graph_from_before_the_step_is_refused() -> None:
     """A backward pass through values that a step has changed would be silently wrong."""
     weight = torch.nn.Parameter(torch.ones(3))
