@@ -205,6 +205,8 @@ if not TYPE_CHECKING:         # to checkers, every name would be there
 def _suggestion(name: str) -> str:
     if name.startswith("_"):                     # asked for by tools, not by users
         return ""
+    if name in ("autograd", "jax", "sklearn", "thinc", "torch"):
+        return f"; import it: `import optimlite.{name}`"
     from .checks import resembling
 
     if meant := resembling(name, _public):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import doctest
 import importlib
 import io
 import pickle
@@ -506,3 +507,30 @@ def test_many_small_tensors_step_faster_than_torchs_fused() -> None:
             optimizer.step()
             kept.append(time.perf_counter() - start)
     assert 2 * statistics.median(times[0]) < statistics.median(times[1])
+
+
+def test_an_optimizer_of_ones_own_is_wrapped() -> None:
+    class Descent(ol.Optimizer):
+        def __init__(self, params: Any, lr: float = 0.1) -> None:
+            super().__init__(params, {"lr": lr})
+
+        def step(self, closure: Any = None) -> Any:
+            for group in self.param_groups:
+                for p in group["params"]:
+                    p.data -= group["lr"] * p.grad
+
+    weights = [torch.nn.Parameter(torch.ones(2)) for _ in range(5)]
+    optimizer = ours.wrap(Descent)(weights, lr=0.5)
+    for weight in weights:
+        weight.grad = torch.ones(2)
+    optimizer.step()
+    assert all(weight.tolist() == [0.5, 0.5] for weight in weights)
+    assert ours.wrap(Descent) is type(optimizer)
+    assert repr(optimizer).startswith("Descent (")
+
+
+def test_the_example_runs() -> None:
+    [example, *_] = doctest.DocTestFinder(recurse=False).find(ours.wrap, "wrap", globs={"ol": ol})
+    said: list[str] = []
+    doctest.DocTestRunner(verbose=False).run(example, out=said.append)
+    assert not said, "".join(said)
