@@ -24,7 +24,7 @@ from ..checks import flag
 from ..engine.optimizer import Optimizer
 from ..engine.parameter import Parameter
 from .gradients import address, sorted_by_size
-from .tensors import array_of, plain
+from .tensors import array_of, plain, tensor_of
 
 OWN = ("params", "param_names")                  # of a group: what each side has in its own way
 
@@ -133,7 +133,7 @@ class TensorOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         for tensor, parameter in zip(self._tensors, self._parameters, strict=True):
             ours, shown = self.inner.state[parameter], self._shown.get(tensor, {})
             if [*map(id, ours.values())] != [id(array) for array, _ in shown.values()]:
-                self._shown[tensor] = shown = {key: (array, torch.from_numpy(array)) for key, array in ours.items()}
+                self._shown[tensor] = shown = {key: (array, tensor_of(array)) for key, array in ours.items()}
                 self._state[tensor] = {key: each for key, (_, each) in shown.items()}
         return self._state
 
@@ -304,7 +304,7 @@ def as_torch_keeps_it(array: np.ndarray) -> torch.Tensor:
     """The live array as a tensor; a number of steps as the float that torch counts in."""
     if array.dtype.kind in "iu" and array.ndim == 0:
         return torch.tensor(array.item(), dtype=torch.get_default_dtype())
-    return torch.from_numpy(array)
+    return tensor_of(array)
 
 
 @functools.cache

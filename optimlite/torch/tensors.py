@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..engine.formats import is_bfloat16
 from ..engine.sparse_grad import SparseGrad
 
 # What NumPy has under the same bytes.  A 16-bit type would be a row here, once parameters may be of one.
@@ -50,6 +51,12 @@ def gradient_of(grad: torch.Tensor, name: str) -> np.ndarray | SparseGrad:
                         f"use grad.to_dense()")
     array: np.ndarray = grad.detach().resolve_neg().numpy()
     return array
+
+
+def tensor_of(array: np.ndarray) -> torch.Tensor:
+    """A tensor in the memory of an array of state; bfloat16's bits as what they are."""
+    tensor = torch.from_numpy(array)
+    return tensor.view(torch.bfloat16) if is_bfloat16(array.dtype) else tensor
 
 
 def plain(value: Any) -> Any:

@@ -195,6 +195,38 @@ def test_every_optimizer_steps_as_its_own_class(name: str) -> None:
         assert all(np.array_equal(t.detach().numpy(), a) for t, a in zip(tensors, arrays, strict=True))
 
 
+@pytest.mark.parametrize("form", ["bfloat16", "int8"])
+def test_state_in_fewer_bytes_travels(form: str) -> None:
+    """Through a file the bits stay; torch's class takes bfloat16's values, and int8's are refused by `to_torch`."""
+    weights = [torch.nn.Parameter(torch.randn(80, 60)) for _ in range(3)]
+    optimizer = ours.AdamW(weights, state_dtype=form)
+    for weight in weights:
+        weight.grad = torch.randn_like(weight)
+    optimizer.step()
+    file = io.BytesIO()
+    torch.save(optimizer.state_dict(), file)
+    file.seek(0)
+    other = ours.AdamW(weights, state_dtype=form)
+    other.load_state_dict(torch.load(file))
+    for name in ("0", "1", "2"):
+        for key, array in optimizer.inner.state[name].items():
+            assert np.array_equal(array, other.inner.state[name][key])
+    exact = ours.AdamW(weights)
+    exact.load_state_dict(optimizer.state_dict())
+    moment = optimizer.state[weights[0]]["exp_avg"]
+    if form == "bfloat16":
+        assert moment.dtype == torch.bfloat16
+        for library in (torch.optim, ours):
+            there = library.AdamW(weights)
+            there.load_state_dict(optimizer.state_dict())
+            assert torch.equal(there.state[weights[0]]["exp_avg"], moment.float())
+        assert torch.equal(ol.to_torch(optimizer.inner.state_dict())["state"][0]["exp_avg"], moment)
+    else:
+        with pytest.raises(ValueError, match=r"state\[0\]\['exp_avg'\] is in int8, which torch would take for number"):
+            ol.to_torch(optimizer.inner.state_dict())
+        ol.to_torch(exact.inner.state_dict())
+
+
 # What torch's users do -----------------------------------------------------------------------------------------------
 
 def test_the_loss_comes_back_and_the_options_of_our_step_are_there() -> None:
