@@ -15,7 +15,7 @@ EXTRAS_demo := demo
 EXTRAS_test := test demo
 EXTRAS_bench := plot
 EXTRAS_lint := lint test
-EXTRAS_parity := test demo
+EXTRAS_parity := test demo bridges
 ALSO_parity := torch==2.13.0 optax==0.2.8 packaging
 ALONE_parity := timm==1.0.31 torch-optimi==0.3.3 torch-adopt==0.1.0 pytorch-optimizer==4.1.0 schedulefree==1.4.1 \
   prodigyopt==1.1.2 dadaptation==3.2 dog-optimizer==1.0.3     # timm would bring torchvision
@@ -26,7 +26,7 @@ EXTRAS_mutation := test demo
 ALSO_mutation := mutmut==3.8.1
 EXTRAS_parallel := test demo
 ALSO_parallel := pytest-run-parallel
-ALSO_package := build
+ALSO_package := build zopflipy
 
 FUZZ ?= checkpoint state_dict groups arrays schedulers
 PARALLEL := skipped_parameters or added_mid_run or closed_form or two_threads or (resume_is_exact and SGD and StepLR)
@@ -70,8 +70,8 @@ lint: .venv/for-lint                        ## ruff, the arrows between folders,
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint pyx          # it calls pycodestyle by name
 
-parity: $(BUILT) .venv/for-parity           ## against PyTorch 2.13.0, and the libraries of other rules, live
-	$(BIN)/python -m pytest tests/parity $(ARGS)
+parity: $(BUILT) .venv/for-parity           ## against PyTorch 2.13.0, the libraries of other rules and of bridges, live
+	$(BIN)/python -m pytest tests/parity tests/bridges $(ARGS)
 
 kill-test: $(BUILT) .venv/for-test          ## saves killed 1,000 times at random moments, and in the background
 	$(BIN)/python -m pytest -m long tests/checkpoint $(ARGS)
@@ -107,6 +107,7 @@ parallel-test: $(BUILT) .venv/for-parallel  ## the tests named here, each in 8 P
 package: .venv/for-package                  ## the sdist, the wheel, its size, and a first step from a clean install
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python .ci/recompress.py dist/*.whl
 	test $$(stat -c %s dist/*.whl) -lt 1000000
 	rm -rf build/clean && $(PYTHON) -m venv build/clean
 	build/clean/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl

@@ -13,9 +13,11 @@ optimizers     SGD Adam AdamW NAdam RAdam Adamax Adagrad Adadelta RMSprop Rprop 
                without a schedule ScheduleFreeSGD ScheduleFreeAdamW ScheduleFreeRAdam, without a rate Prodigy DAdaptAdam
                DoG LDoG
 closures       LBFGS, ConjugateGradient, line_search; minimize(fun, x0), as in SciPy
-schedules      lr_scheduler.StepLR and the rest of torch's family, WarmupCosineLR, WarmupStableDecayLR
+schedules      lr_scheduler.StepLR and the rest of torch's family, WarmupCosineLR, WarmupStableDecayLR; as plain
+               functions schedules.cosine and its like
 parameters     Parameter (an array with a .grad), SparseGrad, group_by_name, Average
-gradients      opt.step(max_grad_norm=1.0, ...); clip_grad_norm_, clip_grad_value_, get_total_norm
+gradients      opt.step(max_grad_norm=1.0, ...); clip_grad_norm_, clip_grad_value_, get_total_norm; check_grad
+watching       lr_find, EarlyStopping, Progress, NoiseScale, opt.metrics(), opt.watch(), log.CSV …, plot_metrics
 checkpoints    save, load, restore, Checkpoints; `python -m optimlite inspect FILE`; to_torch
 settings       set_num_threads, set_flush_denormal
 
@@ -39,9 +41,10 @@ from .optimizers.adam import Adam, AdamW
 from .optimizers.sgd import SGD
 
 if TYPE_CHECKING:
-    from . import line_search, lr_scheduler
+    from . import line_search, log, lr_scheduler, schedules
     from .average import Average
     from .checkpoint import CheckpointError, Checkpoints, load, restore, save
+    from .checkpoint.torch_states import to_torch
     from .clipping import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
     from .closures.conjugate_gradient import ConjugateGradient
     from .closures.lbfgs import LBFGS
@@ -75,7 +78,12 @@ if TYPE_CHECKING:
     from .optimizers.soap import SOAP
     from .optimizers.sparse_adam import SparseAdam
     from .optimizers.stable_adamw import StableAdamW
-    from .torch_bridge import to_torch
+    from .tools.early_stopping import EarlyStopping
+    from .tools.gradient_check import check_grad
+    from .tools.metric_plots import plot_metrics
+    from .tools.noise_scale import NoiseScale
+    from .tools.progress import Progress
+    from .tools.rate_finder import lr_find
 
 __version__ = "0.1.0"
 
@@ -120,9 +128,13 @@ __all__ = [
     "Average",
     "CheckpointError",
     "Checkpoints",
+    "EarlyStopping",
+    "NoiseScale",
     "Optimizer",
     "Parameter",
+    "Progress",
     "SparseGrad",
+    "check_grad",
     "clip_grad_norm_",
     "clip_grad_value_",
     "clip_grads_with_norm_",
@@ -132,12 +144,16 @@ __all__ = [
     "group_by_name",
     "line_search",
     "load",
+    "log",
+    "lr_find",
     "lr_scheduler",
     "minimize",
+    "plot_metrics",
     "register_optimizer_step_post_hook",
     "register_optimizer_step_pre_hook",
     "restore",
     "save",
+    "schedules",
     "set_flush_denormal",
     "set_num_threads",
     "to_torch",
@@ -145,7 +161,10 @@ __all__ = [
 
 # Imported at first use, and where they live: more than half of the import's time, for what many programs don't touch.
 _LATE = {
-    "Average": "average", "group_by_name": "grouping", "to_torch": "torch_bridge",
+    "Average": "average", "group_by_name": "grouping", "to_torch": "checkpoint.torch_states",
+    "EarlyStopping": "tools.early_stopping", "check_grad": "tools.gradient_check", "lr_find": "tools.rate_finder",
+    "NoiseScale": "tools.noise_scale", "Progress": "tools.progress",
+    "log": "log", "schedules": "schedules", "plot_metrics": "tools.metric_plots",
     **dict.fromkeys(("clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm"), "clipping"),
     "Adadelta": "optimizers.adadelta", "Adagrad": "optimizers.adagrad", "Adamax": "optimizers.adamax",
     "ASGD": "optimizers.asgd", "NAdam": "optimizers.nadam", "RAdam": "optimizers.radam",
@@ -186,6 +205,8 @@ if not TYPE_CHECKING:         # to checkers, every name would be there
 def _suggestion(name: str) -> str:
     if name.startswith("_"):                     # asked for by tools, not by users
         return ""
+    if name in ("autograd", "jax", "sklearn", "thinc", "torch"):
+        return f"; import it: `import optimlite.{name}`"
     from .checks import resembling
 
     if meant := resembling(name, _public):

@@ -134,6 +134,7 @@ class Gradient(ParameterCore):
 
 def leaves(node: Any, rule: str, path: str = "") -> Iterator[tuple[str, Any]]:
     """The (path, leaf) of Parameters and gradients in any nesting; None is no gradient."""
+    node = nesting.opened(node)
     if isinstance(node, (Parameter, np.ndarray)):
         yield path, node
     elif isinstance(node, Iterable) and not isinstance(node, (str, bytes, np.generic, set, frozenset)):

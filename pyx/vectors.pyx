@@ -102,11 +102,12 @@ cdef class Blocks:
         PyMem_Free(self.itemsizes)
 
     def run(self, tuple kernels not None, list vectors not None, cnp.ndarray coefficients not None,
-            bint backwards=False) -> list:
+            bint backwards=False, bint by_array=False) -> list:
         """Runs a kernel (given for float32 and float64) over all blocks and returns its results, combined in order.
 
         `coefficients` (float64, contiguous, 2-d) has one row, or one for each parameter.  `backwards` visits the last
-        block first.  The caller has checked types, shapes and layouts.
+        block first.  `by_array`: returns the first sum of each array instead.  The caller has checked types, shapes and
+        layouts.
         """
         cdef Py_ssize_t n = len(vectors), i, k, width, sums
         cdef Kernel single = kernels[0], wide = kernels[1], kernel
@@ -135,6 +136,12 @@ cdef class Blocks:
             kernel = single if self.itemsizes[self.blocks[i].segment] == single.row.itemsize else wide
             work.kernels[i] = kernel.row.vector
         run_jobs(run_blocks, &work, self.jobs)
+        if by_array:
+            values = [0.0] * self.segments
+            for i in range(self.count):
+                values[self.blocks[i].segment] += results[i * width]
+            PyMem_Free(memory)
+            return values
         for i in range(1, self.count):
             for k in range(sums):
                 results[k] = results[k] + results[i * width + k]

@@ -198,12 +198,13 @@ def test_arrays_of_a_file_that_are_read_anew_each_time(tmp_path: Any) -> None:
 def test_tensors_of_torch() -> None:
     torch = pytest.importorskip("torch")
     tensor = torch.ones(3)
-    message = r"got Tensor; torch tensors share memory as tensor.detach\(\).numpy\(\)$"
+    message = (r"got Tensor; optimlite.torch has this optimizer for tensors, which share memory as tensor.detach\(\)."
+               r"numpy\(\)$")
     with pytest.raises(TypeError, match=message):
         ol.SGD(tensor)
-    with pytest.raises(TypeError, match="at '0'; torch tensors share"):
+    with pytest.raises(TypeError, match=r"at '0'; optimlite\.torch has this optimizer for tensors"):
         ol.SGD([tensor])
-    with pytest.raises(TypeError, match=r"got Linear; give its .parameters\(\)$"):
+    with pytest.raises(TypeError, match=r"got Parameter at '0'; optimlite.torch has this optimizer for tensors"):
         ol.SGD(torch.nn.Linear(2, 2))
     ol.SGD([tensor.detach().numpy()], lr=1).step(grads=[np.ones(3, F)])          # the cure
     assert tensor.tolist() == [0, 0, 0]

@@ -163,6 +163,16 @@ class Checkpoints:
     def __repr__(self) -> str:
         return f"Checkpoints({self.folder!r}, keep={self.keep}, best={self.metric!r})"
 
+    def _repr_html_(self) -> str:
+        """For notebooks: a row for each checkpoint."""
+        from ..engine.html import table
+
+        paths, metric = self.paths, [] if self.metric is None else [self.metric]
+        best = self._best(paths) if metric else None
+        rows = [(f"{os.path.basename(path)}{' (best)' if path == best else ''}", f"{os.path.getsize(path):,}",
+                 *(self._values.get(path, "") for _ in metric)) for path in paths]
+        return table(f"{len(paths)} checkpoints in {self.folder}", ("file", "bytes", *metric), rows)
+
 
 def is_file(entry: os.DirEntry[str]) -> bool:
     """Whether it can be a checkpoint; a link that leads nowhere, or to itself, can't."""

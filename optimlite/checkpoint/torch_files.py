@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ..torch_bridge import to_torch
 from . import CheckpointError, load
 from .atomic import replacement
 from .background import save
 from .files import path_of
 from .foreign import PICKLE, TORCH, kind
 from .reader import File
+from .torch_states import to_torch
 
 TORCHS = (".pt", ".pth", ".bin", ".ckpt", ".tar")        # names that torch's files have
 

@@ -153,6 +153,12 @@ class ClosureOptimizer(Optimizer):
             raise ValueError("`bounds` need a line search, got line_search_fn=None; use 'strong_wolfe'")
         return {**first, "lr": max(group["lr"] for group in self.param_groups)}
 
+    def metrics(self) -> dict[str, float]:
+        """As of any optimizer, and how the last step's iterations went."""
+        result = self.result
+        return super().metrics() | {"loss": result.loss, "grad_max": result.grad_norm, "step_length": result.step,
+                                    "iterations": result.iterations, "evaluations": result.evaluations}
+
     # Stepping --------------------------------------------------------------------------------------------------------
 
     def step(self, closure: Closure | None = None, *, grads: Any = None, **unsupported: Any) -> Any:

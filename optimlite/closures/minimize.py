@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import checked, resembles, shown
+from ..engine.html import table
 from .conjugate_gradient import ConjugateGradient
 from .lbfgs import LBFGS
 
@@ -39,6 +40,9 @@ class OptimizeResult(dict[str, Any]):
     def __repr__(self) -> str:
         width = max(map(len, self), default=0)
         return "\n".join(f"{key:>{width}}: {value!r}" for key, value in self.items())
+
+    def _repr_html_(self) -> str:
+        return table("success" if self.get("success") else "no success", (), self.items())
 
 
 @checked

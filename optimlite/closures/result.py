@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ..engine.html import table
+
 
 @dataclass
 class Result:
@@ -22,6 +24,9 @@ class Result:
     step: float = 0.0
     converged: bool = False
     reason: str = "still running"
+
+    def _repr_html_(self) -> str:
+        return table("converged" if self.converged else "not converged", (), vars(self).items())
 
 
 class Stop(Exception):  # noqa: N818 - the normal end of an iteration

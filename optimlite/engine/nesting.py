@@ -1,4 +1,4 @@
-"""Nestings of dicts, lists, tuples and generators: read once into trees, flattened, and matched with gradients."""
+"""Nestings of dicts, lists, tuples, generators and dataclasses: read into trees, flattened, matched with gradients."""
 
 from __future__ import annotations
 
@@ -49,8 +49,7 @@ def _read(node: Any, path: str) -> Any:
         return node
     if isinstance(node, (set, frozenset)):
         raise TypeError("parameters must come in a fixed order, got a set; use a list")
-    if is_pair(node):
-        node = [node]
+    node = [node] if is_pair(node) else opened(node)
     if cure := cure_of(node):
         raise TypeError(f"parameters must be NumPy arrays, Parameters or nestings of them, got {type(node).__name__}"
                         f"{f' at {path!r}' if path else ''}; {cure}")
@@ -69,6 +68,34 @@ def _read(node: Any, path: str) -> Any:
                     f"{f' at {path!r}' if path else ''}")
 
 
+def opened(node: Any) -> Any:
+    """What a dataclass, an attrs class or an object with `parameters()` holds; anything else as it is.
+
+    Fields that hold no array are left out: a class has settings, too.
+    """
+    kind = type(node)
+    if kind in (dict, list, tuple) or isinstance(node, (type, ModuleType)):
+        return node
+    if hasattr(kind, "__dataclass_fields__"):
+        names: Iterable[str] = kind.__dataclass_fields__
+    elif hasattr(kind, "__attrs_attrs__"):
+        names = [field.name for field in kind.__attrs_attrs__]
+    else:
+        return node.parameters() if callable(getattr(node, "parameters", None)) else node
+    return {name: value for name in names if has_arrays(value := getattr(node, name, None))}
+
+
+def has_arrays(node: Any) -> bool:
+    if isinstance(node, (Parameter, np.ndarray)):
+        return True
+    if isinstance(node, Mapping):
+        return any(map(has_arrays, node.values()))
+    if isinstance(node, (list, tuple)):
+        return any(map(has_arrays, node))
+    inside = opened(node)
+    return inside is not node and (not isinstance(inside, Mapping) or has_arrays(inside))
+
+
 def cure_of(node: Any) -> str:
     """What to give instead of something that isn't an array and, as a rule, no nesting; empty where it may be one."""
     if type(node) in (dict, list, tuple):
@@ -78,7 +105,7 @@ def cure_of(node: Any) -> str:
     if isinstance(node, (bool, int, float)):
         return "use np.array(value, dtype=np.float32), and let the model use that array"
     if hasattr(node, "detach") and hasattr(node, "numpy"):
-        return "torch tensors share memory as tensor.detach().numpy()"
+        return "optimlite.torch has this optimizer for tensors, which share memory as tensor.detach().numpy()"
     if hasattr(node, "to_numpy"):
         return "use its to_numpy(np.float32, copy=True), and let the model use that array"
     if hasattr(node, "toarray"):
@@ -87,8 +114,6 @@ def cure_of(node: Any) -> str:
         return "use np.array(value, dtype=np.float32), and let the model use that array"
     if hasattr(node, "zip") and hasattr(node, "files"):
         return "np.load reads a file's arrays anew each time; give dict(value), and let the model use those arrays"
-    if callable(getattr(node, "parameters", None)):
-        return "give its .parameters()"
     if isinstance(node, (FunctionType, MethodType)):
         return f"call it: {node.__name__}()"
     if isinstance(node, (Iterable, type, ModuleType, str, bytes, np.generic)):
@@ -196,8 +221,7 @@ def gradients(grads: Any, tree: Any, path: str = "") -> list[Any]:
 def _of_branches(grads: Any, tree: Tree, where: str) -> list[Any]:
     """What `grads` has for each branch, in the tree's order."""
     keys = tree.keys
-    if is_pair(grads):
-        grads = [grads]
+    grads = [grads] if is_pair(grads) else opened(grads)
     if isinstance(grads, Mapping):
         given, values = list(grads), list(grads.values())
         if given != keys:

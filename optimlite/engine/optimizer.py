@@ -124,6 +124,8 @@ class Optimizer(Hooked):
 
     def _prepare_to_step(self) -> None:
         self._memory: AddressRanges | None = None
+        self._round: Any = None                          # of `step_parameter`
+        self._watch: Any = None                          # what measures steps for `metrics`, where that was asked for
         self._whole: Any = None                          # the nesting of all groups together, and its leaves
         self._in_order: list[Parameter] = []
         self._version = -1                               # that of the state which `_memory` is about
@@ -345,6 +347,22 @@ class Optimizer(Hooked):
         """Updates every parameter that has a gradient, in place; a subclass says how, and what else it takes."""
         raise NotImplementedError(f"{type(self).__name__} must override `step`, or derive from RuleOptimizer")
 
+    def step_parameter(self, parameter: Parameter | np.ndarray | str, grad: Any, *, grad_scale: float = 1.0,
+                       max_grad_norm: float | None = None) -> None:
+        """Steps one parameter, in the middle of a backward pass: no other gradient need exist at the same time.
+
+        parameter: it, its array or its name.    grad: its gradient, which isn't kept.    grad_scale: as for `step`.
+        max_grad_norm: clips by the norm of all gradients of the round before, since this one's isn't known yet; the
+            first round isn't clipped.  `last_grad_norm` is that norm.
+
+        A round ends when a parameter comes a second time; `steps_taken` counts rounds.  Without clipping, the bits are
+        those of `step`.  Raises TypeError for methods that need all gradients at once (closures, Prodigy, DoG), and
+        ValueError where another parameter has a gradient.
+        """
+        from .step_parameter import step_parameter  # few programs do
+
+        step_parameter(self, self.state.find(parameter), grad, grad_scale, max_grad_norm)
+
     @staticmethod
     def _evaluate(closure: Callable[[], Any], grads: Any) -> tuple[Any, Any]:
         """The closure's loss, and its gradients or those that were given."""
@@ -359,6 +377,21 @@ class Optimizer(Hooked):
         if grads is not None:
             raise ValueError("gradients came from the closure and as `grads`; give them once")
         return loss
+
+    def metrics(self) -> dict[str, float]:
+        """How the run goes, as a flat dict of numbers for a log: steps, rates, and what was measured of the last step.
+
+            steps, skipped_steps               taken by this object; those of them that `skip_nonfinite` skipped
+            lr, or lr/0, lr/1, ...             of each group; likewise what the method moves itself, such as Prodigy's d
+            grad_norm                          before clipping, where the last step measured it
+            grad_norm, weight_norm, update_norm, update_ratio    of the step that `watch` had measured, `measured_at`;
+            grad_norm/NAME, ...                and of each parameter.  update_ratio is update_norm / weight_norm
+
+        Weights are those before the step, gradients those of `grad_scale * grad`.
+        """
+        from .metrics import collected  # most programs never ask
+
+        return collected(self)
 
     # How state is laid out, where the optimizer says so --------------------------------------------------------------
 
@@ -456,10 +489,20 @@ class Optimizer(Hooked):
             lines += [f"    {key}: {group[key]}" for key in sorted(group) if key not in ("params", "param_names")]
         return f"{type(self).__name__} (\n" + "\n".join(lines) + "\n)"
 
+    def _repr_html_(self) -> str:
+        """For notebooks: a row for each group."""
+        from .html import table
 
-_OF_THIS_OBJECT = {"_state", "_plans", "_memory", "_whole", "_in_order", "_disjoint", "_version", "_in_step",
-                   "_stepping", "_warned", "_before_step", "_after_step", "_before_save", "_after_save", "_before_load",
-                   "_after_load"}
+        keys = [key for key in self.param_groups[0] if key not in ("params", "param_names")]
+        rows = [(index, size_of(group["params"]), *(group.get(key, "") for key in keys))
+                for index, group in enumerate(self.param_groups)]
+        return table(f"{type(self).__name__}: {size_of(self._parameters())}, {self.steps_taken:,} steps",
+                     ("group", "holds", *keys), rows)
+
+
+_OF_THIS_OBJECT = {"_state", "_plans", "_memory", "_watch", "_round", "_whole", "_in_order", "_disjoint", "_version",
+                   "_in_step", "_stepping", "_warned", "_before_step", "_after_step", "_before_save", "_after_save",
+                   "_before_load", "_after_load"}
 # what copies don't take over
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any, ClassVar, Unpack
 
+from .. import checks
 from ..native.gradients import DisjointGradients
 from ..native.parameters import AddressRanges, Stepping
 from ..native.steps import bind, changed, run_step
@@ -85,6 +86,8 @@ class RuleOptimizer(Optimizer):
             if options is not DEFAULT:
                 gradients = GradientPass(self, options, [plan for group in groups for plan in group.plans])
                 factor = gradients.scale_factor()
+            if self._watch is not None:
+                self._watch.before(self, [plan for group in groups for plan in group.plans], options.grad_scale)
             launches = None
             if factor is None:
                 self.skipped_steps += 1
@@ -95,12 +98,26 @@ class RuleOptimizer(Optimizer):
                                     gradients is not None and gradients.zero_in_sweep)
                 if created:
                     self._memory = None
+                if self._watch is not None:
+                    self._watch.after()
             if gradients is not None:
                 gradients.zero(stepped=launches is not None)
         if launches == 0 and not self._warned:
             self._warned = True
             warnings.warn("step() changed nothing: no parameter has a gradient; assign p.grad, or pass grads=",
                           stacklevel=4)
+
+    def watch(self, every: int | None = 50, *, parameters: bool = False) -> None:
+        """Has every so many steps measured, the next one first, for `metrics()`; None ends it.
+
+        every: the steps from one measured to the next.  A measured one takes three times as long; the others cost
+            nothing.  Room for a copy of the parameters is kept.
+        parameters: also measures each parameter by itself.
+        """
+        from .metrics import Watch  # most programs never ask
+
+        by_name = checks.flag("parameters", parameters)
+        self._watch = None if every is None else Watch(checks.count("every", every), by_name)
 
     def _current_plans(self) -> list[GroupPlan]:
         groups, version = self.param_groups, self._state.version

@@ -10,7 +10,8 @@ class Blocks:
     finished: int
     def __init__(self, sizes: list[int], itemsizes: list[int]) -> None: ...
     def run(
-        self, kernels: tuple[Kernel, Kernel], vectors: list[Vector], coefficients: np.ndarray, backwards: bool = False
+        self, kernels: tuple[Kernel, Kernel], vectors: list[Vector], coefficients: np.ndarray, backwards: bool = False,
+        by_array: bool = False,
     ) -> list[float]: ...
 
 def copy_each(strided: list[np.ndarray], contiguous: list[np.ndarray], gathers: bool) -> None: ...

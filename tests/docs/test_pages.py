@@ -13,7 +13,8 @@ from support.helpers import run_python
 from support.paths import ROOT
 
 DOCS = ROOT / "docs"
-PAGES = ["checkpoints.md", "closures.md", "gradients.md", "parameters.md", "schedulers.md"]
+PAGES = ["checkpoints.md", "closures.md", "gradients.md", "parameters.md", "schedulers.md", "tools.md"]
+LIBRARIES = ("torch", "autograd", "sklearn", "jax", "thinc")
 
 
 def blocks(page: str) -> list[str]:
@@ -28,6 +29,18 @@ def test_the_code_of_a_page_runs_as_it_is_pasted(page: str, tmp_path: Path) -> N
     script = "".join(f"exec(compile({block!r}, {page!r}, 'exec'), globals())\n" for block in blocks(page))
     done = run_python(f"import os\nos.chdir({str(tmp_path)!r})\n{script}", PYTHONPATH=":".join(filter(None, sys.path)))
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_each_bridges_example_runs_by_itself(library: str, tmp_path: Path) -> None:
+    """A new user pastes the one of the library that there is."""
+    pytest.importorskip(library)
+    [block] = [block for block in blocks("bridges.md") if f"optimlite.{library}" in block]
+    done = run_python(f"import os\nos.chdir({str(tmp_path)!r})\nexec({block!r}, globals())",
+                      PYTHONPATH=":".join(filter(None, sys.path)))
+    assert done.returncode == 0, done.stderr
+    [(what, value)] = re.findall(r"(loss|accuracy) ([.\de-]+)", done.stdout)
+    assert float(value) < 0.2 if what == "loss" else float(value) > 0.95, done.stdout
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -11,13 +11,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-# Each line may import those under it.  `__init__` re-exports the others, and is imported by the command line alone.
+# Each line may import those under it.  `__init__` re-exports the others, and is imported by the
+# command line and by bridges to other libraries alone, which see of the package what its users see.
 LAYERS = """
 __main__
+autograd cli jax sklearn thinc torch
 __init__
-line_search
-checkpoint
-average clipping grouping torch_bridge
+tools line_search schedules
+checkpoint log
+average clipping grouping
 optimizers closures lr_scheduler reference
 swapping
 engine

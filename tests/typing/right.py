@@ -151,3 +151,15 @@ with ol.register_optimizer_step_post_hook(lambda optimizer, args, kwargs: print(
 assert_type(ol.get_num_threads(), int)
 decayed = ol.group_by_name({"w": w, "b": b}, {"b": {"weight_decay": 0}})
 assert_type(ol.AdamW(decayed, lr=1e-3, weight_decay=0.1), ol.AdamW)
+
+# Tools ----------------------------------------------------------------------------------------------------------------
+
+sgd = ol.SGD({"w": w, "b": b}, lr=1e-3)
+assert_type(sgd.metrics(), dict[str, float])
+sgd.watch(every=5, parameters=True)
+sgd.step_parameter("w", np.ones(3), max_grad_norm=1.0)
+assert_type(ol.lr_find(sgd, lambda: (1.0, [np.ones(3), np.ones(1)])).lr, float)
+assert_type(ol.check_grad(lambda p: (float(p @ p), 2 * p), np.ones(3)).ok, bool)
+assert_type(ol.EarlyStopping(sgd).step(1.0), bool)
+assert_type(ol.NoiseScale(8).value, float)
+assert_type(ol.schedules.cosine(0.1, T_max=10)(3), float)

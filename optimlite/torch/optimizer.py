@@ -1,0 +1,330 @@
+"""A torch.optim.Optimizer whose step is optimlite's, over arrays that share the tensors' memory.
+
+Tensors, groups and state are torch's to its users, and arrays to `inner`, the optimizer that steps.  Memory is shared,
+so there is nothing to copy; what can't be shared (which tensors there are, numbers in groups) is brought over before
+each step, by comparisons that cost less than 0.3 µs a tensor.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import operator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch.autograd.graph import increment_version
+from torch.optim.optimizer import _global_optimizer_post_hooks as _after_any_step
+from torch.optim.optimizer import _global_optimizer_pre_hooks as _before_any_step
+
+from ..checks import flag
+from ..engine.optimizer import Optimizer
+from ..engine.parameter import Parameter
+from .gradients import address, sorted_by_size
+from .tensors import array_of, plain, tensor_of
+
+OWN = ("params", "param_names")                  # of a group: what each side has in its own way
+
+
+class TensorOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
+    """The base of `optimlite.torch`'s classes.
+
+    params: tensors on the CPU, named pairs, or groups, as torch's own optimizers take them; float32 or float64.
+    Other arguments are those of optimlite's class; torch's `foreach`, `fused`, `capturable` and `differentiable` aren't
+    there: kernels are always fused.
+
+    `inner` is the optimizer that steps.  `state[p]` has tensors that share its memory; integers count steps.
+    """
+
+    kind: ClassVar[type[Optimizer]]
+
+    def __init__(self, params: Any, *args: Any, **options: Any) -> None:
+        self._building = True                    # the groups are in `inner` before torch's constructor adds them
+        groups = listed(params)
+        self._arguments = args, {key: plain(value) for key, value in options.items()}
+        self._make(groups)
+        super().__init__(groups, dict(self.inner.defaults))
+        self._building = False
+        self._show_groups()
+
+    def _make(self, groups: list[dict[str, Any]]) -> None:
+        """An inner optimizer of these groups, without state."""
+        args, options = self._arguments
+        self.inner: Any = self.kind([inner_group(group, number) for number, group in enumerate(groups)],
+                                    *args, **options)
+        self._state: Any = defaultdict(dict)     # what `state` shows
+        self._shown: dict[torch.Tensor, dict[str, tuple[np.ndarray, torch.Tensor]]] = {}
+        self._looked = False                     # whether somebody has seen `state`, and may have changed it
+        self._learn([tensor for group in groups for tensor in tensors_of(group)])
+
+    def _learn(self, tensors: list[torch.Tensor]) -> None:
+        self._tensors = tensors
+        self._seen: list[dict[str, Any]] = [{} for _ in self.inner.param_groups]     # torch's groups as they were
+        self._parameters = [parameter for group in self.inner.param_groups for parameter in group["params"]]
+        self._addresses = [*map(address, tensors)]
+        self._sizes = [len(group["params"]) for group in self.inner.param_groups]
+        names = [self.inner.state.name_of(parameter) for parameter in self._parameters]
+        self._gradients = sorted_by_size(tensors, self._parameters, names)
+
+    # Groups ----------------------------------------------------------------------------------------------------------
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Adds parameters with hyper-parameters of their own, as in torch."""
+        if not self._building:
+            self._follow()
+            param_group = listed([param_group])[0]
+            ours = inner_group(param_group, len(self.param_groups))
+        super().add_param_group(param_group)
+        if self._building:
+            return
+        try:
+            self.inner.add_param_group(ours)
+        except BaseException:
+            self.param_groups.pop()
+            raise
+        self._learn(self._listed())
+        self._show_groups()
+
+    def _listed(self) -> list[torch.Tensor]:
+        return [tensor for group in self.param_groups for tensor in group["params"]]
+
+    def _show_groups(self) -> None:
+        """Writes the inner groups' values into torch's."""
+        for theirs, ours in zip(self.param_groups, self.inner.param_groups, strict=True):
+            for key, value in ours.items():
+                if isinstance(theirs.get(key), torch.Tensor) and isinstance(value, (int, float)):
+                    theirs[key].fill_(value)     # schedulers hold it
+                elif key not in OWN:
+                    theirs[key] = value
+
+    def _follow(self) -> None:
+        """Brings over whatever torch's side has changed, but for gradients."""
+        tensors = self._listed()
+        same = ([*map(address, tensors)] == self._addresses and all(map(operator.is_, tensors, self._tensors))
+                and [len(group["params"]) for group in self.param_groups] == self._sizes)
+        if not same:
+            self._remake()
+        for theirs, ours, seen in zip(self.param_groups, self.inner.param_groups, self._seen, strict=True):
+            for key, value in theirs.items():
+                if value is seen.get(key) and not isinstance(value, torch.Tensor):
+                    continue
+                seen[key] = value
+                if key not in OWN and differs(plain(value), ours.get(key)):
+                    ours[key] = plain(value)     # only where it changed: `inner` validates a group that did
+        if self._looked:
+            self._take_state()
+
+    def _remake(self) -> None:
+        """Another inner optimizer: parameters came, went or have other memory now."""
+        state, before = self.state, self.inner
+        self._make(self.param_groups)
+        self.inner.steps_taken, self.inner.skipped_steps = before.steps_taken, before.skipped_steps
+        self.state = state
+
+    # State -----------------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> Any:
+        """Tensors by parameter and name, which share the memory of the inner optimizer's arrays."""
+        self._looked = True
+        for tensor, parameter in zip(self._tensors, self._parameters, strict=True):
+            ours, shown = self.inner.state[parameter], self._shown.get(tensor, {})
+            if [*map(id, ours.values())] != [id(array) for array, _ in shown.values()]:
+                self._shown[tensor] = shown = {key: (array, tensor_of(array)) for key, array in ours.items()}
+                self._state[tensor] = {key: each for key, (_, each) in shown.items()}
+        return self._state
+
+    @state.setter
+    def state(self, state: Mapping[torch.Tensor, Any]) -> None:
+        if self._building:                       # torch's constructor
+            return
+        self._state, self._looked = state, True
+
+    def _take_state(self) -> None:
+        """Loads what somebody has put into `state`, or forgets what isn't there any more."""
+        given = {tensor: self._state.get(tensor) or {} for tensor in self._tensors}
+        if all([same_entries(entries, self._shown.get(tensor, {})) for tensor, entries in given.items()]):
+            return
+        groups = self.inner.state_dict(copy=False)["param_groups"]
+        self.inner.load_state_dict({"state": dict(enumerate(given.values())), "param_groups": groups})
+        self._shown.clear()
+        for tensor in given:
+            self._state.pop(tensor, None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state in torch's layout, which torch's class of this name loads; live tensors, as torch's are."""
+        self._follow()
+        for hook in self._optimizer_state_dict_pre_hooks.values():
+            hook(self)
+        ours = self.inner.state_dict(copy=False)
+        state_dict = {
+            "state": {index: {key: as_torch_keeps_it(array) for key, array in entries.items()}
+                      for index, entries in ours["state"].items()},
+            "param_groups": [{key: value.item() if isinstance(value, np.ndarray) else value
+                              for key, value in group.items()} for group in ours["param_groups"]]}
+        for change in self._optimizer_state_dict_post_hooks.values():
+            state_dict = change(self, state_dict) or state_dict
+        return state_dict
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Loads a state dict of torch's class, of this one or of optimlite's; raises, and changes nothing, for others.
+
+        See `Optimizer.load_state_dict`: what doesn't fit is named, and parameters are matched by name where they have
+        names.
+        """
+        self._follow()
+        state_dict = dict(state_dict)
+        for change in self._optimizer_load_state_dict_pre_hooks.values():
+            state_dict = change(self, state_dict) or state_dict
+        groups = [{key: plain(value) for key, value in group.items()} for group in state_dict.get("param_groups", ())]
+        self.inner.load_state_dict({**state_dict, "param_groups": groups})
+        self._show_groups()
+        for hook in self._optimizer_load_state_dict_post_hooks.values():
+            hook(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._follow()
+        return {**super().__getstate__(), "state": dict(self.state), "_arguments": self._arguments}
+
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        self._arguments, self._building = saved["_arguments"], False
+        self._make(saved["param_groups"])
+        super().__setstate__({key: value for key, value in saved.items() if key != "state"})
+        self.state = defaultdict(dict, saved["state"])
+        self._follow()
+
+    # Stepping --------------------------------------------------------------------------------------------------------
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drops all gradients, or fills them with zeros in place."""
+        super().zero_grad(set_to_none)
+        if set_to_none:                          # else their memory would stay until the next step
+            for part in self._gradients:
+                part.let_go()
+
+    def step(self, closure: Callable[[], Any] | None = None, **options: Any) -> Any:
+        """Updates every parameter that has a gradient, in place; returns the closure's first loss, or None.
+
+        `closure`: as torch has it; clears the gradients, computes the loss, calls backward() and returns the loss.
+        Other arguments are those of optimlite's step: `max_grad_norm=1.0`, `zero_grad=True`, …
+        """
+        if (_before_any_step or _after_any_step or self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks
+                or torch._C._autograd._profiler_enabled()):
+            return hooked_step(self, closure, **options)
+        return self._step(closure, options)
+
+    step.hooked = True                           # type: ignore[attr-defined]  # else torch wraps it, for 35 µs a step
+
+    def _step(self, closure: Callable[[], Any] | None, options: dict[str, Any]) -> Any:
+        losses: list[Any] = []
+
+        def evaluate() -> Any:
+            with torch.enable_grad():
+                loss = closure()                 # type: ignore[misc]
+            if not losses:
+                losses.append(loss)
+            self._bring_gradients()
+            return plain(loss.detach()) if isinstance(loss, torch.Tensor) else loss
+
+        self._follow()
+        zero_grad = options.pop("zero_grad", False)      # torch's gradients, not what was gathered of them
+        if closure is None:
+            self._bring_gradients()
+            self.inner.step(**options)
+        else:
+            self.inner.step(evaluate, **options)
+        # Backward passes through graphs from before the step must notice it, as they do after torch's own.
+        increment_version(self._tensors if self._complete else
+                          [tensor for tensor in self._tensors if tensor.grad is not None])
+        for part in self._gradients:
+            part.stepped()
+        if flag("zero_grad", zero_grad):
+            self.zero_grad(set_to_none=False)
+        return losses[0] if losses else None
+
+    def _bring_gradients(self) -> None:
+        self._complete = all([part.bring() for part in self._gradients])
+
+
+# With hooks, and with a record for torch's profiler.
+hooked_step = torch.optim.Optimizer.profile_hook_step(
+    lambda optimizer, closure=None, **options: optimizer._step(closure, options))
+
+
+def listed(params: Any) -> list[dict[str, Any]]:
+    """The groups, with their parameters in lists: generators give them once."""
+    if isinstance(params, (torch.Tensor, torch.nn.Module)):
+        cure = "[tensor]" if isinstance(params, torch.Tensor) else "model.parameters()"
+        raise TypeError(f"`params` must be an iterable of tensors or groups, got {type(params).__name__}; give {cure}")
+    groups = list(params)
+    if groups and not isinstance(groups[0], Mapping):
+        groups = [{"params": groups}]
+    for number, group in enumerate(groups):
+        if not isinstance(group, Mapping) or "params" not in group:
+            raise TypeError(f"parameter group {number} must be a dict with a 'params' key, got "
+                            f"{list(group) if isinstance(group, Mapping) else type(group).__name__}")
+        if isinstance(group["params"], (set, frozenset)):
+            raise TypeError("parameters must come in a fixed order, got a set; use a list")
+        params = group["params"]
+        groups[number] = {**group, "params": [params] if isinstance(params, torch.Tensor) else list(params)}
+    return groups
+
+
+def tensors_of(group: Mapping[str, Any]) -> list[torch.Tensor]:
+    return [each[1] if isinstance(each, tuple) else each for each in group["params"]]
+
+
+def inner_group(group: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """A group of torch's with arrays in the place of tensors."""
+    given = group["params"]
+    names = group.get("param_names") or [each[0] for each in given if isinstance(each, tuple)]
+    parameters: Iterable[Any] = [
+        Parameter(array_of(tensor, names[at] if names else f"{at}' of group '{number}"))
+        for at, tensor in enumerate(tensors_of(group))]
+    if names:
+        parameters = zip(names, parameters, strict=True)
+    return {**{key: plain(value) for key, value in group.items() if key not in OWN}, "params": list(parameters)}
+
+
+def differs(one: Any, other: Any) -> bool:
+    try:
+        return bool(one != other)
+    except (ValueError, RuntimeError):           # arrays that somebody keeps in a group
+        return True
+
+
+def same_entries(entries: Mapping[str, Any], shown: dict[str, tuple[np.ndarray, torch.Tensor]]) -> bool:
+    return entries.keys() == shown.keys() and all(entries[key] is tensor for key, (_, tensor) in shown.items())
+
+
+def as_torch_keeps_it(array: np.ndarray) -> torch.Tensor:
+    """The live array as a tensor; a number of steps as the float that torch counts in."""
+    if array.dtype.kind in "iu" and array.ndim == 0:
+        return torch.tensor(array.item(), dtype=torch.get_default_dtype())
+    return tensor_of(array)
+
+
+@functools.cache
+def wrap(kind: type[Optimizer]) -> type[TensorOptimizer]:
+    """A torch.optim.Optimizer that steps as an optimizer class of optimlite's, or of your own, does.
+
+    kind: the class; its constructor takes the parameters first.
+
+        >>> import torch, optimlite.torch
+        >>> weight = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+        >>> opt = optimlite.torch.wrap(ol.SGD)([weight], lr=0.5)
+        >>> (weight ** 2).sum().backward()
+        >>> opt.step()
+        >>> weight.tolist()
+        [0.0, 0.0]
+    """
+    if not (isinstance(kind, type) and issubclass(kind, Optimizer)):
+        raise TypeError(f"`kind` must be a class of optimlite's optimizers, such as optimlite.AdamW, got {kind!r}")
+    made = type(kind.__name__, (TensorOptimizer,), {
+        "kind": kind, "__module__": __package__, "__signature__": inspect.signature(kind),
+        "__doc__": f"optimlite.{kind.__name__} as a torch.optim.Optimizer: help(optimlite.{kind.__name__}) says what "
+                   f"its arguments are.\n\n{TensorOptimizer.__doc__}"})
+    return made

@@ -1,0 +1,156 @@
+"""What an optimizer says of its steps: rates, and norms where they were asked for."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+import optimlite as ol
+from support.cases import CASES
+from support.helpers import gradient, model, parameters
+
+DENSE = [case for case in CASES if case.optimizer is not ol.SparseAdam]
+
+
+def norm(*arrays: Any) -> float:
+    return math.sqrt(sum(float((np.asarray(a, np.float64) ** 2).sum()) for a in arrays))
+
+
+def test_without_asking_there_are_counts_and_rates() -> None:
+    w = np.ones(3)
+    opt = ol.SGD([w], lr=0.5)
+    assert opt.metrics() == {"steps": 0, "skipped_steps": 0, "lr": 0.5}
+    opt.step(grads=[np.array([3.0, 0, 4])], max_grad_norm=1.0)
+    assert opt.metrics() == {"steps": 1, "skipped_steps": 0, "lr": 0.5, "grad_norm": 5.0}
+    opt.step(grads=[np.full(3, np.inf)], skip_nonfinite=True)
+    assert opt.metrics() == {"steps": 2, "skipped_steps": 1, "lr": 0.5, "grad_norm": math.inf}
+
+
+def test_groups_have_a_rate_each_and_what_the_method_found() -> None:
+    opt = ol.Prodigy([{"params": [np.ones(3)]}, {"params": [np.ones(2)], "lr": 0.0}])
+    opt.step(grads=[[np.ones(3)], [np.ones(2)]])
+    found = opt.metrics()
+    assert (found["lr/0"], found["lr/1"]) == (1.0, 0.0)
+    assert found["d/0"] == float(opt.param_groups[0]["d"])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", DENSE, ids=lambda case: case.id)
+def test_what_is_measured_is_what_numpy_measures(case: Any, dtype: Any) -> None:
+    names = model(dtype, axes=case.axes)
+    opt = case.optimizer(names, **case.options)
+    opt.watch(1, parameters=True)
+    for step in range(3):
+        grads = {name: gradient(step, at, array) for at, (name, array) in enumerate(names.items())}
+        before = {name: array.copy() for name, array in names.items()}
+        opt.step(grads=grads, grad_scale=0.5)
+        found = opt.metrics()
+        assert found["measured_at"] == step
+        assert found["grad_norm"] == pytest.approx(0.5 * norm(*grads.values()), rel=1e-6)
+        moved = {name: names[name].astype(np.float64) - before[name] for name in names}
+        for name, array in before.items():
+            assert found[f"grad_norm/{name}"] == pytest.approx(0.5 * norm(grads[name]), rel=1e-6)
+            assert found[f"weight_norm/{name}"] == pytest.approx(norm(array), rel=1e-6)
+            assert found[f"update_norm/{name}"] == pytest.approx(norm(moved[name]), rel=1e-4, abs=1e-12)
+            assert found[f"update_ratio/{name}"] == pytest.approx(norm(moved[name]) / norm(array), rel=1e-4, abs=1e-12)
+        assert found["update_ratio"] == pytest.approx(norm(*moved.values()) / norm(*before.values()), rel=1e-4)
+        assert all(type(value) in (int, float) for value in found.values())
+
+
+def test_measuring_changes_no_bit_and_every_so_many_steps_are_measured() -> None:
+    runs = [model() for _ in range(2)]
+    plain, watched = (ol.AdamW(names) for names in runs)
+    watched.watch(3)
+    seen = []
+    for step in range(8):
+        for opt, names in zip((plain, watched), runs, strict=True):
+            opt.step(grads={name: gradient(step, at, a) for at, (name, a) in enumerate(names.items())})
+        seen.append(watched.metrics()["measured_at"])
+    assert seen == [0, 0, 0, 3, 3, 3, 6, 6]
+    assert all(np.array_equal(runs[0][name], runs[1][name]) for name in runs[0])
+    assert not [key for key in watched.metrics() if "/" in key]
+    watched.watch(None)
+    assert "measured_at" not in watched.metrics()
+
+
+def test_gradients_that_the_step_zeroes_are_measured_before() -> None:
+    w = ol.Parameter(np.ones(2))
+    w.grad = np.array([3.0, 4.0])
+    opt = ol.SGD([w], lr=0.0)
+    opt.watch(1)
+    opt.step(zero_grad=True)
+    assert opt.metrics()["grad_norm"] == 5
+    assert opt.metrics()["update_ratio"] == 0
+
+
+def test_parameters_without_a_gradient_are_left_out_and_strided_ones_are_not() -> None:
+    a, b = np.ones((4, 6))[:, ::2], np.ones(3)
+    opt = ol.SGD({"a": a, "b": b}, lr=1.0)
+    opt.watch(1, parameters=True)
+    opt.step(grads={"a": np.full((4, 3), 2.0), "b": None})
+    found = opt.metrics()
+    assert found["update_norm"] == found["update_norm/a"] == found["grad_norm"] == pytest.approx(math.sqrt(48))
+    assert found["weight_norm"] == pytest.approx(math.sqrt(12))
+    assert "grad_norm/b" not in found
+    opt.step(grads={"a": None, "b": np.zeros(3)})
+    assert "grad_norm/a" not in opt.metrics()
+
+
+def test_sparse_gradients() -> None:
+    table = np.ones((5, 2))
+    opt = ol.SparseAdam({"table": table}, lr=0.5)
+    opt.watch(1, parameters=True)
+    opt.step(grads={"table": ol.SparseGrad([3, 3], np.full((2, 2), 2.0))})
+    found = opt.metrics()
+    assert found["grad_norm/table"] == pytest.approx(math.sqrt(32))
+    assert found["grad_norm"] == pytest.approx(math.sqrt(32))
+    assert found["update_norm"] == pytest.approx(math.sqrt(0.5))
+
+
+def test_a_skipped_step_has_a_gradient_and_no_update() -> None:
+    opt = ol.SGD([np.ones(2)])
+    opt.watch(1)
+    opt.step(grads=[np.array([1.0, np.nan])], skip_nonfinite=True)
+    found = opt.metrics()
+    assert math.isnan(found["grad_norm"])
+    assert "update_norm" not in found
+
+
+def test_copies_are_not_watched() -> None:
+    opt = ol.SGD([np.ones(2)])
+    opt.watch(1)
+    opt.step(grads=[np.ones(2)])
+    assert "measured_at" not in pickle.loads(pickle.dumps(opt)).metrics()
+
+
+@pytest.mark.parametrize(("given", "message"), [
+    ({"every": 0}, "`every` must be an integer >= 1, got 0"), ({"every": "a"}, "`every` must be a number, got 'a'"),
+    ({"parameters": 1}, "`parameters` must be True or False, got 1")])
+def test_what_is_refused(given: Any, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        ol.SGD([np.ones(2)]).watch(**given)
+
+
+def test_closure_methods_say_how_their_iterations_went() -> None:
+    w = np.array([3.0, -2.0])
+    opt = ol.LBFGS([w], max_iter=5)
+    opt.step(lambda: (float(w @ w), [2 * w]))
+    found = opt.metrics()
+    assert found["loss"] == opt.result.loss
+    assert (found["iterations"], found["evaluations"]) == (opt.result.iterations, opt.result.evaluations)
+    assert {"steps", "lr", "grad_max", "step_length"} < found.keys()
+
+
+def test_own_optimizers_have_metrics_too() -> None:
+    class Own(ol.Optimizer):
+        def step(self, closure: Any = None) -> None:
+            for p in parameters(self):
+                p.data -= p.grad
+
+    opt = Own([np.ones(2)], {"lr": 0.1})
+    opt.step(grads=[np.ones(2)])
+    assert opt.metrics() == {"steps": 1, "skipped_steps": 0, "lr": 0.1}
