@@ -14,6 +14,7 @@ from .closure_optimizer import ClosureOptimizer, search
 from .line import LinePosition
 from .line_search import SEARCHES, Found
 from .method import Direction, Method, Search
+from .progress import SCALARS
 from .result import Result
 from .vectors import GradientProducts, Vector
 from .workspace import StateNames
@@ -138,7 +139,6 @@ class ConjugateGradientMethod(Method):
         scalars = self.work.scalars
         had = int(scalars["since_restart"]) > 1
         scalars["since_restart"][...] = 0
-        scalars["t"][...] = 0.0                  # the last step says nothing of the next one
         return had
 
 
@@ -173,17 +173,18 @@ class ConjugateGradient(ClosureOptimizer):
 
     method_class = ConjugateGradientMethod
     checks = {"lr": checks.nonnegative, "max_iter": count, "max_eval": optional_count,
-              "tolerance_grad": checks.nonnegative, "tolerance_change": checks.nonnegative, "beta": beta_name,
-              "line_search_fn": search, "restart_every": optional_count, "maximize": checks.flag}
+              "tolerance_grad": checks.nonnegative, "tolerance_change": checks.nonnegative,
+              "tolerance_loss": checks.nonnegative, "beta": beta_name, "line_search_fn": search,
+              "restart_every": optional_count, "maximize": checks.flag}
     scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0, "slope": 0.0, "square": 0.0, "length": 0.0, "guess": 0.0,
-               "since_restart": 0}
+               "since_restart": 0, **SCALARS}
     state_names: ClassVar[Any] = StateNames(*scalars, "direction", "prev_grad")
 
     def __init__(self, params: Any, lr: float = 1, max_iter: int = 20, max_eval: int | None = None,
                  tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, beta: str = "polak-ribiere+",
                  line_search_fn: str | Callable[..., Found] = "strong_wolfe", restart_every: int | None = None, *,
-                 maximize: bool = False, callback: Callable[[Result], Any] | None = None) -> None:
+                 tolerance_loss: float = 0, maximize: bool = False, callback: Callable[[Result], Any] | None = None) -> None:
         super().__init__(params, dict(
             lr=lr, max_iter=max_iter, max_eval=max_eval, tolerance_grad=tolerance_grad,
-            tolerance_change=tolerance_change, beta=beta, line_search_fn=line_search_fn, restart_every=restart_every,
-            maximize=maximize), None, callback)
+            tolerance_change=tolerance_change, tolerance_loss=tolerance_loss, beta=beta, line_search_fn=line_search_fn,
+            restart_every=restart_every, maximize=maximize), None, callback)

@@ -11,10 +11,10 @@ import numpy as np
 from ..checks import shown
 from .line import LinePosition, ParameterLine
 from .method import MAX_SEARCH_EVALS, Direction, Method
+from .progress import PATIENCE, Progress
 from .result import Result, Stop
 from .vectors import GradientProducts, Vector
 
-PATIENCE = 20                    # iterations without a lower loss or a smaller gradient: only rounding is left
 NO_GRADIENT = "the closure left no gradient: assign p.grad in it, or return (loss, grads)"
 
 
@@ -38,7 +38,7 @@ class Descent:
         self.first: Any = None                   # what the first evaluation returned as its loss
         self.loss = math.nan
         self.seen = GradientProducts(math.nan, math.nan)
-        self.least_loss, self.least_gradient, self.idle = math.inf, math.inf, 0
+        self.progress = Progress(self.work.scalars, self.space.eps)
 
     def run(self) -> Any:
         result = self.result
@@ -74,7 +74,10 @@ class Descent:
         loss = self.model()
         if self.result.evaluations == 1:
             self.first = loss
-        return self.sign * real_loss(loss)
+        value = self.sign * real_loss(loss)
+        if self.result.evaluations > 1:
+            self.progress.note(value)
+        return value
 
     @property
     def evaluations_left(self) -> int:
@@ -89,6 +92,7 @@ class Descent:
 
     def start(self) -> None:
         self.loss = self.evaluate()
+        self.progress.begin(self.loss)
         self.seen = self.project(self.method.read_gradient(self.work.g, self.work.previous))
         if self.space.parameters and all(parameter.grad is None for parameter in self.space.parameters):
             raise Stop(NO_GRADIENT)
@@ -116,7 +120,7 @@ class Descent:
             self.call_back()
         self.check_gradient()
         self.check_limits()
-        self.check_changes(direction.largest * step, abs(self.loss - before))
+        self.check_changes(direction.largest * step, before)
 
     def direction(self) -> Direction:
         tolerance = self.options["tolerance_change"]
@@ -163,6 +167,7 @@ class Descent:
         work.pending = True
         work.scalars["t"][...] = step
         self.loss, self.seen = loss, self.project(seen)
+        self.progress.accept(loss)
 
     def fixed_step(self, step: float) -> None:
         """torch's step without a line search: not evaluated after the last iteration."""
@@ -205,19 +210,17 @@ class Descent:
         if self.result.evaluations >= self.max_eval:
             raise Stop(f"max_eval {self.max_eval} is reached")
 
-    def check_changes(self, moved: float, change: float) -> None:
-        tolerance = self.options["tolerance_change"]
+    def check_changes(self, moved: float, before: float) -> None:
+        tolerance, change = self.options["tolerance_change"], abs(self.loss - before)
         if moved <= tolerance:
             raise Stop(f"the step is small enough: max |t * d| {moved:.3g} <= tolerance_change {tolerance:g}", True)
         if change < tolerance:
             raise Stop(f"the loss changed little enough: {change:.3g} < tolerance_change {tolerance:g}", True)
-        self.idle += 1
-        if self.loss < self.least_loss or self.seen.largest < self.least_gradient:
-            self.idle = 0
-        self.least_loss = min(self.least_loss, self.loss)
-        self.least_gradient = min(self.least_gradient, self.seen.largest)
-        if self.idle >= PATIENCE and not self.method.follows_torch:
-            raise Stop(f"{PATIENCE} iterations brought neither a lower loss nor a smaller gradient", True)
+        tolerance, change = self.options["tolerance_loss"], self.progress.relative(before, self.loss)
+        if tolerance > 0.0 and change <= tolerance:
+            raise Stop(f"the loss fell little enough: by {change:.3g} of itself <= tolerance_loss {tolerance:g}", True)
+        if self.progress.spent and not self.method.follows_torch:
+            raise Stop(f"{PATIENCE} evaluations brought no lower loss", True)
 
 
 def real_loss(loss: Any) -> float:

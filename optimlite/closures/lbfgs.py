@@ -15,6 +15,7 @@ from .closure_optimizer import ClosureOptimizer, optional_search
 from .line import LinePosition
 from .line_search import SEARCHES, Found, Phi, strong_wolfe
 from .method import Direction, Method, Search
+from .progress import SCALARS
 from .result import Result
 from .torch_wolfe import torch_strong_wolfe
 from .vectors import GradientProducts, Vector, VectorSpace, two_loops
@@ -109,8 +110,12 @@ class LBFGSMethod(Method):
         return Direction(slope, largest, self.first_trial())
 
     def first_trial(self) -> float:
-        fresh = self.work.scalars["n_iter"] == 1 if self.follows_torch else not self.history.order
-        return self.first_step() if fresh else float(self.options["lr"])
+        """Without a history, the step by which the last one would have had this direction's length."""
+        if self.follows_torch:
+            return self.first_step() if self.work.scalars["n_iter"] == 1 else float(self.options["lr"])
+        if self.history.order:
+            return float(self.options["lr"])
+        return float(self.work.scalars["t"]) or self.first_step()
 
     def renew(self) -> list[float] | None:
         """Takes a good newest pair into the history; returns the gradient's products, where it knows them."""
@@ -125,7 +130,10 @@ class LBFGSMethod(Method):
                                                        rows(pairs), work.box is not None)
         # torch's threshold is absolute; ours asks for an angle that the type can resolve
         if not (sy > 1e-10 if self.follows_torch else sy > self.space.eps * np.sqrt(ss * yy) > 0.0):
-            work.pending = False                 # the others' products are known, unless one pair wasn't looked at
+            # The history may be empty: then the next step is as long as this one was.
+            scalar, length = work.scalars["t"], np.sqrt(ss) / (self.space.norm(work.descent) or 1.0)
+            scalar[...], work.pending = length, False
+            # The others' products are known, unless one pair wasn't looked at.
             return [*mine[:len(order) - 1], *mine[len(order):-1]] if len(order) > len(history.order) else None
         history.enter(order, slot, others)
         # Nothing is called in between: an interrupt finds a pair with its products or none, and then it is made again.
@@ -135,7 +143,9 @@ class LBFGSMethod(Method):
 
     def restart(self) -> bool:
         had = bool(self.history.order) and not self.follows_torch
-        if had:
+        if had:                                  # the scale of the newest pair's curvature outlives it
+            last = self.history.order[-1]
+            self.work.scalars["t"][...] = self.history.sy[last, last] / self.history.yy[last, last]
             self.history.order.clear()
         return had
 
@@ -198,16 +208,18 @@ class LBFGS(ClosureOptimizer):
 
     method_class = LBFGSMethod
     checks = {"lr": checks.nonnegative, "max_iter": count, "max_eval": optional_count,
-              "tolerance_grad": checks.nonnegative, "tolerance_change": checks.nonnegative, "history_size": count,
-              "line_search_fn": optional_search, "maximize": checks.flag}
-    scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0}
-    state_names: ClassVar[Any] = StateNames("n_iter", "func_evals", "t", "direction", "prev_grad")
+              "tolerance_grad": checks.nonnegative, "tolerance_change": checks.nonnegative,
+              "tolerance_loss": checks.nonnegative, "history_size": count, "line_search_fn": optional_search,
+              "maximize": checks.flag}
+    scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0, **SCALARS}
+    state_names: ClassVar[Any] = StateNames(*scalars, "direction", "prev_grad")
 
     def __init__(self, params: Any, lr: float = 1, max_iter: int = 20, max_eval: int | None = None,
                  tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, history_size: int = 100,
-                 line_search_fn: str | Callable[..., Found] | None = None, *, maximize: bool = False,
+                 line_search_fn: str | Callable[..., Found] | None = None, *, tolerance_loss: float = 0,
+                 maximize: bool = False,
                  bounds: Any = None, callback: Callable[[Result], Any] | None = None) -> None:
         super().__init__(params, dict(
             lr=lr, max_iter=max_iter, max_eval=max_eval, tolerance_grad=tolerance_grad,
-            tolerance_change=tolerance_change, history_size=history_size, line_search_fn=line_search_fn,
-            maximize=maximize), bounds, callback)
+            tolerance_change=tolerance_change, tolerance_loss=tolerance_loss, history_size=history_size,
+            line_search_fn=line_search_fn, maximize=maximize), bounds, callback)

@@ -14,13 +14,13 @@ from .lbfgs import LBFGS
 
 # scipy's option: ours
 SCIPY = {"maxiter": "max_iter", "maxfun": "max_eval", "gtol": "tolerance_grad", "maxcor": "history_size",
-         "xtol": "tolerance_change"}
+         "xtol": "tolerance_change", "ftol": "tolerance_loss"}
 # scipy's options that have no counterpart: what to do instead
-WITHOUT = {"ftol": "use `tolerance_change`, the absolute change of the loss at which to stop",
-           "disp": "print in a `callback`, or print the result", "iprint": "print in a `callback`",
+WITHOUT = {"disp": "print in a `callback`, or print the result", "iprint": "print in a `callback`",
            "maxls": "a line search ends by itself; `max_eval` limits all evaluations",
            "eps": "gradients aren't approximated here", "finite_diff_rel_step": "gradients aren't approximated here",
            "norm": "gradients are measured by max |g|", "return_all": "keep each x in a `callback`"}
+FTOL = 2.220446049250313e-9      # scipy's
 METHODS: dict[str, tuple[Any, dict[str, Any]]] = {"lbfgs": (LBFGS, {"history_size": 10}), "cg": (ConjugateGradient, {})}
 
 
@@ -75,7 +75,8 @@ def minimize(fun: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), metho
     # float32 losses soon don't resolve the decrease any more; slopes do
     search = "hager_zhang" if x.dtype == np.float32 else "nocedal_wright"
     given = {**defaults, "line_search_fn": search, "max_iter": 15_000, "tolerance_grad": 1e-5 if tol is None else tol,
-             "tolerance_change": 0.0, **translated(options or {}, make)}
+             "tolerance_change": 0.0, "tolerance_loss": FTOL if method == "lbfgs" and x.dtype != np.float32 else 0.0,
+             **translated(options or {}, make)}
     given.setdefault("max_eval", 10 * given["max_iter"])
     if bounds is not None:
         if method != "lbfgs":

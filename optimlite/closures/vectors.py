@@ -166,6 +166,9 @@ class VectorSpace:
         found = self._run("gram", [a, b, *rows])
         return found[::2], found[1::2]
 
+    def norm(self, a: Vector) -> float:
+        return math.sqrt(self._run("gram", [a, a, a])[0])
+
     def sum_abs(self, a: Vector) -> float:
         return self._run("sum_abs", [a])[0]
 

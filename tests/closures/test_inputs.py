@@ -202,7 +202,7 @@ def test_scipys_names_of_methods(method: str, meant: str) -> None:
 
 
 @pytest.mark.parametrize(("option", "cure"), [
-    ("ftol", "use `tolerance_change`"), ("disp", "print in a `callback`"), ("maxls", "a line search ends by itself"),
+    ("disp", "print in a `callback`"), ("maxls", "a line search ends by itself"),
     ("eps", "gradients aren't approximated"), ("maxit", "did you mean `maxiter`")])
 def test_scipys_other_options_are_refused_with_a_cure(option: str, cure: str) -> None:
     with pytest.raises(ValueError, match=f"`options` has no `{option}`; {cure}"):

@@ -30,9 +30,9 @@ def test_the_result_has_scipys_fields(method: str) -> None:
     assert ours.success
     assert ours.status == 0
     loss, gradient = rosenbrock(ours.x)
-    assert ours.fun == loss < 1e-10
+    assert ours.fun == loss < 1e-7
     assert (ours.jac == gradient).all()
-    assert "gradient is small enough" in ours.message
+    assert "small enough" in ours.message or "little enough" in ours.message
     assert "nfev: " in repr(ours)
     with pytest.raises(AttributeError, match="no `hess`"):
         _ = ours.hess
