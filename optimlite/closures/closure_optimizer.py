@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..checks import shown
+from ..checks import count, number, shown
 from ..engine.method import Group
 from ..engine.optimizer import Optimizer
 from ..engine.parameter import Parameter
@@ -34,6 +34,21 @@ def search(name: str, value: Any) -> Any:
 
 def optional_search(name: str, value: Any) -> Any:
     return None if value is None else search(name, value)
+
+
+def search_options(name: str, value: Any) -> dict[str, Any] | None:
+    """Keyword arguments of the line search: c1, c2, epsilon, max_evals."""
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise TypeError(f"`{name}` must be a dict of the line search's arguments, got {shown(value)}")
+    found = {str(key): number(f"{name}[{key!r}]", one) for key, one in value.items()}
+    c1, c2 = found.get("c1", 0.0), found.get("c2", 1.0)
+    if ("c1" in found and not 0 < c1 < 1) or ("c2" in found and not 0 < c2 < 1) or not c1 < c2:
+        raise ValueError(f"`{name}` must have 0 < c1 < c2 < 1, got {shown(value)}")
+    if "max_evals" in found:
+        found["max_evals"] = count(f"{name}['max_evals']", found["max_evals"])
+    return found
 
 
 class ClosureOptimizer(Optimizer):

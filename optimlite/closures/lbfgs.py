@@ -11,7 +11,7 @@ import numpy as np
 from .. import checks
 from ..checks import count, optional_count
 from ..engine.state import StateMap
-from .closure_optimizer import ClosureOptimizer, optional_search
+from .closure_optimizer import ClosureOptimizer, optional_search, search_options
 from .line import LinePosition
 from .line_search import SEARCHES, Found, Phi, strong_wolfe
 from .method import Direction, Method, Search
@@ -87,6 +87,8 @@ def rows(pairs: list[tuple[Vector, Vector]]) -> list[Vector]:
 class LBFGSMethod(Method):
     """d = -H g, with H from a history of pairs."""
 
+    keeps_steps = True
+
     def __init__(self, work: Workspace) -> None:
         super().__init__(work)
         self.history = History(self.space)
@@ -151,7 +153,9 @@ class LBFGSMethod(Method):
 
     def search(self, phi: Phi, loss: float, slope: float, step: float, largest: float, max_evals: int) -> Found:
         if self.options["line_search_fn"] == "strong_wolfe" and self.follows_torch:
-            return torch_strong_wolfe(phi, loss, slope, step, largest=largest, max_evals=max_evals)
+            given = self.options["search_options"] or {}
+            most = min(max_evals, int(given.get("max_evals", max_evals)))
+            return torch_strong_wolfe(phi, loss, slope, step, **{**given, "largest": largest, "max_evals": most})
         return super().search(phi, loss, slope, step, largest, max_evals)
 
     def vectors(self) -> dict[str, Vector]:
@@ -159,6 +163,17 @@ class LBFGSMethod(Method):
         for number, slot in enumerate(history.order, history.taken - len(history.order)):
             found[f"s_{number}"], found[f"y_{number}"] = history.pairs[slot]
         return found
+
+    def pairs(self) -> list[tuple[list[np.ndarray], list[np.ndarray]]]:
+        """All (s, y) as arrays, the oldest first; the newest may not be in the history yet."""
+        work, found = self.work, [self.history.pairs[slot] for slot in self.history.order]
+        made = [(s.arrays, y.arrays) for s, y in found]
+        if work.pending:
+            t, rest = float(work.scalars["t"]), work.box is not None
+            s = [t * d for d in work.d.arrays]
+            made.append((s, [np.where(rest & (a == 0), 0, g - h) for a, g, h
+                             in zip(s, work.g.arrays, work.previous.arrays, strict=True)]))
+        return made
 
     def adopt(self, names: Iterable[str], states: StateMap) -> None:
         super().adopt(names, states)
@@ -195,7 +210,8 @@ class LBFGS(ClosureOptimizer):
     tolerance_grad, tolerance_change, history_size, line_search_fn: see above.    maximize: ascends.
     bounds: see above.    callback: called after each iteration; True or StopIteration stops.
 
-    State: `n_iter`, `func_evals`, `t`, `direction`, `prev_grad`, and the pairs `s_0`, `y_0`, `s_1`, ….
+    State: `n_iter`, `func_evals`, `t`, what tells that a run is done (`loss`, `best_loss`, `loss_scale`, `idle`),
+    `direction`, `prev_grad`, and the pairs `s_0`, `y_0`, `s_1`, ….
     Raises ValueError for hyper-parameters out of range, or that differ between groups.
 
         >>> w = np.array([1.0, -2.0])
@@ -210,16 +226,16 @@ class LBFGS(ClosureOptimizer):
     checks = {"lr": checks.nonnegative, "max_iter": count, "max_eval": optional_count,
               "tolerance_grad": checks.nonnegative, "tolerance_change": checks.nonnegative,
               "tolerance_loss": checks.nonnegative, "history_size": count, "line_search_fn": optional_search,
-              "maximize": checks.flag}
+              "search_options": search_options, "maximize": checks.flag}
     scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0, **SCALARS}
     state_names: ClassVar[Any] = StateNames(*scalars, "direction", "prev_grad")
 
     def __init__(self, params: Any, lr: float = 1, max_iter: int = 20, max_eval: int | None = None,
                  tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, history_size: int = 100,
                  line_search_fn: str | Callable[..., Found] | None = None, *, tolerance_loss: float = 0,
-                 maximize: bool = False,
-                 bounds: Any = None, callback: Callable[[Result], Any] | None = None) -> None:
+                 search_options: Mapping[str, float] | None = None, maximize: bool = False, bounds: Any = None,
+                 callback: Callable[[Result], Any] | None = None) -> None:
         super().__init__(params, dict(
             lr=lr, max_iter=max_iter, max_eval=max_eval, tolerance_grad=tolerance_grad,
             tolerance_change=tolerance_change, tolerance_loss=tolerance_loss, history_size=history_size,
-            line_search_fn=line_search_fn, maximize=maximize), bounds, callback)
+            line_search_fn=line_search_fn, search_options=search_options, maximize=maximize), bounds, callback)

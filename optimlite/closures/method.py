@@ -42,6 +42,8 @@ class Direction(NamedTuple):
 class Method:
     """How descent directions are made from the gradients seen: the base of L-BFGS and conjugate gradients."""
 
+    keeps_steps = False                          # within a box, `d` becomes the step that bounds have cut short
+
     def __init__(self, work: Workspace) -> None:
         self.work, self.space = work, work.space
         self.options: Mapping[str, Any] = {}     # the hyper-parameters of the step at hand
@@ -55,6 +57,9 @@ class Method:
     def restart(self) -> bool:
         """Forgets what the directions are made from; False if there was nothing to forget."""
         raise NotImplementedError
+
+    def settle(self, away: bool) -> None:
+        """Called at the end of a step, `away` if the parameters have left the point for the line."""
 
     def evaluations(self, max_iter: int) -> int:
         """`max_eval` where it isn't given."""
@@ -81,7 +86,9 @@ class Method:
             search, phi = self.searches()[chosen], ending(phi, loss, self.space.eps)
         else:
             search = chosen
-        found: Found = search(phi, loss, slope, step, max_evals=min(max_evals, MAX_SEARCH_EVALS))
+        given = self.options["search_options"] or {}
+        most = min(max_evals, int(given.get("max_evals", MAX_SEARCH_EVALS)))
+        found: Found = search(phi, loss, slope, step, **{**given, "max_evals": most})
         return found
 
     def first_step(self) -> float:

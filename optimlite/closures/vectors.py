@@ -166,8 +166,11 @@ class VectorSpace:
         found = self._run("gram", [a, b, *rows])
         return found[::2], found[1::2]
 
+    def square(self, a: Vector) -> float:
+        return self._run("gram", [a, a, a])[0]
+
     def norm(self, a: Vector) -> float:
-        return math.sqrt(self._run("gram", [a, a, a])[0])
+        return math.sqrt(self.square(a))
 
     def sum_abs(self, a: Vector) -> float:
         return self._run("sum_abs", [a])[0]
@@ -179,6 +182,12 @@ class VectorSpace:
         for index in range(len(self.parameters)):
             equal = None if box is None else np.asarray(box[0].arrays[index] == box[1].arrays[index])
             self.fixed[index] = equal if equal is not None and equal.any() else None
+
+    def project_previous(self, previous: Vector, gradient: Vector, box: Box) -> None:
+        """previous = 0 where a bound stops the descent along the present gradient."""
+        for x, low, high, g, h in zip(self.x.arrays, box[0].arrays, box[1].arrays, gradient.arrays, previous.arrays,
+                                      strict=True):
+            h[((x <= low) & (g > 0)) | ((x >= high) & (g < 0))] = 0
 
     def slope_within(self, gradient: Vector, direction: Vector, box: Box) -> float:
         """gradient.direction over the elements that haven't run into their bound."""
