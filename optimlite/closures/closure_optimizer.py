@@ -148,7 +148,8 @@ class ClosureOptimizer(Optimizer):
         known = [set(self.state[p]) for p in parameters]
         names = known[0] if known and all(names == known[0] for names in known) else set()
         saved = self.state[parameters[0]] if names else {}
-        method.work.scalars = {key: np.array(saved.get(key, initial)) for key, initial in self.scalars.items()}
+        method.work.scalars = {key: np.array(saved.get(key, initial))
+                               for key, initial in (*self.scalars.items(), *self.later_scalars.items())}
         method.work.pending = "prev_grad" in names
         method.adopt(names, self.state)
         self._method, self._known = method, self.state.version

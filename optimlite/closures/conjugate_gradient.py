@@ -252,16 +252,17 @@ class ConjugateGradient(ClosureOptimizer):
     method_class = ConjugateGradientMethod
     checks = {"lr": checks.nonnegative, "max_iter": count, "max_eval": optional_count,
               "tolerance_grad": checks.nonnegative, "tolerance_change": checks.nonnegative,
-              "tolerance_loss": checks.nonnegative, "beta": beta_name, "line_search_fn": search,
+              "tolerance_loss": checks.optional(checks.nonnegative), "beta": beta_name, "line_search_fn": search,
               "search_options": search_options, "restart_every": optional_count, "maximize": checks.flag}
     scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0, "slope": 0.0, "square": 0.0, "length": 0.0, "guess": 0.0,
-               "trial": 0.0, "since_restart": 0, **SCALARS}
-    state_names: ClassVar[Any] = StateNames(*scalars, "direction", "prev_grad")
+               "since_restart": 0}
+    later_scalars = {**SCALARS, "trial": 0.0}
+    state_names: ClassVar[Any] = StateNames(*scalars, *later_scalars, "direction", "prev_grad")
 
     def __init__(self, params: Any, lr: float = 1, max_iter: int = 20, max_eval: int | None = None,
                  tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, beta: str = "polak-ribiere+",
                  line_search_fn: str | Callable[..., Found] = "strong_wolfe", restart_every: int | None = None, *,
-                 tolerance_loss: float = 0, search_options: Mapping[str, float] | None = None, maximize: bool = False,
+                 tolerance_loss: float | None = None, search_options: Mapping[str, float] | None = None, maximize: bool = False,
                  bounds: Any = None, callback: Callable[[Result], Any] | None = None) -> None:
         super().__init__(params, dict(
             lr=lr, max_iter=max_iter, max_eval=max_eval, tolerance_grad=tolerance_grad,

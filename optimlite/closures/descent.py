@@ -226,7 +226,7 @@ class Descent:
         if change < tolerance:
             raise Stop(f"the loss changed little enough: {change:.3g} < tolerance_change {tolerance:g}",
                        CONVERGED)
-        tolerance, change = self.options["tolerance_loss"], self.progress.relative(before, self.loss)
+        tolerance, change = self.options["tolerance_loss"] or 0.0, self.progress.relative(before, self.loss)
         if tolerance > 0.0 and change <= tolerance:
             raise Stop(f"the loss fell little enough: by {change:.3g} of itself <= tolerance_loss {tolerance:g}",
                        CONVERGED)

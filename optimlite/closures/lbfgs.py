@@ -197,7 +197,8 @@ class LBFGS(ClosureOptimizer):
     "strong_wolfe" is torch's search; "nocedal_wright"; "hager_zhang", which suits float32 best; "backtracking"; or any
     function of `optimlite.line_search`.  `max_eval` is never exceeded; None is torch's max_iter * 5 // 4, after which a
     search that has begun may end.  Stops at max|g| <= `tolerance_grad`, max|t d| <= `tolerance_change`, |loss change| <
-    `tolerance_change`, a slope above -`tolerance_change`, or where 20 iterations lower neither loss nor gradient.
+    `tolerance_change`, a slope above -`tolerance_change`, a decrease of at most `tolerance_loss` of the loss (of 1 for
+    a smaller one; None: no such test), or, with our own searches, where 20 evaluations brought no lower loss.
 
     `bounds`: a pair (low, high), a dict of pairs by name, or a list of pairs; directions are then projected onto the
     box (two-metric projection, Bertsekas 1982), and the parameters are moved into it first.
@@ -207,7 +208,8 @@ class LBFGS(ClosureOptimizer):
     sums are in double.  The memory is 2 * (history_size + 1) + 5 vectors, taken as the history grows.
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: the first trial step along a direction.    max_iter, max_eval: limits of one `step(closure)`.
-    tolerance_grad, tolerance_change, history_size, line_search_fn: see above.    maximize: ascends.
+    tolerance_grad, tolerance_change, tolerance_loss, history_size, line_search_fn: see above.
+    search_options: arguments of the line search, as {"c1": 1e-4, "c2": 0.9}.    maximize: ascends.
     bounds: see above.    callback: called after each iteration; True or StopIteration stops.
 
     State: `n_iter`, `func_evals`, `t`, what tells that a run is done (`loss`, `best_loss`, `loss_scale`, `idle`),
@@ -225,14 +227,15 @@ class LBFGS(ClosureOptimizer):
     method_class = LBFGSMethod
     checks = {"lr": checks.nonnegative, "max_iter": count, "max_eval": optional_count,
               "tolerance_grad": checks.nonnegative, "tolerance_change": checks.nonnegative,
-              "tolerance_loss": checks.nonnegative, "history_size": count, "line_search_fn": optional_search,
+              "tolerance_loss": checks.optional(checks.nonnegative), "history_size": count, "line_search_fn": optional_search,
               "search_options": search_options, "maximize": checks.flag}
-    scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0, **SCALARS}
-    state_names: ClassVar[Any] = StateNames(*scalars, "direction", "prev_grad")
+    scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0}
+    later_scalars = SCALARS
+    state_names: ClassVar[Any] = StateNames(*scalars, *later_scalars, "direction", "prev_grad")
 
     def __init__(self, params: Any, lr: float = 1, max_iter: int = 20, max_eval: int | None = None,
                  tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, history_size: int = 100,
-                 line_search_fn: str | Callable[..., Found] | None = None, *, tolerance_loss: float = 0,
+                 line_search_fn: str | Callable[..., Found] | None = None, *, tolerance_loss: float | None = None,
                  search_options: Mapping[str, float] | None = None, maximize: bool = False, bounds: Any = None,
                  callback: Callable[[Result], Any] | None = None) -> None:
         super().__init__(params, dict(

@@ -111,6 +111,7 @@ class Run:
                  model: Model) -> None:
         self.method, self.unknowns, self.pairs, self.options, self.model = method, unknowns, pairs, options, model
         self.made = made if pairs is None else {**made, "bounds": list(pairs)}
+        self.limited = bool({"maxfun", "max_eval"} & set(options))
         self.optimizer: Any = None
         self.interrupted = False                 # by the callback's StopIteration
 
@@ -123,7 +124,7 @@ class Run:
             np.clip(parameter.data, low, high, out=parameter.data)
         self.model.probe()
         group = self.optimizer.param_groups[0]
-        if group["max_eval"] is not None and self.model.differences is not None:
+        if self.limited and self.model.differences is not None:
             group["max_eval"] = max(1, group["max_eval"] // (1 + self.model.differences.each))
         if saved is not None:
             groups = self.optimizer.state_dict(copy=False)["param_groups"]

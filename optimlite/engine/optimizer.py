@@ -72,6 +72,7 @@ class Optimizer(Hooked):
 
     checks: ClassVar[dict[str, checks.Check]] = {}       # hyper-parameter: what it may be
     scalars: ClassVar[dict[str, float | int]] = {}       # scalar state: its value before the first step
+    later_scalars: ClassVar[dict[str, float | int]] = {}         # those that older states lack, and may lack
     state_names: ClassVar[tuple[str, ...] | None] = None     # every key of state there can be; None: anything
     line_states: ClassVar[tuple[str, ...]] = ()          # those with a value for each row, or column, of matrices
     begins_anew: ClassVar[bool] = False                  # its state is of all parameters together

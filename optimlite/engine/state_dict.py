@@ -204,7 +204,7 @@ def new_state(optimizer: Optimizer, parameter: Parameter, saved: Mapping[str, An
     name, names = optimizer.state.name_of(parameter), optimizer.state_names
     given = {key: value for key, value in saved.items() if value is not None}    # torch's SGD before its first momentum
     shapes = optimizer.state_shapes(group, parameter) if names is not None else {}
-    whole = True
+    whole, counted = True, (*optimizer.scalars, *optimizer.later_scalars)
     for key, value in given.items():
         where = f"state['{name}']['{key}']"
         array = as_array(value)
@@ -212,9 +212,9 @@ def new_state(optimizer: Optimizer, parameter: Parameter, saved: Mapping[str, An
             problems.unexpected.append(where)
             continue
         like = target(optimizer, parameter, key, shapes)
-        if isinstance(array, Deferred) and like is not None and (array.dtype != like.dtype or key in optimizer.scalars):
+        if isinstance(array, Deferred) and like is not None and (array.dtype != like.dtype or key in counted):
             array = array.read()
-        if reason := misfit(array, like) or (no_count(array) if key in optimizer.scalars else ""):
+        if reason := misfit(array, like) or (no_count(array) if key in counted else ""):
             problems.misshapen.append(f"{where} {reason}")
             whole = False
             continue
@@ -262,8 +262,9 @@ def target(optimizer: Optimizer, parameter: Parameter, key: str,
         return own
     if optimizer.state_names is None:
         return None
-    if key in optimizer.scalars:
-        return np.asarray(optimizer.scalars[key])
+    scalars = {**optimizer.scalars, **optimizer.later_scalars}
+    if key in scalars:
+        return np.asarray(scalars[key])
     dtype = stored_dtype(optimizer, key, parameter.dtype)
     return np.broadcast_to(dtype.type(0), shapes.get(key, parameter.shape))
 
