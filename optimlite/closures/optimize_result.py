@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,6 +29,15 @@ class OptimizeResult(dict[str, Any]):
             return self[name]
         except KeyError:
             raise AttributeError(f"the result has no `{name}`; it has {', '.join(self)}") from None
+
+    def __new__(cls, *_: Any, **__: Any) -> OptimizeResult:
+        """One of scipy's as well, where that is loaded, for those who ask by isinstance."""
+        theirs = getattr(sys.modules.get("scipy.optimize"), "OptimizeResult", None)
+        both = cls if theirs is None or issubclass(cls, theirs) else type(cls.__name__, (cls, theirs), {})
+        return dict.__new__(both)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OptimizeResult, (dict(self),)
 
     def __dir__(self) -> list[str]:
         return list(self)

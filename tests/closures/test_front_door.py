@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import namedtuple
 from pathlib import Path
 from types import SimpleNamespace
@@ -101,6 +102,17 @@ def test_names_of_methods(method: Any) -> None:
     result = ol.minimize(rosenbrock, np.zeros(4), method=method)
     assert result.success
     assert ("hess_inv" in result) == (method is None or method.lower() != "cg")
+
+
+def test_a_result_is_one_of_scipys_too() -> None:
+    optimize = pytest.importorskip("scipy.optimize")
+    seen = []
+    result = ol.minimize(rosenbrock, np.zeros(3), callback=lambda intermediate_result: seen.append(intermediate_result))
+    assert isinstance(result, optimize.OptimizeResult)
+    assert isinstance(seen[0], optimize.OptimizeResult)
+    again = pickle.loads(pickle.dumps(result))
+    assert same_bits(again.x, result.x)
+    assert set(again) == set(result)
 
 
 def test_args_are_a_tuple_or_one_value() -> None:
