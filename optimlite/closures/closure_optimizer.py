@@ -19,7 +19,9 @@ from .bounds import Bounds, as_laid_out
 from .descent import NO_GRADIENT, Descent
 from .line_search import SEARCHES
 from .method import Method
+from .preconditioner import InnerSpace, given_h0
 from .result import Result
+from .vectors import VectorSpace
 from .workspace import Workspace
 
 Closure = Callable[[], Any]
@@ -63,12 +65,17 @@ class ClosureOptimizer(Optimizer):
     begins_anew = True
 
     def __init__(self, params: Any, defaults: Mapping[str, Any], bounds: Any, callback: Callable[[Result], Any] | None,
-                 ) -> None:
+                 h0: Any = None, inner: Callable[..., Any] | None = None) -> None:
+        if inner is not None and not callable(inner):
+            raise TypeError(f"`inner` must be a function of two lists of arrays, got {shown(inner)}")
+        if inner is not None and bounds is not None:
+            raise ValueError("`bounds` need the plain inner product, got `inner`; leave one of them out")
         if callback is not None and not callable(callback):
             raise TypeError(f"`callback` must be callable, got {shown(callback)}")
         super().__init__(params, defaults)
         self.bounds = bounds
-        self.callback = callback
+        self.callback, self.inner, self.h0 = callback, inner, h0
+        given_h0(h0, self._parameters(), self._names())
         self.result = Result()
         self._common_options()
 
@@ -144,7 +151,8 @@ class ClosureOptimizer(Optimizer):
             self._method = None
         if self._method is not None and self._known == self.state.version:
             return self._method
-        method = self.method_class(Workspace(parameters))
+        space = VectorSpace(parameters) if self.inner is None else InnerSpace(parameters, self.inner)
+        method = self.method_class(Workspace(space))
         known = [set(self.state[p]) for p in parameters]
         names = known[0] if known and all(names == known[0] for names in known) else set()
         saved = self.state[parameters[0]] if names else {}
@@ -209,6 +217,9 @@ class ClosureOptimizer(Optimizer):
         options, method = self._common_options(), self._current_method()
         top, rates = options["lr"], [group["lr"] for group in self.param_groups for _ in group["params"]]
         method.options = options
+        method.h0 = given_h0(self.h0, self._parameters(), self._names())
+        if method.h0 is not None and any(lr != top for lr in rates):
+            raise ValueError("`h0` needs the same `lr` in all groups, whose ratios are a scaling of their own")
         method.space.rescale([math.sqrt(lr / top) for lr in rates] if any(lr != top for lr in rates) else [],
                              -1.0 if options["maximize"] else 1.0)
         method.work.bind(self._bounds.box(method.space) if self._bounds else None)

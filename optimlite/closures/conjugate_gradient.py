@@ -17,7 +17,7 @@ from .line_search import SEARCHES, Found
 from .method import Direction, Method, Search
 from .progress import SCALARS
 from .result import Result
-from .vectors import Box, GradientProducts, Vector
+from .vectors import GradientProducts, Vector
 from .workspace import StateNames, Workspace
 
 
@@ -75,6 +75,7 @@ class ConjugateGradientMethod(Method):
     def __init__(self, work: Workspace) -> None:
         super().__init__(work)
         self.before: dict[str, float] | None = None      # scalars, while a direction is made
+        self.preconditioned: Vector | None = None        # H0 g
 
     def searches(self) -> dict[str, Search]:
         return CG_SEARCHES
@@ -90,8 +91,8 @@ class ConjugateGradientMethod(Method):
         work, scalars = self.work, self.work.scalars
         if scalars["trial"] > 0.0 and not work.pending:
             return self.taken_up(seen, position)
-        if work.box is not None:
-            return self.direction_within(seen, work.box)
+        if work.box is not None or self.h0 is not None:
+            return self.direction_by_parts(seen)
         self.before = {key: float(scalars[key]) for key in ("since_restart", "square", "guess", "trial")}
         followed = work.pending                  # the last direction, and the gradient before it, are known
         beta = self.conjugate(seen) if followed else 0.0
@@ -114,24 +115,29 @@ class ConjugateGradientMethod(Method):
         scalars["length"][...], scalars["slope"][...] = length, slope
         return Direction(slope, largest, trial)
 
-    def direction_within(self, seen: GradientProducts, box: Box) -> Direction:
-        """The same in the variables that no bound stops: gradients are projected, and so is the direction."""
+    def direction_by_parts(self, seen: GradientProducts) -> Direction:
+        """The same with bounds or an H0: in the variables that no bound stops, gradients are projected, and so is the
+        direction; H0 g takes the place of g, but in products only once."""
         work, space, scalars, followed = self.work, self.space, self.work.scalars, self.work.pending
-        f, d, new = work.descent, work.d, work.spare
-        gg = space.square(f)
+        f, d, new, box = work.descent, work.d, work.spare, work.box
+        z = f
+        if self.h0 is not None:
+            z = self.preconditioned = self.preconditioned or space.empty()
+            self.h0(z, f)
+        gg = space.gram(f, f, [z])[0][0]
         if followed:
-            space.project_previous(work.previous, work.g, box)
-            (gh,), (hh,) = space.gram(f, work.previous, [work.previous])
-            scalars["square"][...] = hh
+            if box is not None:
+                space.project_previous(work.previous, work.g, box)
+            gh = space.gram(z, z, [work.previous])[0][0]
+            if self.h0 is None:
+                scalars["square"][...] = space.square(work.previous)
             seen = seen._replace(square=gg, g_dot_previous=gh)
         beta, slope = self.conjugate(seen) if followed else 0.0, 0.0
         if beta:
-            space.linear_combination(new, f, -1.0, [d], [beta])
-            slope, largest = space.project_direction(new, work.g, box)
+            slope, largest = self.turned(new, z, [d], [beta])
         if not slope < 0.0:
             beta = 0.0
-            space.linear_combination(new, f, -1.0)
-            slope, largest = space.project_direction(new, work.g, box)
+            slope, largest = self.turned(new, z, [], [])
         if not slope < 0.0:
             work.pending = False
             return Direction(slope, 0.0, 0.0)
@@ -144,13 +150,20 @@ class ConjugateGradientMethod(Method):
             scalars[key][...] = value
         return Direction(slope, largest, trial)
 
+    def turned(self, out: Vector, z: Vector, rows: list[Vector], coefficients: list[float]) -> tuple[float, float]:
+        """out = -z + coefficient * row, within the box; returns g.out and max |out|."""
+        largest = self.space.linear_combination(out, z, -1.0, rows, coefficients)[1]
+        if self.work.box is not None:
+            return self.space.project_direction(out, self.work.g, self.work.box)
+        return self.space.gram(out, out, [self.work.g])[0][0], largest
+
     def taken_up(self, seen: GradientProducts, position: LinePosition) -> Direction:
         """The direction whose search was interrupted, with the products that were lost."""
         work, scalars = self.work, self.work.scalars
         scalars["length"][...], scalars["slope"][...] = self.space.square(work.d), seen.slope
         largest = self.space.linear_combination(work.spare, work.d, 1.0)[1]
         trial = float(scalars["trial"])
-        if work.box is not None:
+        if work.box is not None or self.h0 is not None:
             return Direction(seen.slope, largest, trial)
         position.move(trial)
         return Direction(seen.slope, largest, trial)
@@ -230,7 +243,7 @@ class ConjugateGradient(ClosureOptimizer):
     between groups scale the variables.  `max_eval` (None: 3 * max_iter), the other hyper-parameters, `result` and what
     `step(closure)` does are as in LBFGS.  The memory is 5 vectors.
 
-    `bounds`: as in LBFGS; gradients and directions are projected onto the box, which takes one vector more.
+    `h0`, `inner`: as in LBFGS.    `bounds`: as in LBFGS; gradients and directions are projected onto the box, which takes one vector more.
 
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: scales the first trial step.
@@ -263,8 +276,10 @@ class ConjugateGradient(ClosureOptimizer):
                  tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, beta: str = "polak-ribiere+",
                  line_search_fn: str | Callable[..., Found] = "strong_wolfe", restart_every: int | None = None, *,
                  tolerance_loss: float | None = None, search_options: Mapping[str, float] | None = None, maximize: bool = False,
-                 bounds: Any = None, callback: Callable[[Result], Any] | None = None) -> None:
+                 bounds: Any = None, h0: Any = None, inner: Callable[..., Any] | None = None,
+                 callback: Callable[[Result], Any] | None = None) -> None:
         super().__init__(params, dict(
             lr=lr, max_iter=max_iter, max_eval=max_eval, tolerance_grad=tolerance_grad,
             tolerance_change=tolerance_change, tolerance_loss=tolerance_loss, beta=beta, line_search_fn=line_search_fn,
-            search_options=search_options, restart_every=restart_every, maximize=maximize), bounds, callback)
+            search_options=search_options, restart_every=restart_every, maximize=maximize),
+            bounds, callback, h0, inner)

@@ -15,6 +15,7 @@ from .closure_optimizer import ClosureOptimizer, optional_search, search_options
 from .line import LinePosition
 from .line_search import SEARCHES, Found, Phi, strong_wolfe
 from .method import Direction, Method, Search
+from .preconditioner import Apply
 from .progress import SCALARS
 from .result import Result
 from .torch_wolfe import torch_strong_wolfe
@@ -80,6 +81,23 @@ class History:
         return self.space.linear_combination(out, g, -gamma, self.rows(), a + b)
 
 
+    def preconditioned(self, out: Vector, spare: Vector, g: Vector, products: list[float], h0: Apply,
+                       ) -> tuple[float, float]:
+        """The same with H0 in the place of gamma, which takes one more pass over half of the history."""
+        n, sy = len(self.order), self.sy[np.ix_(self.order, self.order)].tolist()
+        s, y = ([self.pairs[slot][side] for slot in self.order] for side in (0, 1))
+        a, b = [0.0] * n, [0.0] * n
+        for i in range(n - 1, -1, -1):           # q = -g - sum_j b_j y_j
+            b[i] = (-products[i] - sum(sy[i][j] * b[j] for j in range(i + 1, n))) / sy[i][i]
+        self.space.linear_combination(spare, g, -1.0, y, [-value for value in b])
+        h0(out, spare)
+        yr = self.space.gram(out, out, y)[0] if n else []
+        for i in range(n):                       # r = H0 q + sum_j a_j s_j
+            a[i] = b[i] - (yr[i] + sum(a[j] * sy[j][i] for j in range(i))) / sy[i][i]
+        largest = self.space.linear_combination(out, out, 1.0, s, a)[1]
+        return self.space.gram(out, out, [g])[0][0], largest
+
+
 def rows(pairs: list[tuple[Vector, Vector]]) -> list[Vector]:
     return [pair[side] for side in (0, 1) for pair in pairs]
 
@@ -105,8 +123,11 @@ class LBFGSMethod(Method):
 
     def direction(self, seen: GradientProducts, position: LinePosition) -> Direction:
         work, history = self.work, self.history
-        products = self.renew() if work.pending else None
-        slope, largest = history.direction(work.d, work.descent, products or history.products(work.descent))
+        products = (self.renew() if work.pending else None) or history.products(work.descent)
+        if self.h0 is None:
+            slope, largest = history.direction(work.d, work.descent, products)
+        else:
+            slope, largest = history.preconditioned(work.d, work.spare, work.descent, products, self.h0)
         if work.box is not None:
             slope, largest = self.space.project_direction(work.d, work.g, work.box)
         return Direction(slope, largest, self.first_trial())
@@ -202,6 +223,9 @@ class LBFGS(ClosureOptimizer):
 
     `bounds`: a pair (low, high), a dict of pairs by name, or a list of pairs; directions are then projected onto the
     box (two-metric projection, Bertsekas 1982), and the parameters are moved into it first.
+    `h0`: an approximate inverse Hessian to begin with: positive numbers or arrays, one for each parameter (a list or a
+    dict by name), or a function of a list of arrays that returns H0 times them, called in each iteration.
+    `inner(u, v)`: the inner product of two lists of arrays, of which the gradients are the representers.
     `result` tells how a step went.
 
     Groups share everything but `lr`, whose ratios scale the variables.  float32 and float64 parameters may be mixed;
@@ -210,7 +234,7 @@ class LBFGS(ClosureOptimizer):
     lr: the first trial step along a direction.    max_iter, max_eval: limits of one `step(closure)`.
     tolerance_grad, tolerance_change, tolerance_loss, history_size, line_search_fn: see above.
     search_options: arguments of the line search, as {"c1": 1e-4, "c2": 0.9}.    maximize: ascends.
-    bounds: see above.    callback: called after each iteration; True or StopIteration stops.
+    bounds, h0, inner: see above.    callback: called after each iteration; True or StopIteration stops.
 
     State: `n_iter`, `func_evals`, `t`, what tells that a run is done (`loss`, `best_loss`, `loss_scale`, `idle`),
     `direction`, `prev_grad`, and the pairs `s_0`, `y_0`, `s_1`, ….
@@ -237,8 +261,10 @@ class LBFGS(ClosureOptimizer):
                  tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, history_size: int = 100,
                  line_search_fn: str | Callable[..., Found] | None = None, *, tolerance_loss: float | None = None,
                  search_options: Mapping[str, float] | None = None, maximize: bool = False, bounds: Any = None,
+                 h0: Any = None, inner: Callable[..., Any] | None = None,
                  callback: Callable[[Result], Any] | None = None) -> None:
         super().__init__(params, dict(
             lr=lr, max_iter=max_iter, max_eval=max_eval, tolerance_grad=tolerance_grad,
             tolerance_change=tolerance_change, tolerance_loss=tolerance_loss, history_size=history_size,
-            line_search_fn=line_search_fn, search_options=search_options, maximize=maximize), bounds, callback)
+            line_search_fn=line_search_fn, search_options=search_options, maximize=maximize),
+            bounds, callback, h0, inner)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from ..engine.state import StateMap
 from .line import LinePosition
 from .line_search import SEARCHES, Ended, Found, Phi
+from .preconditioner import Apply
 from .vectors import GradientProducts, Vector
 from .workspace import Workspace
 
@@ -47,6 +48,7 @@ class Method:
     def __init__(self, work: Workspace) -> None:
         self.work, self.space = work, work.space
         self.options: Mapping[str, Any] = {}     # the hyper-parameters of the step at hand
+        self.h0: Apply | None = None             # what multiplies by the user's inverse Hessian
 
     # What a subclass gives -------------------------------------------------------------------------------------------
 
@@ -95,6 +97,8 @@ class Method:
         """The first trial, where nothing is known of the curvature: torch's, and else a step of length `lr`, whatever
         the units of the loss."""
         g, lr = self.work.descent, float(self.options["lr"])
+        if self.h0 is not None:                  # which has the scale
+            return lr
         if self.follows_torch:
             return min(1.0, 1.0 / self.space.sum_abs(g)) * lr
         return lr / (self.space.norm(g) or 1.0)

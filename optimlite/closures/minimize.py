@@ -23,7 +23,8 @@ STATE = {"x", "method", "options", "bounds", "optimizer"}
 def minimize(fun: Callable[..., Any], x0: Any = None, args: Any = (), method: str | None = None, jac: Any = None, *,
              bounds: Any = None, tol: float | None = None, callback: Callable[..., Any] | None = None,
              options: Mapping[str, Any] | None = None, state: Mapping[str, Any] | None = None, workers: Any = 1,
-             hess: Any = None, hessp: Any = None, constraints: Any = ()) -> OptimizeResult:
+             h0: Any = None, inner: Callable[..., Any] | None = None, hess: Any = None, hessp: Any = None,
+             constraints: Any = ()) -> OptimizeResult:
     """Minimizes a function of arrays by "lbfgs" or "cg", with scipy.optimize.minimize's arguments and result.
 
     fun: `fun(x, *args)` returns the loss, and the gradient with it if `jac` is True.
@@ -45,6 +46,9 @@ def minimize(fun: Callable[..., Any], x0: Any = None, args: Any = (), method: st
     state: goes on where another run was: `result.state`, or the state that a callback or an exception had.  x0,
         method, bounds and options are its own unless given.
     workers: evaluates finite differences in so many threads (-1: as many as CPUs), or by a function like `map`.
+    h0: an approximate inverse Hessian to begin with: positive numbers or arrays in the nesting of x0, or a function
+        that multiplies such a nesting by it, called in each iteration.
+    inner: `inner(u, v)`, the inner product of two such nestings, of which the gradients are the representers.
     hess, hessp, constraints: scipy's; neither method uses them: Hessians warn, constraints raise.
 
     The line search is "nocedal_wright", and "hager_zhang" for float32; the history has 10 pairs.  It stops at max |g|
@@ -67,7 +71,9 @@ def minimize(fun: Callable[..., Any], x0: Any = None, args: Any = (), method: st
     pairs = None if bounds is None else limits_of(bounds, unknowns)
     model = Model(fun, args if isinstance(args, tuple) else (args,), jac, unknowns, pairs,
                   here.get("workers", workers), here)
-    run = Run(name, unknowns, pairs, configured(name, unknowns, ours, tol), options or {}, model)
+    products = {"h0": nested_h0(h0, unknowns), "inner": nested_inner(inner, unknowns)}
+    made = configured(name, unknowns, ours, tol) | {key: value for key, value in products.items() if value is not None}
+    run = Run(name, unknowns, pairs, made, options or {}, model)
     called = None if callback is None else caller(callback, unknowns, run)
     try:
         run.begin(called, None if state is None else state["optimizer"])
@@ -240,6 +246,25 @@ def both(returned: Any) -> Any:
     came = f"{len(returned)} values" if isinstance(returned, (tuple, list)) else shown(returned)
     raise TypeError(f"`fun` must return (loss, gradient), got {came}; give a function of the gradient as `jac`, or "
                     f"jac='2-point' for finite differences")
+
+
+def nested_h0(h0: Any, unknowns: Unknowns) -> Any:
+    """H0 of lists of arrays, as the optimizer takes it."""
+    if h0 is None or np.isscalar(h0):
+        return h0
+    if callable(h0):
+        return lambda arrays: listed("the result of `h0`", h0(unknowns.nest(arrays)), unknowns)
+    return listed("`h0`", h0, unknowns)
+
+
+def nested_inner(inner: Callable[..., Any] | None, unknowns: Unknowns) -> Any:
+    if inner is None or not callable(inner):
+        return inner
+    return lambda u, v: inner(unknowns.nest(u), unknowns.nest(v))
+
+
+def listed(what: str, nesting: Any, unknowns: Unknowns) -> list[Any]:
+    return [nesting] if unknowns.single else unknowns.matched(what, nesting)
 
 
 def caller(callback: Callable[..., Any], unknowns: Unknowns, run: Run) -> Callable[[Any], Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..engine.parameter import Parameter, laid_out
+from ..engine.parameter import laid_out
 from ..engine.state import StateMap
 from .vectors import Box, Vector, VectorSpace
 
@@ -15,8 +15,8 @@ from .vectors import Box, Vector, VectorSpace
 class Workspace:
     """The vectors that live from step to step: x, the direction d, and three gradients that take turns."""
 
-    def __init__(self, parameters: list[Parameter]) -> None:
-        self.space = space = VectorSpace(parameters)
+    def __init__(self, space: VectorSpace) -> None:
+        self.space = space
         self.x = space.empty()                   # where the line starts
         self.d = space.zeros()
         self.g, self.previous, self.spare = space.zeros(), space.zeros(), space.zeros()
