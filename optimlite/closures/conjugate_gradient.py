@@ -243,7 +243,8 @@ class ConjugateGradient(ClosureOptimizer):
     between groups scale the variables.  `max_eval` (None: 3 * max_iter), the other hyper-parameters, `result` and what
     `step(closure)` does are as in LBFGS.  The memory is 5 vectors.
 
-    `h0`, `inner`: as in LBFGS.    `bounds`: as in LBFGS; gradients and directions are projected onto the box, which takes one vector more.
+    `h0`, `inner`: as in LBFGS.    `bounds`: as in LBFGS; gradients and directions are projected onto the box, which
+    takes one vector more.
 
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: scales the first trial step.
@@ -275,8 +276,8 @@ class ConjugateGradient(ClosureOptimizer):
     def __init__(self, params: Any, lr: float = 1, max_iter: int = 20, max_eval: int | None = None,
                  tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, beta: str = "polak-ribiere+",
                  line_search_fn: str | Callable[..., Found] = "strong_wolfe", restart_every: int | None = None, *,
-                 tolerance_loss: float | None = None, search_options: Mapping[str, float] | None = None, maximize: bool = False,
-                 bounds: Any = None, h0: Any = None, inner: Callable[..., Any] | None = None,
+                 tolerance_loss: float | None = None, search_options: Mapping[str, float] | None = None,
+                 maximize: bool = False, bounds: Any = None, h0: Any = None, inner: Callable[..., Any] | None = None,
                  callback: Callable[[Result], Any] | None = None) -> None:
         super().__init__(params, dict(
             lr=lr, max_iter=max_iter, max_eval=max_eval, tolerance_grad=tolerance_grad,

@@ -251,8 +251,8 @@ class LBFGS(ClosureOptimizer):
     method_class = LBFGSMethod
     checks = {"lr": checks.nonnegative, "max_iter": count, "max_eval": optional_count,
               "tolerance_grad": checks.nonnegative, "tolerance_change": checks.nonnegative,
-              "tolerance_loss": checks.optional(checks.nonnegative), "history_size": count, "line_search_fn": optional_search,
-              "search_options": search_options, "maximize": checks.flag}
+              "tolerance_loss": checks.optional(checks.nonnegative), "history_size": count,
+              "line_search_fn": optional_search, "search_options": search_options, "maximize": checks.flag}
     scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0}
     later_scalars = SCALARS
     state_names: ClassVar[Any] = StateNames(*scalars, *later_scalars, "direction", "prev_grad")
