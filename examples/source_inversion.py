@@ -1,7 +1,7 @@
 # A PDE-constrained problem: where the sources of a field are, from a few sensors, and what a preconditioner is worth.
 #
-# The field obeys -Laplace(u) = f, zero at the edge of a square, and is measured at some points with noise.  Sought is f,
-# kept smooth by alpha / 2 * (|f|^2 + gamma |grad f|^2).  The equation is solved in sines, and is its own adjoint.  With
+# The field obeys -Laplace(u) = f, zero at the edge of a square, and is measured at some points, with noise.  f is sought,
+# and kept smooth by alpha / 2 * (|f|^2 + gamma |grad f|^2).  The equation is solved in sines, and is its own adjoint.  With
 # sensors everywhere, in the same density, the Hessian would be diagonal in sines: its inverse is the preconditioner.
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def main() -> None:
         error = np.linalg.norm(found - problem.truth) / np.linalg.norm(problem.truth)
         print(f"{size} x {size}: evaluations " + ", ".join(counts) + f"; relative error {error:.2f}")
     figure, axes = plt.subplots(1, 2, figsize=(8, 4), layout="constrained")
-    for axis, (title, f) in zip(axes, {"truth": problem.truth, "found": found}.items()):
+    for axis, (title, f) in zip(axes, {"truth": problem.truth, "found": found}.items(), strict=True):
         axis.imshow(f, vmin=0, vmax=1, cmap="viridis")
         axis.plot(problem.sensors[1], problem.sensors[0], "w.", markersize=3)
         axis.set(title=title, xticks=[], yticks=[])

@@ -1,8 +1,8 @@
 # Waveform inversion with a hand-written adjoint: the velocity of sound in the ground, from seismograms, in float32.
 #
 # Waves are sent from the surface and recorded there and in two boreholes.  The forward model steps the wave equation;
-# its adjoint steps it backwards, with the misfits of the recordings as sources.  The velocity is bounded, and the run is
-# interrupted half-way and goes on from a file, with the same bits.
+# its adjoint steps it backwards, with the misfits of the recordings as sources.  The velocity is bounded, and the run
+# goes on from a file half-way, with the same bits.
 from __future__ import annotations
 
 import argparse
@@ -73,7 +73,7 @@ class Survey:
     def __call__(self, c: Array) -> tuple[float, Array]:
         self.evaluations += 1
         m, gradient, loss = (c * TIMESTEP / SPACING) ** 2, np.zeros_like(c), 0.0
-        for shot, data in zip(self.shots, self.data):
+        for shot, data in zip(self.shots, self.data, strict=True):
             u = self.forward(c, shot)
             misfit = u[self.at] - data
             loss += 0.5 * float(np.vdot(misfit, misfit))
@@ -118,7 +118,7 @@ def main() -> None:
     print(f"loss {first.fun:.4g} after {first.nit} iterations, {rest.fun:.4g} after {first.nit + rest.nit}; "
           f"error {error[0]:.0f}, {error[1]:.0f}, {error[2]:.0f} m/s")
     figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
-    for axis, (title, c) in zip(axes, {"truth": survey.truth, "start": survey.start, "found": rest.x}.items()):
+    for axis, (title, c) in zip(axes, {"truth": survey.truth, "start": survey.start, "found": rest.x}.items(), strict=True):
         image = axis.imshow(c, vmin=1600, vmax=3000, cmap="viridis")
         axis.set(title=title, xticks=[], yticks=[])
     figure.colorbar(image, ax=axes, label="m/s")

@@ -210,7 +210,8 @@ class ConjugateGradientMethod(Method):
         near = known > 0.0 and max(known / t, t / known) <= GUESS_TOLERANCE
         if near and scalars["guess"] > 0.0:
             return float(scalars["guess"])
-        return min(before / slope, MOST_GROWTH * math.sqrt(last / length)) * t
+        growth = MOST_GROWTH * math.sqrt(last / length) if length > 0.0 else math.inf        # rounding may leave 0
+        return min(before / slope, growth) * t
 
     def restart(self) -> bool:
         scalars = self.work.scalars

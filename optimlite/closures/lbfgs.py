@@ -28,6 +28,12 @@ weak_wolfe = partial(strong_wolfe, weak=True)
 BOX_SEARCHES: dict[str, Search] = {**SEARCHES, "strong_wolfe": weak_wolfe, "nocedal_wright": weak_wolfe}
 
 
+def history_format(name: str, value: Any) -> str | None:
+    if value is None or (isinstance(value, str) and value == "bfloat16"):
+        return value
+    raise ValueError(f"`{name}` must be None (the parameters' type) or 'bfloat16', got {checks.shown(value)}")
+
+
 class History:
     """The last pairs (s, y) and their products, so that a direction takes two passes over them.
 
@@ -43,6 +49,7 @@ class History:
         self.order: list[int] = []                       # slots from the oldest pair to the newest
         self.sy, self.yy = np.zeros((0, 0)), np.zeros((0, 0))
         self.taken = 0                                   # how many pairs there ever were: numbers them in the state
+        self.halves = False                              # whether pairs are stored in 16 bits
 
     def spare(self, size: int) -> int:
         """A slot for the next pair: one more than `size`, so that a pair can be refused after it was computed."""
@@ -54,8 +61,14 @@ class History:
         n = len(self.pairs) + 1
         if n > len(self.sy):
             self.sy, self.yy = (np.pad(a, (0, max(8, n))) for a in (self.sy, self.yy))
-        self.pairs.append((self.space.empty(), self.space.empty()))
+        make = self.space.empty_halves if self.halves else self.space.empty
+        self.pairs.append((make(), make()))
         return n - 1
+
+    def store(self, halves: bool) -> None:
+        """Begins anew where pairs are to be stored otherwise."""
+        if halves != self.halves:
+            self.halves, self.pairs, self.order = halves, [], []
 
     def rows(self) -> list[Vector]:
         return rows([self.pairs[slot] for slot in self.order])
@@ -123,6 +136,7 @@ class LBFGSMethod(Method):
 
     def direction(self, seen: GradientProducts, position: LinePosition) -> Direction:
         work, history = self.work, self.history
+        history.store(self.options["history_dtype"] == "bfloat16")
         products = (self.renew() if work.pending else None) or history.products(work.descent)
         if self.h0 is None:
             slope, largest = history.direction(work.d, work.descent, products)
@@ -146,7 +160,7 @@ class LBFGSMethod(Method):
         slot, step = history.spare(size), float(work.scalars["t"])
         order = [*history.order, slot][-size:]
         (s, y), d = history.pairs[slot], work.d
-        if step == 1.0:                          # d becomes s, and the spare vector the next d
+        if step == 1.0 and not history.halves:   # d becomes s, and the spare vector the next d
             s, d = d, s
         pairs = [*(history.pairs[other] for other in order[:-1]), (s, y)]
         sy, yy, ss, mine, others = self.space.add_pair(s, y, step, work.d, work.g, work.previous, work.descent,
@@ -187,7 +201,8 @@ class LBFGSMethod(Method):
 
     def pairs(self) -> list[tuple[list[np.ndarray], list[np.ndarray]]]:
         """All (s, y) as arrays, the oldest first; the newest may not be in the history yet."""
-        work, found = self.work, [self.history.pairs[slot] for slot in self.history.order]
+        work, space = self.work, self.space
+        found = [(space.real(s), space.real(y)) for s, y in (self.history.pairs[slot] for slot in self.history.order)]
         made = [(s.arrays, y.arrays) for s, y in found]
         if work.pending:
             t, rest = float(work.scalars["t"]), work.box is not None
@@ -198,14 +213,17 @@ class LBFGSMethod(Method):
 
     def adopt(self, names: Iterable[str], states: StateMap) -> None:
         super().adopt(names, states)
-        history, adopt = self.history, self.work.adopt
+        history = self.history
         numbers = sorted(int(name[2:]) for name in names if name.startswith("s_"))
         for slot, number in enumerate(numbers):
-            history.pairs.append((adopt(f"s_{number}", states), adopt(f"y_{number}", states)))
+            s, y = (self.work.adopt(f"{side}_{number}", states, halves=True) for side in "sy")
+            history.pairs.append((s, y))
             history.order.append(slot)
             history.taken = number + 1
         history.sy, history.yy = np.zeros((2, len(numbers), len(numbers)))
+        history.halves = bool(history.pairs) and history.pairs[0][0].halves
         for slot, (_, y) in enumerate(history.pairs):    # the same bits as when each pair was new
+            y = history.space.real(y)
             history.enter(history.order, slot, history.space.gram(y, y, history.rows())[1])
 
 
@@ -226,6 +244,8 @@ class LBFGS(ClosureOptimizer):
     `h0`: an approximate inverse Hessian to begin with: positive numbers or arrays, one for each parameter (a list or a
     dict by name), or a function of a list of arrays that returns H0 times them, called in each iteration.
     `inner(u, v)`: the inner product of two lists of arrays, of which the gradients are the representers.
+    `history_dtype`: "bfloat16" stores the history in 16 bits: half the memory (of float32), with float32's range, and
+    less to read for a direction.  Pairs are used as they are stored.
     `result` tells how a step went.
 
     Groups share everything but `lr`, whose ratios scale the variables.  float32 and float64 parameters may be mixed;
@@ -252,19 +272,22 @@ class LBFGS(ClosureOptimizer):
     checks = {"lr": checks.nonnegative, "max_iter": count, "max_eval": optional_count,
               "tolerance_grad": checks.nonnegative, "tolerance_change": checks.nonnegative,
               "tolerance_loss": checks.optional(checks.nonnegative), "history_size": count,
-              "line_search_fn": optional_search, "search_options": search_options, "maximize": checks.flag}
+              "line_search_fn": optional_search, "search_options": search_options,
+              "history_dtype": history_format, "maximize": checks.flag}
     scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0}
     later_scalars = SCALARS
+    half_states = StateNames()
     state_names: ClassVar[Any] = StateNames(*scalars, *later_scalars, "direction", "prev_grad")
 
     def __init__(self, params: Any, lr: float = 1, max_iter: int = 20, max_eval: int | None = None,
                  tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, history_size: int = 100,
                  line_search_fn: str | Callable[..., Found] | None = None, *, tolerance_loss: float | None = None,
-                 search_options: Mapping[str, float] | None = None, maximize: bool = False, bounds: Any = None,
+                 search_options: Mapping[str, float] | None = None, history_dtype: str | None = None,
+                 maximize: bool = False, bounds: Any = None,
                  h0: Any = None, inner: Callable[..., Any] | None = None,
                  callback: Callable[[Result], Any] | None = None) -> None:
         super().__init__(params, dict(
             lr=lr, max_iter=max_iter, max_eval=max_eval, tolerance_grad=tolerance_grad,
             tolerance_change=tolerance_change, tolerance_loss=tolerance_loss, history_size=history_size,
-            line_search_fn=line_search_fn, search_options=search_options, maximize=maximize),
-            bounds, callback, h0, inner)
+            line_search_fn=line_search_fn, search_options=search_options,
+            history_dtype=history_dtype, maximize=maximize), bounds, callback, h0, inner)

@@ -85,7 +85,8 @@ class InnerSpace(VectorSpace):
         self.inner = inner
 
     def dot(self, a: Vector, b: Vector) -> float:
-        return float(self.inner([frozen(array) for array in a.arrays], [frozen(array) for array in b.arrays]))
+        u, v = self.real(a), self.real(b)
+        return float(self.inner([frozen(array) for array in u.arrays], [frozen(array) for array in v.arrays]))
 
     def read_gradient(self, out: Vector, direction: Vector) -> GradientProducts:
         return super().read_gradient(out, direction)._replace(slope=self.dot(out, direction))

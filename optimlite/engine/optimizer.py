@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from itertools import repeat
 from typing import Any, ClassVar
 
@@ -76,6 +76,7 @@ class Optimizer(Hooked):
     state_names: ClassVar[tuple[str, ...] | None] = None     # every key of state there can be; None: anything
     line_states: ClassVar[tuple[str, ...]] = ()          # those with a value for each row, or column, of matrices
     begins_anew: ClassVar[bool] = False                  # its state is of all parameters together
+    half_states: ClassVar[Container[str]] = ()           # those that are stored in 16 bits, if they came so
     state_format: ClassVar[str | None] = None            # a row of formats.py
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

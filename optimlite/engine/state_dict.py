@@ -212,6 +212,9 @@ def new_state(optimizer: Optimizer, parameter: Parameter, saved: Mapping[str, An
             problems.unexpected.append(where)
             continue
         like = target(optimizer, parameter, key, shapes)
+        if key in optimizer.half_states:
+            stored = array.dtype if array.dtype == np.uint16 else parameter.dtype
+            like = np.broadcast_to(stored.type(0), parameter.shape)
         if isinstance(array, Deferred) and like is not None and (array.dtype != like.dtype or key in counted):
             array = array.read()
         if reason := misfit(array, like) or (no_count(array) if key in counted else ""):
