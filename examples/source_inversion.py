@@ -1,8 +1,9 @@
 # A PDE-constrained problem: where the sources of a field are, from a few sensors, and what a preconditioner is worth.
 #
-# The field obeys -Laplace(u) = f, zero at the edge of a square, and is measured at some points, with noise.  f is sought,
-# and kept smooth by alpha / 2 * (|f|^2 + gamma |grad f|^2).  The equation is solved in sines, and is its own adjoint.  With
-# sensors everywhere, in the same density, the Hessian would be diagonal in sines: its inverse is the preconditioner.
+# The field obeys -Laplace(u) = f, zero at the edge of a square, and is measured at some points, with noise.  f is
+# sought, and kept smooth by alpha / 2 * (|f|^2 + gamma |grad f|^2).  The equation is solved in sines, and is its own
+# adjoint.  With sensors everywhere, in the same density, the Hessian would be diagonal in sines: its inverse is the
+# preconditioner.
 from __future__ import annotations
 
 import argparse

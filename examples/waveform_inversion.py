@@ -118,7 +118,8 @@ def main() -> None:
     print(f"loss {first.fun:.4g} after {first.nit} iterations, {rest.fun:.4g} after {first.nit + rest.nit}; "
           f"error {error[0]:.0f}, {error[1]:.0f}, {error[2]:.0f} m/s")
     figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
-    for axis, (title, c) in zip(axes, {"truth": survey.truth, "start": survey.start, "found": rest.x}.items(), strict=True):
+    pictures = {"truth": survey.truth, "start": survey.start, "found": rest.x}
+    for axis, (title, c) in zip(axes, pictures.items(), strict=True):
         image = axis.imshow(c, vmin=1600, vmax=3000, cmap="viridis")
         axis.set(title=title, xticks=[], yticks=[])
     figure.colorbar(image, ax=axes, label="m/s")

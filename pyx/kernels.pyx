@@ -8,8 +8,8 @@ from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport uint16_t, uint32_t
 
 from .algebra cimport (combine, combine_halves, compare, copy, depart, free_gradient, gram, gram_halves, launch,
-                        move, move_within, observe, renew, renew_halves, slope_within,
-                        turn_inward, widen_all)
+                       move, move_within, observe, renew, renew_halves, slope_within,
+                       turn_inward, widen_all)
 from .passes cimport finish_lines, last_spans, measure_lines, measure_spans
 from .real cimport (bits_of_single, const_real_array, decayed, double_sqrt, epsilon, fabs, larger, maximum, real,
                     real_array, sign, single_of, sqrt, towards)

@@ -120,7 +120,7 @@ def test_state_dicts_of_either_kind_are_loaded() -> None:
 
 @pytest.mark.parametrize("value", ["float16", np.float16, True, 16])
 def test_other_types_are_refused(value: Any) -> None:
-    with pytest.raises(ValueError, match="`history_dtype` must be None .* or 'bfloat16', got"):
+    with pytest.raises(ValueError, match=r"`history_dtype` must be None .* or 'bfloat16', got"):
         ol.LBFGS([np.ones(3)], history_dtype=value)
 
 
