@@ -25,6 +25,7 @@ import optimlite as ol
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
+from support.bounded_problems import BOUNDED  # noqa: E402
 from support.more_problems import MORE, Known  # noqa: E402
 from support.problems import PROBLEMS, Problem  # noqa: E402
 
@@ -128,13 +129,59 @@ def table(problems: Sequence[Problem | Known]) -> str:
     return "\n".join(lines)
 
 
+# With the defaults of both: each ends by its own tests ----------------------------------------------------------------
+
+DEFAULTS: dict[str, Callable[..., Any]] = {
+    "scipy L-BFGS-B": lambda *a, **k: minimize(*a, jac=True, method="L-BFGS-B", **k),
+    "minimize lbfgs": lambda *a, **k: ol.minimize(*a, method="lbfgs", **k),
+    "scipy CG": lambda *a, **k: minimize(*a, jac=True, method="CG", **k),
+    "minimize cg": lambda *a, **k: ol.minimize(*a, method="cg", **k),
+}
+
+
+def ended(problem: Any, run: Callable[..., Any], others: int = STARTS) -> tuple[int, float]:
+    """The median count and loss over all starts."""
+    low, high = getattr(problem, "low", None), getattr(problem, "high", None)
+    given = {} if low is None else {"bounds": np.c_[low, high]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = [run(problem, np.clip(start, low, high) if given else start, **given)
+                 for start in starts(problem, others)]
+    return median_high(r.nfev for r in found), float(np.median([r.fun for r in found]))
+
+
+def defaults_table() -> str:
+    """Totals over the problems of each set."""
+    lines = ["| problems | " + " | ".join(DEFAULTS) + " |", "|---" * (len(DEFAULTS) + 1) + "|"]
+    for title, problems in (("Moré, Garbow & Hillstrom", PROBLEMS), ("the second set", MORE)):
+        totals = [sum(ended(problem, run)[0] for problem in problems) for run in DEFAULTS.values()]
+        lines.append(f"| {len(problems)}, {title} | " + " | ".join(f"{n:,}" for n in totals) + " |")
+    return "\n".join(lines)
+
+
+def bounded_table() -> str:
+    names = ("scipy L-BFGS-B", "minimize lbfgs", "minimize cg")
+    lines = ["| problem | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    totals = [0] * len(names)
+    for problem in BOUNDED:
+        cells = [ended(problem, DEFAULTS[name]) for name in names]
+        least = min(loss for _, loss in cells)
+        totals = [total + n for total, (n, _) in zip(totals, cells, strict=True)]
+        lines.append(f"| {problem.name} | " + " | ".join(
+            str(n) if loss <= least + 1e-4 * max(1, abs(least)) else f"({n})" for n, loss in cells) + " |")
+    return "\n".join([*lines, "| **total** | " + " | ".join(f"**{n:,}**" for n in totals) + " |"])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evaluations", description=__doc__)
     parser.add_argument("--write", action="store_true", help="put the table into docs/closures.md")
     write = parser.parse_args().write
     page = ROOT / "docs" / "closures.md"
-    for mark, problems in (("evaluations", PROBLEMS), ("more evaluations", MORE)):
-        made = table(problems)
+    tables: dict[str, Callable[[], str]] = {
+        "evaluations": lambda: table(PROBLEMS), "more evaluations": lambda: table(MORE), "defaults": defaults_table,
+        "bounded": bounded_table}
+    for mark, make in tables.items():
+        made = make()
         print(made, end="\n\n")
         if write:
             marks = rf"(<!-- {mark} -->\n).*?(<!-- end -->)"

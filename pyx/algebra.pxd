@@ -3,10 +3,12 @@
 # A kernel gets the addresses of its vectors in the block (outputs first), coefficients, and the place for its results:
 # sums, then maxima.  It works tile by tile, so that what one loop wrote is still in the cache for the next.
 
+from libc.stdint cimport uint16_t, uint32_t
 from libc.string cimport memcpy
 
 from .lanes cimport largest_magnitude, product, square, sum_lanes, total
-from .real cimport const_real_array, larger, maximum, minimum, prefetch, real, real_array
+from .real cimport (bits_of_single, const_real_array, larger, maximum, minimum, prefetch, real, real_array,
+                    single_of)
 from .table cimport LANES, TILE
 
 
@@ -324,3 +326,127 @@ cdef inline void combine(void** v, Py_ssize_t count, const double* c, Py_ssize_t
             d[i] = acc[i]
         out[0] += total(product, g, d, m)
         out[1] = larger(out[1], largest_magnitude(d, m))
+
+
+# A history of 16 bits: the upper half of a float32, to nearest.  Rows are widened tile by tile, while they are in the
+# cache; each pair is used as it is stored, so that its products fit each other.
+
+cdef inline real widened(uint16_t stored) noexcept nogil:
+    return <real> single_of((<uint32_t> stored) << 16)
+
+
+cdef inline void widen(real* out, const uint16_t* stored, Py_ssize_t n) noexcept nogil:
+    cdef real_array to = out
+    cdef Py_ssize_t i
+    for i in range(n):
+        to[i] = widened(stored[i])
+
+
+cdef inline void narrow(uint16_t* stored, real* x, Py_ssize_t n) noexcept nogil:
+    # rounds x, too
+    cdef uint32_t bits
+    cdef Py_ssize_t i
+    for i in range(n):
+        bits = bits_of_single(<float> x[i])
+        bits = bits + 0x7fff + ((bits >> 16) & 1)
+        stored[i] = <uint16_t> (bits >> 16)
+        x[i] = widened(stored[i])
+
+
+cdef inline void gram_of_halves(const real* x, const real* y, void** rows, Py_ssize_t count, Py_ssize_t at,
+                                Py_ssize_t m, double* out) noexcept nogil:
+    # `gram_of_tile` over rows of 16 bits
+    cdef double[TILE] a
+    cdef double[TILE] b
+    cdef real[TILE] first
+    cdef real[TILE] second
+    cdef double[4 * LANES] lanes
+    cdef (const real*)[4] next
+    cdef Py_ssize_t i, k, whole = m - m % LANES
+    for i in range(m):
+        a[i] = <double> x[i]
+        b[i] = <double> y[i]
+    for k in range(0, count, 2):
+        widen(first, (<const uint16_t*> rows[k]) + at, m)
+        widen(second, (<const uint16_t*> rows[min(k + 1, count - 1)]) + at, m)
+        for i in range(4):               # the same tile of the next rows
+            next[i] = <const real*> ((<const uint16_t*> rows[min(k + 2 + (i & 1), count - 1)]) + at
+                                     + (i >> 1) * (TILE // 2))
+        lanes_of_rows(first, second, a, b, m // LANES, next, lanes)
+        for i in range(whole, m):
+            lanes[i - whole] += (<double> first[i]) * a[i]
+            lanes[LANES + i - whole] += (<double> first[i]) * b[i]
+            lanes[2 * LANES + i - whole] += (<double> second[i]) * a[i]
+            lanes[3 * LANES + i - whole] += (<double> second[i]) * b[i]
+        for i in range(min(<Py_ssize_t> 4, 2 * (count - k))):
+            out[2 * k + i] += sum_lanes(lanes + i * LANES)
+
+
+cdef inline void gram_halves(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
+    cdef Py_ssize_t tile, at
+    for tile in range((n + TILE - 1) // TILE):
+        at = tile * TILE
+        gram_of_halves((<const real*> v[0]) + at, (<const real*> v[1]) + at, v + 2, count - 2, at,
+                       min(<Py_ssize_t> TILE, n - at), out)
+
+
+cdef inline void renew_halves(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
+    # `renew`, with s, y and rows of 16 bits
+    cdef real[TILE] s
+    cdef real[TILE] y
+    cdef const real* d
+    cdef const real* g
+    cdef const real* h
+    cdef real t = <real> c[0]
+    cdef bint rest = c[1] != 0.0
+    cdef Py_ssize_t tile, at, i, m
+    for tile in range((n + TILE - 1) // TILE):
+        at = tile * TILE
+        m = min(<Py_ssize_t> TILE, n - at)
+        d, g, h = (<const real*> v[2]) + at, (<const real*> v[3]) + at, (<const real*> v[4]) + at
+        for i in range(m):
+            s[i] = t * d[i]
+        narrow((<uint16_t*> v[0]) + at, s, m)
+        for i in range(m):
+            y[i] = <real> 0 if rest and s[i] == <real> 0 else g[i] - h[i]
+        narrow((<uint16_t*> v[1]) + at, y, m)
+        two_products(y, s, m, out)
+        out[2] += total(square, s, s, m)
+        gram_of_halves((<const real*> v[5]) + at, y, v + 6, count - 6, at, m, out + 3)
+
+
+cdef inline void add_halves(real* to, const uint16_t* a, const uint16_t* b, const double* x,
+                            Py_ssize_t n) noexcept nogil:
+    cdef real_array acc = to
+    cdef real x0 = <real> x[0], x1 = <real> x[1]
+    cdef Py_ssize_t i
+    for i in range(n):
+        acc[i] = (acc[i] + x0 * widened(a[i])) + x1 * widened(b[i])
+
+
+cdef inline void combine_halves(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
+    # `combine` with rows of 16 bits
+    cdef real acc[TILE]
+    cdef double two[2]
+    cdef real* d
+    cdef const real* g
+    cdef real c0 = <real> c[0]
+    cdef Py_ssize_t tile, at, i, k, m
+    for tile in range((n + TILE - 1) // TILE):
+        at = tile * TILE
+        m = min(<Py_ssize_t> TILE, n - at)
+        d, g = (<real*> v[0]) + at, (<const real*> v[1]) + at
+        for i in range(m):
+            acc[i] = c0 * g[i]
+        for k in range(2, count, 2):
+            two[0], two[1] = c[k - 1], c[k] if k + 1 < count else 0.0
+            add_halves(acc, (<const uint16_t*> v[k]) + at, (<const uint16_t*> v[min(k + 1, count - 1)]) + at, two, m)
+        for i in range(m):
+            d[i] = acc[i]
+        out[0] += total(product, g, d, m)
+        out[1] = larger(out[1], largest_magnitude(d, m))
+
+
+cdef inline void widen_all(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
+    # x = a row of 16 bits
+    widen(<real*> v[0], <const uint16_t*> v[1], n)

@@ -8,8 +8,9 @@ from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport int8_t, int32_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 
-from .algebra cimport (combine, compare, copy, depart, free_gradient, gram, launch, move, move_within, observe, renew,
-                       slope_within, turn_inward)
+from .algebra cimport (combine, combine_halves, compare, copy, depart, free_gradient, gram, gram_halves, launch,
+                       move, move_within, observe, renew, renew_halves, slope_within,
+                       turn_inward, widen_all)
 from .noise cimport GOLDEN
 from .passes cimport finish_lines, last_spans, measure_lines, measure_spans
 from .real cimport (bits_of_single, const_real_array, decayed, double_sqrt, epsilon, fabs, larger, maximum, real,
@@ -108,6 +109,10 @@ bind_vector("turn_inward", turn_inward, 1, 1)
 bind_vector("gram", gram, 0, 0, 2, 2)
 bind_vector("renew", renew, 3, 0, 6, 2)
 bind_vector("combine", combine, 1, 1)
+bind_vector("gram_halves", gram_halves, 0, 0, 2, 2)
+bind_vector("renew_halves", renew_halves, 3, 0, 6, 2)
+bind_vector("combine_halves", combine_halves, 1, 1)
+bind_vector("widen", widen_all, 0, 0)
 
 include "rules/sgd.pxi"
 include "rules/adam.pxi"

@@ -45,14 +45,16 @@ cdef void run_blocks(void* context, Py_ssize_t k) noexcept nogil:
 
 
 cdef class Vector:
-    """A vector over all parameters: contiguous arrays of the parameters' types, laid out as they are stepped, kept
-    alive."""
+    """A vector over all parameters: contiguous arrays of the parameters' types (or all of 16 bits), laid out as they
+    are stepped, kept alive."""
     cdef readonly list arrays
+    cdef readonly bint halves            # arrays of 16 bits, a history's
     cdef char** data
 
     def __cinit__(self, list arrays not None):
         cdef Py_ssize_t k
         self.arrays = arrays
+        self.halves = bool(arrays) and cnp.PyArray_TYPE(<cnp.ndarray?> arrays[0]) == cnp.NPY_UINT16
         self.data = <char**> PyMem_Malloc((len(arrays) + 1) * sizeof(char*))
         if not self.data:
             raise MemoryError
@@ -130,8 +132,8 @@ cdef class Blocks:
         for k in range(n):
             vector = vectors[k]
             for i in range(self.count):
-                work.addresses[i * n + k] = (vector.data[self.blocks[i].segment]
-                                             + self.blocks[i].begin * self.itemsizes[self.blocks[i].segment])
+                work.addresses[i * n + k] = vector.data[self.blocks[i].segment] + self.blocks[i].begin * (
+                    2 if vector.halves else self.itemsizes[self.blocks[i].segment])
         for i in range(self.count):
             kernel = single if self.itemsizes[self.blocks[i].segment] == single.row.itemsize else wide
             work.kernels[i] = kernel.row.vector

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..checks import shown
+from ..checks import count, number, shown
 from ..engine.method import Group
 from ..engine.optimizer import Optimizer
 from ..engine.parameter import Parameter
@@ -19,7 +19,9 @@ from .bounds import Bounds, as_laid_out
 from .descent import NO_GRADIENT, Descent
 from .line_search import SEARCHES
 from .method import Method
+from .preconditioner import InnerSpace, given_h0
 from .result import Result
+from .vectors import VectorSpace
 from .workspace import Workspace
 
 Closure = Callable[[], Any]
@@ -36,6 +38,21 @@ def optional_search(name: str, value: Any) -> Any:
     return None if value is None else search(name, value)
 
 
+def search_options(name: str, value: Any) -> dict[str, Any] | None:
+    """Keyword arguments of the line search: c1, c2, epsilon, max_evals."""
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise TypeError(f"`{name}` must be a dict of the line search's arguments, got {shown(value)}")
+    found = {str(key): number(f"{name}[{key!r}]", one) for key, one in value.items()}
+    c1, c2 = found.get("c1", 0.0), found.get("c2", 1.0)
+    if ("c1" in found and not 0 < c1 < 1) or ("c2" in found and not 0 < c2 < 1) or not c1 < c2:
+        raise ValueError(f"`{name}` must have 0 < c1 < c2 < 1, got {shown(value)}")
+    if "max_evals" in found:
+        found["max_evals"] = count(f"{name}['max_evals']", found["max_evals"])
+    return found
+
+
 class ClosureOptimizer(Optimizer):
     """A method that re-evaluates the model: `step(closure)` runs up to `max_iter` iterations.
 
@@ -48,12 +65,17 @@ class ClosureOptimizer(Optimizer):
     begins_anew = True
 
     def __init__(self, params: Any, defaults: Mapping[str, Any], bounds: Any, callback: Callable[[Result], Any] | None,
-                 ) -> None:
+                 h0: Any = None, inner: Callable[..., Any] | None = None) -> None:
+        if inner is not None and not callable(inner):
+            raise TypeError(f"`inner` must be a function of two lists of arrays, got {shown(inner)}")
+        if inner is not None and bounds is not None:
+            raise ValueError("`bounds` need the plain inner product, got `inner`; leave one of them out")
         if callback is not None and not callable(callback):
             raise TypeError(f"`callback` must be callable, got {shown(callback)}")
         super().__init__(params, defaults)
         self.bounds = bounds
-        self.callback = callback
+        self.callback, self.inner, self.h0 = callback, inner, h0
+        given_h0(h0, self._parameters(), self._names())
         self.result = Result()
         self._common_options()
 
@@ -129,11 +151,13 @@ class ClosureOptimizer(Optimizer):
             self._method = None
         if self._method is not None and self._known == self.state.version:
             return self._method
-        method = self.method_class(Workspace(parameters))
+        space = VectorSpace(parameters) if self.inner is None else InnerSpace(parameters, self.inner)
+        method = self.method_class(Workspace(space))
         known = [set(self.state[p]) for p in parameters]
         names = known[0] if known and all(names == known[0] for names in known) else set()
         saved = self.state[parameters[0]] if names else {}
-        method.work.scalars = {key: np.array(saved.get(key, initial)) for key, initial in self.scalars.items()}
+        method.work.scalars = {key: np.array(saved.get(key, initial))
+                               for key, initial in (*self.scalars.items(), *self.later_scalars.items())}
         method.work.pending = "prev_grad" in names
         method.adopt(names, self.state)
         self._method, self._known = method, self.state.version
@@ -199,6 +223,9 @@ class ClosureOptimizer(Optimizer):
         options, method = self._common_options(), self._current_method()
         top, rates = options["lr"], [group["lr"] for group in self.param_groups for _ in group["params"]]
         method.options = options
+        method.h0 = given_h0(self.h0, self._parameters(), self._names())
+        if method.h0 is not None and any(lr != top for lr in rates):
+            raise ValueError("`h0` needs the same `lr` in all groups, whose ratios are a scaling of their own")
         method.space.rescale([math.sqrt(lr / top) for lr in rates] if any(lr != top for lr in rates) else [],
                              -1.0 if options["maximize"] else 1.0)
         method.work.bind(self._bounds.box(method.space) if self._bounds else None)

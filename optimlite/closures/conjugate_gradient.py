@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 from .. import checks
 from ..checks import count, optional_count
+from ..engine.state import StateMap
 from . import line_search
-from .closure_optimizer import ClosureOptimizer, search
+from .closure_optimizer import ClosureOptimizer, search, search_options
 from .line import LinePosition
 from .line_search import SEARCHES, Found
 from .method import Direction, Method, Search
+from .progress import SCALARS
 from .result import Result
 from .vectors import GradientProducts, Vector
-from .workspace import StateNames
+from .workspace import StateNames, Workspace
 
 
 class Products(NamedTuple):
@@ -53,6 +55,7 @@ BETAS: dict[str, Callable[[Products], float]] = {
 
 
 GUESS_TOLERANCE = 1.25           # a guess of the step counts as good within this factor
+MOST_GROWTH = 10                 # of the first trial, against the length of the step before
 RESTART_FACTOR = 6               # iterations for each unknown before a restart, as in CG_DESCENT
 
 # Conjugacy needs a flatter slope at the end of a search than quasi-Newton steps do.
@@ -60,8 +63,6 @@ exact_wolfe = partial(line_search.strong_wolfe, c2=0.1)
 CG_SEARCHES: dict[str, Search] = {
     **SEARCHES, "strong_wolfe": exact_wolfe, "nocedal_wright": exact_wolfe,
     "hager_zhang": partial(line_search.hager_zhang, c1=0.4, c2=0.1)}
-
-
 def beta_name(name: str, value: Any) -> str:
     if not isinstance(value, str) or value not in BETAS:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, BETAS))}, got {checks.shown(value)}")
@@ -70,6 +71,11 @@ def beta_name(name: str, value: Any) -> str:
 
 class ConjugateGradientMethod(Method):
     """d = -g + beta * d, with what the formulas need in scalars: the products come with each gradient."""
+
+    def __init__(self, work: Workspace) -> None:
+        super().__init__(work)
+        self.before: dict[str, float] | None = None      # scalars, while a direction is made
+        self.preconditioned: Vector | None = None        # H0 g
 
     def searches(self) -> dict[str, Search]:
         return CG_SEARCHES
@@ -83,9 +89,13 @@ class ConjugateGradientMethod(Method):
     def direction(self, seen: GradientProducts, position: LinePosition) -> Direction:
         """The direction and, in the same pass, the first trial along it: both follow from the products alone."""
         work, scalars = self.work, self.work.scalars
+        if scalars["trial"] > 0.0 and not work.pending:
+            return self.taken_up(seen, position)
+        if work.box is not None or self.h0 is not None:
+            return self.direction_by_parts(seen)
+        self.before = {key: float(scalars[key]) for key in ("since_restart", "square", "guess", "trial")}
         followed = work.pending                  # the last direction, and the gradient before it, are known
         beta = self.conjugate(seen) if followed else 0.0
-        work.pending = False
         slope = beta * seen.slope - seen.square
         if not beta or not slope < 0.0:
             beta, slope = 0.0, -seen.square
@@ -93,14 +103,80 @@ class ConjugateGradientMethod(Method):
         scalars["since_restart"] += 1
         scalars["square"][...] = seen.square
         if not slope < 0.0:
+            self.before, work.pending = None, False
             return Direction(slope, 0.0, 0.0)
         length = seen.square
         if beta:
             length += beta * (beta * float(scalars["length"]) - 2.0 * seen.slope)
         trial = self.guess(seen, slope, length, followed)
-        scalars["length"][...], slope, largest = position.turn_and_move(trial, beta)
-        scalars["slope"][...] = slope
+        scalars["trial"][...] = trial
+        length, slope, largest = position.turn_and_move(trial, beta)
+        self.before, work.pending = None, False
+        scalars["length"][...], scalars["slope"][...] = length, slope
         return Direction(slope, largest, trial)
+
+    def direction_by_parts(self, seen: GradientProducts) -> Direction:
+        """The same with bounds or an H0: in the variables that no bound stops, gradients are projected, and so is the
+        direction; H0 g takes the place of g, but in products only once."""
+        work, space, scalars, followed = self.work, self.space, self.work.scalars, self.work.pending
+        f, d, new, box = work.descent, work.d, work.spare, work.box
+        z = f
+        if self.h0 is not None:
+            z = self.preconditioned = self.preconditioned or space.empty()
+            self.h0(z, f)
+        gg = space.gram(f, f, [z])[0][0]
+        if followed:
+            if box is not None:
+                space.project_previous(work.previous, work.g, box)
+            gh = space.gram(z, z, [work.previous])[0][0]
+            if self.h0 is None:
+                scalars["square"][...] = space.square(work.previous)
+            seen = seen._replace(square=gg, g_dot_previous=gh)
+        beta, slope = self.conjugate(seen) if followed else 0.0, 0.0
+        if beta:
+            slope, largest = self.turned(new, z, [d], [beta])
+        if not slope < 0.0:
+            beta = 0.0
+            slope, largest = self.turned(new, z, [], [])
+        if not slope < 0.0:
+            work.pending = False
+            return Direction(slope, 0.0, 0.0)
+        length, since = space.square(new), int(scalars["since_restart"]) + 1 if beta else 1
+        trial = self.guess(seen, slope, length, followed)
+        # Nothing is called from here: an interrupt finds the direction made, or makes it again.
+        work.d, work.spare, work.pending = new, d, False
+        for key, value in (("trial", trial), ("slope", slope), ("length", length), ("square", gg),
+                           ("since_restart", since)):
+            scalars[key][...] = value
+        return Direction(slope, largest, trial)
+
+    def turned(self, out: Vector, z: Vector, rows: list[Vector], coefficients: list[float]) -> tuple[float, float]:
+        """out = -z + coefficient * row, within the box; returns g.out and max |out|."""
+        largest = self.space.linear_combination(out, z, -1.0, rows, coefficients)[1]
+        if self.work.box is not None:
+            return self.space.project_direction(out, self.work.g, self.work.box)
+        return self.space.gram(out, out, [self.work.g])[0][0], largest
+
+    def taken_up(self, seen: GradientProducts, position: LinePosition) -> Direction:
+        """The direction whose search was interrupted, with the products that were lost."""
+        work, scalars = self.work, self.work.scalars
+        scalars["length"][...], scalars["slope"][...] = self.space.square(work.d), seen.slope
+        largest = self.space.linear_combination(work.spare, work.d, 1.0)[1]
+        trial = float(scalars["trial"])
+        if work.box is not None or self.h0 is not None:
+            return Direction(seen.slope, largest, trial)
+        position.move(trial)
+        return Direction(seen.slope, largest, trial)
+
+    def settle(self, away: bool) -> None:
+        """After an interrupt in the making of a direction: it is made, or nothing of it has happened."""
+        if self.before is not None:
+            if away:
+                self.work.pending = False
+            else:
+                for key, value in self.before.items():
+                    self.work.scalars[key][...] = value
+            self.before = None
 
     def conjugate(self, seen: GradientProducts) -> float:
         """beta, or 0 for a restart."""
@@ -132,14 +208,26 @@ class ConjugateGradientMethod(Method):
         if rise > 0.0 and length > 0.0:
             scalars["guess"][...] = t * (-slope / rise) * (last / length)
         near = known > 0.0 and max(known / t, t / known) <= GUESS_TOLERANCE
-        return float(scalars["guess"]) if near and scalars["guess"] > 0.0 else t * before / slope
+        if near and scalars["guess"] > 0.0:
+            return float(scalars["guess"])
+        growth = MOST_GROWTH * math.sqrt(last / length) if length > 0.0 else math.inf        # rounding may leave 0
+        return min(before / slope, growth) * t
 
     def restart(self) -> bool:
         scalars = self.work.scalars
         had = int(scalars["since_restart"]) > 1
         scalars["since_restart"][...] = 0
-        scalars["t"][...] = 0.0                  # the last step says nothing of the next one
+        scalars["trial"][...] = 0.0              # this direction is of no use
         return had
+
+    def vectors(self) -> dict[str, Vector]:
+        found = super().vectors()
+        return found or ({"direction": self.work.d} if self.work.scalars["trial"] > 0.0 else {})
+
+    def adopt(self, names: Iterable[str], states: StateMap) -> None:
+        super().adopt(names, states)
+        if not self.work.pending and "direction" in names:
+            self.work.d = self.work.adopt("direction", states)
 
 
 class ConjugateGradient(ClosureOptimizer):
@@ -156,11 +244,16 @@ class ConjugateGradient(ClosureOptimizer):
     between groups scale the variables.  `max_eval` (None: 3 * max_iter), the other hyper-parameters, `result` and what
     `step(closure)` does are as in LBFGS.  The memory is 5 vectors.
 
+    `h0`, `inner`: as in LBFGS.    `bounds`: as in LBFGS; gradients and directions are projected onto the box, which
+    takes one vector more.
+
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
-    lr: scales the first trial step.    max_iter, max_eval, tolerance_grad, tolerance_change, callback: as in LBFGS.
+    lr: scales the first trial step.
+    max_iter, max_eval, tolerance_grad, tolerance_change, tolerance_loss, search_options, callback: as in LBFGS.
     beta, line_search_fn, restart_every: see above.    maximize: ascends.
 
-    State: `n_iter`, `func_evals`, `t`, `slope`, `square`, `length`, `guess`, `since_restart`, `direction`, `prev_grad`.
+    State: `n_iter`, `func_evals`, `t`, `slope`, `square`, `length`, `guess`, `trial`, `since_restart`, what tells that
+    a run is done (`loss`, `best_loss`, `loss_scale`, `idle`), `direction`, `prev_grad`.
     Raises ValueError for hyper-parameters out of range, or that differ between groups.
 
         >>> w = np.array([1.0, -2.0])
@@ -173,17 +266,22 @@ class ConjugateGradient(ClosureOptimizer):
 
     method_class = ConjugateGradientMethod
     checks = {"lr": checks.nonnegative, "max_iter": count, "max_eval": optional_count,
-              "tolerance_grad": checks.nonnegative, "tolerance_change": checks.nonnegative, "beta": beta_name,
-              "line_search_fn": search, "restart_every": optional_count, "maximize": checks.flag}
+              "tolerance_grad": checks.nonnegative, "tolerance_change": checks.nonnegative,
+              "tolerance_loss": checks.optional(checks.nonnegative), "beta": beta_name, "line_search_fn": search,
+              "search_options": search_options, "restart_every": optional_count, "maximize": checks.flag}
     scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0, "slope": 0.0, "square": 0.0, "length": 0.0, "guess": 0.0,
                "since_restart": 0}
-    state_names: ClassVar[Any] = StateNames(*scalars, "direction", "prev_grad")
+    later_scalars = {**SCALARS, "trial": 0.0}
+    state_names: ClassVar[Any] = StateNames(*scalars, *later_scalars, "direction", "prev_grad")
 
     def __init__(self, params: Any, lr: float = 1, max_iter: int = 20, max_eval: int | None = None,
                  tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, beta: str = "polak-ribiere+",
                  line_search_fn: str | Callable[..., Found] = "strong_wolfe", restart_every: int | None = None, *,
-                 maximize: bool = False, callback: Callable[[Result], Any] | None = None) -> None:
+                 tolerance_loss: float | None = None, search_options: Mapping[str, float] | None = None,
+                 maximize: bool = False, bounds: Any = None, h0: Any = None, inner: Callable[..., Any] | None = None,
+                 callback: Callable[[Result], Any] | None = None) -> None:
         super().__init__(params, dict(
             lr=lr, max_iter=max_iter, max_eval=max_eval, tolerance_grad=tolerance_grad,
-            tolerance_change=tolerance_change, beta=beta, line_search_fn=line_search_fn, restart_every=restart_every,
-            maximize=maximize), None, callback)
+            tolerance_change=tolerance_change, tolerance_loss=tolerance_loss, beta=beta, line_search_fn=line_search_fn,
+            search_options=search_options, restart_every=restart_every, maximize=maximize),
+            bounds, callback, h0, inner)

@@ -11,10 +11,10 @@ import numpy as np
 from ..checks import shown
 from .line import LinePosition, ParameterLine
 from .method import MAX_SEARCH_EVALS, Direction, Method
-from .result import Result, Stop
+from .progress import PATIENCE, Progress
+from .result import ASKED, CONVERGED, LIMIT, NOT_FINITE, STUCK, Result, Stop
 from .vectors import GradientProducts, Vector
 
-PATIENCE = 20                    # iterations without a lower loss or a smaller gradient: only rounding is left
 NO_GRADIENT = "the closure left no gradient: assign p.grad in it, or return (loss, grads)"
 
 
@@ -35,10 +35,11 @@ class Descent:
         overrun = 1 if method.follows_torch else MAX_SEARCH_EVALS
         self.search_limit: int = options["max_eval"] or self.max_eval + overrun
         self.position = LinePosition(self.work)
+        self.under_way = False                   # an iteration
         self.first: Any = None                   # what the first evaluation returned as its loss
         self.loss = math.nan
         self.seen = GradientProducts(math.nan, math.nan)
-        self.least_loss, self.least_gradient, self.idle = math.inf, math.inf, 0
+        self.progress = Progress(self.work.scalars, self.space.eps)
 
     def run(self) -> Any:
         result = self.result
@@ -47,9 +48,11 @@ class Descent:
             while True:
                 self.iterate()
         except Stop as stop:
-            result.reason, result.converged = stop.reason, stop.converged
+            result.reason, result.status, result.converged = stop.reason, stop.status, stop.status == CONVERGED
         except BaseException as error:
             result.reason = f"the closure or callback raised {type(error).__name__}"
+            if self.under_way:                   # the iteration will begin once more
+                self.work.scalars["n_iter"] -= 1
             raise
         finally:
             try:
@@ -61,6 +64,7 @@ class Descent:
 
     def settle(self) -> None:
         """Leaves the parameters at the last accepted point, and all that is known there in the state."""
+        self.method.settle(self.position.away)
         self.position.back()
         self.result.loss, self.result.grad_norm = self.sign * self.loss, self.seen.largest
         self.publish()
@@ -74,7 +78,10 @@ class Descent:
         loss = self.model()
         if self.result.evaluations == 1:
             self.first = loss
-        return self.sign * real_loss(loss)
+        value = self.sign * real_loss(loss)
+        if self.result.evaluations > 1:
+            self.progress.note(value)
+        return value
 
     @property
     def evaluations_left(self) -> int:
@@ -89,11 +96,13 @@ class Descent:
 
     def start(self) -> None:
         self.loss = self.evaluate()
+        self.progress.begin(self.loss)
         self.seen = self.project(self.method.read_gradient(self.work.g, self.work.previous))
         if self.space.parameters and all(parameter.grad is None for parameter in self.space.parameters):
             raise Stop(NO_GRADIENT)
         if not (math.isfinite(self.loss) and math.isfinite(self.seen.largest)):
-            raise Stop(f"the loss ({self.sign * self.loss:g}) or its gradient isn't finite at the start")
+            raise Stop(f"the loss ({self.sign * self.loss:g}) or its gradient isn't finite at the start",
+                       NOT_FINITE)
         self.check_gradient()
         if self.options["lr"] == 0.0:
             raise Stop("`lr` is 0 in every group, so that nothing moves")
@@ -103,6 +112,7 @@ class Descent:
     def iterate(self) -> None:
         self.result.iterations += 1
         self.work.scalars["n_iter"] += 1
+        self.under_way = True
         before, direction = self.loss, self.direction()
         step = direction.trial
         if self.options["line_search_fn"] is None:
@@ -116,7 +126,7 @@ class Descent:
             self.call_back()
         self.check_gradient()
         self.check_limits()
-        self.check_changes(direction.largest * step, abs(self.loss - before))
+        self.check_changes(direction.largest * step, before)
 
     def direction(self) -> Direction:
         tolerance = self.options["tolerance_change"]
@@ -127,7 +137,7 @@ class Descent:
                 direction = self.method.direction(self.seen, self.position)
         if not (direction.slope < 0.0 and direction.slope <= -tolerance):
             raise Stop(f"the slope is small enough: {direction.slope:.3g} > -tolerance_change {-tolerance:g}",
-                       direction.slope <= 0.0)
+                       CONVERGED if direction.slope <= 0.0 else STUCK)
         return direction
 
     def line_search_step(self, direction: Direction) -> bool:
@@ -146,7 +156,8 @@ class Descent:
         self.position.back()
         forgot = self.method.restart()
         if self.evaluations_left <= 0:
-            raise Stop(f"max_eval {self.max_eval} is reached, within a line search that had found no lower point")
+            raise Stop(f"max_eval {self.max_eval} is reached, within a line search that had found no lower point",
+                       LIMIT)
         if not forgot:
             raise Stop("the line search found no lower point"
                        + ("" if self.method.follows_torch else ", even along the steepest descent"))
@@ -154,15 +165,16 @@ class Descent:
 
     def accept(self, gradient: Vector, unused: Vector, step: float, loss: float, seen: GradientProducts) -> None:
         """Makes the point at `step` the current one; `gradient` holds its gradient, `unused` nothing of worth."""
-        work = self.work
+        work, self.under_way = self.work, False
         self.position.arrive()
-        if work.box is not None:                 # the step that was really made
+        if work.box is not None and self.method.keeps_steps:         # the step that was really made
             self.space.displacement(work.d, work.x)
             step = 1.0
         work.previous, work.g, work.spare = work.g, gradient, unused
         work.pending = True
         work.scalars["t"][...] = step
         self.loss, self.seen = loss, self.project(seen)
+        self.progress.accept(loss)
 
     def fixed_step(self, step: float) -> None:
         """torch's step without a line search: not evaluated after the last iteration."""
@@ -175,12 +187,12 @@ class Descent:
             work.pending = True
             work.scalars["t"][...] = step
             why = f"max_iter {self.options['max_iter']}" if last else f"max_eval {self.max_eval}"
-            raise Stop(f"{why} is reached; the last point was not evaluated")
+            raise Stop(f"{why} is reached; the last point was not evaluated", LIMIT)
         loss = self.evaluate()
         seen = self.method.read_gradient(work.spare, work.g)
         if not (math.isfinite(loss) and math.isfinite(seen.largest)):
             raise Stop(f"the loss ({self.sign * loss:g}) or its gradient isn't finite after the step; "
-                       f"use a line search or a smaller `lr`")
+                       f"use a line search or a smaller `lr`", NOT_FINITE)
         self.accept(work.spare, work.previous, step, loss, seen)
 
     # Stopping --------------------------------------------------------------------------------------------------------
@@ -192,32 +204,34 @@ class Descent:
         except StopIteration:
             asked = True
         if isinstance(asked, (bool, np.bool_)) and asked:
-            raise Stop("the callback asked to stop")
+            raise Stop("the callback asked to stop", ASKED)
 
     def check_gradient(self) -> None:
         tolerance = self.options["tolerance_grad"]
         if self.seen.largest <= tolerance:
-            raise Stop(f"the gradient is small enough: {self.seen.largest:.3g} <= tolerance_grad {tolerance:g}", True)
+            raise Stop(f"the gradient is small enough: {self.seen.largest:.3g} <= tolerance_grad {tolerance:g}",
+                       CONVERGED)
 
     def check_limits(self) -> None:
         if self.result.iterations >= self.options["max_iter"]:
-            raise Stop(f"max_iter {self.options['max_iter']} is reached")
+            raise Stop(f"max_iter {self.options['max_iter']} is reached", LIMIT)
         if self.result.evaluations >= self.max_eval:
-            raise Stop(f"max_eval {self.max_eval} is reached")
+            raise Stop(f"max_eval {self.max_eval} is reached", LIMIT)
 
-    def check_changes(self, moved: float, change: float) -> None:
-        tolerance = self.options["tolerance_change"]
+    def check_changes(self, moved: float, before: float) -> None:
+        tolerance, change = self.options["tolerance_change"], abs(self.loss - before)
         if moved <= tolerance:
-            raise Stop(f"the step is small enough: max |t * d| {moved:.3g} <= tolerance_change {tolerance:g}", True)
+            raise Stop(f"the step is small enough: max |t * d| {moved:.3g} <= tolerance_change {tolerance:g}",
+                       CONVERGED)
         if change < tolerance:
-            raise Stop(f"the loss changed little enough: {change:.3g} < tolerance_change {tolerance:g}", True)
-        self.idle += 1
-        if self.loss < self.least_loss or self.seen.largest < self.least_gradient:
-            self.idle = 0
-        self.least_loss = min(self.least_loss, self.loss)
-        self.least_gradient = min(self.least_gradient, self.seen.largest)
-        if self.idle >= PATIENCE and not self.method.follows_torch:
-            raise Stop(f"{PATIENCE} iterations brought neither a lower loss nor a smaller gradient", True)
+            raise Stop(f"the loss changed little enough: {change:.3g} < tolerance_change {tolerance:g}",
+                       CONVERGED)
+        tolerance, change = self.options["tolerance_loss"] or 0.0, self.progress.relative(before, self.loss)
+        if tolerance > 0.0 and change <= tolerance:
+            raise Stop(f"the loss fell little enough: by {change:.3g} of itself <= tolerance_loss {tolerance:g}",
+                       CONVERGED)
+        if self.progress.spent and not self.method.follows_torch:
+            raise Stop(f"{PATIENCE} evaluations brought no lower loss", CONVERGED)
 
 
 def real_loss(loss: Any) -> float:

@@ -11,10 +11,12 @@ import numpy as np
 from .. import checks
 from ..checks import count, optional_count
 from ..engine.state import StateMap
-from .closure_optimizer import ClosureOptimizer, optional_search
+from .closure_optimizer import ClosureOptimizer, optional_search, search_options
 from .line import LinePosition
 from .line_search import SEARCHES, Found, Phi, strong_wolfe
 from .method import Direction, Method, Search
+from .preconditioner import Apply
+from .progress import SCALARS
 from .result import Result
 from .torch_wolfe import torch_strong_wolfe
 from .vectors import GradientProducts, Vector, VectorSpace, two_loops
@@ -24,6 +26,12 @@ from .workspace import StateNames, Workspace
 # kinks: that the slope has risen is enough, as for "hager_zhang".
 weak_wolfe = partial(strong_wolfe, weak=True)
 BOX_SEARCHES: dict[str, Search] = {**SEARCHES, "strong_wolfe": weak_wolfe, "nocedal_wright": weak_wolfe}
+
+
+def history_format(name: str, value: Any) -> str | None:
+    if value is None or (isinstance(value, str) and value == "bfloat16"):
+        return value
+    raise ValueError(f"`{name}` must be None (the parameters' type) or 'bfloat16', got {checks.shown(value)}")
 
 
 class History:
@@ -41,6 +49,7 @@ class History:
         self.order: list[int] = []                       # slots from the oldest pair to the newest
         self.sy, self.yy = np.zeros((0, 0)), np.zeros((0, 0))
         self.taken = 0                                   # how many pairs there ever were: numbers them in the state
+        self.halves = False                              # whether pairs are stored in 16 bits
 
     def spare(self, size: int) -> int:
         """A slot for the next pair: one more than `size`, so that a pair can be refused after it was computed."""
@@ -52,8 +61,14 @@ class History:
         n = len(self.pairs) + 1
         if n > len(self.sy):
             self.sy, self.yy = (np.pad(a, (0, max(8, n))) for a in (self.sy, self.yy))
-        self.pairs.append((self.space.empty(), self.space.empty()))
+        make = self.space.empty_halves if self.halves else self.space.empty
+        self.pairs.append((make(), make()))
         return n - 1
+
+    def store(self, halves: bool) -> None:
+        """Begins anew where pairs are to be stored otherwise."""
+        if halves != self.halves:
+            self.halves, self.pairs, self.order = halves, [], []
 
     def rows(self) -> list[Vector]:
         return rows([self.pairs[slot] for slot in self.order])
@@ -79,12 +94,31 @@ class History:
         return self.space.linear_combination(out, g, -gamma, self.rows(), a + b)
 
 
+    def preconditioned(self, out: Vector, spare: Vector, g: Vector, products: list[float], h0: Apply,
+                       ) -> tuple[float, float]:
+        """The same with H0 in the place of gamma, which takes one more pass over half of the history."""
+        n, sy = len(self.order), self.sy[np.ix_(self.order, self.order)].tolist()
+        s, y = ([self.pairs[slot][side] for slot in self.order] for side in (0, 1))
+        a, b = [0.0] * n, [0.0] * n
+        for i in range(n - 1, -1, -1):           # q = -g - sum_j b_j y_j
+            b[i] = (-products[i] - sum(sy[i][j] * b[j] for j in range(i + 1, n))) / sy[i][i]
+        self.space.linear_combination(spare, g, -1.0, y, [-value for value in b])
+        h0(out, spare)
+        yr = self.space.gram(out, out, y)[0] if n else []
+        for i in range(n):                       # r = H0 q + sum_j a_j s_j
+            a[i] = b[i] - (yr[i] + sum(a[j] * sy[j][i] for j in range(i))) / sy[i][i]
+        largest = self.space.linear_combination(out, out, 1.0, s, a)[1]
+        return self.space.gram(out, out, [g])[0][0], largest
+
+
 def rows(pairs: list[tuple[Vector, Vector]]) -> list[Vector]:
     return [pair[side] for side in (0, 1) for pair in pairs]
 
 
 class LBFGSMethod(Method):
     """d = -H g, with H from a history of pairs."""
+
+    keeps_steps = True
 
     def __init__(self, work: Workspace) -> None:
         super().__init__(work)
@@ -102,15 +136,23 @@ class LBFGSMethod(Method):
 
     def direction(self, seen: GradientProducts, position: LinePosition) -> Direction:
         work, history = self.work, self.history
-        products = self.renew() if work.pending else None
-        slope, largest = history.direction(work.d, work.descent, products or history.products(work.descent))
+        history.store(self.options["history_dtype"] == "bfloat16")
+        products = (self.renew() if work.pending else None) or history.products(work.descent)
+        if self.h0 is None:
+            slope, largest = history.direction(work.d, work.descent, products)
+        else:
+            slope, largest = history.preconditioned(work.d, work.spare, work.descent, products, self.h0)
         if work.box is not None:
             slope, largest = self.space.project_direction(work.d, work.g, work.box)
         return Direction(slope, largest, self.first_trial())
 
     def first_trial(self) -> float:
-        fresh = self.work.scalars["n_iter"] == 1 if self.follows_torch else not self.history.order
-        return self.first_step() if fresh else float(self.options["lr"])
+        """Without a history, the step by which the last one would have had this direction's length."""
+        if self.follows_torch:
+            return self.first_step() if self.work.scalars["n_iter"] == 1 else float(self.options["lr"])
+        if self.history.order:
+            return float(self.options["lr"])
+        return float(self.work.scalars["t"]) or self.first_step()
 
     def renew(self) -> list[float] | None:
         """Takes a good newest pair into the history; returns the gradient's products, where it knows them."""
@@ -118,14 +160,17 @@ class LBFGSMethod(Method):
         slot, step = history.spare(size), float(work.scalars["t"])
         order = [*history.order, slot][-size:]
         (s, y), d = history.pairs[slot], work.d
-        if step == 1.0:                          # d becomes s, and the spare vector the next d
+        if step == 1.0 and not history.halves:   # d becomes s, and the spare vector the next d
             s, d = d, s
         pairs = [*(history.pairs[other] for other in order[:-1]), (s, y)]
         sy, yy, ss, mine, others = self.space.add_pair(s, y, step, work.d, work.g, work.previous, work.descent,
                                                        rows(pairs), work.box is not None)
         # torch's threshold is absolute; ours asks for an angle that the type can resolve
         if not (sy > 1e-10 if self.follows_torch else sy > self.space.eps * np.sqrt(ss * yy) > 0.0):
-            work.pending = False                 # the others' products are known, unless one pair wasn't looked at
+            # The history may be empty: then the next step is as long as this one was.
+            scalar, length = work.scalars["t"], np.sqrt(ss) / (self.space.norm(work.descent) or 1.0)
+            scalar[...], work.pending = length, False
+            # The others' products are known, unless one pair wasn't looked at.
             return [*mine[:len(order) - 1], *mine[len(order):-1]] if len(order) > len(history.order) else None
         history.enter(order, slot, others)
         # Nothing is called in between: an interrupt finds a pair with its products or none, and then it is made again.
@@ -135,13 +180,17 @@ class LBFGSMethod(Method):
 
     def restart(self) -> bool:
         had = bool(self.history.order) and not self.follows_torch
-        if had:
+        if had:                                  # the scale of the newest pair's curvature outlives it
+            last = self.history.order[-1]
+            self.work.scalars["t"][...] = self.history.sy[last, last] / self.history.yy[last, last]
             self.history.order.clear()
         return had
 
     def search(self, phi: Phi, loss: float, slope: float, step: float, largest: float, max_evals: int) -> Found:
         if self.options["line_search_fn"] == "strong_wolfe" and self.follows_torch:
-            return torch_strong_wolfe(phi, loss, slope, step, largest=largest, max_evals=max_evals)
+            given = self.options["search_options"] or {}
+            most = min(max_evals, int(given.get("max_evals", max_evals)))
+            return torch_strong_wolfe(phi, loss, slope, step, **{**given, "largest": largest, "max_evals": most})
         return super().search(phi, loss, slope, step, largest, max_evals)
 
     def vectors(self) -> dict[str, Vector]:
@@ -150,16 +199,31 @@ class LBFGSMethod(Method):
             found[f"s_{number}"], found[f"y_{number}"] = history.pairs[slot]
         return found
 
+    def pairs(self) -> list[tuple[list[np.ndarray], list[np.ndarray]]]:
+        """All (s, y) as arrays, the oldest first; the newest may not be in the history yet."""
+        work, space = self.work, self.space
+        found = [(space.real(s), space.real(y)) for s, y in (self.history.pairs[slot] for slot in self.history.order)]
+        made = [(s.arrays, y.arrays) for s, y in found]
+        if work.pending:
+            t, rest = float(work.scalars["t"]), work.box is not None
+            s = [t * d for d in work.d.arrays]
+            made.append((s, [np.where(rest & (a == 0), 0, g - h) for a, g, h
+                             in zip(s, work.g.arrays, work.previous.arrays, strict=True)]))
+        return made
+
     def adopt(self, names: Iterable[str], states: StateMap) -> None:
         super().adopt(names, states)
-        history, adopt = self.history, self.work.adopt
+        history = self.history
         numbers = sorted(int(name[2:]) for name in names if name.startswith("s_"))
         for slot, number in enumerate(numbers):
-            history.pairs.append((adopt(f"s_{number}", states), adopt(f"y_{number}", states)))
+            s, y = (self.work.adopt(f"{side}_{number}", states, halves=True) for side in "sy")
+            history.pairs.append((s, y))
             history.order.append(slot)
             history.taken = number + 1
         history.sy, history.yy = np.zeros((2, len(numbers), len(numbers)))
+        history.halves = bool(history.pairs) and history.pairs[0][0].halves
         for slot, (_, y) in enumerate(history.pairs):    # the same bits as when each pair was new
+            y = history.space.real(y)
             history.enter(history.order, slot, history.space.gram(y, y, history.rows())[1])
 
 
@@ -172,20 +236,28 @@ class LBFGS(ClosureOptimizer):
     "strong_wolfe" is torch's search; "nocedal_wright"; "hager_zhang", which suits float32 best; "backtracking"; or any
     function of `optimlite.line_search`.  `max_eval` is never exceeded; None is torch's max_iter * 5 // 4, after which a
     search that has begun may end.  Stops at max|g| <= `tolerance_grad`, max|t d| <= `tolerance_change`, |loss change| <
-    `tolerance_change`, a slope above -`tolerance_change`, or where 20 iterations lower neither loss nor gradient.
+    `tolerance_change`, a slope above -`tolerance_change`, a decrease of at most `tolerance_loss` of the loss (of 1 for
+    a smaller one; None: no such test), or, with our own searches, where 20 evaluations brought no lower loss.
 
     `bounds`: a pair (low, high), a dict of pairs by name, or a list of pairs; directions are then projected onto the
     box (two-metric projection, Bertsekas 1982), and the parameters are moved into it first.
+    `h0`: an approximate inverse Hessian to begin with: positive numbers or arrays, one for each parameter (a list or a
+    dict by name), or a function of a list of arrays that returns H0 times them, called in each iteration.
+    `inner(u, v)`: the inner product of two lists of arrays, of which the gradients are the representers.
+    `history_dtype`: "bfloat16" stores the history in 16 bits: half the memory (of float32), with float32's range, and
+    less to read for a direction.  Pairs are used as they are stored.
     `result` tells how a step went.
 
     Groups share everything but `lr`, whose ratios scale the variables.  float32 and float64 parameters may be mixed;
     sums are in double.  The memory is 2 * (history_size + 1) + 5 vectors, taken as the history grows.
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: the first trial step along a direction.    max_iter, max_eval: limits of one `step(closure)`.
-    tolerance_grad, tolerance_change, history_size, line_search_fn: see above.    maximize: ascends.
-    bounds: see above.    callback: called after each iteration; True or StopIteration stops.
+    tolerance_grad, tolerance_change, tolerance_loss, history_size, line_search_fn: see above.
+    search_options: arguments of the line search, as {"c1": 1e-4, "c2": 0.9}.    maximize: ascends.
+    bounds, h0, inner: see above.    callback: called after each iteration; True or StopIteration stops.
 
-    State: `n_iter`, `func_evals`, `t`, `direction`, `prev_grad`, and the pairs `s_0`, `y_0`, `s_1`, ….
+    State: `n_iter`, `func_evals`, `t`, what tells that a run is done (`loss`, `best_loss`, `loss_scale`, `idle`),
+    `direction`, `prev_grad`, and the pairs `s_0`, `y_0`, `s_1`, ….
     Raises ValueError for hyper-parameters out of range, or that differ between groups.
 
         >>> w = np.array([1.0, -2.0])
@@ -198,16 +270,24 @@ class LBFGS(ClosureOptimizer):
 
     method_class = LBFGSMethod
     checks = {"lr": checks.nonnegative, "max_iter": count, "max_eval": optional_count,
-              "tolerance_grad": checks.nonnegative, "tolerance_change": checks.nonnegative, "history_size": count,
-              "line_search_fn": optional_search, "maximize": checks.flag}
+              "tolerance_grad": checks.nonnegative, "tolerance_change": checks.nonnegative,
+              "tolerance_loss": checks.optional(checks.nonnegative), "history_size": count,
+              "line_search_fn": optional_search, "search_options": search_options,
+              "history_dtype": history_format, "maximize": checks.flag}
     scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0}
-    state_names: ClassVar[Any] = StateNames("n_iter", "func_evals", "t", "direction", "prev_grad")
+    later_scalars = SCALARS
+    half_states = StateNames()
+    state_names: ClassVar[Any] = StateNames(*scalars, *later_scalars, "direction", "prev_grad")
 
     def __init__(self, params: Any, lr: float = 1, max_iter: int = 20, max_eval: int | None = None,
                  tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, history_size: int = 100,
-                 line_search_fn: str | Callable[..., Found] | None = None, *, maximize: bool = False,
-                 bounds: Any = None, callback: Callable[[Result], Any] | None = None) -> None:
+                 line_search_fn: str | Callable[..., Found] | None = None, *, tolerance_loss: float | None = None,
+                 search_options: Mapping[str, float] | None = None, history_dtype: str | None = None,
+                 maximize: bool = False, bounds: Any = None,
+                 h0: Any = None, inner: Callable[..., Any] | None = None,
+                 callback: Callable[[Result], Any] | None = None) -> None:
         super().__init__(params, dict(
             lr=lr, max_iter=max_iter, max_eval=max_eval, tolerance_grad=tolerance_grad,
-            tolerance_change=tolerance_change, history_size=history_size, line_search_fn=line_search_fn,
-            maximize=maximize), bounds, callback)
+            tolerance_change=tolerance_change, tolerance_loss=tolerance_loss, history_size=history_size,
+            line_search_fn=line_search_fn, search_options=search_options,
+            history_dtype=history_dtype, maximize=maximize), bounds, callback, h0, inner)

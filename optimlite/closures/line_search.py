@@ -71,7 +71,9 @@ class Line:
             self.lowest = trial
         if self.accepts(trial):
             raise Ended(trial)
-        repeated = step < self.farthest and (loss, slope) in self.seen and not below_rounding(self.start, trial)
+        flat = slope == 0.0 and loss > self.start.loss           # a plateau above: all of its points look the same
+        repeated = step < self.farthest and (loss, slope) in self.seen and not (
+            flat or below_rounding(self.start, trial))
         if repeated and not self.may_repeat:
             raise Ended
         self.seen.add((loss, slope))

@@ -7,12 +7,29 @@ from typing import Any, NamedTuple
 
 from ..engine.state import StateMap
 from .line import LinePosition
-from .line_search import SEARCHES, Found, Phi
+from .line_search import SEARCHES, Ended, Found, Phi
+from .preconditioner import Apply
 from .vectors import GradientProducts, Vector
 from .workspace import Workspace
 
 MAX_SEARCH_EVALS = 40            # of one line search; a search that needs more has failed for another reason
+MAX_UNRESOLVED = 8               # of them, those that tell nothing of the loss but its rounding
 Search = Callable[..., Found]
+
+
+def ending(phi: Phi, loss: float, eps: float) -> Phi:
+    """phi, which ends the search after MAX_UNRESOLVED trials whose losses differ from the start's by rounding alone."""
+    left = MAX_UNRESOLVED
+
+    def evaluate(step: float) -> tuple[float, float]:
+        nonlocal left
+        if left == 0:
+            raise Ended
+        found = phi(step)
+        left -= abs(found[0] - loss) <= 4.0 * eps * abs(loss)
+        return found
+
+    return evaluate
 
 
 class Direction(NamedTuple):
@@ -26,9 +43,12 @@ class Direction(NamedTuple):
 class Method:
     """How descent directions are made from the gradients seen: the base of L-BFGS and conjugate gradients."""
 
+    keeps_steps = False                          # within a box, `d` becomes the step that bounds have cut short
+
     def __init__(self, work: Workspace) -> None:
         self.work, self.space = work, work.space
         self.options: Mapping[str, Any] = {}     # the hyper-parameters of the step at hand
+        self.h0: Apply | None = None             # what multiplies by the user's inverse Hessian
 
     # What a subclass gives -------------------------------------------------------------------------------------------
 
@@ -39,6 +59,9 @@ class Method:
     def restart(self) -> bool:
         """Forgets what the directions are made from; False if there was nothing to forget."""
         raise NotImplementedError
+
+    def settle(self, away: bool) -> None:
+        """Called at the end of a step, `away` if the parameters have left the point for the line."""
 
     def evaluations(self, max_iter: int) -> int:
         """`max_eval` where it isn't given."""
@@ -61,13 +84,24 @@ class Method:
 
     def search(self, phi: Phi, loss: float, slope: float, step: float, largest: float, max_evals: int) -> Found:
         chosen = self.options["line_search_fn"]
-        search = self.searches()[chosen] if isinstance(chosen, str) else chosen
-        found: Found = search(phi, loss, slope, step, max_evals=min(max_evals, MAX_SEARCH_EVALS))
+        if isinstance(chosen, str):
+            search, phi = self.searches()[chosen], ending(phi, loss, self.space.eps)
+        else:
+            search = chosen
+        given = self.options["search_options"] or {}
+        most = min(max_evals, int(given.get("max_evals", MAX_SEARCH_EVALS)))
+        found: Found = search(phi, loss, slope, step, **{**given, "max_evals": most})
         return found
 
     def first_step(self) -> float:
-        """torch's first trial, where nothing is known of the curvature."""
-        return min(1.0, 1.0 / self.space.sum_abs(self.work.descent)) * float(self.options["lr"])
+        """The first trial, where nothing is known of the curvature: torch's, and else a step of length `lr`, whatever
+        the units of the loss."""
+        g, lr = self.work.descent, float(self.options["lr"])
+        if self.h0 is not None:                  # which has the scale
+            return lr
+        if self.follows_torch:
+            return min(1.0, 1.0 / self.space.sum_abs(g)) * lr
+        return lr / (self.space.norm(g) or 1.0)
 
     def vectors(self) -> dict[str, Vector]:
         """What of the workspace is state, by name."""

@@ -1,127 +1,242 @@
-"""`minimize`: the shape of scipy.optimize.minimize, on arrays of any shape and in their own float type."""
+"""`minimize`: the shape of scipy.optimize.minimize, on arrays of any shape and nesting, in their own float types."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from ..checks import checked, resembles, shown
-from ..engine.html import table
-from .conjugate_gradient import ConjugateGradient
-from .lbfgs import LBFGS
+from ..checks import checked, shown
+from .descent import real_loss
+from .differences import SCHEMES, Differences, check_workers
+from .optimize_result import Intermediate, InverseHessian, OptimizeResult
+from .scipy_options import FTOL, GTOL, METHODS, known_method, translated
+from .unknowns import Unknowns, limits_of
 
-# scipy's option: ours
-SCIPY = {"maxiter": "max_iter", "maxfun": "max_eval", "gtol": "tolerance_grad", "maxcor": "history_size",
-         "xtol": "tolerance_change"}
-# scipy's options that have no counterpart: what to do instead
-WITHOUT = {"ftol": "use `tolerance_change`, the absolute change of the loss at which to stop",
-           "disp": "print in a `callback`, or print the result", "iprint": "print in a `callback`",
-           "maxls": "a line search ends by itself; `max_eval` limits all evaluations",
-           "eps": "gradients aren't approximated here", "finite_diff_rel_step": "gradients aren't approximated here",
-           "norm": "gradients are measured by max |g|", "return_all": "keep each x in a `callback`"}
-METHODS: dict[str, tuple[Any, dict[str, Any]]] = {"lbfgs": (LBFGS, {"history_size": 10}), "cg": (ConjugateGradient, {})}
-
-
-class OptimizeResult(dict[str, Any]):
-    """A dict whose items are attributes too: x, fun, jac, nit, nfev, njev, success, status and message, as in scipy."""
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(f"the result has no `{name}`; it has {', '.join(self)}") from None
-
-    def __dir__(self) -> list[str]:
-        return list(self)
-
-    def __repr__(self) -> str:
-        width = max(map(len, self), default=0)
-        return "\n".join(f"{key:>{width}}: {value!r}" for key, value in self.items())
-
-    def _repr_html_(self) -> str:
-        return table("success" if self.get("success") else "no success", (), self.items())
+STATE = {"x", "method", "options", "bounds", "optimizer"}
 
 
 @checked
-def minimize(fun: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), method: str = "lbfgs", jac: Any = True, *,
+def minimize(fun: Callable[..., Any], x0: Any = None, args: Any = (), method: str | None = None, jac: Any = None, *,
              bounds: Any = None, tol: float | None = None, callback: Callable[..., Any] | None = None,
-             options: Mapping[str, Any] | None = None) -> OptimizeResult:
-    """Minimizes a function of one array by "lbfgs" or "cg", with scipy.optimize.minimize's arguments and result.
+             options: Mapping[str, Any] | None = None, state: Mapping[str, Any] | None = None, workers: Any = 1,
+             h0: Any = None, inner: Callable[..., Any] | None = None, hess: Any = None, hessp: Any = None,
+             constraints: Any = ()) -> OptimizeResult:
+    """Minimizes a function of arrays by "lbfgs" or "cg", with scipy.optimize.minimize's arguments and result.
 
-    fun: `fun(x, *args)` returns (loss, gradient), or the loss alone if `jac(x, *args)` returns the gradient.
-    x0: an array of any shape; float32 stays float32 throughout, every other real type becomes float64.  It isn't
-        changed, and `fun` gets one and the same array each time, to be read only.
-    args: further arguments of `fun` and `jac`.    method: "lbfgs" or "cg".    jac: True, or a function; see `fun`.
-    bounds: a pair (low, high), one such pair for each element (a list, an iterator or an array of two columns), or an
-        object with `lb` and `ub`; only for "lbfgs".    tol: `tolerance_grad`, 1e-5 unless given.
+    fun: `fun(x, *args)` returns the loss, and the gradient with it if `jac` is True.
+    x0: an array of any shape, or arrays in a dict, list or tuple, nested as you like; `fun`, `jac`, `callback`, the
+        bounds and the result have the same nesting.  float32 stays float32 throughout, every other real type becomes
+        float64.  x0 isn't changed, and `fun` gets the same arrays each time, to be read only.
+    args: further arguments of `fun` and `jac`; a tuple, or the only one.
+    method: "lbfgs" (None) or "cg"; scipy's "L-BFGS-B" and "CG" are the same.
+    jac: True if `fun` returns (loss, gradient); a function that returns the gradient; "2-point" or "3-point" (False)
+        for finite differences, which take one or two evaluations for each unknown.  None: as `fun` returns it, by
+        "2-point" differences if it returns the loss alone.
+    bounds: a pair (low, high), one such pair for each element (a list, an iterator or an array of two columns), an
+        object with `lb` and `ub`, or a nesting of these.
+    tol: `tolerance_loss` and `tolerance_grad`.
     callback: `callback(x)` is called after each iteration with a copy; `callback(intermediate_result)`, by this name,
-        gets x and fun as scipy's does; True or StopIteration stops.
-    options: those of LBFGS and ConjugateGradient, and scipy's maxiter, maxfun, gtol, maxcor, xtol.
+        gets x, fun and state; True or StopIteration stops.
+    options: those of LBFGS and ConjugateGradient, and scipy's maxiter, maxfun, gtol, ftol, maxcor, maxls, c1, c2, eps,
+        finite_diff_rel_step, disp.
+    state: goes on where another run was: `result.state`, or the state that a callback or an exception had.  x0,
+        method, bounds and options are its own unless given.
+    workers: evaluates finite differences in so many threads (-1: as many as CPUs), or by a function like `map`.
+    h0: an approximate inverse Hessian to begin with: positive numbers or arrays in the nesting of x0, or a function
+        that multiplies such a nesting by it, called in each iteration.
+    inner: `inner(u, v)`, the inner product of two such nestings, of which the gradients are the representers.
+    hess, hessp, constraints: scipy's; neither method uses them: Hessians warn, constraints raise.
 
-    The line search is "nocedal_wright", and "hager_zhang" for float32; the history has 10 pairs.  `max_iter`
-    is 15,000 and `max_eval` 10 times as much unless given.  A run that doesn't converge isn't an error: see `success`
-    and `message`.
+    The line search is "nocedal_wright", and "hager_zhang" for float32; the history has 10 pairs.  It stops at max |g|
+    <= 1e-5, for "lbfgs" in float64 at a relative decrease of the loss by 2.2e-9, and where 20 evaluations brought no
+    lower loss.  `max_iter` is 15,000 and `max_eval` 10 times as much unless given.  A run that doesn't converge isn't
+    an error: see `success` and `message`.  An exception of the user's functions has the `state` so far.
 
         >>> result = ol.minimize(lambda x: (((x - 3) ** 2).sum(), 2 * (x - 3)), np.zeros(2))
         >>> result.success, result.x.round(6)
         (True, array([3., 3.]))
     """
-    make, defaults = METHODS[known_method(method)]
-    if jac is not True and not callable(jac):
-        raise TypeError(f"`jac` must be True (fun returns loss and gradient) or a function, got {shown(jac)}; "
-                        f"gradients aren't approximated here")
-    x = start(x0)
-    view = x.view()
-    view.flags.writeable = False
-    # float32 losses soon don't resolve the decrease any more; slopes do
-    search = "hager_zhang" if x.dtype == np.float32 else "nocedal_wright"
-    given = {**defaults, "line_search_fn": search, "max_iter": 15_000, "tolerance_grad": 1e-5 if tol is None else tol,
-             "tolerance_change": 0.0, **translated(options or {}, make)}
-    given.setdefault("max_eval", 10 * given["max_iter"])
-    if bounds is not None:
-        if method != "lbfgs":
-            raise ValueError(f"`bounds` need method='lbfgs', got method={shown(method)}")
-        given["bounds"] = [elementwise(bounds, x)]
-
-    def closure() -> tuple[Any, list[np.ndarray]]:
-        loss, gradient = both(fun(view, *args)) if jac is True else (fun(view, *args), jac(view, *args))
-        return loss, [as_gradient(gradient, x)]
-
-    if callback is not None:
-        given["callback"] = caller(callback, x)
-    optimizer = make([x], **given)
-    optimizer.step(closure)
-    result, gradient = optimizer.result, optimizer._method.work.g.arrays[0]
-    return OptimizeResult(
-        x=x, fun=result.loss, jac=-gradient if given.get("maximize") else gradient, nit=result.iterations,
-        nfev=result.evaluations, njev=result.evaluations, success=result.converged,
-        status=0 if result.converged else 1, message=result.reason)
+    if state is not None:
+        x0, method, bounds, options = resumed(state, x0, method, bounds, options)
+    elif x0 is None:
+        raise TypeError("`x0` must be an array of numbers, got None")
+    name = known_method(method)
+    unused(name, hess, hessp, constraints)
+    unknowns = Unknowns(x0)
+    ours, here = translated(options or {}, name)
+    pairs = None if bounds is None else limits_of(bounds, unknowns)
+    model = Model(fun, args if isinstance(args, tuple) else (args,), jac, unknowns, pairs,
+                  here.get("workers", workers), here)
+    products = {"h0": nested_h0(h0, unknowns), "inner": nested_inner(inner, unknowns)}
+    made = configured(name, unknowns, ours, tol) | {key: value for key, value in products.items() if value is not None}
+    run = Run(name, unknowns, pairs, made, options or {}, model)
+    called = None if callback is None else caller(callback, unknowns, run)
+    try:
+        run.begin(called, None if state is None else state["optimizer"])
+        run.optimizer.step(model.closure)
+    except BaseException as error:
+        error.state = run.state()                # type: ignore[attr-defined]
+        raise
+    finally:
+        model.close()
+    result = run.result()
+    if here.get("disp"):
+        print(f"{result.message}\n  loss {result.fun:.6g}, {result.nit} iterations, {result.nfev} evaluations")
+    return result
 
 
-# What came in --------------------------------------------------------------------------------------------------------
-
-def known_method(method: Any) -> str:
-    if isinstance(method, str) and method in METHODS:
-        return method
-    cure = ""
-    if isinstance(method, str):
-        cure = f"; did you mean {'cg' if method.lower() == 'cg' else 'lbfgs'!r}?"
-    raise ValueError(f"`method` must be one of {', '.join(map(repr, METHODS))}, got {shown(method)}{cure}")
+def unused(method: str, hess: Any, hessp: Any, constraints: Any) -> None:
+    if not (constraints is None or (isinstance(constraints, (tuple, list, dict)) and not constraints)):
+        raise ValueError("`constraints` must be empty: only bounds are kept here; scipy has methods with constraints")
+    if hess is not None or hessp is not None:
+        warnings.warn(f"Method {method} does not use Hessian information (`hess`, `hessp`)", RuntimeWarning,
+                      stacklevel=4)
 
 
-def start(x0: Any) -> np.ndarray:
-    """A copy of x0 that the run moves."""
-    given = np.asarray(x0)
-    if given.dtype.kind == "c":
-        parts = f"x0.view(np.float{given.dtype.itemsize * 4})"
-        raise TypeError(f"`x0` must be real, got {given.dtype}; start from {parts}, the real and imaginary parts, "
-                        f"and let `fun` take and return such arrays")
-    if given.dtype.kind not in "fiub":
-        raise TypeError(f"`x0` must be an array of numbers, got {shown(x0)}")
-    return np.array(given, dtype=np.float32 if given.dtype == np.float32 else np.float64)
+def configured(method: str, unknowns: Unknowns, given: Mapping[str, Any], tol: float | None) -> dict[str, Any]:
+    """The options of the optimizer."""
+    single = all(array.dtype == np.float32 for array in unknowns.arrays.values())
+    relative = FTOL if method == "lbfgs" and not single else 0.0
+    made = {**METHODS[method][1],
+            # float32 losses soon don't resolve the decrease any more; slopes do
+            "line_search_fn": "hager_zhang" if single else "nocedal_wright", "max_iter": 15_000,
+            "tolerance_grad": GTOL if tol is None else tol, "tolerance_change": 0.0,
+            "tolerance_loss": tol if tol is not None and relative else relative, **given}
+    made.setdefault("max_eval", 10 * int(made["max_iter"]))
+    return made
+
+
+class Run:
+    """The optimizer of a run, and its state as a nesting that `optimlite.save` takes."""
+
+    def __init__(self, method: str, unknowns: Unknowns, pairs: Any, made: dict[str, Any], options: Mapping[str, Any],
+                 model: Model) -> None:
+        self.method, self.unknowns, self.pairs, self.options, self.model = method, unknowns, pairs, options, model
+        self.made = made if pairs is None else {**made, "bounds": list(pairs)}
+        self.limited = bool({"maxfun", "max_eval"} & set(options))
+        self.optimizer: Any = None
+        self.interrupted = False                 # by the callback's StopIteration
+
+    def begin(self, callback: Callable[..., Any] | None, saved: Mapping[Any, Any] | None) -> None:
+        """Makes the optimizer, and looks at what `fun` returns at the start, within the bounds."""
+        arrays = self.unknowns.arrays
+        self.optimizer = METHODS[self.method][0](list(arrays.values()) if self.unknowns.single else arrays,
+                                                 callback=callback, **self.made)
+        for parameter, (low, high) in self.optimizer.bounds.limits.items() if self.optimizer.bounds else ():
+            np.clip(parameter.data, low, high, out=parameter.data)
+        self.model.probe()
+        group = self.optimizer.param_groups[0]
+        if self.limited and self.model.differences is not None:
+            group["max_eval"] = max(1, group["max_eval"] // (1 + self.model.differences.each))
+        if saved is not None:
+            groups = self.optimizer.state_dict(copy=False)["param_groups"]
+            self.optimizer.load_state_dict({"state": saved, "param_groups": groups})
+
+    def state(self, copy: bool = False) -> dict[str, Any]:
+        plain = {key: value for key, value in self.options.items() if not callable(value)}
+        return {"x": self.unknowns.copies(), "method": self.method, "options": plain,
+                "bounds": None if self.pairs is None else [None if pair is None else list(pair) for pair in self.pairs],
+                "optimizer": self.optimizer.state_dict(copy=copy)["state"] if self.optimizer is not None else {}}
+
+    def result(self) -> OptimizeResult:
+        found, sign = self.optimizer.result, -1 if self.made.get("maximize") else 1
+        method = self.optimizer._method
+        gradients = [np.asarray(sign * g) if sign < 0 else g for g in method.work.g.arrays]
+        for gradient, fixed in zip(gradients, method.space.fixed, strict=True):
+            if fixed is not None and self.model.differences is not None:
+                gradient[fixed] = np.nan         # there was no room for a difference
+        result = OptimizeResult(
+            x=self.unknowns.nest(list(self.unknowns.arrays.values())), fun=found.loss,
+            jac=self.unknowns.nest(gradients), nit=found.iterations, nfev=self.model.evaluations,
+            njev=found.evaluations, success=found.converged, status=found.status,
+            message="`callback` raised `StopIteration`" if self.interrupted else found.reason)
+        if self.method == "lbfgs":
+            size = sum(array.size for array in self.unknowns.arrays.values())
+            result["hess_inv"] = InverseHessian(method.pairs(), size)
+        result["state"] = self.state()
+        return result
+
+
+def resumed(state: Any, x0: Any, method: Any, bounds: Any, options: Any) -> tuple[Any, Any, Any, Any]:
+    """What a state has, and what was given beside it."""
+    if not isinstance(state, Mapping) or not set(state) >= STATE:
+        raise TypeError(f"`state` must be the `state` of a result, of a callback's intermediate_result or of an "
+                        f"exception, got {shown(state)}")
+    if method is not None and known_method(method) != state["method"]:
+        raise ValueError(f"`state` is one of method '{state['method']}', got method={shown(method)}; leave it out")
+    pairs = state["bounds"]
+    if bounds is None and pairs is not None:
+        pairs = [None if pair is None else tuple(pair) for pair in pairs]
+        bounds = Unknowns(state["x"]).nest(pairs)
+    return (state["x"] if x0 is None else x0, state["method"], bounds, {**state["options"], **(options or {})})
+
+
+# What is evaluated ---------------------------------------------------------------------------------------------------
+
+class Model:
+    """The closure over the user's functions, and the count of `fun`'s calls."""
+
+    def __init__(self, fun: Any, args: tuple[Any, ...], jac: Any, unknowns: Unknowns, pairs: Any, workers: Any,
+                 options: Mapping[str, Any]) -> None:
+        if not callable(fun):
+            raise TypeError(f"`fun` must be a function, got {shown(fun)}")
+        known = jac is None or isinstance(jac, (bool, np.bool_)) or callable(jac)
+        if not known and not (isinstance(jac, str) and jac in SCHEMES):
+            raise TypeError(f"`jac` must be True (fun returns loss and gradient), a function, None, False, '2-point' "
+                            f"or '3-point', got {shown(jac)}")
+        self.fun, self.args, self.unknowns, self.calls = fun, args, unknowns, 0
+        self.jac = "2-point" if jac is not None and not callable(jac) and not isinstance(jac, str) and not jac else jac
+        self.beside = pairs, workers, options.get("eps"), options.get("finite_diff_rel_step")
+        self.differences: Differences | None = None
+        self.first: list[Any] = []               # what `fun` returned when it was probed
+        check_workers(workers)
+
+    @property
+    def evaluations(self) -> int:
+        return self.calls + (self.differences.evaluations if self.differences else 0)
+
+    def close(self) -> None:
+        if self.differences is not None:
+            self.differences.close()
+
+    def probe(self) -> None:
+        """The first call decides whether there is a gradient, if nothing was said."""
+        if self.jac is None:
+            self.first.append(self.call())
+            returned = self.first[0]
+            alone = not isinstance(returned, (tuple, list)) and returned is not None and np.size(returned) == 1
+            self.jac = "2-point" if alone else True
+        if isinstance(self.jac, str):
+            self.differences = Differences(Loss(self.fun, self.args), self.unknowns, self.jac, *self.beside)
+
+    def call(self) -> Any:
+        self.calls += 1
+        return self.fun(self.unknowns.seen, *self.args)
+
+    def closure(self) -> tuple[Any, Any]:
+        returned = self.first.pop() if self.first else self.call()
+        if self.differences is not None:
+            return returned, self.assigned(self.unknowns.nest(self.differences(real_loss(returned))))
+        loss, gradient = (returned, self.jac(self.unknowns.seen, *self.args)) if callable(self.jac) else both(returned)
+        return loss, self.assigned(gradient)
+
+    def assigned(self, gradient: Any) -> list[np.ndarray] | dict[str, np.ndarray]:
+        gradients = self.unknowns.gradients(gradient)
+        return gradients if self.unknowns.single else dict(zip(self.unknowns.arrays, gradients, strict=True))
+
+
+class Loss:
+    """fun(x, *args) as a function of x, that other processes can be sent."""
+
+    def __init__(self, fun: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self.fun, self.args = fun, args
+
+    def __call__(self, x: Any) -> Any:
+        return self.fun(x, *self.args)
 
 
 def both(returned: Any) -> Any:
@@ -129,64 +244,46 @@ def both(returned: Any) -> Any:
     if isinstance(returned, (tuple, list)) and len(returned) == 2:
         return returned
     came = f"{len(returned)} values" if isinstance(returned, (tuple, list)) else shown(returned)
-    raise TypeError(f"`fun` must return (loss, gradient), got {came}; give a function of the gradient as `jac`, "
-                    f"gradients aren't approximated here")
+    raise TypeError(f"`fun` must return (loss, gradient), got {came}; give a function of the gradient as `jac`, or "
+                    f"jac='2-point' for finite differences")
 
 
-def as_gradient(gradient: Any, x: np.ndarray) -> np.ndarray:
-    """The gradient in x's type and shape."""
-    given = np.asarray(gradient)
-    if given.dtype.kind not in "fiub":
-        cure = (f"; x is real, and so must be its gradient: use gradient.view(np.float{4 * given.dtype.itemsize}) if x "
-                f"is such a view of complex numbers, gradient.real if not" if given.dtype.kind == "c" else "")
-        raise TypeError(f"the gradient must be an array of real numbers, got {shown(gradient)}{cure}")
-    if given.size != x.size:
-        raise ValueError(f"the gradient must have one element for each of x's {x.size}, got shape {given.shape}")
-    return given.astype(x.dtype, copy=False).reshape(x.shape)
+def nested_h0(h0: Any, unknowns: Unknowns) -> Any:
+    """H0 of lists of arrays, as the optimizer takes it."""
+    if h0 is None or np.isscalar(h0):
+        return h0
+    if callable(h0):
+        return lambda arrays: listed("the result of `h0`", h0(unknowns.nest(arrays)), unknowns)
+    return listed("`h0`", h0, unknowns)
 
 
-def translated(options: Mapping[str, Any], make: Any) -> dict[str, Any]:
-    """Options by our names; an unknown one raises."""
-    known = [*make.checks, "callback"]
-    result = {}
-    for key, value in options.items():
-        name = SCIPY.get(key, key)
-        if name not in known:
-            meant = resembles(key, [*known, *SCIPY])
-            raise ValueError(f"`options` has no `{key}`; " + (WITHOUT.get(key) or (
-                f"did you mean `{meant}`?" if meant else f"it has {', '.join(known)}")))
-        result[name] = value
-    return result
+def nested_inner(inner: Callable[..., Any] | None, unknowns: Unknowns) -> Any:
+    if inner is None or not callable(inner):
+        return inner
+    return lambda u, v: inner(unknowns.nest(u), unknowns.nest(v))
 
 
-def elementwise(bounds: Any, x: np.ndarray) -> tuple[Any, Any]:
-    """Bounds as two arrays of x's shape, or two numbers."""
-    if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
-        return side("lb", bounds.lb, x), side("ub", bounds.ub, x)
-    if isinstance(bounds, tuple) and len(bounds) == 2 and not any(isinstance(b, (tuple, list)) for b in bounds):
-        return bounds
-    pairs = list(bounds) if isinstance(bounds, (list, tuple, np.ndarray, Iterator)) else []
-    if len(pairs) != x.size or not all(isinstance(p, (tuple, list, np.ndarray)) and len(p) == 2 for p in pairs):
-        raise ValueError(f"`bounds` must be a pair, or one pair for each of {x.size} elements, got {shown(bounds)}")
-    low, high = zip(*pairs, strict=True)
-    return (np.array([-np.inf if limit is None else limit for limit in low]).reshape(x.shape),
-            np.array([np.inf if limit is None else limit for limit in high]).reshape(x.shape))
+def listed(what: str, nesting: Any, unknowns: Unknowns) -> list[Any]:
+    return [nesting] if unknowns.single else unknowns.matched(what, nesting)
 
 
-def side(name: str, limit: Any, x: np.ndarray) -> np.ndarray:
-    limit = np.ravel(limit)
-    if limit.size not in (1, x.size):
-        raise ValueError(f"`bounds.{name}` must be one number, or one for each of {x.size} elements, "
-                         f"got {limit.size}")
-    return np.broadcast_to(limit, x.size).reshape(x.shape)
-
-
-def caller(callback: Callable[..., Any], x: np.ndarray) -> Callable[[Any], Any]:
+def caller(callback: Callable[..., Any], unknowns: Unknowns, run: Run) -> Callable[[Any], Any]:
     """Called with our result; calls with what the user's function asks for."""
+    if not callable(callback):
+        raise TypeError(f"`callback` must be callable, got {shown(callback)}")
     try:
-        whole = list(inspect.signature(callback).parameters) == ["intermediate_result"]
+        whole = set(inspect.signature(callback).parameters) == {"intermediate_result"}
     except (TypeError, ValueError):              # built-in functions have no signature
         whole = False
-    if whole:
-        return lambda result: callback(intermediate_result=OptimizeResult(x=x.copy(), fun=result.loss))
-    return lambda result: callback(x.copy())
+
+    def call(result: Any) -> Any:
+        try:
+            if whole:
+                return callback(intermediate_result=Intermediate(
+                    lambda: run.state(copy=True), x=unknowns.copies(), fun=result.loss))
+            return callback(unknowns.copies())
+        except StopIteration:
+            run.interrupted = True
+            return True
+
+    return call

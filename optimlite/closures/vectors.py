@@ -59,6 +59,18 @@ class VectorSpace:
     def empty(self) -> Vector:
         return Vector([laid_out(p.data) for p in self.parameters])
 
+    def empty_halves(self) -> Vector:
+        """A vector of 16 bits an element, for a history."""
+        return Vector([laid_out(p.data, dtype=np.uint16) for p in self.parameters])
+
+    def real(self, vector: Vector) -> Vector:
+        """The vector, widened if it has 16 bits."""
+        if not vector.halves:
+            return vector
+        out = self.empty()
+        self._run("widen", [out, vector])
+        return out
+
     def zeros(self) -> Vector:
         return Vector([laid_out(p.data, np.zeros) for p in self.parameters])
 
@@ -147,7 +159,8 @@ class VectorSpace:
     def linear_combination(self, out: Vector, gradient: Vector, c: float, rows: Sequence[Vector] = (),
                            coefficients: Sequence[float] = ()) -> tuple[float, float]:
         """out = c * gradient + sum of coefficient * row, in one pass; returns gradient.out and max |out|."""
-        slope, largest = self._run("combine", [out, gradient, *rows], np.array([[c, *coefficients]]), backwards=True)
+        name = "combine_halves" if rows and rows[0].halves else "combine"
+        slope, largest = self._run(name, [out, gradient, *rows], np.array([[c, *coefficients]]), backwards=True)
         return slope, largest
 
     def add_pair(self, s: Vector, y: Vector, step: float, direction: Vector, new: Vector, old: Vector, gradient: Vector,
@@ -157,14 +170,21 @@ class VectorSpace:
         Returns s.y, y.y, s.s, and the products of `gradient`, and of y, with every row, s and y among them, all in one
         pass.  `s` may be the direction itself, if the step is 1.
         """
-        yy, sy, ss, *products = self._run("renew", [s, y, direction, new, old, gradient, *rows],
+        yy, sy, ss, *products = self._run("renew_halves" if s.halves else "renew",
+                                          [s, y, direction, new, old, gradient, *rows],
                                           np.array([[step, float(resting)]]))
         return sy, yy, ss, products[::2], products[1::2]
 
     def gram(self, a: Vector, b: Vector, rows: Sequence[Vector]) -> tuple[list[float], list[float]]:
         """The products of a, and of b, with every row, in one pass over the rows."""
-        found = self._run("gram", [a, b, *rows])
+        found = self._run("gram_halves" if rows and rows[0].halves else "gram", [a, b, *rows])
         return found[::2], found[1::2]
+
+    def square(self, a: Vector) -> float:
+        return self._run("gram", [a, a, a])[0]
+
+    def norm(self, a: Vector) -> float:
+        return math.sqrt(self.square(a))
 
     def sum_abs(self, a: Vector) -> float:
         return self._run("sum_abs", [a])[0]
@@ -176,6 +196,12 @@ class VectorSpace:
         for index in range(len(self.parameters)):
             equal = None if box is None else np.asarray(box[0].arrays[index] == box[1].arrays[index])
             self.fixed[index] = equal if equal is not None and equal.any() else None
+
+    def project_previous(self, previous: Vector, gradient: Vector, box: Box) -> None:
+        """previous = 0 where a bound stops the descent along the present gradient."""
+        for x, low, high, g, h in zip(self.x.arrays, box[0].arrays, box[1].arrays, gradient.arrays, previous.arrays,
+                                      strict=True):
+            h[((x <= low) & (g > 0)) | ((x >= high) & (g < 0))] = 0
 
     def slope_within(self, gradient: Vector, direction: Vector, box: Box) -> float:
         """gradient.direction over the elements that haven't run into their bound."""

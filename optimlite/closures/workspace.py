@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..engine.parameter import Parameter, laid_out
+from ..engine.parameter import laid_out
 from ..engine.state import StateMap
 from .vectors import Box, Vector, VectorSpace
 
@@ -15,8 +15,8 @@ from .vectors import Box, Vector, VectorSpace
 class Workspace:
     """The vectors that live from step to step: x, the direction d, and three gradients that take turns."""
 
-    def __init__(self, parameters: list[Parameter]) -> None:
-        self.space = space = VectorSpace(parameters)
+    def __init__(self, space: VectorSpace) -> None:
+        self.space = space
         self.x = space.empty()                   # where the line starts
         self.d = space.zeros()
         self.g, self.previous, self.spare = space.zeros(), space.zeros(), space.zeros()
@@ -48,17 +48,18 @@ class Workspace:
             dict.clear(state)                    # unnoticed: the workspace knows
             dict.update(state, self.scalars, **{key: vector.arrays[index] for key, vector in entries.items()})
 
-    def adopt(self, key: str, states: StateMap) -> Vector:
-        """The vector whose arrays are in the state, laid out and typed as the parameters are."""
+    def adopt(self, key: str, states: StateMap, halves: bool = False) -> Vector:
+        """The vector whose arrays are in the state, laid out and typed as the parameters are, or in 16 bits."""
         arrays = []
         for parameter in self.space.parameters:
             array, data = states[parameter][key], parameter.data
-            if array.shape != data.shape or array.dtype != data.dtype:
+            dtype = array.dtype if halves and array.dtype == np.uint16 else data.dtype
+            if array.shape != data.shape or array.dtype != dtype:
                 raise ValueError(f"state `{key}` of '{states.name_of(parameter)}' must be {data.dtype} of shape "
                                  f"{data.shape}, got {array.dtype} of shape {array.shape}")
             same = array.flags.f_contiguous if data.flags.fnc else array.flags.c_contiguous
             if not (same and array.flags.aligned and array.flags.writeable):
-                own = laid_out(data)
+                own = laid_out(data, dtype=dtype)
                 np.copyto(own, array)
                 array = own
             arrays.append(array)

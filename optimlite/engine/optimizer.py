@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -76,9 +76,11 @@ class Optimizer(Hooked):
 
     checks: ClassVar[dict[str, checks.Check]] = {}       # hyper-parameter: what it may be
     scalars: ClassVar[dict[str, float | int]] = {}       # scalar state: its value before the first step
+    later_scalars: ClassVar[dict[str, float | int]] = {}         # those that older states lack, and may lack
     state_names: ClassVar[tuple[str, ...] | None] = None     # every key of state there can be; None: anything
     line_states: ClassVar[tuple[str, ...]] = ()          # those with a value for each row, or column, of matrices
     begins_anew: ClassVar[bool] = False                  # its state is of all parameters together
+    half_states: ClassVar[Container[str]] = ()           # those that are stored in 16 bits, if they came so
     exact_states: ClassVar[tuple[str, ...]] = ()         # those that are kept in no format: copies of parameters, say
     fine_states: ClassVar[tuple[str, ...]] = ()          # those whose differences count: int8 is too coarse
     unsigned_states: ClassVar[tuple[str, ...]] = ()      # those that are never negative

@@ -210,6 +210,7 @@ def new_state(optimizer: Optimizer, parameter: Parameter, saved: Mapping[str, An
     given = {key: as_array(value) for key, value in saved.items() if value is not None}
     wanted: dict[str, Place] = {}
     scalars = optimizer.scalars_of(group)
+    counted = {**scalars, **optimizer.later_scalars}
     if names is not None and given:
         given, wanted = converted(optimizer, group, parameter, given), places(optimizer, group, parameter)
     whole = True
@@ -218,10 +219,13 @@ def new_state(optimizer: Optimizer, parameter: Parameter, saved: Mapping[str, An
         if names is not None and not (key in names or key in wanted or key in scalars):
             problems.unexpected.append(where)
             continue
-        like = target(optimizer, parameter, key, wanted, scalars)
-        if isinstance(array, Deferred) and like is not None and (array.dtype != like.dtype or key in scalars):
+        like = target(optimizer, parameter, key, wanted, counted)
+        if key in optimizer.half_states:
+            stored = array.dtype if array.dtype == np.uint16 else parameter.dtype
+            like = np.broadcast_to(stored.type(0), parameter.shape)
+        if isinstance(array, Deferred) and like is not None and (array.dtype != like.dtype or key in counted):
             array = array.read()
-        if reason := misfit(array, like) or (no_count(array) if key in scalars else ""):
+        if reason := misfit(array, like) or (no_count(array) if key in counted else ""):
             problems.misshapen.append(f"{where} {reason}")
             whole = False
             continue

@@ -4,6 +4,7 @@ from .runtime import Kernel
 
 class Vector:
     arrays: list[np.ndarray]
+    halves: bool
     def __init__(self, arrays: list[np.ndarray]) -> None: ...
 
 class Blocks:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import optimlite as ol
+from support.bounded_problems import BOUNDED, Bounded
 from support.closures import Rosenbrock
 
 SEARCHES = ["strong_wolfe", "nocedal_wright", "hager_zhang", "backtracking"]
@@ -67,7 +68,7 @@ def test_infinite_bounds_are_no_bounds() -> None:
 
 
 @pytest.mark.parametrize("search", SEARCHES)
-@pytest.mark.parametrize(("start", "least", "most"), [((-2.0, 1.5), 1.5, 35), ((-2.0, 2.0), -0.5, 60)])
+@pytest.mark.parametrize(("start", "least", "most"), [((-2.0, 1.5), 1.5, 35), ((-2.0, 2.0), -0.5, 80)])
 def test_a_search_does_not_close_in_on_a_kink(search: str, start: tuple[float, float], least: float, most: int) -> None:
     """The slope jumps where a variable meets its bound: no point there is flat, and a rising slope is enough."""
     result = ol.minimize(rosenbrock, np.array(start), bounds=[(None, None), (least, None)],
@@ -155,3 +156,64 @@ def test_the_gradient_of_a_variable_that_can_not_move_may_be_anything(spoilt: fl
     np.testing.assert_allclose(x, [0, 2, 0], atol=1e-6)
     assert opt.result.converged
     assert all(np.array_equal(g[1], spoilt, equal_nan=True) for g in gradients)      # never written
+
+
+# The set -------------------------------------------------------------------------------------------------------------
+
+# Where rounding decides to which of several stationary points a run comes: scipy's too.
+SEVERAL = {"Wood in a box", "HS38", "Biggs EXP6 in a box", "Gaussian in a box"}
+
+
+@pytest.mark.parametrize("problem", BOUNDED, ids=lambda problem: problem.name)
+def test_gradients_of_the_bounded_problems(problem: Bounded) -> None:
+    rng = np.random.default_rng(0)
+    x = np.clip(problem.start + 0.01 * rng.standard_normal(problem.start.size), problem.low, problem.high)
+    loss, gradient = problem(x)
+    assert isinstance(loss, float)
+    for k in rng.choice(x.size, min(4, x.size), replace=False):
+        h = np.zeros(x.size)
+        h[k] = 1e-6 * max(1, abs(x[k]))
+        slope = (problem(x + h)[0] - problem(x - h)[0]) / (2 * h[k])
+        assert slope == pytest.approx(gradient[k], rel=1e-4, abs=1e-4 * max(1, abs(gradient).max()))
+
+
+@pytest.mark.parametrize("method", ["lbfgs", "cg"])
+@pytest.mark.parametrize("problem", BOUNDED, ids=lambda problem: problem.name)
+def test_bounded_problems_come_to_scipys_minima_and_active_sets(problem: Bounded, method: str) -> None:
+    scipy = pytest.importorskip("scipy.optimize")
+    outside: list[bool] = []
+
+    def fun(x: np.ndarray) -> tuple[float, np.ndarray]:
+        outside.append(bool((x < problem.low).any() or (x > problem.high).any()))
+        return problem(x)
+
+    ours = ol.minimize(fun, problem.start, method=method, bounds=(problem.low, problem.high))
+    assert not any(outside)
+    assert ours.success
+    assert ours.nfev <= 3000
+    best = scipy.minimize(problem, problem.start, jac=True, method="L-BFGS-B",
+                          bounds=np.c_[problem.low, problem.high], options={"ftol": 1e-15, "gtol": 1e-9})
+    if problem.name in SEVERAL:
+        assert problem.projected(ours.x) <= 1e-2
+        return
+    assert ours.fun <= best.fun + 1e-6 * max(1, abs(best.fun))
+    # What the gradient holds at a bound with some force is there, to the bit.
+    pressed = abs(problem(best.x)[1]) > 1e-2
+    held = pressed & (problem.active(best.x) != 0)
+    assert (problem.active(ours.x, 0.0)[held] == problem.active(best.x)[held]).all()
+
+
+@pytest.mark.long
+def test_bounded_problems_take_as_many_evaluations_as_scipys() -> None:
+    """Totals of the medians over perturbed starts, with the defaults of both."""
+    scipy = pytest.importorskip("scipy.optimize")
+    ours, theirs, rng = 0, 0, np.random.default_rng(0)
+    for problem in BOUNDED:
+        pairs = np.c_[problem.low, problem.high]
+        size = 1e-12 * np.where(problem.start == 0, 1, abs(problem.start))
+        starts = [np.clip(problem.start + k * size * rng.uniform(-1, 1, size.shape), problem.low, problem.high)
+                  for k in [0, *[1] * 20]]
+        ours += np.median([ol.minimize(problem, x0, bounds=pairs).nfev for x0 in starts])
+        theirs += np.median([scipy.minimize(problem, x0, jac=True, method="L-BFGS-B", bounds=pairs).nfev
+                             for x0 in starts])
+    assert ours <= 1.1 * theirs

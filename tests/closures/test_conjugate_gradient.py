@@ -55,11 +55,11 @@ def test_the_formulas_by_hand() -> None:
 def test_restarts() -> None:
     """`restart_every=1` is steepest descent; the count starts anew with each restart."""
     problem = Rosenbrock()
-    opt = ol.ConjugateGradient(problem.params, restart_every=1, max_iter=5)
+    opt = ol.ConjugateGradient(problem.params, restart_every=1, max_iter=20)
     opt.step(problem)
     assert int(opt.state[problem.params[0]]["since_restart"]) == 1
     other = Rosenbrock()
-    twin = ol.ConjugateGradient(other.params, restart_every=100, max_iter=5, beta="hestenes-stiefel")
+    twin = ol.ConjugateGradient(other.params, restart_every=100, max_iter=20, beta="hestenes-stiefel")
     twin.step(other)
     assert int(twin.state[other.params[0]]["since_restart"]) > 1
     assert twin.result.loss < opt.result.loss

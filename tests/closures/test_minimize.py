@@ -25,14 +25,16 @@ def test_the_result_has_scipys_fields(method: str) -> None:
     x0 = np.full(6, -1.2)
     ours = ol.minimize(rosenbrock, x0, method=method, tol=1e-8)
     theirs = optimize.minimize(rosenbrock, x0, jac=True, method={"lbfgs": "L-BFGS-B", "cg": "CG"}[method])
-    assert {"x", "fun", "jac", "nit", "nfev", "njev", "success", "status", "message"} == set(ours) <= set(theirs)
+    fields = {"x", "fun", "jac", "nit", "nfev", "njev", "success", "status", "message", "state"}
+    assert set(ours) == fields | ({"hess_inv"} if method == "lbfgs" else set())
+    assert set(ours) - {"state"} <= set(theirs)
     assert (x0 == -1.2).all()
     assert ours.success
     assert ours.status == 0
     loss, gradient = rosenbrock(ours.x)
-    assert ours.fun == loss < 1e-10
+    assert ours.fun == loss < 1e-7
     assert (ours.jac == gradient).all()
-    assert "gradient is small enough" in ours.message
+    assert "small enough" in ours.message or "little enough" in ours.message
     assert "nfev: " in repr(ours)
     with pytest.raises(AttributeError, match="no `hess`"):
         _ = ours.hess
@@ -111,9 +113,8 @@ def test_limits() -> None:
 
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"method": "bfgs"}, "`method` must be one of 'lbfgs', 'cg', got 'bfgs'"),
-    ({"jac": False}, "`jac` must be True"),
+    ({"jac": "4-point"}, "`jac` must be True"), ({"jac": 1.0}, "`jac` must be True"),
     ({"options": {"max_iters": 3}}, "`options` has no `max_iters`; did you mean `max_iter`?"),
-    ({"method": "cg", "bounds": (0, 1)}, "`bounds` need method='lbfgs'"),
     ({"bounds": [(0, 1)] * 2}, "one pair for each of 3 elements"),
     ({"bounds": (2, 1)}, "low <= high"),
 ])

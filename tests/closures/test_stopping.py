@@ -9,6 +9,8 @@ import pytest
 
 import optimlite as ol
 from support.closures import Rosenbrock
+from support.more_problems import MORE
+from support.problems import PROBLEMS
 
 SEARCHES = ["nocedal_wright", "hager_zhang", "backtracking"]
 
@@ -61,6 +63,62 @@ def test_a_search_ends_when_two_trials_are_the_same_point(make: Any, search: str
 
     make([x], line_search_fn=search, max_iter=1000, max_eval=1000, tolerance_grad=0, tolerance_change=0).step(closure)
     assert len(seen) <= 2 * len(set(seen)) + 5
+
+
+@pytest.mark.parametrize("method", ["lbfgs", "cg"])
+@pytest.mark.parametrize("problem", [*PROBLEMS, *MORE], ids=lambda problem: problem.name)
+def test_float32_ends_soon_after_the_last_decrease_that_it_resolves(problem: Any, method: str) -> None:
+    losses = []
+
+    def fun(x: np.ndarray) -> tuple[np.float32, np.ndarray]:
+        with np.errstate(all="ignore"):
+            loss, gradient = problem(x.astype(np.float64))
+            losses.append(np.float32(loss))
+            return losses[-1], gradient.astype(np.float32)
+
+    result = ol.minimize(fun, problem.start.astype(np.float32), method=method)
+    assert result.nfev == len(losses)
+    assert result.nfev - 1 - int(np.nanargmin(losses)) <= 30
+    least = np.nanmin(losses)
+    assert result.fun <= least + 1e-5 * abs(least) + 1e-9
+
+
+@pytest.mark.parametrize("method", ["lbfgs", "cg"])
+@pytest.mark.parametrize("unit", [1e-50, 1e-10, 1e10, 1e50])
+def test_the_unit_of_the_loss_makes_no_difference(unit: float, method: str) -> None:
+    """The path is the same to rounding.  (`gtol` is absolute, as scipy's.)"""
+    def run(unit: float) -> Any:
+        def fun(x: np.ndarray) -> tuple[float, np.ndarray]:
+            loss, [gradient] = Rosenbrock([x])()
+            return unit * loss, unit * gradient
+
+        return ol.minimize(fun, np.array([-1.2, 1.0]), method=method, options={"gtol": 1e-5 * unit})
+
+    one, other = run(1.0), run(unit)
+    assert other.success
+    assert abs(other.nfev - one.nfev) <= 2       # of some 45 and 66
+    np.testing.assert_allclose(other.x, one.x, atol=1e-5)
+
+
+def test_a_run_ends_by_the_relative_change_of_the_loss() -> None:
+    """scipy's ftol, by default; 0 turns it off."""
+    problem = next(problem for problem in MORE if problem.name == "Poisson regression 40")
+    ours, forever = (ol.minimize(problem, problem.start, options=options) for options in ({}, {"ftol": 0}))
+    assert ours.success
+    assert "the loss fell little enough" in ours.message
+    assert 1.3 * ours.nfev < forever.nfev
+    assert ours.fun == pytest.approx(forever.fun, rel=1e-6)
+
+
+def test_another_function_in_the_next_step_is_judged_by_itself() -> None:
+    """A lower loss that was seen in the last step says nothing of this one."""
+    x = np.full(3, 5.0)
+    opt = ol.LBFGS([x], line_search_fn="hager_zhang", max_iter=100)
+    opt.step(lambda: (float((x - 1) @ (x - 1)), [2 * (x - 1)]))
+    for target in range(2, 9):
+        opt.step(lambda target=target: (1e3 * target + float((x - target)**2 @ (x - target)**2),
+                                        [4 * (x - target)**3]))
+        assert opt.result.loss - 1e3 * target < 1e-3
 
 
 # Limits --------------------------------------------------------------------------------------------------------------

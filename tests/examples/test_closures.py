@@ -16,6 +16,8 @@ from support.paths import ROOT
 @pytest.mark.parametrize(("name", "options", "says"), [
     ("logistic_regression", [], "the gradient is small enough"),
     ("inverse_problem", ["--size", "32", "--evaluations", "40"], "gradient checked"),
+    ("waveform_inversion", ["--size", "20", "--steps", "100", "--iterations", "6"], "gradient checked"),
+    ("source_inversion", ["--sizes", "16"], "lbfgs with h0"),
     ("trajectories", [], "Himmelblau   L-BFGS"),
 ])
 def test_example(name: str, options: list[str], says: str, tmp_path: Path) -> None:

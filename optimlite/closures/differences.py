@@ -1,0 +1,127 @@
+"""Gradients by finite differences: two or three evaluations of `fun` for each unknown, side by side if asked."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..checks import shown
+from .descent import real_loss
+from .unknowns import Unknowns
+
+MANY = 1000                      # unknowns from which on a warning says what a gradient costs
+SCHEMES = {"2-point": 2, "3-point": 3}
+
+
+def check_workers(workers: Any) -> None:
+    known = callable(workers) or (isinstance(workers, (int, np.integer)) and not isinstance(workers, bool))
+    if not known or (not callable(workers) and workers < 1 and workers != -1):
+        raise ValueError(f"`workers` must be a number of threads, -1 for all CPUs, or a function like `map`, "
+                         f"got {shown(workers)}")
+
+
+def mapping(workers: Any) -> tuple[Callable[..., Any], ThreadPoolExecutor | None]:
+    """A function like `map`, and the pool to close at the end."""
+    if callable(workers):
+        return workers, None
+    if workers == 1:
+        return map, None
+    pool = ThreadPoolExecutor(os.cpu_count() if workers == -1 else int(workers))
+    return pool.map, pool
+
+
+class Differences:
+    """The gradient of `loss(nesting)` from its values beside x, never outside the bounds.
+
+    The steps are scipy's: sign(x) * max(1, |x|) times the square root of the type's resolution, or its cube root for
+    "3-point"; `step` is an absolute one, `relative` one in parts of x.
+    """
+
+    def __init__(self, loss: Callable[[Any], Any], unknowns: Unknowns, scheme: str, pairs: Sequence[Any] | None,
+                 workers: Any, step: Any = None, relative: Any = None) -> None:
+        self.loss, self.unknowns, self.points = loss, unknowns, SCHEMES[scheme]
+        self.step, self.relative = step, relative
+        self.evaluations = 0
+        self.low, self.high = [], []
+        for array, pair in zip(unknowns.arrays.values(), pairs or [None] * len(unknowns.arrays), strict=True):
+            low, high = pair or (None, None)
+            self.low.append(np.broadcast_to(-np.inf if low is None else low, array.shape).ravel())
+            self.high.append(np.broadcast_to(np.inf if high is None else high, array.shape).ravel())
+        self.size = sum(array.size for array in unknowns.arrays.values())
+        self.map, self.pool = mapping(workers)
+        if self.size > MANY:
+            warnings.warn(f"a gradient by differences takes {self.each:,} evaluations of `fun`; give the gradient as "
+                          f"`jac`, or let `fun` return (loss, gradient)", stacklevel=4)
+
+    @property
+    def each(self) -> int:
+        """Evaluations of a gradient, beside that of the loss."""
+        return (self.points - 1) * self.size
+
+    def close(self) -> None:
+        if self.pool is not None:
+            self.pool.shutdown()
+
+    def __call__(self, loss: float) -> list[np.ndarray]:
+        return [self.of_array(index, loss) for index in range(len(self.unknowns.arrays))]
+
+    def of_array(self, index: int, loss: float) -> np.ndarray:
+        x = list(self.unknowns.arrays.values())[index]
+        flat = x.ravel()
+        first, second = self.steps(flat, self.low[index], self.high[index])
+        move = partial(moved, self.loss, self.unknowns, index)
+        able = np.flatnonzero(first)             # the others can't move
+        shifts = [(k, h) for steps in ((first,) if self.points == 2 else (first, second))
+                  for k, h in zip(able.tolist(), steps[able].tolist(), strict=True)]
+        values = np.array(list(self.map(move, shifts)), np.float64)
+        self.evaluations += len(shifts)
+        slope, h = np.zeros(flat.size), first[able]
+        if self.points == 2:
+            slope[able] = (values - loss) / h
+        else:                                    # exact for parabolas, wherever the two points are
+            (a, b), other = values.reshape(2, -1) - loss, second[able]
+            slope[able] = (a * other / h - b * h / other) / (other - h)
+        return slope.astype(x.dtype).reshape(x.shape)
+
+    def steps(self, x: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Two steps from each unknown, opposite ones where both sides have room; the first alone serves two points."""
+        eps = np.finfo(x.dtype).eps
+        size = np.where(x < 0, -1.0, 1.0) * np.maximum(1.0, abs(x)) * eps ** (1 / self.points)
+        if self.relative is not None:
+            wanted = np.asarray(self.relative, np.float64) * np.where(x < 0, -1.0, 1.0) * abs(x)
+            size = np.where(wanted == 0, size, wanted)
+        if self.step is not None:
+            size = np.broadcast_to(np.asarray(self.step, np.float64), x.shape)
+        below, above = x - low, high - x
+        room = np.where(size > 0, above, below)
+        other = np.where(size > 0, below, above)
+        reach = 1.0 if self.points == 2 else 2.0
+        flip = (abs(size) > room) & (other > room)
+        size, room, other = (np.where(flip, a, b) for a, b in ((-size, size), (other, room), (room, other)))
+        both = abs(size) <= np.minimum(room, other)
+        length = np.where(both, abs(size), np.minimum(abs(size), room / reach))
+        first = np.sign(size) * length
+        second = np.where(both, -first, 2.0 * first)
+        return exact(x, first), exact(x, second)
+
+
+def exact(x: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """The step that is left when it was added in x's type."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray((x + step).astype(x.dtype) - x, np.float64)
+
+
+def moved(loss: Callable[[Any], Any], unknowns: Unknowns, index: int, shift: tuple[int, float]) -> float:
+    """The loss with one unknown of one array shifted."""
+    arrays = list(unknowns.views)
+    own = np.array(arrays[index])
+    own.reshape(-1)[shift[0]] += shift[1]
+    own.flags.writeable = False
+    arrays[index] = own
+    return real_loss(loss(unknowns.nest(arrays)))
