@@ -18,6 +18,7 @@ from .sparse_grad import SparseGrad
 if TYPE_CHECKING:
     from .optimizer import Optimizer
 
+
 def collected(optimizer: Optimizer) -> dict[str, float]:
     """What `metrics()` returns."""
     found: dict[str, float] = {"steps": optimizer.steps_taken, "skipped_steps": optimizer.skipped_steps}
