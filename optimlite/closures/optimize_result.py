@@ -49,7 +49,8 @@ class OptimizeResult(dict[str, Any]):
         return "\n".join(f"{key:>{width}}: {'{...}' if key == 'state' else repr(value)}" for key, value in self.items())
 
     def _repr_html_(self) -> str:
-        return table("success" if self.get("success") else "no success", (), self.items())
+        shown = [(key, "{...}" if key == "state" else value) for key, value in self.items()]
+        return table("success" if self.get("success") else "no success", (), shown)
 
 
 class Intermediate(OptimizeResult):
