@@ -58,7 +58,12 @@ SMALL = ["-Os"]
 MSVC_FLAGS = ["/O2", "/fp:precise"]
 DIRECTIVES = {
     "language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False,
+    # a third of the driver's size: functions that can be bound to classes, and pickling that every class refuses
+    "binding": False, "auto_pickle": False,
 }
+# Rules that are no optimizer's are for tests and benchmarks, which run on kernels that were built in place.
+WHERE = "in_place" if "--inplace" in sys.argv else "shipped"
+BESIDE = {"in_place": ["traffic", "probe"], "shipped": []}
 
 
 def staged():
@@ -77,10 +82,20 @@ def staged():
     return str(folder.parents[1])
 
 
+def beside():
+    """Where Cython finds the rules that aren't shipped, or none."""
+    folder = Path("build/pyx", WHERE)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = "\n".join(Path("pyx/rules", f"{name}.pxi").read_text(encoding="utf-8") for name in BESIDE[WHERE])
+    if not (folder / "beside.pxi").exists() or (folder / "beside.pxi").read_text(encoding="utf-8") != text:
+        (folder / "beside.pxi").write_text(text, encoding="utf-8")
+    return str(folder)
+
+
 def extension(name, source, macros=(), flags=()):
     [result] = cythonize(
         [Extension(f"optimlite.native.{name}", [source], include_dirs=["pyx", np.get_include()])],
-        build_dir=f"build/pyx/{name}", include_path=[staged()], compiler_directives=DIRECTIVES)
+        build_dir=f"build/pyx/{WHERE}/{name}", include_path=[staged(), beside()], compiler_directives=DIRECTIVES)
     # After cythonize, which keeps the settings of the first extension made from a source for all of them.
     result.define_macros = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
                             ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"), *macros]

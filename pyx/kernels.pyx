@@ -142,7 +142,6 @@ include "rules/ademamix.pxi"
 include "rules/mars.pxi"
 include "rules/muon.pxi"
 include "rules/assign.pxi"
-include "rules/traffic.pxi"
 include "rules/cautious.pxi"
-include "rules/probe.pxi"
 include "formats.pxi"
+include "beside.pxi"             # what tests and benchmarks need, in a build in place: setup.py writes it
