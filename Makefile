@@ -18,7 +18,7 @@ EXTRAS_lint := lint test
 EXTRAS_parity := test demo bridges
 ALSO_parity := torch==2.13.0 optax==0.2.8 packaging
 ALONE_parity := timm==1.0.31 torch-optimi==0.3.3 torch-adopt==0.1.0 pytorch-optimizer==4.1.0 schedulefree==1.4.1 \
-  prodigyopt==1.1.2 dadaptation==3.2 dog-optimizer==1.0.3     # timm would bring torchvision
+  prodigyopt==1.1.2 dadaptation==3.2 dog-optimizer==1.0.3 adam-mini==1.1.1     # timm would bring torchvision
 EXTRAS_fuzz := test demo fuzz
 EXTRAS_coverage := test demo
 ALSO_coverage := 'coverage>=7.10'

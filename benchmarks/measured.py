@@ -40,6 +40,8 @@ WORKS = (
     Measured("LARS", "LARS", 1, {"lr": 1e-1, "momentum": 0.9, "weight_decay": 1e-4}, ("p g", "traffic1")),
     Measured("NovoGrad", "NovoGrad", 1, {"lr": 1e-3, "weight_decay": 1e-3}, ("g", "traffic1")),
     Measured("StableAdamW", "StableAdamW", 2, {"lr": 1e-3}, ("traffic_moments", "traffic_last")),
+    Measured("AdamP", "AdamP", 2, {"lr": 1e-3, "weight_decay": 1e-2}, ("traffic_moments_of", "traffic_last")),
+    Measured("AdamMini", "AdamMini", 1, {"lr": 1e-3, "weight_decay": 1e-2}, ("g", "traffic1")),
     Measured("MARS", "MARS", 3, {"lr": 3e-3, "optimize_1d": True}, ("g state2", "traffic3")),
     Measured("Prodigy", "Prodigy", 4, {"lr": 1.0, "d0": 1e-2}, ("traffic3", "traffic_last")),
     Measured("DAdaptAdam", "DAdaptAdam", 3, {"lr": 1.0, "d0": 1e-2}, ("traffic2", "traffic_last")),

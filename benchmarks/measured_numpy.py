@@ -18,6 +18,7 @@ class InPlace(Stepper):
                     "StableAdamW": {"beta2": 0.99, "eps": 1e-6, "weight_decay": 0.01}}
         self.h = {**self.h, **defaults.get(self.work.optimizer, {}), **self.work.arguments}
         self.states = [problem.zeros() for _ in range(self.work.states)]
+        self.means = [np.zeros((len(p), 1), p.dtype) if p.ndim > 1 else np.zeros_like(p) for p in self.arrays]
         room = np.empty((2, max(p.size for p in self.arrays)), np.float32)
         self.sizes = [0.0] * len(self.arrays)
         self.d = self.h.get("d0", 0.0)
@@ -30,7 +31,7 @@ class InPlace(Stepper):
         self.step = {"LAMB": self.lamb, "LARS": self.lars, "MARS": self.mars,                         # type: ignore
                      "NovoGrad": self.novograd, "StableAdamW": self.stable_adamw, "Adafactor": self.adafactor,
                      "Prodigy": self.prodigy, "DAdaptAdam": self.dadapt_adam, "DoG": self.dog, "LDoG": self.ldog,
-                     "Adam": self.cautious_adam}[self.work.optimizer]
+                     "AdamP": self.adamp, "AdamMini": self.adam_mini, "Adam": self.cautious_adam}[self.work.optimizer]
 
     def moments(self, g: Array, m: Array, v: Array, s: Array) -> None:
         h = self.h
@@ -86,6 +87,44 @@ class InPlace(Stepper):
             self.moments(x, m, v, s)
             self.direction(m, v, s)
             np.multiply(s, h["lr"], out=s)
+            np.subtract(p, s, out=p)
+
+    def adamp(self, gradients: list[Array]) -> None:
+        h = self.h
+        for p, g, m, v, (s, x) in zip(self.arrays, gradients, *self.states, self.scratch, strict=True):
+            self.moments(g, m, v, s)
+            self.direction(m, v, s)
+            decay = h["weight_decay"]
+            for rows in (len(p), 1) if p.ndim > 1 else ():
+                weight, gradient, update = (a.reshape(rows, -1) for a in (p, g, s))
+                norms = np.linalg.norm(weight, axis=1)
+                cosine = abs(np.einsum("ij,ij->i", weight, gradient)) / (norms * np.linalg.norm(gradient, axis=1))
+                if cosine.max() < 0.1 / math.sqrt(weight.shape[1]):
+                    along = np.einsum("ij,ij->i", weight, update) / norms**2
+                    np.multiply(weight, along[:, None], out=x.reshape(rows, -1))
+                    np.subtract(s, x, out=s)
+                    decay = 0.1 * decay
+                    break
+            np.multiply(p, 1 - h["lr"] * decay, out=p)
+            np.multiply(s, h["lr"], out=s)
+            np.subtract(p, s, out=p)
+
+    def adam_mini(self, gradients: list[Array]) -> None:
+        h, bias1, root2 = self.h, 1 - self.h["beta1"]**self.t, math.sqrt(1 - self.h["beta2"]**self.t)
+        for p, g, m, v, (s, _) in zip(self.arrays, gradients, *self.states, self.means, self.scratch, strict=True):
+            if p.ndim > 1:
+                rows = g.reshape(len(g), -1)
+                mean = np.einsum("ij,ij->i", rows, rows)[:, None] / rows.shape[1]
+            else:
+                mean = g * g
+            v *= h["beta2"]
+            v += (1 - h["beta2"]) * mean
+            np.multiply(m, h["beta1"], out=m)
+            np.multiply(g, 1 - h["beta1"], out=s)
+            np.add(m, s, out=m)
+            np.multiply(p, 1 - h["lr"] * h["weight_decay"], out=p)
+            rate = h["lr"] / bias1 / (np.sqrt(v) / root2 + h["eps"])
+            np.multiply(m, rate.reshape(len(p), *(1,) * (p.ndim - 1)) if p.ndim > 1 else rate, out=s)
             np.subtract(p, s, out=p)
 
     def novograd(self, gradients: list[Array]) -> None:

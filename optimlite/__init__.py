@@ -8,10 +8,11 @@
     opt.step(grads={"W": np.ones((20, 1)), "b": np.ones(1)})     # one step, in place: params["W"] has moved
 
 optimizers     SGD Adam AdamW NAdam RAdam Adamax Adagrad Adadelta RMSprop Rprop ASGD Adafactor LAMB LARS
-               NovoGrad AdaBelief StableAdamW Lion ADOPT LaProp Adan AdEMAMix MARS SparseAdam; of whole matrices Muon
-               NorMuon SOAP Shampoo; of one's own: Optimizer;
+               NovoGrad AdaBelief AdamP AdamMini StableAdamW Lion ADOPT LaProp Adan AdEMAMix MARS SparseAdam; of whole
+               matrices Muon NorMuon SOAP Shampoo; of one's own: Optimizer;
                without a schedule ScheduleFreeSGD ScheduleFreeAdamW ScheduleFreeRAdam, without a rate Prodigy DAdaptAdam
                DoG LDoG
+by name        available(), create("adamw", params); around another optimizer: Lookahead, SAM
 closures       LBFGS, ConjugateGradient, line_search; minimize(fun, x0), as in SciPy
 schedules      lr_scheduler.StepLR and the rest of torch's family, WarmupCosineLR, WarmupStableDecayLR; as plain
                functions schedules.cosine and its like
@@ -43,18 +44,22 @@ from .optimizers.sgd import SGD
 if TYPE_CHECKING:
     from . import line_search, log, lr_scheduler, schedules
     from .average import Average
+    from .catalogue import available, create
     from .checkpoint import CheckpointError, Checkpoints, load, restore, save
     from .checkpoint.torch_states import to_torch
     from .clipping import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
     from .closures.conjugate_gradient import ConjugateGradient
     from .closures.lbfgs import LBFGS
     from .closures.minimize import minimize
+    from .closures.sam import SAM
     from .grouping import group_by_name
     from .optimizers.adabelief import AdaBelief
     from .optimizers.adadelta import Adadelta
     from .optimizers.adafactor import Adafactor
     from .optimizers.adagrad import Adagrad
+    from .optimizers.adam_mini import AdamMini
     from .optimizers.adamax import Adamax
+    from .optimizers.adamp import AdamP
     from .optimizers.adan import Adan
     from .optimizers.ademamix import AdEMAMix
     from .optimizers.adopt import ADOPT
@@ -65,6 +70,7 @@ if TYPE_CHECKING:
     from .optimizers.laprop import LaProp
     from .optimizers.lars import LARS
     from .optimizers.lion import Lion
+    from .optimizers.lookahead import Lookahead
     from .optimizers.mars import MARS
     from .optimizers.muon import Muon, NorMuon
     from .optimizers.nadam import NAdam
@@ -96,6 +102,8 @@ __all__ = [
     "Adafactor",
     "Adagrad",
     "Adam",
+    "AdamMini",
+    "AdamP",
     "AdamW",
     "Adamax",
     "Adan",
@@ -108,6 +116,7 @@ __all__ = [
     "LDoG",
     "LaProp",
     "Lion",
+    "Lookahead",
     "MARS",
     "Muon",
     "NAdam",
@@ -117,6 +126,7 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "Rprop",
+    "SAM",
     "SGD",
     "SOAP",
     "ScheduleFreeAdamW",
@@ -134,10 +144,12 @@ __all__ = [
     "Parameter",
     "Progress",
     "SparseGrad",
+    "available",
     "check_grad",
     "clip_grad_norm_",
     "clip_grad_value_",
     "clip_grads_with_norm_",
+    "create",
     "get_flush_denormal",
     "get_num_threads",
     "get_total_norm",
@@ -160,7 +172,11 @@ __all__ = [
 ]
 
 # Imported at first use, and where they live: more than half of the import's time, for what many programs don't touch.
-_LATE = {
+_LATE = late_imports.MODULES
+_LATE |= {
+    "AdamMini": "optimizers.adam_mini", "AdamP": "optimizers.adamp",
+    "Adam": "optimizers.adam", "AdamW": "optimizers.adam", "SGD": "optimizers.sgd",          # already here
+    "available": "catalogue", "create": "catalogue", "Lookahead": "optimizers.lookahead", "SAM": "closures.sam",
     "Average": "average", "group_by_name": "grouping", "to_torch": "checkpoint.torch_states",
     "EarlyStopping": "tools.early_stopping", "check_grad": "tools.gradient_check", "lr_find": "tools.rate_finder",
     "NoiseScale": "tools.noise_scale", "Progress": "tools.progress",

@@ -139,6 +139,14 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def off(check: Check) -> bool | None:
+    """What an option is where it isn't wanted."""
+    try:
+        return bool(check("", False))
+    except TypeError:
+        return None
+
+
 def resembles(key: str, known: Iterable[str]) -> str | None:
     """The hyper-parameter that a key looks like a slip of, if any."""
     import difflib  # here, where something is wrong: it costs a tenth of `import optimlite`

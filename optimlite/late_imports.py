@@ -7,6 +7,8 @@ import sys
 from _thread import allocate_lock, start_new_thread
 from types import ModuleType
 
+MODULES: dict[str, str] = {}              # of the package's public names; it fills this in
+
 
 def imported(name: str) -> ModuleType:
     """The module, imported by another thread where it isn't there yet.

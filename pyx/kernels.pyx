@@ -17,9 +17,9 @@ from .real cimport (bits_of_single, const_real_array, decayed, double_sqrt, epsi
                     real_array, sign, single_of, sqrt, towards)
 from .reductions cimport add, dot, limit, max_abs, scale, sum_abs, sum_squares
 from .sweep cimport Common, last_pass, measure, sweep, sweep_only, sweep_whole
-from .table cimport (EVERYTHING, FORMAT, GROUP, HYPER, LARGEST, LINES, MODIFIER, NUMBERS, PASSES, PRODUCTS, RULE,
-                     SCALARS, SHARING, SQUARES, SUM, TENSOR, VECTOR, Between, BetweenLines, Decode, Encode, Entry,
-                     KernelRow, Kind, Lines, Own, Pass, Scope, Sums, Sweep, Work, VectorKernel)
+from .table cimport (EVERYTHING, FORMAT, GROUP, HYPER, LARGEST, LINES, MODIFIER, NUMBERS, PASSES, PRODUCTS, ROWS, RULE,
+                     SCALARS, SHARING, SQUARES, SUM, TENSOR, VECTOR, Between, BetweenLines, BetweenRows, Decode, Encode,
+                     Entry, KernelRow, Kind, Lines, Own, Pass, Scope, Sums, Sweep, Work, VectorKernel)
 
 KERNELS = {}                     # name: (capsule of the row, names of coefficients, names of float64 coefficients)
 
@@ -83,6 +83,13 @@ cdef int measured_lines(KernelRow* row, Sweep formula, BetweenLines between, int
     return 0
 
 
+cdef int measured_rows(KernelRow* row, Sweep formula, tuple how, BetweenRows between, int states=0) except -1:
+    # Adds a pass whose numbers are combined row by row.  `states` state arrays have a number for each row.
+    measured(row, formula, how, ROWS, NULL).between_rows = between
+    row.by_rows, row.line_states = True, states
+    return 0
+
+
 cdef int bind_vector(str name, VectorKernel run, int sums, int maxima, int first_row=0, int per_row=0) except -1:
     cdef KernelRow* row = new_row(name, VECTOR, {}, {})
     row.vector, row.sums, row.maxima, row.first_row, row.per_row = run, sums, maxima, first_row, per_row
@@ -140,9 +147,11 @@ include "rules/laprop.pxi"
 include "rules/adan.pxi"
 include "rules/ademamix.pxi"
 include "rules/mars.pxi"
+include "rules/adamp.pxi"
+include "rules/adam_mini.pxi"
 include "rules/muon.pxi"
 include "rules/assign.pxi"
 include "rules/traffic.pxi"
-include "rules/cautious.pxi"
+include "rules/modifiers.pxi"
 include "rules/probe.pxi"
 include "formats.pxi"

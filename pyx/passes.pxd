@@ -169,17 +169,19 @@ cdef inline void measure_spans(const Work* a, Py_ssize_t first, Py_ssize_t last)
             at += t.n
 
 
-cdef inline void apply(Py_ssize_t n, real_array p, const_real_array g, const_real_array update, real keep, real scale,
-                       real against) noexcept nogil:
-    cdef real factor
+cdef inline void apply(Py_ssize_t n, real_array p, const_real_array g, const_real_array update, real keep, real rest,
+                       real scale, real against) noexcept nogil:
+    # `rest` takes the place of `keep` where the update makes p no smaller
+    cdef real factor, kept
     cdef Py_ssize_t i
-    if scale == against:
+    if scale == against and keep == rest:
         for i in range(n):
             p[i] = keep * p[i] - scale * update[i]
     else:
         for i in range(n):
             factor = scale if sign(update[i]) * sign(g[i]) > <real> 0 else against
-            p[i] = keep * p[i] - factor * update[i]
+            kept = keep if sign(update[i]) * sign(p[i]) > <real> 0 else rest
+            p[i] = kept * p[i] - factor * update[i]
 
 
 cdef enum:
@@ -250,7 +252,8 @@ cdef inline void last_spans(const Work* a, Py_ssize_t first, Py_ssize_t last) no
             open_tile(a, entry, at, min(<Py_ssize_t> TILE, end - at), reads or scale != against, &room, &t)
             a.rule.run(&tiled, 0, 0)
             if not a.rule.whole:
-                apply(t.n, <real*> t.p, <const real*> t.g, room.y[0], keep, scale, against)
+                apply(t.n, <real*> t.p, <const real*> t.g if t.g != NULL else room.y[0], room.y[0], keep,
+                      <real> 1 if a.cautious_decay else keep, scale, against)
             close_tile(a, entry, at, &t)
             at += t.n
         if a.zero_grad:

@@ -25,6 +25,7 @@ cdef class Plan:
     cdef readonly Kernel kernel
     cdef public Kernel first_kernel      # the rule of a parameter's first step, or None
     cdef public Kernel modifier          # which measures the update and scales it, or None
+    cdef public bint cautious_decay      # decay is for elements that it and the update move the same way
     cdef public dict formats             # how state arrays are stored, by name: those that aren't of the float type,
     cdef readonly list stored            # and by slot; None: all are
     cdef readonly uint64_t seed          # of their rounding,

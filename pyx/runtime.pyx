@@ -148,6 +148,11 @@ cdef class Kernel:
         return self.row.line_states
 
     @property
+    def by_rows(self) -> bool:
+        """Whether a plan cuts parameters into rows, which the rule measures one by one."""
+        return self.row.by_rows
+
+    @property
     def own_scalars(self) -> int:
         """Scalars of state, the last, that the rule moves for each tensor."""
         return self.row.own_scalars

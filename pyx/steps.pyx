@@ -8,14 +8,14 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.ref cimport PyObject
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from .noise cimport scattered
 from .parameters cimport AddressRanges
 from .plans cimport Cut, Plan, SparsePlan
 from .runtime cimport Kernel, run_jobs
-from .table cimport (GROUP, HYPER, LARGEST, LINES, NUMBERS, OWN, SCALARS, SLOTS, TENSOR, KernelRow, Own, Pass, Scope,
-                     Sums, Sweep, Work)
+from .table cimport (GROUP, HYPER, LARGEST, LINES, NUMBERS, OWN, ROWS, SCALARS, SLOTS, TENSOR, KernelRow, Own, Pass,
+                     Scope, Sums, Sweep, Work)
 
 cnp.import_array()
 
@@ -35,7 +35,8 @@ cdef class Launch:
         self.scalars = scalars
 
     cdef bint at_once(self) noexcept:
-        return not self.kernel.row.n_passes and self.plan.modifier is None and self.plan.stored is None
+        return not (self.kernel.row.n_passes or self.plan.modifier is not None or self.plan.stored is not None
+                    or self.plan.cautious_decay)
 
     cdef const Pass* measuring(self, Py_ssize_t phase) noexcept:
         # what this launch does in a phase before the last, or NULL
@@ -55,8 +56,9 @@ cdef enum:
 cdef double* NEUTRAL = [1.0, INFINITY, 0.0, 1.0]
 
 
-cdef int pack(Kernel kernel, dict coefficients, void* hyper, double* scalars) except -1:
-    # float64 values, cast once, in the order of the rule's structs
+cdef int pack(Kernel kernel, Kernel modifier, dict coefficients, void* hyper, double* scalars) except -1:
+    # float64 values, cast once, in the order of the rule's structs; behind them what the modifier has
+    cdef tuple names = kernel.scalars if modifier is None else (*kernel.scalars, *modifier.scalars)
     cdef Py_ssize_t k, given = 0, n = len(kernel.fields)
     cdef double value
     cdef PyObject* found
@@ -68,24 +70,24 @@ cdef int pack(Kernel kernel, dict coefficients, void* hyper, double* scalars) ex
         elif k < COMMON:
             value = NEUTRAL[k]
         else:
-            return wrong_coefficients(kernel, coefficients)
+            return wrong_coefficients(kernel, modifier, coefficients)
         if kernel.row.itemsize == 4:
             (<float*> hyper)[k] = <float> value
         else:
             (<double*> hyper)[k] = value
-    for k in range(len(kernel.scalars)):
-        found = PyDict_GetItemWithError(coefficients, kernel.scalars[k])
+    for k in range(len(names)):
+        found = PyDict_GetItemWithError(coefficients, names[k])
         if found == NULL:
-            return wrong_coefficients(kernel, coefficients)
+            return wrong_coefficients(kernel, modifier, coefficients)
         scalars[k] = <object> found
         given += 1
     if given != len(coefficients):
-        return wrong_coefficients(kernel, coefficients)
+        return wrong_coefficients(kernel, modifier, coefficients)
     return 0
 
 
-cdef int wrong_coefficients(Kernel kernel, dict coefficients) except -1:
-    check_coefficients(kernel, coefficients)
+cdef int wrong_coefficients(Kernel kernel, Kernel modifier, dict coefficients) except -1:
+    check_coefficients(kernel, {*coefficients} - {*(modifier.scalars if modifier is not None else ())})
     raise TypeError(f"the rule '{kernel.name}' can't take {sorted(coefficients)}")       # not reached
 
 
@@ -116,7 +118,7 @@ cdef void run_spans(void* jobs, Py_ssize_t k) noexcept nogil:
 cdef struct Prepared:            # a launch, ready to run
     Work work
     double hyper[HYPER]
-    double scalars[SCALARS]
+    double scalars[2 * SCALARS]          # the rule's, then the modifier's
     int64_t words[SLOTS + TOTALS]        # its new scalar state
     double totals[TOTALS]
     bint cancelled
@@ -151,7 +153,7 @@ cdef class PreparedStep:
         for k in range(self.count):
             launch = launches[k]
             p = &self.prepared[k]
-            pack(launch.kernel, launch.coefficients, p.hyper, p.scalars)
+            pack(launch.kernel, launch.plan.modifier, launch.coefficients, p.hyper, p.scalars)
             if launch.plan.scalars > SLOTS + TOTALS:
                 raise ValueError(f"a rule has at most {SLOTS + TOTALS} scalars of state, got {launch.plan.scalars}")
             launch.plan.stage(launch.scalars, p.words)
@@ -173,6 +175,7 @@ cdef class PreparedStep:
         self.phases = max(self.phases, phases)
         p.work.rule, p.work.scalars, p.work.lines = launch.kernel.row, p.scalars, launch.plan.lines
         p.work.measuring, p.work.own, p.work.sums = NULL, NULL, NULL
+        p.work.cautious_decay = launch.plan.cautious_decay
         for k in range(SLOTS):
             p.work.formats[k] = NULL
         if launch.plan.stored is not None:
@@ -271,8 +274,11 @@ cdef class PreparedStep:
         while k < self.count:
             if self.prepared[k].work.measuring == NULL or self.prepared[k].work.measuring.scope == LINES:
                 k += 1
-            elif self.prepared[k].work.measuring.scope == TENSOR:
-                self.combine_tensors(k)
+            elif self.prepared[k].work.measuring.scope in (TENSOR, ROWS):
+                if self.prepared[k].work.measuring.scope == ROWS:
+                    self.combine_rows(k)
+                else:
+                    self.combine_tensors(k)
                 k += 1
             else:
                 self.combine_groups(k)
@@ -285,9 +291,13 @@ cdef class PreparedStep:
         cdef double numbers[NUMBERS]
         cdef double scalars[SLOTS + TOTALS]
         cdef Sums sums
+        cdef Own before
         cdef Own* own
+        cdef const double* c = p.scalars
         cdef Py_ssize_t i, j, first, end, s = plan.cut.first_span[plan.cut.first_job[launch.cohort]]
         sums.of = numbers
+        if launch.plan.modifier is not None and p.work.measuring == &launch.plan.modifier.row.passes[0]:
+            c += len(launch.kernel.scalars)
         for i in range(plan.count):
             if plan.cohort_of[i] != launch.cohort:
                 continue
@@ -296,12 +306,33 @@ cdef class PreparedStep:
             if sums.count == 0.0:
                 continue
             own = &p.own[first]
-            if p.work.measuring.between(p.scalars, &sums, plan.own_scalars(i, scalars), own):
+            before = own[0]
+            if p.work.measuring.between(c, &sums, plan.own_scalars(i, scalars), own):
                 plan.store_own(i, scalars)
             else:
                 own.cancelled = True
             for j in range(first + 1, end):
-                p.own[j] = own[0]
+                take_changes(&p.own[j], &before, own)
+
+    cdef void combine_rows(self, Py_ssize_t k) noexcept:
+        # what a pass has measured of each row becomes the rows' own numbers, parameter by parameter
+        cdef Launch launch = <Launch> (<list> self.launches)[k]
+        cdef Plan plan = launch.plan
+        cdef Prepared* p = &self.prepared[k]
+        cdef double* sums
+        cdef double numbers[NUMBERS]
+        cdef double count
+        cdef Py_ssize_t i, j, first, end, s = plan.cut.first_span[plan.cut.first_job[launch.cohort]]
+        for i in range(plan.count):
+            if plan.cohort_of[i] != launch.cohort:
+                continue
+            first, end, sums = plan.first_entry(i), plan.end_entry(i), &p.sums[s * NUMBERS]
+            for j in range(first, end):          # each has a span or more, so their sums make room for themselves
+                s = self.add_up(k, s, j, j + 1, numbers, &count)
+                memcpy(&sums[(j - first) * NUMBERS], numbers, sizeof(numbers))
+            if first < end:
+                p.work.measuring.between_rows(<const char*> p.hyper + COMMON * launch.kernel.row.itemsize, p.scalars,
+                                              sums, end - first, &plan.entries[first], &p.own[first])
 
     cdef Py_ssize_t add_up(self, Py_ssize_t k, Py_ssize_t s, Py_ssize_t first, Py_ssize_t end, double* numbers,
                            double* count) noexcept:
@@ -371,7 +402,7 @@ cdef class PreparedStep:
 
 
 cdef inline void take_changes(Own* own, const Own* before, const Own* after) noexcept:
-    # what the numbers of a group have made of its first tensor's; the rest is each tensor's
+    # what numbers have made of the first entry of a tensor, or of a group; the rest is each entry's
     cdef int k
     own.cancelled = own.cancelled or after.cancelled
     if after.keep != before.keep:
@@ -416,10 +447,11 @@ cdef class GroupPlanCore:
     cdef public object version           # of the state mapping that the plans were made from
     cdef public list plans
     cdef public list totals              # float64 scalars of the group, which kernels move
+    cdef public dict of_modifier         # its coefficients
 
     def __init__(self, dict group not None):
         self.group, self.scalars, self.watched = group, (), ()
-        self.version, self.plans, self.totals = None, [], []
+        self.version, self.plans, self.totals, self.of_modifier = None, [], [], {}
 
     cdef bint unchanged(self, version) except -1:
         """Whether the group has the values that were checked last, and the state mapping this version."""
@@ -481,6 +513,8 @@ cdef class GroupPlanCore:
                 finished = coefficients(self.group, state, plan.first(cohort))
                 if self.counts:
                     state["step"] += 1
+                if self.of_modifier:
+                    finished.update(self.of_modifier)
                 if factor != 1.0:
                     finished["grad_scale"] = factor
                 if max_abs != INFINITY:
@@ -513,6 +547,15 @@ def bind(method, list groups not None, AddressRanges memory not None) -> None:
         (<GroupPlanCore> group).bind(method, memory)
 
 
+cdef void finish(list sequel, list counts, list values) noexcept:
+    # what a step ends with: launches, one list after the other, and numbers in float64 arrays without axes
+    cdef Py_ssize_t k
+    for k in range(len(sequel)):
+        (<PreparedStep> sequel[k]).run()
+    for k in range(len(counts)):
+        (<double*> cnp.PyArray_DATA(<cnp.ndarray> counts[k]))[0] = values[k]
+
+
 def run_step(method, list groups not None, list created not None, double factor, double max_abs, bint zero_grad) -> int:
     """Steps all groups, by the gradients that are bound times `factor`, then clipped to +-`max_abs`; counts launches.
 
@@ -521,15 +564,19 @@ def run_step(method, list groups not None, list created not None, double factor,
     """
     cdef list launches = []
     cdef PreparedStep prepared
+    cdef list sequel, counts, values
     try:
         for group in groups:
             (<GroupPlanCore> group).create_states(method, created)
         for group in groups:
             (<GroupPlanCore> group).launches(method, launches, factor, max_abs)
         prepared = PreparedStep(launches, zero_grad)
+        stages, counts, values = method.sequel(created)
+        sequel = [PreparedStep(stage, False) for stage in stages]
     except BaseException:
         for state, key in created:
             state.pop(key, None)         # noted before it is made
         raise
     prepared.run()
+    finish(sequel, counts, values)
     return len(launches)

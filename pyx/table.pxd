@@ -33,10 +33,11 @@ cdef enum Scope:                 # what they are combined over
     TENSOR
     GROUP
     EVERYTHING
+    ROWS                         # each of the equal parts of a tensor that are entries of their own
     LINES                        # each row and each column of the matrices in a tensor
 
 
-cdef struct Entry:               # a tensor; 64 bytes: one cache line
+cdef struct Entry:               # a tensor, or a row of one; 64 bytes: one cache line
     void* param
     void* grad                   # written only where zeroing was asked for: gradients belong to the caller
     void* state[SLOTS]
@@ -99,6 +100,11 @@ ctypedef void (*BetweenLines)(const double* c, const Entry* entry, const Lines* 
                               Py_ssize_t last, const double* row_sums, const double* column_sums, void* row_factors,
                               void* column_factors) noexcept nogil
 
+# The same for all rows of a tensor at once: sums are row x NUMBERS, `own` and `entries` those of the rows.  State that
+# has a number for each row lies side by side, from where that of the first one points to.
+ctypedef void (*BetweenRows)(const void* hyper, const double* c, const double* sums, Py_ssize_t rows,
+                             const Entry* entries, Own* own) noexcept nogil
+
 cdef struct Pass:                # one that measures
     Sweep measure                # of a tile
     bint of_update               # it finds in y[0] the update that the last pass will make
@@ -109,6 +115,7 @@ cdef struct Pass:                # one that measures
     bint state_unread            # it needs the parameter and the gradient alone
     Between between
     BetweenLines between_lines
+    BetweenRows between_rows
 
 # A block of vectors: outputs first; results are sums, then maxima.
 ctypedef void (*VectorKernel)(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* results) noexcept nogil
@@ -128,7 +135,8 @@ cdef struct KernelRow:           # a row of the kernel table; what it holds depe
     int n_passes
     const Pass* lines            # the one of them that makes an element's value of its row and column, or NULL
     int slots                    # state arrays of the parameter's shape, or
-    int line_states              # of its lines
+    int line_states              # of its lines, or rows
+    bint by_rows                 # the rows of a parameter are its entries
     int own                      # fields of the rule's struct that Own.field takes the place of
     int own_scalars              # scalars of state, the last, that what comes behind a pass moves for each tensor
     # VECTOR
@@ -162,5 +170,6 @@ cdef struct Work:                # of one launch in one pass
     const Scales* scales         # of each entry, or NULL
     Rounding rounding
     const Own* own               # of each entry
+    bint cautious_decay          # `keep` is for elements that decay and update move the same way
     const Lines* lines           # of each entry, or NULL
     double* sums                 # span x NUMBERS, for what is measured

@@ -10,10 +10,11 @@ import numpy as np
 from .. import checks
 from ..native import dispatch
 from ..native.parameters import AddressRanges
-from ..native.plans import Plan, SparsePlan
+from ..native.plans import Plan, RowPlan, SparsePlan
 from ..native.runtime import Kernel
 from ..native.steps import GroupPlanCore
 from .method import Group, Method, Recipe
+from .modifiers import coefficients_of, modifier_of
 from .parameter import Parameter, describe
 from .state import Place
 from .storage import counts_to_round, kept, new_arrays, places, scales_of
@@ -55,6 +56,7 @@ class GroupPlan(GroupPlanCore):
             # at once: neither an interrupt nor a refusal may leave one without the others
             self.made_of, self.plans, self.scalars, self.counts = made_of, plans, scalars, counts
         self.params, self.totals = group["params"], [group[name] for name in method.totals(group)]
+        self.of_modifier = coefficients_of(group)
         given = [name for name in method.options if name in group]
         self.watched = ("params", *dict.fromkeys((*method.defaults, *given)), *method.totals(group))
         self.remember(version)
@@ -62,7 +64,8 @@ class GroupPlan(GroupPlanCore):
     def choices(self, method: Method) -> tuple[Any, ...]:
         """What the plans are made of: its first item are the rules."""
         options = tuple(self.group.get(name) for name in method.options)
-        return method.rules(self.group), method.first_rule(self.group), modifier_of(self.group), options
+        modifiers = modifier_of(self.group), bool(self.group.get("cautious_weight_decay"))
+        return method.rules(self.group), method.first_rule(self.group), modifiers, options
 
     def make_plans(self, method: Method, recipes: tuple[Recipe, ...]) -> list[Plan]:
         members: dict[tuple[Any, ...], list[Parameter]] = {}
@@ -76,8 +79,12 @@ class GroupPlan(GroupPlanCore):
         name, slots = recipe
         kernel = dispatch.kernel(name, dtype)
         check_rule(method, kernel, slots)
+        if kernel.by_rows and kind is Plan:
+            kind = RowPlan
         scalars = method.scalars_of(self.group)
         plan = kind(parameters, kernel, len(scalars))
+        if isinstance(plan, RowPlan):
+            plan.split([method.rows_of(self.group, parameter) for parameter in parameters])
         plan.slots = slots
         if first := method.first_rule(self.group):
             plan.first_kernel = dispatch.kernel(first, dtype)
@@ -85,9 +92,12 @@ class GroupPlan(GroupPlanCore):
             if plan.first_kernel.own_scalars != kernel.own_scalars:
                 raise TypeError(f"the rules '{first}' and '{name}' of {type(method).__name__} must move the same "
                                 f"scalars, got {plan.first_kernel.own_scalars} and {kernel.own_scalars}")
-        if modifier := modifier_of(self.group):
+        plan.cautious_decay = bool(self.group.get("cautious_weight_decay"))
+        modifier = modifier_of(self.group)
+        if modifier or plan.cautious_decay:
             for either in (kernel, plan.first_kernel or kernel):
-                check_modifier(method, either, modifier)
+                check_modifier(method, either, modifier or "cautious_weight_decay")
+        if modifier:
             plan.modifier = dispatch.kernel(modifier, dtype, "modifier")
         plan.formats = kept(method, self.group, parameters[0])
         if plan.formats:
@@ -191,11 +201,6 @@ def alike(method: Method, group: Group, parameter: Parameter) -> tuple[int, np.d
     return method.which_rule(parameter), parameter.dtype, bool(kept(method, group, parameter))
 
 
-def modifier_of(group: Group) -> str | None:
-    """The kernel that changes the updates of any rule, where the group asks for one."""
-    return "cautious" if group.get("cautious") else None
-
-
 def check_rule(method: Method, kernel: Kernel, slots: dict[str, float]) -> None:
     """Raises TypeError where a class and its kernel don't agree on the state."""
     has = kernel.slots + kernel.line_states
@@ -211,5 +216,6 @@ def check_rule(method: Method, kernel: Kernel, slots: dict[str, float]) -> None:
 
 def check_modifier(method: Method, kernel: Kernel, modifier: str) -> None:
     if not kernel.yields:
-        raise ValueError(f"`{modifier}` can't be applied to {type(method).__name__}, whose rule '{kernel.name}' writes "
+        option = {"limited": "max_update_rms"}.get(modifier, modifier)
+        raise ValueError(f"`{option}` can't be applied to {type(method).__name__}, whose rule '{kernel.name}' writes "
                          f"the parameter itself instead of yielding an update")

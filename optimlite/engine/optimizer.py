@@ -17,6 +17,7 @@ from . import state_dict as state_dicts
 from .gradient_options import check_writable, zero_gradients
 from .hooks import Hooked, call, passed, surrounded
 from .method import Group
+from .modifiers import settle
 from .overlap import refusal, relation
 from .parameter import Parameter, describe
 from .sparse_grad import SparseGrad
@@ -87,12 +88,13 @@ class Optimizer(Hooked):
     mixes_rows: ClassVar[bool] = False                   # no row of its state belongs to a row of the parameter
     later_options: ClassVar[tuple[str, ...]] = ()        # not in older state dicts, or torch's, but on by default
     options: ClassVar[dict[str, Check]] = EXACT          # hyper-parameters that a group may lack
+    steps_another: ClassVar[bool] = False                # whose hooks are around a step
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__init__" in cls.__dict__:
             cls.__init__ = constructing(cls.__init__)        # type: ignore[method-assign]
-        if "step" in cls.__dict__:
+        if "step" in cls.__dict__ and not cls.steps_another:
             cls.step = surrounded(cls.step)              # type: ignore[method-assign]
         for name in (*cls.__dict__.get("checks", ()), *(("state_dtype",) if "options" in cls.__dict__ else ())):
             if not hasattr(cls, name):
@@ -271,6 +273,7 @@ class Optimizer(Hooked):
         """Validates a group's hyper-parameters and puts plain Python numbers in their place; creates its totals."""
         checked = {name: check(name, group[name]) for name, check in self.checks.items()}
         checked |= {name: check(name, group[name]) for name, check in self.options.items() if name in group}
+        settle(checked)
         self.check_together(checked)
         totals = {name: checks.total(name, group.get(name, initial))
                   for name, initial in self.totals({**group, **checked}).items()}
@@ -476,6 +479,10 @@ class Optimizer(Hooked):
     def __setstate__(self, saved: dict[str, Any]) -> None:
         names, states = saved.pop("_names"), saved.pop("state")
         self.__dict__.update(saved)
+        for name in [name for name in self.checks if name not in self.defaults]:         # options that came later
+            self.defaults[name] = checks.off(self.checks[name])
+            for group in self.param_groups:
+                group.setdefault(name, self.defaults[name])
         self._prepare_to_step()
         self._state = StateMap()
         for parameter, name in zip(self._parameters(), names, strict=True):
@@ -502,9 +509,9 @@ class Optimizer(Hooked):
                      ("group", "holds", *keys), rows)
 
 
-_OF_THIS_OBJECT = {"_state", "_plans", "_memory", "_watch", "_round", "_whole", "_in_order", "_disjoint", "_version",
-                   "_in_step", "_stepping", "_warned", "_before_step", "_after_step", "_before_save", "_after_save",
-                   "_before_load", "_after_load"}
+_OF_THIS_OBJECT = {"follower", "_state", "_plans", "_memory", "_watch", "_round", "_whole", "_in_order", "_disjoint",
+                   "_version", "_in_step", "_stepping", "_warned", "_before_step", "_after_step", "_before_save",
+                   "_after_save", "_before_load", "_after_load"}
 # what copies don't take over
 
 

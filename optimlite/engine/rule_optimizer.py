@@ -11,6 +11,7 @@ from .. import checks
 from ..native.gradients import DisjointGradients
 from ..native.parameters import AddressRanges, Stepping
 from ..native.steps import bind, changed, run_step
+from .follower import NOTHING, Follower, Sequel
 from .gradient_options import DEFAULT, GradientOptions, GradientPass, checked_options
 from .group_plan import Created, GroupPlan, SparseGroupPlan
 from .method import Group, Recipe
@@ -41,6 +42,7 @@ class RuleOptimizer(Optimizer):
         self._plans: list[GroupPlan] = []
         self._disjoint = DisjointGradients()
         self._stepping = Stepping()
+        self.follower: Follower | None = None            # what a step ends with
 
     def _rearranged(self) -> None:
         super()._rearranged()
@@ -148,6 +150,10 @@ class RuleOptimizer(Optimizer):
         self._memory = memory
         return memory
 
+    def sequel(self, created: list[Created]) -> Sequel:
+        """What this step ends with, beside the rule; what begins with it is noted in `created`."""
+        return NOTHING if self.follower is None else self.follower.follow(self.param_groups, self.state, created)
+
     def _make_plan(self, group: Group) -> GroupPlan:
         return GroupPlan(self, group) if self.accepts_dense else SparseGroupPlan(self, group)
 
@@ -173,6 +179,10 @@ class RuleOptimizer(Optimizer):
     def which_rule(self, parameter: Parameter) -> int:
         """Which of `rules` is a parameter's."""
         return 0
+
+    def rows_of(self, group: Group, parameter: Parameter) -> int:
+        """Of how many equal parts, side by side in C order, a parameter consists, where the rule works by rows."""
+        raise NotImplementedError(f"{type(self).__name__} must override `rows_of`, since its rule works by rows")
 
     def first_rule(self, group: Group) -> str | None:
         """The rule of a parameter's first step, where that is another one; it has the same state."""

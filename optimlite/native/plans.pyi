@@ -10,6 +10,7 @@ class Plan:
     kernel: Kernel
     first_kernel: Kernel | None
     modifier: Kernel | None
+    cautious_decay: bool
     formats: dict[str, Any]
     slots: dict[str, float]
     def __init__(self, parameters: list[Any], kernel: Kernel, scalars: int) -> None: ...
@@ -26,3 +27,6 @@ class Plan:
     def values(self, cohort: int, names: tuple[str, ...]) -> dict[str, float | int]: ...
 
 class SparsePlan(Plan): ...
+
+class RowPlan(Plan):
+    def split(self, rows: list[int]) -> None: ...

@@ -7,6 +7,7 @@ from typing import Any, Unpack
 
 from ..checks import flag, fraction, nonnegative, pair
 from ..engine.method import Group, Recipe
+from ..engine.modifiers import MODIFIERS, decay_of
 from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.storage import Storage
 from ..native.runtime import power
@@ -25,6 +26,7 @@ class AdaBelief(RuleOptimizer):
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: the learning rate.    betas: how much of m and of s is kept in a step.    eps: see above.
     weight_decay: a step multiplies p by 1 - lr * weight_decay, beside the rest.    maximize: ascends.
+    cautious, cautious_weight_decay, corrected_weight_decay, max_update_rms: modifiers, as in Adam.
     storage: `state_dtype="bfloat16"` or `"int8"` keeps state in fewer bytes; `rounding`, `seed`: see docs/memory.md.
 
     State: `step`, `exp_avg` (m), `exp_avg_var` (s).
@@ -38,14 +40,18 @@ class AdaBelief(RuleOptimizer):
     """
 
     checks = {"lr": nonnegative, "betas": pair(fraction), "eps": nonnegative, "weight_decay": nonnegative,
-              "maximize": flag}
+              "maximize": flag, **MODIFIERS}
     scalars = {"step": 0}
     state_names = ("step", "exp_avg", "exp_avg_var")
 
     def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-16,
-                 weight_decay: float = 0, *, maximize: bool = False, **storage: Unpack[Storage]) -> None:
-        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay,
-                                      maximize=maximize), **storage)
+                 weight_decay: float = 0, *, maximize: bool = False, cautious: bool = False,
+                 cautious_weight_decay: bool = False, corrected_weight_decay: bool | float = False,
+                 max_update_rms: float | None = None, **storage: Unpack[Storage]) -> None:
+        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, maximize=maximize,
+                                      cautious=cautious, cautious_weight_decay=cautious_weight_decay,
+                                      corrected_weight_decay=corrected_weight_decay,
+                                      max_update_rms=max_update_rms), **storage)
 
     def rule(self, group: Group) -> Recipe:
         return "adabelief", {"exp_avg": 0.0, "exp_avg_var": 0.0}
@@ -54,7 +60,7 @@ class AdaBelief(RuleOptimizer):
         t = state["step"] = state["step"] + 1
         lr, (beta1, beta2) = group["lr"], group["betas"]
         return {
-            "keep": 1.0 - lr * group["weight_decay"],
+            "keep": 1.0 - lr * decay_of(group),
             "beta1": beta1, "fresh1": 1.0 - beta1,
             "beta2": beta2, "fresh2": 1.0 - beta2,
             "step_size": lr / (1.0 - power(beta1, t)),

@@ -6,6 +6,7 @@ from typing import Any, Unpack
 
 from ..checks import flag, fraction, nonnegative, pair
 from ..engine.method import Group, Recipe
+from ..engine.modifiers import OF_UPDATES
 from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.storage import Storage
 from ..native.runtime import power
@@ -22,6 +23,7 @@ class Adamax(RuleOptimizer):
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: the learning rate.    betas: how much of the mean and of the maximum is kept in a step.
     eps: keeps the division finite.    weight_decay: added to the gradient (L2).    maximize: ascends.
+    cautious, max_update_rms: modifiers, as in Adam.
     storage: `state_dtype="bfloat16"` or `"int8"` keeps state in fewer bytes; `rounding`, `seed`: see docs/memory.md.
 
     State: `step`, `exp_avg` (m), `exp_inf` (u).
@@ -35,14 +37,15 @@ class Adamax(RuleOptimizer):
     """
 
     checks = {"lr": nonnegative, "betas": pair(fraction), "eps": nonnegative, "weight_decay": nonnegative,
-              "maximize": flag}
+              "maximize": flag, **OF_UPDATES}
     scalars = {"step": 0}
     state_names = ("step", "exp_avg", "exp_inf")
 
     def __init__(self, params: Any, lr: float = 2e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-                 weight_decay: float = 0, *, maximize: bool = False, **storage: Unpack[Storage]) -> None:
-        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay,
-                                      maximize=maximize), **storage)
+                 weight_decay: float = 0, *, maximize: bool = False, cautious: bool = False,
+                 max_update_rms: float | None = None, **storage: Unpack[Storage]) -> None:
+        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, maximize=maximize,
+                                      cautious=cautious, max_update_rms=max_update_rms), **storage)
 
     def rule(self, group: Group) -> Recipe:
         return "adamax", {"exp_avg": 0.0, "exp_inf": 0.0}

@@ -7,6 +7,7 @@ from typing import Any, Unpack
 
 from ..checks import flag, fraction, nonnegative, triple
 from ..engine.method import Group, Recipe
+from ..engine.modifiers import MODIFIERS, decay_of
 from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.storage import Storage
 from ..native.runtime import power
@@ -29,6 +30,8 @@ class Adan(RuleOptimizer):
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: the learning rate.    betas: how much of m, d and n is kept in a step.    eps: keeps the division finite.
     weight_decay: a step divides p by 1 + lr * weight_decay.    no_prox: see above.    maximize: ascends.
+    cautious, cautious_weight_decay, corrected_weight_decay, max_update_rms: modifiers, as in Adam; cautious decay
+        doesn't divide lr * u.
     storage: `state_dtype="bfloat16"` or `"int8"` keeps state in fewer bytes; `rounding`, `seed`: see docs/memory.md.
 
     State: `step`, `exp_avg` (m), `exp_avg_sq` (n), `exp_avg_diff` (d), and `neg_pre_grad`, the gradient of the step
@@ -43,25 +46,29 @@ class Adan(RuleOptimizer):
     """
 
     checks = {"lr": nonnegative, "betas": triple(fraction), "eps": nonnegative, "weight_decay": nonnegative,
-              "no_prox": flag, "maximize": flag}
+              "no_prox": flag, "maximize": flag, **MODIFIERS}
     scalars = {"step": 0}
     state_names = ("step", "exp_avg", "exp_avg_sq", "exp_avg_diff", "neg_pre_grad")
     fine_states = ("neg_pre_grad",)
 
     def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float, float] = (0.98, 0.92, 0.99),
                  eps: float = 1e-8, weight_decay: float = 0, no_prox: bool = False, *, maximize: bool = False,
+                 cautious: bool = False, cautious_weight_decay: bool = False,
+                 corrected_weight_decay: bool | float = False, max_update_rms: float | None = None,
                  **storage: Unpack[Storage]) -> None:
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, no_prox=no_prox,
-                                      maximize=maximize), **storage)
+                                      maximize=maximize, cautious=cautious, cautious_weight_decay=cautious_weight_decay,
+                                      corrected_weight_decay=corrected_weight_decay,
+                                      max_update_rms=max_update_rms), **storage)
 
     def rule(self, group: Group) -> Recipe:
         return "adan", {"exp_avg": 0.0, "exp_avg_sq": 0.0, "exp_avg_diff": 0.0, "neg_pre_grad": 0.0}
 
     def coefficients(self, group: Group, state: dict[str, Any], first: bool) -> dict[str, float]:
         t = state["step"] = state["step"] + 1
-        (beta1, beta2, beta3), shrink = group["betas"], group["lr"] * group["weight_decay"]
+        (beta1, beta2, beta3), shrink = group["betas"], group["lr"] * decay_of(group)
         keep = 1.0 - shrink if group["no_prox"] else 1.0 / (1.0 + shrink)
-        lr = group["lr"] if group["no_prox"] else group["lr"] * keep
+        lr = group["lr"] if group["no_prox"] or group["cautious_weight_decay"] else group["lr"] * keep
         return {
             "keep": keep,
             "beta1": beta1, "fresh1": 1.0 - beta1,

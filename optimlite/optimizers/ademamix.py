@@ -7,6 +7,7 @@ from typing import Any, Unpack
 
 from ..checks import flag, fraction, nonnegative, optional_count, triple
 from ..engine.method import Group, Recipe
+from ..engine.modifiers import MODIFIERS, decay_of
 from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.storage import Storage
 from ..native.runtime import power, real_log, real_power
@@ -31,6 +32,7 @@ class AdEMAMix(RuleOptimizer):
     lr: the learning rate.    betas: how much of m1, v and m2 is kept in a step.    eps: keeps the division finite.
     alpha: the weight of m2.    beta3_warmup, alpha_warmup: see above.    maximize: ascends.
     weight_decay: a step multiplies p by 1 - lr * weight_decay.
+    cautious, cautious_weight_decay, corrected_weight_decay, max_update_rms: modifiers, as in Adam.
     storage: `state_dtype="bfloat16"` or `"int8"` keeps state in fewer bytes; `rounding`, `seed`: see docs/memory.md.
 
     State: `step`, `exp_avg_fast` (m1), `exp_avg_slow` (m2), `exp_avg_sq` (v).
@@ -45,17 +47,21 @@ class AdEMAMix(RuleOptimizer):
     """
 
     checks = {"lr": nonnegative, "betas": triple(fraction), "alpha": nonnegative, "beta3_warmup": optional_count,
-              "alpha_warmup": optional_count, "eps": nonnegative, "weight_decay": nonnegative, "maximize": flag}
+              "alpha_warmup": optional_count, "eps": nonnegative, "weight_decay": nonnegative, "maximize": flag,
+              **MODIFIERS}
     scalars = {"step": 0}
     state_names = ("step", "exp_avg_fast", "exp_avg_slow", "exp_avg_sq")
 
     def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float, float] = (0.9, 0.999, 0.9999),
                  alpha: float = 2.0, beta3_warmup: int | None = None, alpha_warmup: int | None = None,
-                 eps: float = 1e-8, weight_decay: float = 0, *, maximize: bool = False,
-                 **storage: Unpack[Storage]) -> None:
+                 eps: float = 1e-8, weight_decay: float = 0, *, maximize: bool = False, cautious: bool = False,
+                 cautious_weight_decay: bool = False, corrected_weight_decay: bool | float = False,
+                 max_update_rms: float | None = None, **storage: Unpack[Storage]) -> None:
         super().__init__(params, dict(lr=lr, betas=betas, alpha=alpha, beta3_warmup=beta3_warmup,
-                                      alpha_warmup=alpha_warmup, eps=eps, weight_decay=weight_decay,
-                                      maximize=maximize), **storage)
+                                      alpha_warmup=alpha_warmup, eps=eps, weight_decay=weight_decay, maximize=maximize,
+                                      cautious=cautious, cautious_weight_decay=cautious_weight_decay,
+                                      corrected_weight_decay=corrected_weight_decay,
+                                      max_update_rms=max_update_rms), **storage)
 
     def rule(self, group: Group) -> Recipe:
         return "ademamix", {"exp_avg_fast": 0.0, "exp_avg_slow": 0.0, "exp_avg_sq": 0.0}
@@ -65,7 +71,7 @@ class AdEMAMix(RuleOptimizer):
         lr, (beta1, beta2, last) = group["lr"], group["betas"]
         beta3 = beta_on_its_way(beta1, last, share(t, group["beta3_warmup"]))
         return {
-            "keep": 1.0 - lr * group["weight_decay"],
+            "keep": 1.0 - lr * decay_of(group),
             "beta1": beta1, "fresh1": 1.0 - beta1,
             "beta2": beta2, "fresh2": 1.0 - beta2,
             "beta3": beta3, "fresh3": 1.0 - beta3,

@@ -7,6 +7,7 @@ from typing import Any, Unpack
 
 from ..checks import flag, fraction, nonnegative, optional, pair
 from ..engine.method import Group, Recipe
+from ..engine.modifiers import MODIFIERS, decay_of
 from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.storage import Storage
 from ..native.runtime import real_power
@@ -26,8 +27,9 @@ class ADOPT(RuleOptimizer):
 
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: the learning rate.    betas: how much of m and of v is kept in a step.    eps: the least that divides.
-    clip_exp, decoupled_weight_decay: see above.    maximize: ascends.    cautious: as in Adam.
+    clip_exp, decoupled_weight_decay: see above.    maximize: ascends.
     weight_decay: added to the gradient (L2), unless decoupled_weight_decay.
+    cautious, cautious_weight_decay, corrected_weight_decay, max_update_rms: modifiers, as in Adam.
     storage: `state_dtype="bfloat16"` or `"int8"` keeps state in fewer bytes; `rounding`, `seed`: see docs/memory.md.
 
     State: `step`, `exp_avg` (m), `exp_avg_sq` (v).
@@ -42,16 +44,20 @@ class ADOPT(RuleOptimizer):
     """
 
     checks = {"lr": nonnegative, "betas": pair(fraction), "eps": nonnegative, "clip_exp": optional(nonnegative),
-              "weight_decay": nonnegative, "decoupled_weight_decay": flag, "maximize": flag, "cautious": flag}
+              "weight_decay": nonnegative, "decoupled_weight_decay": flag, "maximize": flag, **MODIFIERS}
     scalars = {"step": 0}
     state_names = ("step", "exp_avg", "exp_avg_sq")
 
     def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.9999), eps: float = 1e-6,
                  clip_exp: float | None = 0.25, weight_decay: float = 0, decoupled_weight_decay: bool = False, *,
-                 maximize: bool = False, cautious: bool = False, **storage: Unpack[Storage]) -> None:
+                 maximize: bool = False, cautious: bool = False, cautious_weight_decay: bool = False,
+                 corrected_weight_decay: bool | float = False, max_update_rms: float | None = None,
+                 **storage: Unpack[Storage]) -> None:
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, clip_exp=clip_exp, weight_decay=weight_decay,
                                       decoupled_weight_decay=decoupled_weight_decay, maximize=maximize,
-                                      cautious=cautious), **storage)
+                                      cautious=cautious, cautious_weight_decay=cautious_weight_decay,
+                                      corrected_weight_decay=corrected_weight_decay,
+                                      max_update_rms=max_update_rms), **storage)
 
     def rule(self, group: Group) -> Recipe:
         return "adopt", {"exp_avg": 0.0, "exp_avg_sq": 0.0}
@@ -66,7 +72,7 @@ class ADOPT(RuleOptimizer):
         decoupled = group["decoupled_weight_decay"]
         return {
             "l2": 0.0 if decoupled else decay,
-            "keep": 1.0 - lr * decay if decoupled and not first else 1.0,
+            "keep": 1.0 - lr * decay_of(group) if decoupled and not first else 1.0,
             "beta1": beta1, "fresh1": 1.0 - beta1,
             "beta2": beta2, "fresh2": 1.0 - beta2,
             "lr": lr, "eps": group["eps"],

@@ -7,6 +7,7 @@ from typing import Any, Unpack
 
 from ..checks import flag, fraction, nonnegative, pair
 from ..engine.method import Group, Recipe
+from ..engine.modifiers import MODIFIERS, decay_of
 from ..engine.parameter import Parameter
 from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.storage import Storage
@@ -30,7 +31,8 @@ class MARS(RuleOptimizer):
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: the learning rate.    betas: how much of m and of v is kept in a step.    eps: keeps the division finite.
     weight_decay: a step multiplies p by 1 - lr * weight_decay.    gamma: how much is corrected; 0: nothing.
-    optimize_1d, betas_1d: see above.    maximize: ascends.    cautious: as in Adam.
+    optimize_1d, betas_1d: see above.    maximize: ascends.
+    cautious, cautious_weight_decay, corrected_weight_decay, max_update_rms: modifiers, as in Adam.
     storage: `state_dtype="bfloat16"` or `"int8"` keeps state in fewer bytes; `rounding`, `seed`: see docs/memory.md.
 
     State: `step`, `exp_avg` (m), `exp_avg_sq` (v), and where gradients are corrected `last_grad`.
@@ -44,19 +46,21 @@ class MARS(RuleOptimizer):
     """
 
     checks = {"lr": nonnegative, "betas": pair(fraction), "eps": nonnegative, "weight_decay": nonnegative,
-              "gamma": nonnegative, "optimize_1d": flag, "betas_1d": pair(fraction), "maximize": flag,
-              "cautious": flag}
+              "gamma": nonnegative, "optimize_1d": flag, "betas_1d": pair(fraction), "maximize": flag, **MODIFIERS}
     scalars = {"step": 0}
     state_names = ("step", "exp_avg", "exp_avg_sq", "last_grad")
     fine_states = ("last_grad",)
 
     def __init__(self, params: Any, lr: float = 3e-3, betas: tuple[float, float] = (0.95, 0.99), eps: float = 1e-8,
                  weight_decay: float = 0, gamma: float = 0.025, optimize_1d: bool = False,
-                 betas_1d: tuple[float, float] = (0.9, 0.95), *, maximize: bool = False,
-                 cautious: bool = False, **storage: Unpack[Storage]) -> None:
+                 betas_1d: tuple[float, float] = (0.9, 0.95), *, maximize: bool = False, cautious: bool = False,
+                 cautious_weight_decay: bool = False, corrected_weight_decay: bool | float = False,
+                 max_update_rms: float | None = None, **storage: Unpack[Storage]) -> None:
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, gamma=gamma,
-                                      optimize_1d=optimize_1d, betas_1d=betas_1d, maximize=maximize,
-                                      cautious=cautious), **storage)
+                                      optimize_1d=optimize_1d, betas_1d=betas_1d, maximize=maximize, cautious=cautious,
+                                      cautious_weight_decay=cautious_weight_decay,
+                                      corrected_weight_decay=corrected_weight_decay,
+                                      max_update_rms=max_update_rms), **storage)
 
     def rules(self, group: Group) -> tuple[Recipe, ...]:
         corrected: Recipe = "mars", {"exp_avg": 0.0, "exp_avg_sq": 0.0, "last_grad": 0.0}
@@ -69,7 +73,7 @@ class MARS(RuleOptimizer):
         t = state["step"] = state["step"] + 1
         lr, (beta1, beta2), (beta1_1d, beta2_1d) = group["lr"], group["betas"], group["betas_1d"]
         return {
-            "keep": 1.0 - lr * group["weight_decay"],
+            "keep": 1.0 - lr * decay_of(group),
             "norm": 1.0, "change": 0.0 if first else group["gamma"] * beta1 / (1.0 - beta1),
             "beta1": beta1, "fresh1": 1.0 - beta1,
             "beta2": beta2, "fresh2": 1.0 - beta2,

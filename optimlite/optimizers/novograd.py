@@ -6,6 +6,7 @@ from typing import Any, Unpack
 
 from ..checks import flag, fraction, nonnegative, pair
 from ..engine.method import Group, Recipe
+from ..engine.modifiers import OF_UPDATES
 from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.storage import Storage
 
@@ -24,6 +25,7 @@ class NovoGrad(RuleOptimizer):
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: the learning rate.    betas: how much of m and of v is kept in a step.    eps: keeps the division finite.
     weight_decay, grad_averaging: see above.    maximize: ascends.
+    cautious, max_update_rms: modifiers, as in Adam.
     storage: `state_dtype="bfloat16"` or `"int8"` keeps state in fewer bytes; `rounding`, `seed`: see docs/memory.md.
 
     State: `exp_avg` (m), `exp_avg_sq` (v, kept in float64).
@@ -37,15 +39,16 @@ class NovoGrad(RuleOptimizer):
     """
 
     checks = {"lr": nonnegative, "betas": pair(fraction), "eps": nonnegative, "weight_decay": nonnegative,
-              "grad_averaging": flag, "maximize": flag}
+              "grad_averaging": flag, "maximize": flag, **OF_UPDATES}
     scalars = {"exp_avg_sq": 0.0}                # which the rule moves
     state_names = ("exp_avg", "exp_avg_sq")
 
     def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.95, 0.98), eps: float = 1e-8,
                  weight_decay: float = 0, grad_averaging: bool = False, *, maximize: bool = False,
-                 **storage: Unpack[Storage]) -> None:
+                 cautious: bool = False, max_update_rms: float | None = None, **storage: Unpack[Storage]) -> None:
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay,
-                                      grad_averaging=grad_averaging, maximize=maximize), **storage)
+                                      grad_averaging=grad_averaging, maximize=maximize, cautious=cautious,
+                                      max_update_rms=max_update_rms), **storage)
 
     def rule(self, group: Group) -> Recipe:
         return "novograd", {"exp_avg": 0.0}

@@ -7,6 +7,7 @@ from typing import Any, Unpack
 
 from ..checks import flag, interval, nonnegative
 from ..engine.method import Group, Recipe
+from ..engine.modifiers import OF_UPDATES
 from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.storage import Storage
 
@@ -25,6 +26,7 @@ class RMSprop(RuleOptimizer):
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: the learning rate.    alpha: how much of v is kept in a step.    eps: keeps the division finite.
     weight_decay: added to the gradient (L2).    momentum, centered: see above.    maximize: ascends.
+    cautious, max_update_rms: modifiers, as in Adam.
     storage: `state_dtype="bfloat16"` or `"int8"` keeps state in fewer bytes; `rounding`, `seed`: see docs/memory.md.
 
     State: `step`, `square_avg` (v), with momentum `momentum_buffer` (b), if centered `grad_avg` (a).
@@ -39,15 +41,16 @@ class RMSprop(RuleOptimizer):
     """
 
     checks = {"lr": nonnegative, "alpha": interval(0, 1), "eps": nonnegative, "weight_decay": nonnegative,
-              "momentum": nonnegative, "centered": flag, "maximize": flag}
+              "momentum": nonnegative, "centered": flag, "maximize": flag, **OF_UPDATES}
     scalars = {"step": 0}
     state_names = ("step", "square_avg", "grad_avg", "momentum_buffer")
 
     def __init__(self, params: Any, lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8, weight_decay: float = 0,
-                 momentum: float = 0, centered: bool = False, *, maximize: bool = False,
-                 **storage: Unpack[Storage]) -> None:
+                 momentum: float = 0, centered: bool = False, *, maximize: bool = False, cautious: bool = False,
+                 max_update_rms: float | None = None, **storage: Unpack[Storage]) -> None:
         super().__init__(params, dict(lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum,
-                                      centered=centered, maximize=maximize), **storage)
+                                      centered=centered, maximize=maximize, cautious=cautious,
+                                      max_update_rms=max_update_rms), **storage)
 
     def check_together(self, group: Mapping[str, Any]) -> None:
         if group["centered"] and group.get("state_dtype"):

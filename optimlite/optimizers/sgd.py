@@ -7,6 +7,7 @@ from typing import Any, Unpack
 
 from ..checks import flag, nonnegative, number
 from ..engine.method import Group, Recipe
+from ..engine.modifiers import OF_UPDATES
 from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.storage import Storage
 
@@ -25,6 +26,7 @@ class SGD(RuleOptimizer):
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: the learning rate.    momentum: the share of the last step that is kept, usually 0.9.
     dampening, weight_decay, nesterov: see above.    maximize: ascends, as if grad were negated.
+    cautious, max_update_rms: modifiers, as in Adam.
     storage: `state_dtype="bfloat16"` or `"int8"` keeps state in fewer bytes; `rounding`, `seed`: see docs/memory.md.
 
     State: `momentum_buffer` (momentum only).  As in torch, dampening doesn't touch the first step.
@@ -39,14 +41,15 @@ class SGD(RuleOptimizer):
     """
 
     checks = {"lr": nonnegative, "momentum": nonnegative, "dampening": number, "weight_decay": nonnegative,
-              "nesterov": flag, "maximize": flag}
+              "nesterov": flag, "maximize": flag, **OF_UPDATES}
     state_names = ("momentum_buffer",)
 
     def __init__(self, params: Any, lr: float = 1e-3, momentum: float = 0, dampening: float = 0,
-                 weight_decay: float = 0, nesterov: bool = False, *, maximize: bool = False,
-                 **storage: Unpack[Storage]) -> None:
+                 weight_decay: float = 0, nesterov: bool = False, *, maximize: bool = False, cautious: bool = False,
+                 max_update_rms: float | None = None, **storage: Unpack[Storage]) -> None:
         super().__init__(params, dict(lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
-                                      nesterov=nesterov, maximize=maximize), **storage)
+                                      nesterov=nesterov, maximize=maximize, cautious=cautious,
+                                      max_update_rms=max_update_rms), **storage)
 
     def check_together(self, group: Mapping[str, Any]) -> None:
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):

@@ -6,6 +6,7 @@ from typing import Any, Unpack
 
 from ..checks import flag, fraction, nonnegative, pair
 from ..engine.method import Group, Recipe
+from ..engine.modifiers import OF_DECAY, decay_of
 from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.storage import Storage
 from ..native.runtime import power
@@ -24,6 +25,7 @@ class StableAdamW(RuleOptimizer):
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: the learning rate.    betas: how much of the two means is kept in a step.    eps: keeps the division finite.
     weight_decay: a step multiplies p by 1 - lr' * weight_decay, beside the rest.    maximize: ascends.
+    cautious, cautious_weight_decay, corrected_weight_decay: modifiers, as in Adam.
     storage: `state_dtype="bfloat16"` or `"int8"` keeps state in fewer bytes; `rounding`, `seed`: see docs/memory.md.
 
     State: `step`, `exp_avg` (m), `exp_avg_sq` (v), as AdamW's.
@@ -37,14 +39,17 @@ class StableAdamW(RuleOptimizer):
     """
 
     checks = {"lr": nonnegative, "betas": pair(fraction), "eps": nonnegative, "weight_decay": nonnegative,
-              "maximize": flag}
+              "maximize": flag, "cautious": flag, **OF_DECAY}
     scalars = {"step": 0}
     state_names = ("step", "exp_avg", "exp_avg_sq")
 
     def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-6,
-                 weight_decay: float = 0.01, *, maximize: bool = False, **storage: Unpack[Storage]) -> None:
-        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay,
-                                      maximize=maximize), **storage)
+                 weight_decay: float = 0.01, *, maximize: bool = False, cautious: bool = False,
+                 cautious_weight_decay: bool = False, corrected_weight_decay: bool | float = False,
+                 **storage: Unpack[Storage]) -> None:
+        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, maximize=maximize,
+                                      cautious=cautious, cautious_weight_decay=cautious_weight_decay,
+                                      corrected_weight_decay=corrected_weight_decay), **storage)
 
     def rule(self, group: Group) -> Recipe:
         return "stable_adamw", {"exp_avg": 0.0, "exp_avg_sq": 0.0}
@@ -56,5 +61,5 @@ class StableAdamW(RuleOptimizer):
             "beta1": beta1, "fresh1": 1.0 - beta1, "beta2": beta2, "fresh2": 1.0 - beta2,
             "inv_bias1": 1.0 / (1.0 - power(beta1, t)), "inv_bias2": 1.0 / (1.0 - power(beta2, t)),
             "eps": eps, "eps_squared": eps * eps,
-            "lr": group["lr"], "decay": group["weight_decay"],
+            "lr": group["lr"], "decay": decay_of(group),
         }

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .sums import larger
+
 Array = Any      # of elements, as are the bounds that tests compute with
 
 
@@ -26,9 +28,9 @@ class Pass(NamedTuple):
 
     measure: Callable[..., tuple[Array, ...]]
     how: tuple[str, ...]                 # "sum", "squares", "products" (with the number after it), "largest"
-    between: Callable[..., bool]
+    between: Callable[..., Any]          # of rows: what each row's own numbers are; else whether to go on
     moves: bool = False                  # it stores the state that it has moved
-    scope: str = "tensor"                # or "group", "everything"; "lines": squares by row and by column
+    scope: str = "tensor"                # or "group", "everything", "rows"; "lines": squares by row and by column
     of_update: bool = False              # it measures the update that the last pass will make
 
 
@@ -38,6 +40,7 @@ class Rule(NamedTuple):
     whole: bool = False                  # writes the parameter itself
     lines: Callable[..., Array] | None = None        # what the rule finds in the place of a state: row times column
     own_scalars: int = 0                 # scalars of state, the last, that a pass moves for each tensor
+    row_states: int = 0                  # state arrays, the last, with a number for each row
 
 
 def towards(a: Array, b: Array, weight: Any) -> Array:
@@ -292,7 +295,7 @@ def capped(x: Array, h: Any) -> Array:
     return np.where(x > cap, cap, x)
 
 
-def gradient_alone(h: Any, p: Array, g: Array) -> tuple[Array, ...]:
+def gradient_alone(h: Any, p: Array, g: Array, *s: Array) -> tuple[Array, ...]:
     return (g,)
 
 
@@ -330,6 +333,63 @@ def adafactor_step(c: Any, sums: list[float], count: int, moved: Any, own: dict[
     scale = (size if size > c.relative else c.relative) * c.lr
     own["scale"] = own["against"] = scale / excess if excess > 1 else scale
     return True
+
+
+# AdamP: Heo et al. 2021.  What comes between is of all rows: their sums, one array of what each keeps, and so on.
+
+def adamp_step(h: Any, g: Array, m: Array, v: Array) -> Array:
+    return decayed(h.step_mean * m, h.step_grad, g) / (np.sqrt(v) * h.inv_root_bias2 + h.eps)
+
+
+def adamp_moments(h: Any, p: Array, g: Array, m: Array, v: Array) -> tuple[Array, ...]:
+    m[...] = h.beta1 * m + h.fresh1 * g
+    v[...] = h.beta2 * v + h.fresh2 * (g * g)
+    return adamp_step(h, g, m, v), p, g, p
+
+
+def cosine(sums: list[float], least: float) -> float:
+    return quotient(abs(sums[1]), larger(least, root(sums[2])) * larger(least, root(sums[3])))
+
+
+def share_along(sums: list[float], least: float) -> float:
+    norm = root(sums[3]) + least
+    return -quotient(sums[0], norm * norm)
+
+
+def adamp_projection(h: Any, c: Any, rows: list[list[float]], length: int, states: Any) -> dict[str, list[float]]:
+    whole, largest = [0.0] * 4, 0.0
+    for sums in rows:
+        largest = larger(largest, cosine(sums, c.least))
+        whole = [a + b for a, b in zip(whole, sums, strict=True)]
+    if largest < quotient(c.delta, root(length)):
+        shares = [share_along(sums, c.least) for sums in rows]
+    elif cosine(whole, c.least) < quotient(c.delta, root(length * len(rows))):
+        shares = [share_along(whole, c.least)] * len(rows)
+    else:
+        return {}
+    return {"along": shares, "keep": [c.keep_projected] * len(rows)}
+
+
+def no_projection(h: Any, c: Any, rows: list[list[float]], length: int, states: Any) -> dict[str, list[float]]:
+    return {}
+
+
+def adamp(h: Any, p: Array, g: Array, m: Array, v: Array) -> Array:
+    u = adamp_step(h, g, m, v)
+    return np.where(h.along != 0, u + h.along * p, u)
+
+
+# Adam-mini: Zhang et al. 2024.
+
+def adam_mini_moments(h: Any, c: Any, rows: list[list[float]], length: int, states: Any) -> dict[str, Array]:
+    [v] = states
+    v[...] = h.beta2 * v + h.fresh2 * np.array([sums[0] / length for sums in rows]).astype(v.dtype)
+    return {"step_size": h.step_size / (np.sqrt(v) * h.inv_root_bias2 + h.eps)}
+
+
+def adam_mini(h: Any, p: Array, g: Array, m: Array, v: Array) -> Array:
+    m[...] = h.beta1 * m + h.fresh1 * g
+    return h.step_size * m
 
 
 # AdaBelief: Zhuang et al. 2020.
@@ -549,6 +609,23 @@ def larger_for_it(c: Any, sums: list[float], count: int, moved: Any, own: dict[s
     return True
 
 
+# Updates of a limited root mean square: Shazeer & Stern 2018.
+
+def sizes_of_update(h: Any, u: Array, g: Array) -> tuple[Array, ...]:
+    [counts] = agreement(h, u, g)
+    return counts, u, counts * u
+
+
+def within_limit(c: Any, sums: list[float], count: int, moved: Any, own: dict[str, float]) -> bool:
+    if c.masked:
+        larger_for_it(c, sums, count, moved, own)
+    rms = own["scale"] * root(sums[2 if c.masked else 1] / count)
+    if rms > c.largest_rms:
+        own["scale"] = own["scale"] * quotient(c.largest_rms, rms)
+        own["against"] = 0.0 if c.masked else own["scale"]
+    return True
+
+
 # What passes measure, for tests.
 
 def probe_numbers(h: Any, p: Array, g: Array, *s: Array) -> tuple[Array, ...]:
@@ -578,6 +655,7 @@ def descend(h: Any, p: Array, g: Array) -> Array:
 
 TWO_SQUARES = ("squares", "squares")
 THREE_SQUARES = ("squares", "squares", "squares")
+FOUR = ("products", "products", *TWO_SQUARES)
 SUM_AND_PRODUCTS = ("sum", "products")
 PROBED = ("sum", "squares", "products", "largest")
 LARS = (Pass(lars_norms, TWO_SQUARES, lars_trust),)
@@ -599,6 +677,10 @@ RULES: dict[str, Rule] = {
     "adafactor_vector": Rule(adafactor_vector,
                              (Pass(adafactor_vector_sizes, TWO_SQUARES, adafactor_step, moves=True),)),
     "novograd": Rule(novograd, (Pass(novograd_norm, ("squares",), novograd_size),), own_scalars=1),
+    "adamp": Rule(adamp, (Pass(adamp_moments, FOUR, adamp_projection, moves=True, scope="rows"),)),
+    "adamp_vector": Rule(adamp, (Pass(adamp_moments, FOUR, no_projection, moves=True, scope="rows"),)),
+    "adam_mini": Rule(adam_mini, (Pass(gradient_alone, ("squares",), adam_mini_moments, scope="rows"),), row_states=1),
+    "adam_mini_elements": Rule(adam),
     "mars": Rule(mars, (Pass(mars_norm, ("squares",), mars_size),)),
     "prodigy": Rule(prodigy, (Pass(prodigy_moments, SUM_AND_PRODUCTS, prodigy_distance, moves=True,
                                    scope="everything"),)),
@@ -610,4 +692,5 @@ RULES: dict[str, Rule] = {
        for scope in ("tensor", "group", "everything")},
     "probe_own": Rule(probe, (Pass(probe_numbers, PROBED, probe_between),), own_scalars=1),
 }
-MODIFIERS = {"cautious": Pass(agreement, ("sum",), larger_for_it, of_update=True)}
+MODIFIERS = {"cautious": Pass(agreement, ("sum",), larger_for_it, of_update=True),
+             "limited": Pass(sizes_of_update, ("sum", *TWO_SQUARES), within_limit, of_update=True)}

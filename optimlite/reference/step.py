@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.sparse_grad import SparseGrad
 from ..engine.whole_matrix import MatrixOptimizer
 from .matrices import METHODS
+from .rules import towards
 from .stepped import Stepped, begin, finished, pieces
 from .sums import grad_norm, larger
 
@@ -55,7 +57,7 @@ def clip_coefficient(max_norm: float, norm: float) -> float:
 def update(optimizer: RuleOptimizer, factor: float, max_abs: float) -> None:
     for group in optimizer.param_groups:
         optimizer.check_group(group)            # NumPy scalars become numbers of full precision
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), following(optimizer):
         steps = list(in_order(optimizer, factor, max_abs))
         for number in range(max((len(one.passes) for one in steps), default=0)):
             measure(number, [one for one in steps if number < len(one.passes)])
@@ -68,6 +70,21 @@ def update(optimizer: RuleOptimizer, factor: float, max_abs: float) -> None:
 def whole(optimizer: RuleOptimizer, group: Group) -> bool:
     """Whether a group steps by whole matrices."""
     return isinstance(optimizer, MatrixOptimizer) and optimizer.whole(group)
+
+
+@contextlib.contextmanager
+def following(optimizer: RuleOptimizer) -> Iterator[None]:
+    """The slow weights that an optimizer's parameters go back to every few steps."""
+    stepping = [[p for p in group["params"] if p.grad is not None] for group in optimizer.param_groups]
+    for p in (p for group in stepping for p in group if optimizer.follower):
+        optimizer.state[p].setdefault("slow", p.data.copy())
+    yield
+    for group, params in zip(optimizer.param_groups, stepping, strict=True):
+        if optimizer.follower and params:
+            group["lookahead_step"][...] = (group["lookahead_step"] + 1) % optimizer.follower.k
+            for p in params if group["lookahead_step"] == 0 else ():
+                slow = optimizer.state[p]["slow"]
+                p.data[...] = slow[...] = towards(p.data, slow, p.dtype.type(1.0 - optimizer.follower.alpha))
 
 
 def in_order(optimizer: RuleOptimizer, factor: float, max_abs: float) -> Iterator[Stepped]:
@@ -95,6 +112,9 @@ def measure(number: int, steps: list[Stepped]) -> None:
         if scope == "lines":
             if one.p.size:
                 one.measure_lines()
+            continue
+        if scope == "rows":
+            one.measure_rows(number)
             continue
         key = {"tensor": id(one), "group": ("group", id(one.group)), "everything": "everything"}[scope]
         scopes.setdefault(key, []).append((one, *one.measure(number)))

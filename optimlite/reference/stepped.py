@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from ..engine.formats import rounding_of
-from ..engine.group_plan import modifier_of
 from ..engine.method import Group
+from ..engine.modifiers import coefficients_of, modifier_of
 from ..engine.parameter import Parameter
 from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.sparse_grad import SparseGrad
 from ..engine.storage import counts_to_round, kept, new_arrays, places, scales_of
 from .rules import MODIFIERS, RULES, Array, sign
-from .sums import combined, in_memory_order, larger, squares_by_line
+from .sums import combined, in_memory_order, squares_by_line
 
 
 def finished(h: Any, p: Array, g: Array) -> Array:
@@ -56,6 +56,11 @@ def begin(optimizer: RuleOptimizer, group: Group, p: Parameter) -> bool:
     return first
 
 
+def sums_of(how: tuple[str, ...], y: tuple[Array, ...], begin: list[float]) -> list[float]:
+    """The numbers of elements side by side, combined behind those that `begin` is of."""
+    return [combined(each, y[k], y[k + 1] if each == "products" else None, begin[k]) for k, each in enumerate(how)]
+
+
 class Stepped:
     def __init__(self, optimizer: RuleOptimizer, group: Group, p: Parameter, factor: float, max_abs: float) -> None:
         self.optimizer, self.group, self.p = optimizer, group, p
@@ -71,10 +76,12 @@ class Stepped:
         coefficients = optimizer.coefficients(group, self.scalars, self.first)
         if counts_to_round(optimizer, group):
             self.scalars["step"] += 1
-        self.c = SimpleNamespace(**coefficients)
-        self.own: dict[str, float] = {"l2": 0.0, "keep": 1.0, **coefficients, "grad_scale": factor,
+        self.c = SimpleNamespace(**coefficients, **coefficients_of(group))
+        self.own: dict[str, Any] = {"l2": 0.0, "keep": 1.0, **coefficients, "grad_scale": factor,
                                       "max_abs": max_abs, "scale": 1.0, "against": 1.0}
         self.cancelled = False
+        self.by_rows = any(each.scope == "rows" for each in self.rule.passes)
+        self.n_rows = optimizer.rows_of(group, p) if self.by_rows else 0
         self.formats, self.rounding = kept(optimizer, group, p), rounding_of(group, self.scalars.get("step", 0))
         self.rows: Array | None = None           # that a sparse gradient touches
         if isinstance(p.grad, SparseGrad) and optimizer.leaves_zero_rows_unchanged(group):
@@ -113,25 +120,43 @@ class Stepped:
         """The state as the rule sees it: of matrices that have it by row and column, the product of the factors."""
         return s if self.rule.lines is None else [self.rule.lines(self.c, None, None, *s)]
 
-    def measure(self, number: int) -> tuple[list[float], int]:
-        """What a pass measures of this parameter, and of how many elements."""
+    def numbers(self, number: int) -> tuple[Array, ...]:
+        """What a pass yields for each element."""
         measuring, h, arrays = self.passes[number], self.h, self.arrays()
         p, *s = arrays
         g, s = finished(h, p, self.g), self.seen(s)
-        y = (measuring.measure(h, self.rule.update(h, p, g, *s), g) if measuring.of_update
-             else measuring.measure(h, p, g, *s))
+        y: tuple[Array, ...] = (measuring.measure(h, self.rule.update(h, p, g, *s), g) if measuring.of_update
+                                else measuring.measure(h, p, g, *s))
         if measuring.moves:
             self.put(arrays)
-        total = [0.0] * len(measuring.how)
-        for part in [...] if self.rows is None else range(len(self.rows)):       # rows are summed one by one
-            like = self.p.data if self.rows is None else p[part]
-            if self.rule.lines is not None and p.ndim > 2:
-                like = np.empty(0)               # stepped in a copy in C order
-            flat = [in_memory_order(np.asarray(x)[part], like) for x in y]
-            for k, how in enumerate(measuring.how):
-                found = combined(how, flat[k], flat[k + 1] if how == "products" else None)
-                total[k] = larger(total[k], found) if how == "largest" else total[k] + found
-        return total, p.size
+        return y
+
+    def measure(self, number: int) -> tuple[list[float], int]:
+        """What a pass measures of this parameter, and of how many elements."""
+        y, p, how = self.numbers(number), self.p.data, self.passes[number].how
+        total, size = [0.0] * len(how), y[0].size
+        if self.by_rows:
+            parts = list(zip(*(x.reshape(self.n_rows, -1) for x in map(np.asarray, y)), strict=True)) if size else []
+        elif self.rows is not None:              # rows are summed one by one
+            parts = [tuple(in_memory_order(x[k], p[self.rows][k]) for x in y) for k in range(len(self.rows))]
+        else:                                    # with lines, more axes than two are stepped in a copy in C order
+            like = np.empty(0) if self.rule.lines is not None and p.ndim > 2 else p
+            parts = [tuple(in_memory_order(np.asarray(x), like) for x in y)]
+        for part in parts:
+            total = sums_of(how, part, total)
+        return total, size
+
+    def measure_rows(self, number: int) -> None:
+        """A pass of each row by itself, and what it makes of their numbers."""
+        measuring, y = self.passes[number], self.numbers(number)
+        if not self.p.size:
+            return
+        rows = [sums_of(measuring.how, part, [0.0] * len(measuring.how))
+                for part in zip(*(x.reshape(self.n_rows, -1) for x in map(np.asarray, y)), strict=True)]
+        by_row = [self.state[key].reshape(-1) for key in [*self.slots][len(self.slots) - self.rule.row_states:]]
+        found = measuring.between(self.h, self.c, rows, self.p.size // self.n_rows, by_row)
+        self.own |= {key: np.repeat(values, self.p.size // self.n_rows).reshape(self.p.shape)
+                     for key, values in found.items()}
 
     def measure_lines(self) -> None:
         p = self.p.data
@@ -155,7 +180,10 @@ class Stepped:
                 u, factor = self.rule.update(h, p, g, *self.seen(s)), h.scale
                 if h.scale != h.against:
                     factor = np.where(sign(u) * sign(g) > 0, h.scale, h.against)
-                p[...] = h.keep * p - factor * u
+                keep = h.keep
+                if self.group.get("cautious_weight_decay"):
+                    keep = np.where(sign(u) * sign(p) > 0, h.keep, p.dtype.type(1))
+                p[...] = keep * p - factor * u
             self.put(arrays)
         for key, value in self.scalars.items():
             self.state[key][...] = value

@@ -58,13 +58,13 @@ def tiles(x: Array) -> Iterator[list[Array]]:
         yield [block[at:at + TILE] for at in range(0, block.size, TILE)]
 
 
-def combined(how: str, x: Array, after: Array | None) -> float:
-    """What a pass measures of a tensor: x (and the number after it) in the order of memory."""
+def combined(how: str, x: Array, after: Array | None, begin: float = 0.0) -> float:
+    """What a pass measures of x (and the number after it), in the order of memory, behind what `begin` is of."""
     x = x.astype(np.float64)
     if how == "largest":
-        return float(np.abs(x).max()) if x.size else 0.0
+        return larger(begin, float(np.abs(x).max())) if x.size else begin
     terms = {"sum": x, "squares": x * x}[how] if after is None else x * after.astype(np.float64)
-    return float(sum(float(sum(map(sum_in_lanes, block))) for block in tiles(terms)))
+    return float(sum((float(sum(map(sum_in_lanes, block))) for block in tiles(terms)), begin))
 
 
 def squares_by_line(matrices: Array) -> tuple[Array, Array]:

@@ -1,11 +1,11 @@
 # Adam and AdamW.  Kingma & Ba 2015; Loshchilov & Hutter 2019; AMSGrad: Reddi et al. 2018.
 
 cdef struct Adam:
+    real step_size               # lr / (1 - beta1^t)
     real beta1
     real fresh1                  # 1 - beta1
     real beta2
     real fresh2
-    real step_size               # lr / (1 - beta1^t)
     real inv_root_bias2          # 1 / sqrt(1 - beta2^t)
     real eps
     real eps_root                # times 1 - beta2^t

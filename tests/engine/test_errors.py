@@ -205,7 +205,11 @@ ETAS = [(0.5, "must be a pair of numbers, got 0.5"), ((0.5,), "must be a pair of
 SIZES = [(50, "must be a pair of numbers, got 50"), ((1e-6,), "must be a pair of numbers"),
          ((-1e-6, 50), "`step_sizes[0]` must be >= 0, got -1e-06"),
          ((NAN, 50), "`step_sizes[0]` must be finite, got nan"), ((1, 0.5), "must be (least, largest), got (1, 0.5)")]
-BY_NAME = {"betas": BETAS, "rho": UNIT, "etas": ETAS, "step_sizes": SIZES, **dict.fromkeys(
+LARGEST_RATES = [(0, "must be > 0, got 0"), (-0.1, "must be > 0, got -0.1"), (NAN, "must be finite, got nan"),
+                 *((value, f"must be True, False or the largest learning rate, got {value!r}")
+                   for value in (None, "yes", [0.1]))]
+BY_NAME = {"betas": BETAS, "rho": UNIT, "etas": ETAS, "step_sizes": SIZES, "corrected_weight_decay": LARGEST_RATES,
+           "max_update_rms": ABOVE_0, **dict.fromkeys(
     ("lr", "momentum", "weight_decay", "eps", "trust_coefficient", "momentum_decay", "lr_decay",
      "initial_accumulator_value", "lambd"),
     NONNEGATIVE)}
@@ -228,6 +232,11 @@ VALUES[ol.AdEMAMix] |= {"betas": TRIPLES, "alpha": NONNEGATIVE, "beta3_warmup": 
 VALUES[ol.MARS] |= {"gamma": NONNEGATIVE,
                     "betas_1d": [(value, message.replace("betas", "betas_1d")) for value, message in BETAS]}
 VALUES[ol.ASGD]["alpha"] = NONNEGATIVE
+VALUES[ol.AdamP] |= {"delta": NONNEGATIVE, "wd_ratio": NONNEGATIVE}
+VALUES[ol.AdamMini] |= {
+    "heads": WARMUPS, "block": [("rows", "must be 'row', 'head', 'tensor' or 'none', got 'rows'"),
+                                (None, "must be 'row', 'head', 'tensor' or 'none', got None"),
+                                ("head", "`heads` must be the number of heads where `block` is 'head', got None")]}
 VALUES[ol.LAMB]["max_trust_ratio"] = ABOVE_0
 VALUES[ol.ScheduleFreeSGD]["momentum"] = [*NUMBERS, (0, "must be > 0 and < 1, got 0"), (1, "must be > 0 and < 1")]
 VALUES[ol.DoG]["init_eta"] = VALUES[ol.LDoG]["init_eta"] = ABOVE_0

@@ -66,7 +66,7 @@ def test_rows_take_their_state_with_them(case: Case, row: str) -> None:
     for key, entry in opt.state["x"].items():
         if key in opt.scalars:
             assert entry is counts[key]
-        elif key == "col_var":
+        elif key == "col_var" or (key == "exp_avg_sq_mean" and case.options.get("block")):
             assert same_bits(entry, before[key])
         else:
             assert len(entry) == len(expected)
@@ -141,7 +141,7 @@ def test_the_same_shape_keeps_its_state_in_any_layout(case: Case, order: Any) ->
     if case.elementwise or order == "C":
         assert_same(opt, plain)
     for key, entry in opt.state["x"].items():
-        if entry.shape == (6, 3):
+        if entry.shape == (6, 3) and key not in opt.line_states:
             assert entry.flags.fnc == (order == "F"), key
 
 

@@ -51,7 +51,9 @@ def test_the_layout_is_torchs() -> None:
     assert [group["params"] for group in saved["param_groups"]] == [[0, 1], [2]]
     assert {key: value for key, value in saved["param_groups"][1].items() if key != "params"} == {
         "lr": 0.5, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0, "amsgrad": False, "maximize": False,
-        "decoupled_weight_decay": False, "cautious": False, "eps_root": None, "uncorrected_eps": False, "name": "head"}
+        "decoupled_weight_decay": False, "cautious": False, "cautious_weight_decay": False,
+        "corrected_weight_decay": False, "max_update_rms": None, "eps_root": None, "uncorrected_eps": False,
+        "name": "head"}
     state = saved["state"][2]
     assert set(state) == {"step", "exp_avg", "exp_avg_sq"}
     assert isinstance(state["step"], np.ndarray)

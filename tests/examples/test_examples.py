@@ -245,3 +245,41 @@ def test_own_optimizer_follows_its_rule(example: Any) -> None:
         SignSGD([p], lr=-1)
     with pytest.raises(ValueError, match="`momentum` must be in"):
         SignSGD([p], momentum=1)
+
+
+@pytest.mark.parametrize(("name", "lr"), [("AdamP", 0.032), ("AdamMini", 0.032), ("Lookahead(AdamW)", 0.032),
+                                          ("SAM(AdamW)", 0.01)])
+def test_it_learns_the_digits(example: Any, name: str, lr: float) -> None:
+    """At the rate that a search found (docs/which_optimizer.md)."""
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    loss, accuracy = example("optimizers").learn(name, lr)
+    assert loss < 0.01
+    assert accuracy >= 0.97
+
+
+def test_every_optimizer_is_drawn(example: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib").use("Agg")
+    optimizers = example("optimizers")
+    shown = {name.partition("(")[0] for name in optimizers.names()}
+    assert shown == {*ol.available(), "Lookahead", "SAM"} - {"SparseAdam"}
+    monkeypatch.setattr(optimizers, "STEPS", 3)
+    monkeypatch.setattr(optimizers, "RATES", [0.1])
+    optimizers.draw("rastrigin", tmp_path / "rastrigin.png")
+    assert (tmp_path / "rastrigin.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_gradients_of_the_two_functions_and_of_the_digits(example: Any) -> None:
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    optimizers = example("optimizers")
+    for function in (optimizers.rosenbrock, optimizers.rastrigin):
+        p = np.array([[0.3], [-0.7]])
+        np.testing.assert_allclose(function(p)[1], differences(lambda f=function, p=p: f(p)[0], p), rtol=1e-5)
+    digits = optimizers.Digits()
+    digits.params = [p.astype(np.float64) for p in digits.params]
+    images, labels = digits.train
+    check = images[:20].astype(np.float64), labels[:20]
+    for k, p in enumerate(digits.params):
+        np.testing.assert_allclose(digits.loss(*check)[1][k], differences(lambda: digits.loss(*check)[0], p), rtol=1e-4,
+                                   atol=1e-8)

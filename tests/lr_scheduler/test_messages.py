@@ -77,11 +77,11 @@ MESSAGES: list[tuple[Any, type[Exception], str]] = [
      "`key` must name a number in every group, got 'rate', which group 0 doesn't have; its hyper-parameters are lr"),
     (lambda: Hyperparameter("lr[0]", sgd()), ValueError,
      "`key` must name a number in every group, got 'lr[0]', which group 0 doesn't have; "
-     "its hyper-parameters are dampening, lr, maximize, momentum, nesterov, weight_decay"),
+     "its hyper-parameters are cautious, dampening, lr, max_update_rms, maximize, momentum, nesterov, weight_decay"),
     (lambda: Hyperparameter("betas[2]", ol.Adam([np.ones(2)])), ValueError,
      "`key` must name a number in every group, got 'betas[2]', which group 0 doesn't have; "
-     "its hyper-parameters are amsgrad, betas, cautious, decoupled_weight_decay, eps, eps_root, lr, maximize, "
-     "uncorrected_eps, weight_decay"),
+     "its hyper-parameters are amsgrad, betas, cautious, cautious_weight_decay, corrected_weight_decay, "
+     "decoupled_weight_decay, eps, eps_root, lr, max_update_rms, maximize, uncorrected_eps, weight_decay"),
     (lambda: ls.StepLR(sgd(0.1, 0.2), 3, last_epoch=4), KeyError,
      "`last_epoch` >= 0 needs 'initial_lr' in every group; group 0 has none"),
     (lambda: ls.StepLR(without_trace(sgd(0.1, 0.2)), 3, last_epoch=0), KeyError,

@@ -18,7 +18,7 @@ from support.cases import CASES
 from support.rounding import Terms
 from support.strategies import HYPER, hyper_names, options, seeds, values
 
-CHOOSING = ("momentum", "nesterov", "centered", "amsgrad", "optimize_1d", "eps_root")     # those that choose a kernel
+CHOOSING = ("momentum", "nesterov", "centered", "amsgrad", "optimize_1d", "eps_root", "block")        # choose a kernel
 # Each kernel: an optimizer, and the choice.  Of those that measure, sums and quotients of them round as they like; the
 # twin has their bits.
 KERNELS: dict[str, tuple[type[ol.Optimizer], dict[str, Any]]] = {}
@@ -45,7 +45,7 @@ def moderate(setting: Any) -> Any:
     """Far from underflow: 0, or at least 1e-6."""
     if isinstance(setting, tuple):
         return tuple(map(moderate, setting))
-    return 0 if setting is not None and not isinstance(setting, bool) and abs(setting) < 1e-6 else setting
+    return 0 if isinstance(setting, (int, float)) and not isinstance(setting, bool) and abs(setting) < 1e-6 else setting
 
 
 def check(found: np.ndarray, exact: Terms, where: Any = True) -> None:
@@ -71,7 +71,8 @@ def test_a_step_is_within_its_roundings_of_the_exact_one(name: str, data: Any, s
         given["etas"] = data.draw(st.tuples(st.floats(0.01, 0.99), st.floats(1.01, 4)))
     if "eps" in hyper_names(kind):
         given["eps"] = data.draw(st.floats(1e-8, 0.1))
-    given.pop("cautious", None)
+    for modifier in ("cautious", "cautious_weight_decay", "max_update_rms"):
+        given.pop(modifier, None)
     optimizer = kind([values(seed, (SIZE,), np.float32)], **{**given, **fixed})
     [group], [p] = optimizer.param_groups, optimizer._parameters()
     assert recipe(optimizer)[0] == name

@@ -18,7 +18,7 @@ __main__
 autograd cli jax sklearn thinc torch
 __init__
 tools line_search schedules
-checkpoint log
+checkpoint log catalogue
 average clipping grouping
 optimizers closures lr_scheduler reference
 swapping

@@ -35,6 +35,13 @@ class Case(NamedTuple):
         return tuple(min(n, self.longest) for n in given) + (1,) * (self.axes - len(given))
 
 
+# Whose decay is decoupled, beside Adam; every modifier is theirs.
+DECAYING: dict[type[ol.Optimizer], dict[str, Any]] = {
+    **{kind: {"lr": 0.01, "decoupled_weight_decay": True} for kind in (ol.NAdam, ol.RAdam, ol.ADOPT)},
+    **{kind: {"lr": 0.01} for kind in (
+        ol.AdaBelief, ol.Lion, ol.LaProp, ol.Adan, ol.AdEMAMix, ol.MARS, ol.StableAdamW)},
+}
+
 CASES = [
     Case(ol.SGD, {"lr": 0.1}),
     Case(ol.SGD, {"lr": 0.1, "weight_decay": 0.1, "maximize": True}),
@@ -54,6 +61,10 @@ CASES = [
                     "maximize": True}),
     Case(ol.AdamW, {"lr": 0.01, "eps": 1e-3, "eps_root": 0.03, "uncorrected_eps": True}),
     Case(ol.AdamW, {"lr": 0.01, "cautious": True}, elementwise=False),
+    Case(ol.AdamW, {"lr": 0.01, "weight_decay": 0.3, "cautious_weight_decay": True, "corrected_weight_decay": 0.03}),
+    Case(ol.AdamW, {"lr": 0.01, "weight_decay": 0.3, "corrected_weight_decay": 0.02, "max_update_rms": 0.5},
+         elementwise=False),
+    Case(ol.Adam, {"lr": 0.01, "cautious": True, "max_update_rms": 0.5, "amsgrad": True}, elementwise=False),
     Case(ol.Adagrad, {"lr": 0.1}),
     Case(ol.Adagrad, {"lr": 0.1, "lr_decay": 0.1, "weight_decay": 0.1, "initial_accumulator_value": 0.3, "eps": 1e-3,
                       "maximize": True}),
@@ -120,6 +131,14 @@ CASES = [
     Case(ol.LDoG, {}, elementwise=False),
     Case(ol.LDoG, {"lr": 0.5, "reps_rel": 1e-2, "weight_decay": 0.1, "eps": 0.3, "maximize": True}, elementwise=False),
     Case(ol.LDoG, {"init_eta": 1e-2}, elementwise=False),
+    *[Case(kind, {**options, "weight_decay": 0.3, "cautious_weight_decay": True, "corrected_weight_decay": 0.03},
+           elementwise=kind not in (ol.MARS, ol.StableAdamW)) for kind, options in DECAYING.items()],
+    *[Case(kind, {**options, "weight_decay": 0.3, "cautious": True, "max_update_rms": 0.5,
+                  "cautious_weight_decay": True}, elementwise=False)
+      for kind, options in DECAYING.items() if kind is not ol.StableAdamW],
+    *[Case(kind, {**options, "cautious": True, "max_update_rms": 0.5}, elementwise=False) for kind, options in {
+        ol.SGD: {"lr": 0.1, "momentum": 0.9}, ol.RMSprop: {"lr": 0.01, "momentum": 0.9}, ol.Adamax: {"lr": 0.01},
+        ol.NovoGrad: {}}.items()],
     Case(ol.Adafactor, {}, elementwise=False),
     Case(ol.Adafactor, {"lr": 0.5, "beta2_decay": -0.5, "eps": (1e-2, 2.0), "d": 1.3, "weight_decay": 0.1,
                         "maximize": True}, elementwise=False),
@@ -160,6 +179,17 @@ CASES = [
     Case(ol.AdEMAMix, {"lr": 0.01}),
     Case(ol.AdEMAMix, {"lr": 0.01, "betas": (0.8, 0.9, 0.95), "alpha": 3.0, "beta3_warmup": 5, "alpha_warmup": 7,
                        "eps": 1e-3, "weight_decay": 0.1, "maximize": True}),
+    Case(ol.AdamP, {}, elementwise=False),
+    Case(ol.AdamP, {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1, "delta": 3.0, "wd_ratio": 0.3,
+                    "maximize": True}, elementwise=False),
+    Case(ol.AdamP, {"lr": 0.01, "weight_decay": 0.3, "delta": 30.0, "nesterov": True, "cautious_weight_decay": True,
+                    "corrected_weight_decay": 0.03}, elementwise=False),
+    Case(ol.AdamMini, {}, elementwise=False),
+    Case(ol.AdamMini, {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1, "block": "tensor",
+                       "maximize": True}, elementwise=False),
+    Case(ol.AdamMini, {"lr": 0.01, "block": "none", "weight_decay": 0.1}),
+    Case(ol.AdamMini, {"lr": 0.01, "block": "head", "heads": 1, "weight_decay": 0.3, "cautious_weight_decay": True,
+                       "corrected_weight_decay": 0.03, "cautious": True, "max_update_rms": 0.5}, elementwise=False),
     Case(ol.MARS, {}, elementwise=False),
     Case(ol.MARS, {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1, "gamma": 0.3,
                    "optimize_1d": True, "maximize": True}, elementwise=False),
@@ -209,6 +239,14 @@ def hyper_parameters() -> list[tuple[type[ol.Optimizer], str, int | None]]:
 def altered(case: Case, name: str, part: int | None) -> Any:
     """Another value of the same kind for a hyper-parameter, or for a part of it."""
     setting = case.options.get(name, inspect.signature(case.optimizer).parameters[name].default)
+    if name == "corrected_weight_decay" and setting is False:
+        return 0.003
+    if name == "block":
+        return "row" if setting == "none" else "none"
+    if name == "heads":
+        return 2 if setting == 1 else setting
+    if name == "delta":
+        return 0.0
     if name in OTHER_WORDS:
         return None if setting else OTHER_WORDS[name]
     if part is not None and not isinstance(setting[part], (str, tuple)):

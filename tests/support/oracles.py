@@ -62,6 +62,8 @@ class Case:
 BASE: dict[str, dict[str, Any]] = {
     "Adam": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-6, "weight_decay": 0.0, "eps_root": None,
              "uncorrected_eps": False},
+    "AdamW": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-6, "weight_decay": 0.1, "amsgrad": False, "cautious": False,
+              "corrected_weight_decay": False},
     "LAMB": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-6, "weight_decay": 0.1, "always_adapt": True,
              "max_trust_ratio": None, "grad_averaging": True, "bias_correction": True},
     "LARS": {"lr": 0.5, "momentum": 0.9, "dampening": 0.0, "weight_decay": 0.1, "nesterov": False,
@@ -73,10 +75,16 @@ BASE: dict[str, dict[str, Any]] = {
     "Lion": {"lr": 0.02, "betas": (0.9, 0.99), "weight_decay": 0.1, "cautious": False},
     "ADOPT": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-6, "clip_exp": 0.25, "weight_decay": 0.1,
               "decoupled_weight_decay": False, "cautious": False},
-    "LaProp": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-15, "weight_decay": 0.1, "cautious": False},
+    "LaProp": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-15, "weight_decay": 0.1, "cautious": False,
+               "corrected_weight_decay": False},
     "Adan": {"lr": 0.02, "betas": (0.98, 0.92, 0.99), "eps": 1e-8, "weight_decay": 0.1, "no_prox": False},
     "AdEMAMix": {"lr": 0.02, "betas": (0.9, 0.99, 0.999), "alpha": 2.0, "beta3_warmup": None, "alpha_warmup": None,
                  "eps": 1e-8, "weight_decay": 0.1},
+    "AdamP": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1, "delta": 0.1, "wd_ratio": 0.1,
+              "nesterov": False},
+    "AdamMini": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1, "block": "row", "heads": None},
+    "Lookahead": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1, "k": 5, "alpha": 0.5},
+    "SAM": {"lr": 0.02, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1, "rho": 0.3, "adaptive": False},
     "MARS": {"lr": 0.02, "betas": (0.95, 0.99), "eps": 1e-8, "weight_decay": 0.1, "gamma": 0.025,
              "optimize_1d": False, "betas_1d": (0.9, 0.95), "cautious": False},
     "ScheduleFreeSGD": {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.1, "warmup_steps": 0, "r": 0.0,
@@ -119,6 +127,10 @@ CASES = {f"{each.optimizer}-{each.name}": each for each in [
     case("Adam", "optax", second=0.0, eps_root=1e-3, eps=0.03),
     case("Adam", "scikit-learn", second=0.0, uncorrected_eps=True, eps=0.03),
     case("Adam", "scikit-learn", second=0.0, uncorrected_eps=True, betas=(0.8, 0.9)),
+    case("AdamW", "timm", cautious=True),
+    case("AdamW", "timm", cautious=True, betas=(0.8, 0.9), amsgrad=True),
+    case("AdamW", "timm", corrected_weight_decay=True),
+    case("AdamW", "timm", corrected_weight_decay=True, cautious=True, second=0.0),
     case("LAMB", "timm"),
     case("LAMB", "timm", second=0.0),
     case("LAMB", "timm", second=0.0, always_adapt=False),
@@ -187,6 +199,7 @@ CASES = {f"{each.optimizer}-{each.name}": each for each in [
     case("LaProp", "timm", betas=(0.8, 0.9)),
     case("LaProp", "timm", eps=0.3),
     case("LaProp", "timm", cautious=True),
+    case("LaProp", "timm", corrected_weight_decay=True),
     # optax's Adan has another factor of the change
     case("Adan", "timm"),
     case("Adan", "timm", second=0.0),
@@ -202,6 +215,22 @@ CASES = {f"{each.optimizer}-{each.name}": each for each in [
     case("AdEMAMix", "optax", beta3_warmup=20),
     case("AdEMAMix", "optax", alpha_warmup=20),
     case("AdEMAMix", "optax", beta3_warmup=20, alpha_warmup=20),
+    case("AdamP", "timm"),
+    case("AdamP", "timm", delta=0.6),
+    case("AdamP", "timm", delta=1.2, second=0.0),
+    case("AdamP", "timm", delta=3.0, wd_ratio=0.5),              # which all rows are within
+    case("AdamP", "timm", delta=0.6, nesterov=True),
+    case("AdamP", "timm", delta=0.6, betas=(0.8, 0.9), eps=0.3),
+    *[Case("AdamMini", "adam-mini", BASE["AdamMini"] | options, {"weight_decay": 0.02, "block": "tensor"} | second)
+      for options, second in (({}, {}), ({"betas": (0.8, 0.9), "eps": 0.3}, {"weight_decay": 0.0}),
+                              ({}, {"block": "head", "heads": 2}), ({"block": "head", "heads": 1}, {"block": "none"}),
+                              ({"block": "tensor"}, {}), ({"block": "none"}, {}))],
+    case("Lookahead", "pytorch-optimizer"),
+    case("Lookahead", "pytorch-optimizer", k=2, alpha=0.8),
+    case("Lookahead", "pytorch-optimizer", k=1, alpha=0.3),
+    case("SAM", "pytorch-optimizer"),
+    case("SAM", "pytorch-optimizer", rho=2.0),
+    case("SAM", "pytorch-optimizer", adaptive=True),
     # the authors' first step isn't timm's
     case("MARS", "timm"),
     case("MARS", "timm", second=0.0),
@@ -329,13 +358,31 @@ class Ours:
     """optimlite's optimizer, as `trajectory` wants it."""
 
     def __init__(self, case: Case, first: list[np.ndarray], second: list[np.ndarray], **options: Any) -> None:
-        make = getattr(import_module("optimlite"), case.optimizer)       # here: the golden files are made without it
-        self.optimizer = make([{"params": first}, {"params": second, **case.second}], **case.options, **options)
+        ol = import_module("optimlite")          # here: the golden files are made without it
+        around = {key: case.options[key] for key in WRAPPERS.get(case.optimizer, ())}
+        inside = {key: value for key, value in case.options.items() if key not in around}
+        make = ol.AdamW if around else getattr(ol, case.optimizer)
+        self.params = [*first, *second]
+        self.optimizer = make([{"params": first}, {"params": second, **case.second}], **inside, **options)
+        self.again = case.optimizer == "SAM"
+        if around:
+            self.optimizer = getattr(ol, case.optimizer)(self.optimizer, **around)
 
     def step(self, gradients: list[np.ndarray], lr: float) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        self.optimizer.step(grads=[gradients[:2], gradients[2:]])
+        sign = -1 if self.optimizer.param_groups[0]["maximize"] else 1
+
+        def closure() -> tuple[float, list[list[np.ndarray]]]:
+            there = [g + sign * AGAIN * p for g, p in zip(gradients, self.params, strict=True)]
+            return 0.0, [there[:2], there[2:]]
+
+        self.optimizer.step(closure) if self.again else self.optimizer.step(grads=[gradients[:2], gradients[2:]])
+
+
+# Around AdamW, and their own options.  SAM's second gradient is another one: the loss has half of AGAIN * p^2, too.
+WRAPPERS = {"Lookahead": ("k", "alpha"), "SAM": ("rho", "adaptive")}
+AGAIN = 0.5
 
 
 def golden_file(optimizer: str) -> Path:

@@ -51,7 +51,8 @@ HYPER: Mapping[str, st.SearchStrategy[Any]] = {
     "eps_root": st.none() | numbers(0, 0.1), "uncorrected_eps": flags,
     "always_adapt": flags, "grad_averaging": flags, "bias_correction": flags, "trust_clip": flags, "cautious": flags,
     "lr_in_momentum": st.just(False), "amsgrad": flags, "centered": flags, "nesterov": flags,
-    "maximize": flags, "decoupled_weight_decay": flags,
+    "maximize": flags, "decoupled_weight_decay": flags, "cautious_weight_decay": flags,
+    "corrected_weight_decay": st.just(False) | numbers(1e-3, 10), "max_update_rms": st.none() | numbers(1e-3, 10),
     "warmup_steps": st.integers(0, 4), "r": numbers(0, 3), "weight_lr_power": numbers(0, 3), "silent_sgd_phase": flags,
     "beta3": st.none() | numbers(0, 0.99999), "decouple": flags, "use_bias_correction": flags,
     "safeguard_warmup": flags,
@@ -62,6 +63,8 @@ HYPER: Mapping[str, st.SearchStrategy[Any]] = {
     "start_preconditioning_step": st.none() | st.integers(1, 5),
     "grafting": st.sampled_from([None, "sgd", "adagrad", "rmsprop", "adam"]), "grafting_beta2": numbers(0, 0.9999),
     "grafting_eps": numbers(0, 0.1),
+    "delta": numbers(0, 10), "wd_ratio": numbers(0, 1), "heads": st.none() | st.just(1),
+    "block": st.sampled_from(["row", "tensor", "none"]),
     "layer_scale": numbers(0.1, 10), "reps_rel": numbers(1e-6, 1), "init_eta": st.none() | numbers(1e-6, 1),
 }
 
@@ -89,8 +92,12 @@ def options(draw: st.DrawFn, optimizer: type[ol.Optimizer], beside: Mapping[str,
     """Some hyper-parameters that go with those `beside` them; the others are left to their defaults."""
     names = hyper_names(optimizer)
     chosen = {name: draw(hyper(optimizer, name)) for name in draw(st.lists(st.sampled_from(names), unique=True))}
-    if {**(beside or {}), **chosen}.get("nesterov"):
+    together = {**(beside or {}), **chosen}
+    if together.get("nesterov"):
         chosen |= {"momentum": draw(between(0, 1)), "dampening": 0}
+    if "decoupled_weight_decay" in names and any(together.get(f"{kind}_weight_decay")
+                                                 for kind in ("cautious", "corrected")):
+        chosen |= {"decoupled_weight_decay": True}
     return chosen
 
 

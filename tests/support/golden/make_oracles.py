@@ -1,7 +1,7 @@
 # Makes the golden files of oracles.py: `python tests/support/golden/make_oracles.py [optimizer ...]`, with what these
 # need of torch 2.13.0, timm 1.0.31, torch-optimi 0.3.3, torch-adopt 0.1.0, pytorch-optimizer 4.1.0, scikit-learn 1.9.1,
-# optax 0.2.8, schedulefree 1.4.1, prodigyopt 1.1.2, dadaptation 3.2, dog-optimizer 1.0.3, and torch-shampoo 1.0.0:
-# Meta's, which no registry has, at the commit f6066066 of github.com/facebookresearch/optimizers.
+# optax 0.2.8, schedulefree 1.4.1, prodigyopt 1.1.2, dadaptation 3.2, dog-optimizer 1.0.3, adam-mini 1.1.1, and
+# torch-shampoo 1.0.0: Meta's, which no registry has, at the commit f6066066 of github.com/facebookresearch/optimizers.
 import functools
 import importlib
 import importlib.metadata
@@ -17,19 +17,20 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from support.oracles import CASES, SNAPSHOTS, Case, golden_file, trajectory
+from support.oracles import AGAIN, CASES, SNAPSHOTS, WRAPPERS, Case, golden_file, trajectory
 from support.trajectories import DTYPES, error, pack
 
 VERSIONS = {"torch": "2.13.0", "timm": "1.0.31", "optimi": "0.3.3", "optax": "0.2.8", "adopt": "0.1.0",
             "pytorch_optimizer": "4.1.0", "sklearn": "1.9.1", "schedulefree": "1.4.1", "prodigyopt": "1.1.2",
-            "dadaptation": "3.2", "dog": "1.0.3", "distributed_shampoo": "1.0.0"}
+            "dadaptation": "3.2", "dog": "1.0.3", "adam_mini": "1.1.1", "distributed_shampoo": "1.0.0"}
 PACKAGES = {"optax": ("jax", "optax"), "torch-adopt": ("torch", "adopt"),
+            "adam-mini": ("torch", "adam_mini"),
             "pytorch-optimizer": ("torch", "pytorch_optimizer"), "scikit-learn": ("sklearn",),
             "torch-shampoo": ("torch", "distributed_shampoo"),
             **{package: ("torch", package) for package in (
                 "timm", "optimi", "schedulefree", "prodigyopt", "dadaptation", "dog")}}
 DISTRIBUTIONS = {"optimi": "torch-optimi", "adopt": "torch-adopt", "sklearn": "scikit-learn",
-                 "dog": "dog-optimizer",         # where it isn't called as the package is
+                 "dog": "dog-optimizer", "adam_mini": "adam-mini",         # where it isn't called as the package is
                  "distributed_shampoo": "torch-shampoo"}
 
 
@@ -59,6 +60,10 @@ def timm_lars(options: dict[str, Any]) -> Any:
 
 
 def timm_adamw(options: dict[str, Any]) -> Any:
+    return timm_module("adamw").AdamWLegacy, {"caution": options.pop("cautious"), **options}
+
+
+def timm_stable_adamw(options: dict[str, Any]) -> Any:
     return timm_module("adamw").AdamWLegacy, {**options, "clipping_threshold": 1.0}
 
 
@@ -172,6 +177,53 @@ def torch_shampoo(options: dict[str, Any]) -> Any:
                 factor_matrix_dtype=dtype, inv_factor_matrix_dtype=dtype))
 
     return make, {key: value for key, value in options.items() if key != "eps"}
+def timm_adamp(options: dict[str, Any]) -> Any:
+    make = timm_module("adamp").AdamP
+    return lambda params, foreach, **others: make(params, **others), options
+
+
+def adam_mini(options: dict[str, Any]) -> Any:
+    """Whose blocks are chosen by names, and whose heads have one size."""
+    def made(groups: list[dict[str, Any]], foreach: bool, **others: Any) -> Any:
+        named, decays, sizes = [], [], []
+        for group in groups:
+            block, heads = ({**others, **group}[key] for key in ("block", "heads"))
+            for p in group["params"]:
+                elements = block == "none" or (block != "tensor" and p.ndim < 2)
+                kind = "bias" if elements else {"row": "mlp", "head": "wq", "tensor": "whole"}[block]
+                named.append((f"{len(named)}.{kind}", p))
+                decays.append({**others, **group}["weight_decay"])
+                sizes += [p.numel() // heads] if kind == "wq" else []
+        made = importlib.import_module("adam_mini").Adam_mini(
+            named, others["lr"], others["betas"], others["eps"], verbose=False)
+        for group, decay in zip(made.param_groups, decays, strict=True):
+            group["weight_decay"] = decay        # which it leaves out by names
+        assert len(sizes) < 2
+        made.head_numel = sum(sizes)
+        return made
+    return made, options
+
+
+def pytorch_optimizer_lookahead(options: dict[str, Any]) -> Any:
+    import torch
+
+    around = {key: options.pop(key) for key in WRAPPERS["Lookahead"]}
+    make = importlib.import_module("pytorch_optimizer").Lookahead
+    return (lambda groups, foreach, **inside: make(torch.optim.AdamW(groups, foreach=foreach, **inside), **around),
+            options)
+
+
+def pytorch_optimizer_sam(options: dict[str, Any]) -> Any:
+    import torch
+
+    def squared_norm(groups: list[dict[str, Any]], weight_adaptive: bool) -> Any:
+        """Its own is rounded to float32, whatever the gradients are."""
+        sizes = [p.grad * p.abs() if group["adaptive"] else p.grad for group in groups for p in group["params"]]
+        return torch.stack([torch.sum(size * size) for size in sizes]).sum().reshape(1)
+
+    module = importlib.import_module("pytorch_optimizer.optimizer.sam")
+    module.get_global_gradient_norm, make = squared_norm, module.SAM         # type: ignore[attr-defined]
+    return lambda groups, foreach, **others: make(groups, torch.optim.AdamW, foreach=foreach, **others), options
 
 
 def timm_mars(options: dict[str, Any]) -> Any:
@@ -197,13 +249,17 @@ def without_foreach(package: str, name: str) -> Any:
 
 
 # The classes that live in torch, with our options under their names.
-IN_TORCH = {("LAMB", "timm"): timm_lamb, ("LARS", "timm"): timm_lars, ("StableAdamW", "timm"): timm_adamw,
+IN_TORCH = {("LAMB", "timm"): timm_lamb, ("LARS", "timm"): timm_lars, ("StableAdamW", "timm"): timm_stable_adamw,
+            ("AdamW", "timm"): timm_adamw,
             ("StableAdamW", "optimi"): optimi_stableadamw, ("AdaBelief", "timm"): timm_adabelief,
             ("Lion", "timm"): timm_lion,
             ("ADOPT", "timm"): timm_adopt, ("ADOPT", "torch-adopt"): torch_adopt,
             ("LaProp", "timm"): timm_laprop,
             ("Adan", "timm"): timm_adan,
             ("AdEMAMix", "pytorch-optimizer"): pytorch_optimizer_ademamix,
+            ("AdamP", "timm"): timm_adamp, ("AdamMini", "adam-mini"): adam_mini,
+            ("Lookahead", "pytorch-optimizer"): pytorch_optimizer_lookahead,
+            ("SAM", "pytorch-optimizer"): pytorch_optimizer_sam,
             ("MARS", "timm"): timm_mars,
             ("NorMuon", "pytorch-optimizer"): pytorch_optimizer_normuon,
             ("SOAP", "pytorch-optimizer"): pytorch_optimizer_soap,
@@ -228,6 +284,13 @@ class Torch:
         self.params = [*groups[0], *groups[1]]
         self.optimizer = make([{"params": groups[0]}, {"params": groups[1], **case.second}], foreach=False, **options)
         getattr(self.optimizer, "train", list)()         # which Schedule-Free's want
+        self.again = case.optimizer == "SAM"
+
+    def regress(self, gradients: list[np.ndarray]) -> None:
+        import torch
+
+        for p, g in zip(self.params, gradients, strict=True):
+            p.grad = torch.from_numpy(g) + AGAIN * p.detach()
 
     def step(self, gradients: list[np.ndarray], lr: float) -> None:
         import torch
@@ -241,7 +304,11 @@ class Torch:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")          # torch-adopt calls what torch deprecates
-                self.optimizer.step()
+                if self.again:
+                    self.regress(gradients)
+                    self.optimizer.step(lambda: self.regress(gradients))
+                else:
+                    self.optimizer.step()
         finally:
             torch.set_default_dtype(before)
 

@@ -1,0 +1,213 @@
+"""Every optimizer on Rosenbrock's and Rastrigin's functions, and on handwritten digits, each at the best of its rates.
+
+    python examples/optimizers.py [folder, examples/output/optimizers unless given]      draws the first two
+    python examples/optimizers.py --digits                                               prints the third
+
+The best rate is the one whose run has the lowest loss at its end: after 300 steps of the functions, of 19 rates; after
+30 epochs on the digits, of 9 rates (L-BFGS and CG: 300 evaluations of all images).  Other options are the defaults,
+but for OPTIONS and SHORT.  What finds its own rate, or its own step, multiplies it by that factor.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+import optimlite as ol
+
+Array = np.ndarray
+Function = Callable[[Array], tuple[float, Array]]
+STEPS, EPOCHS, BATCH = 300, 30, 32
+RATES = [10.0 ** (k / 3) for k in range(-12, 7)]  # 0.0001 to 100
+OPTIONS: dict[str, dict[str, Any]] = {
+    "SGD": {"momentum": 0.9}, "ScheduleFreeRAdam": {"betas": (0.9, 0.99)},
+}
+SHORT: dict[str, dict[str, Any]] = {  # 300 steps are few for what begins with a millionth of a step
+    "Prodigy": {"d0": 1e-2}, "DAdaptAdam": {"d0": 1e-2}, "DoG": {"reps_rel": 1e-2}, "LDoG": {"reps_rel": 1e-2},
+}
+FINDS_ITS_RATE = ("Prodigy", "DAdaptAdam", "DoG", "LDoG")
+WRAPPED: dict[str, Callable[[Any, float], Any]] = {
+    "Lookahead(AdamW)": lambda p, lr: ol.Lookahead(ol.AdamW(p, lr=lr)),
+    "SAM(AdamW)": lambda p, lr: ol.SAM(ol.AdamW(p, lr=lr)),
+}
+
+
+def rosenbrock(p: Array) -> tuple[float, Array]:
+    """A curved valley; the minimum is 0 at (1, 1)."""
+    (x,), (y,) = p
+    u = y - x * x
+    return float(100 * u * u + (1 - x) ** 2), np.array([[-400 * u * x - 2 * (1 - x)], [200 * u]])
+
+
+def rastrigin(p: Array) -> tuple[float, Array]:
+    """A bowl with a minimum near every pair of whole numbers; the lowest is 0 at (0, 0)."""
+    a = 2 * np.pi * p
+    return float(20 + np.sum(p * p - 10 * np.cos(a))), 2 * p + 20 * np.pi * np.sin(a)
+
+
+PROBLEMS: dict[str, tuple[Function, tuple[float, float], tuple[float, float], tuple[float, float]]] = {
+    "rosenbrock": (rosenbrock, (-1.2, 1.0), (-1.9, 1.9), (-0.9, 2.9)),
+    "rastrigin": (rastrigin, (-2.8, 1.7), (-4.4, 4.4), (-4.4, 4.4)),
+}
+
+
+def names() -> list[str]:
+    return [name for name in ol.available() if name != "SparseAdam"] + list(WRAPPED)  # Adam, by rows
+
+
+def made(name: str, params: list[Array], lr: float, options: dict[str, dict[str, Any]]) -> Any:
+    return WRAPPED[name](params, lr) if name in WRAPPED else ol.create(name, params, lr=lr, **options.get(name, {}))
+
+
+def run(name: str, lr: float, function: Function, start: tuple[float, float]) -> Array:
+    """The points of a run; those at which one would evaluate."""
+    p = np.array(start).reshape(2, 1)  # a matrix, for those that need one
+    points = [p.copy()]
+
+    def closure() -> tuple[float, list[Array]]:
+        loss, gradient = function(p)
+        if closing:
+            points.append(p.copy())
+        return loss, [gradient]
+
+    closing = name in ol.available("closure")
+    if closing:
+        ol.create(name, [p], lr=lr, line_search_fn="strong_wolfe", max_iter=STEPS, max_eval=STEPS).step(closure)
+        return np.array(points)[:, :, 0]
+    optimizer = made(name, [p], lr, OPTIONS | SHORT)
+    for _ in range(STEPS):
+        optimizer.step(closure)
+        if name.startswith("ScheduleFree"):
+            with optimizer.swapped():
+                points.append(p.copy())
+        else:
+            points.append(p.copy())
+    return np.array(points)[:, :, 0]
+
+
+def best(name: str, function: Function, start: tuple[float, float]) -> tuple[float, float, Array]:
+    """The rate, the loss at the end, and the points."""
+    found = []
+    for lr in RATES:
+        with np.errstate(all="ignore"):
+            points = run(name, lr, function, start)
+            loss = function(points[-1].reshape(2, 1))[0]
+        found.append((loss if np.isfinite(loss) else np.inf, lr, points))
+    loss, lr, points = min(found, key=lambda each: each[0])
+    return lr, loss, points
+
+
+class Digits:
+    """A perceptron of 64 x 64 x 10 units on scikit-learn's 1,797 digits; every fifth is for the test."""
+
+    def __init__(self) -> None:
+        from sklearn.datasets import load_digits
+
+        images, labels = load_digits(return_X_y=True)
+        images = (images / 16.0).astype(np.float32)
+        test = np.arange(len(images)) % 5 == 0
+        self.train, self.test = (images[~test], labels[~test]), (images[test], labels[test])
+        rng = np.random.default_rng(0)
+        self.first = rng.normal(0, 64 ** -0.5, (64, 64)).astype(np.float32)
+        self.second = rng.normal(0, 64 ** -0.5, (64, 10)).astype(np.float32)
+        self.params = [self.first, np.zeros((1, 64), np.float32), self.second, np.zeros((1, 10), np.float32)]
+
+    def forward(self, images: Array) -> tuple[Array, Array]:
+        w, b, v, c = self.params
+        hidden = np.tanh(images @ w + b)
+        scores = hidden @ v + c
+        scores -= scores.max(axis=1, keepdims=True)
+        chances = np.exp(scores)
+        return hidden, chances / chances.sum(axis=1, keepdims=True)
+
+    def loss(self, images: Array, labels: Array) -> tuple[float, list[Array]]:
+        hidden, chances = self.forward(images)
+        rows, count = np.arange(len(labels)), len(labels)
+        loss = -float(np.log(chances[rows, labels] + 1e-30).mean())
+        chances[rows, labels] -= 1
+        chances /= count
+        inner = chances @ self.params[2].T * (1 - hidden * hidden)
+        return loss, [images.T @ inner, inner.sum(axis=0, keepdims=True), hidden.T @ chances,
+                      chances.sum(axis=0, keepdims=True)]
+
+    def accuracy(self) -> float:
+        images, labels = self.test
+        return float((self.forward(images)[1].argmax(axis=1) == labels).mean())
+
+
+def learn(name: str, lr: float) -> tuple[float, float]:
+    """The loss on what was learnt from, and the share of the other digits that are recognised."""
+    digits = Digits()
+    images, labels = digits.train
+    if name in ol.available("closure"):
+        ol.create(name, digits.params, lr=lr, line_search_fn="strong_wolfe", max_iter=STEPS, max_eval=STEPS).step(
+            lambda: digits.loss(images, labels))
+        return digits.loss(images, labels)[0], digits.accuracy()
+    optimizer = made(name, digits.params, lr, OPTIONS)
+    rng = np.random.default_rng(1)
+    for _ in range(EPOCHS):
+        order = rng.permutation(len(images))
+        for at in range(0, len(order), BATCH):
+            batch = order[at:at + BATCH]
+            optimizer.step(lambda batch=batch: digits.loss(images[batch], labels[batch]))
+    if name.startswith("ScheduleFree"):
+        with optimizer.swapped():
+            return digits.loss(images, labels)[0], digits.accuracy()
+    return digits.loss(images, labels)[0], digits.accuracy()
+
+
+def best_learner(name: str) -> tuple[float, float, float]:
+    """The rate, the loss and the accuracy."""
+    found = []
+    for lr in [10.0 ** (k / 2) for k in range(-8, 1)] if name not in FINDS_ITS_RATE else [1.0]:
+        with np.errstate(all="ignore"):
+            loss, accuracy = learn(name, lr)
+        found.append((loss if np.isfinite(loss) else np.inf, lr, accuracy))
+    loss, lr, accuracy = min(found)
+    return lr, loss, accuracy
+
+
+def draw(problem: str, path: pathlib.Path) -> None:
+    import matplotlib.pyplot as plt
+
+    function, start, across, up = PROBLEMS[problem]
+    shown = names()
+    figure, axes = plt.subplots(-(-len(shown) // 6), 6, figsize=(15, 2.6 * -(-len(shown) // 6)), squeeze=False)
+    x, y = np.meshgrid(np.linspace(*across, 121), np.linspace(*up, 121))
+    heights = np.array([function(np.array([[a], [b]]))[0] for a, b in zip(x.flat, y.flat, strict=True)])
+    for name, ax in zip(shown, axes.flat, strict=False):
+        lr, loss, points = best(name, function, start)
+        print(f"{problem:10}  {name:20} rate {lr:8.2g}  loss {loss:.1e}")
+        ax.contourf(x, y, np.log1p(heights).reshape(x.shape), 6, cmap="Blues_r", antialiased=False)
+        ax.plot(*points.T, "-", color="#c0392b", linewidth=1)
+        ax.plot(*points.T, ".", color="#c0392b", markersize=2)
+        ax.plot(*points[-1], "o", color="black", markersize=4)
+        ax.set(xlim=across, ylim=up, xticks=[], yticks=[])
+        ax.set_title(f"{name}\nrate {lr:.2g}, loss {loss:.1e}", fontsize=8)
+    for ax in axes.flat[len(shown):]:
+        ax.axis("off")
+    figure.tight_layout()
+    figure.savefig(path, dpi=56)
+    plt.close(figure)
+
+
+def main() -> None:
+    if sys.argv[1:] == ["--digits"]:
+        for name in names():
+            lr, loss, accuracy = best_learner(name)
+            print(f"{name:20} rate {lr:8.2g}  loss {loss:.1e}  accuracy {accuracy:.1%}", flush=True)
+        return
+    folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "examples/output/optimizers")
+    folder.mkdir(parents=True, exist_ok=True)
+    for problem in PROBLEMS:
+        draw(problem, folder / f"{problem}.png")
+
+
+if __name__ == "__main__":
+    matplotlib.use("Agg")
+    main()

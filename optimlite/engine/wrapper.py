@@ -1,0 +1,115 @@
+"""What steps another optimizer in a way of its own: everything else of it is the other's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..checks import shown
+from .method import Group
+from .optimizer import Optimizer
+from .parameter import Parameter
+from .rule_optimizer import RuleOptimizer
+
+
+class Wrapper(Optimizer):
+    """The base of wrappers: `wrapper.optimizer` is what they step.
+
+    Groups, state, gradients, hooks and counts are the other's, so a scheduler, a checkpoint or a hook may be made with
+    either.  Whatever a wrapper hasn't got itself is asked of the other one.
+    """
+
+    optimizer: RuleOptimizer | Wrapper
+    own: ClassVar[tuple[str, ...]] = ()          # what it is made with
+    own_state: ClassVar[tuple[str, ...]] = ()    # beside the other's
+    steps_another = True
+
+    def __init__(self, optimizer: Any) -> None:
+        name = type(self).__name__
+        if not isinstance(optimizer, (RuleOptimizer, Wrapper)):
+            got = type(optimizer).__name__ if isinstance(optimizer, Optimizer) else shown(optimizer)
+            raise TypeError(f"{name} needs an optimizer with a compiled rule, got {got}; use one such as "
+                            f"ol.{name}(ol.Adam(params))")
+        self.optimizer = optimizer
+
+    @property
+    def base(self) -> RuleOptimizer:
+        """The optimizer that has the rule, if wrappers are wrapped."""
+        found = self.optimizer
+        while isinstance(found, Wrapper):
+            found = found.optimizer
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "optimizer" or name.startswith("__"):         # before there is one, as in a copy
+            raise AttributeError(f"{type(self).__name__} has no attribute '{name}'")
+        return getattr(self.optimizer, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        base = None if name in ("optimizer", *self.own) else self.base
+        if base is not None and (name in base.checks or name in base.__dict__):
+            setattr(base, name, value)           # for hyper-parameters, it says where they are
+        else:
+            super().__setattr__(name, value)
+
+    def step(self, closure: Callable[[], Any] | None = None, **options: Any) -> Any:
+        """Steps the optimizer, whose own arguments it takes."""
+        return self.optimizer.step(closure, **options)
+
+    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
+        self.optimizer.add_param_group(param_group)
+
+    def remove(self, parameter: Parameter | np.ndarray | str) -> None:
+        self.optimizer.remove(parameter)
+
+    def replace(self, parameter: Parameter | np.ndarray | str, new: Parameter | np.ndarray, rows: Any = None,
+                ) -> Parameter:
+        return self.optimizer.replace(parameter, new, rows)
+
+    def check_group(self, group: Group) -> None:
+        self.optimizer.check_group(group)
+
+    def state_shapes(self, group: Group, parameter: Parameter) -> dict[str, tuple[int, ...]]:
+        return self.optimizer.state_shapes(group, parameter)
+
+    def initial_state(self, group: Group, parameter: Parameter) -> dict[str, float]:
+        return self.optimizer.initial_state(group, parameter)
+
+    def scalars_of(self, group: Group) -> Mapping[str, float | int]:
+        return self.optimizer.scalars_of(group)
+
+    def check_parameter(self, parameter: Parameter, name: str, group: Group) -> None:
+        self.optimizer.check_parameter(parameter, name, group)
+
+    def totals(self, group: Group) -> dict[str, float]:
+        return self.optimizer.totals(group)
+
+    def _assign(self, grads: Any) -> None:
+        self.optimizer._assign(grads)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return dict(self.__dict__)
+
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        self.__dict__.update(saved)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} of {self.optimizer!r}"
+
+
+def of_other(name: str) -> property:
+    return property(lambda wrapper: getattr(wrapper.optimizer, name))
+
+
+def with_own(name: str) -> property:
+    return property(lambda wrapper: (*getattr(wrapper.optimizer, name), *wrapper.own_state))
+
+
+# What the class of the other one says of it.
+for name in ("checks", "scalars", "line_states", "fine_states", "unsigned_states", "mixes_rows", "later_options",
+             "options"):
+    setattr(Wrapper, name, of_other(name))
+for name in ("state_names", "exact_states"):
+    setattr(Wrapper, name, with_own(name))
