@@ -60,8 +60,8 @@ def available(kind: str | None = None) -> dict[str, Needs]:
     `state_bytes` are those of each element of a large float32 matrix, by default options; None where they grow with a
     history.  Raises ValueError for another kind.
 
-        >>> ol.available("matrix")
-        {'Muon': Needs(kind='matrix', state_bytes=4.0)}
+        >>> list(ol.available("closure"))
+        ['ConjugateGradient', 'LBFGS']
         >>> ol.available()["AdamW"].state_bytes
         8.0
     """

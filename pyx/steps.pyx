@@ -185,7 +185,7 @@ cdef class PreparedStep:
             p.work.scales = launch.plan.scales
             p.work.rounding.key = scattered(scattered(launch.plan.seed) + <uint64_t> <int64_t> launch.scalars["step"])
             p.work.rounding.nearest = launch.plan.nearest
-        if not phases:
+        if not (phases or launch.plan.cautious_decay):       # which the last pass has, tile by tile
             return 0
         p.sums = <double*> PyMem_Malloc(launch.plan.cut.n_spans * NUMBERS * sizeof(double) + 1)
         p.own = <Own*> PyMem_Malloc(launch.plan.n_entries * sizeof(Own) + 1)

@@ -29,7 +29,7 @@ def test_a_row_has_what_is_so(name: str) -> None:
     assert float(rate) == inspect.signature(getattr(ol, name)).parameters["lr"].default
     needs = ol.available()[name]
     assert needs.state_bytes is None or float(size.partition(",")[0]) == round(needs.state_bytes)
-    assert bool(digits) is (name != "SparseAdam")
+    assert bool(digits) is (name not in ("SparseAdam", "Shampoo"))       # not measured
     assert paper.rpartition(" ")[2] in (inspect.getdoc(getattr(ol, name)) or ""), "the docstring names another paper"
 
 
