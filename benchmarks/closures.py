@@ -143,6 +143,63 @@ def numpy_lbfgs() -> float:
     return marks.per_iteration()
 
 
+def numpy_compact() -> float:
+    """The compact form on one array of all pairs, of which BLAS makes two products an iteration."""
+    problem, x, m = Quadratic(), np.zeros(SIZE, np.float32), HISTORY
+    marks, rows, products = Marks(problem), np.zeros((2 * m, SIZE), np.float32), np.zeros((2 * m, 2 * m))
+    loss, g = problem(x)
+    order: list[int] = []                        # slots, the oldest first: s in row k, y in row m + k
+    for turn in range(WARM + TIMED):
+        if order:
+            of_g, of_y = (rows @ np.column_stack([g, rows[m + order[-1]]])).T
+            products[:, m + order[-1]] = products[m + order[-1]] = of_y
+            s, y = np.array(order), m + np.array(order)
+            r, yy = np.triu(products[np.ix_(s, y)]), products[np.ix_(y, y)]
+            gamma = r[-1, -1] / yy[-1, -1]
+            p = np.linalg.solve(r, of_g[s])
+            a = np.linalg.solve(r.T, np.diag(np.diag(r)) @ p + gamma * (yy @ p - of_g[y]))
+            c = np.zeros(2 * m, np.float32)
+            c[s], c[y] = a, -gamma * p
+            d = -np.float32(gamma) * g - c @ rows
+        else:
+            d = -g
+        slope, t = g @ d, np.float32(1 if order else 1 / np.abs(g).sum())
+        for _ in range(20):
+            moved = x + t * d
+            lower, gradient = problem(moved)
+            if lower <= loss + 1e-4 * t * slope:
+                break
+            t /= 2
+        slot = turn % m
+        order = [other for other in order if other != slot] + [slot]
+        np.subtract(moved, x, out=rows[slot])
+        np.subtract(gradient, g, out=rows[m + slot])
+        x, g, loss = moved, gradient, lower
+        marks()
+    return marks.per_iteration()
+
+
+def numpy_cg() -> float:
+    """Polak and Ribière's formula with BLAS's products, and a secant step for the search."""
+    problem, x = Quadratic(), np.zeros(SIZE, np.float32)
+    marks, t = Marks(problem), np.float32(0.01)
+    loss, g = problem(x)
+    d, square = -g, g @ g
+    for _ in range(WARM + TIMED):
+        slope = g @ d
+        loss, gradient = problem(x + t * d)
+        rise = gradient @ d - slope
+        if abs(gradient @ d) > 0.1 * abs(slope):
+            t = np.float32(t * -slope / rise)
+            loss, gradient = problem(x + t * d)
+        x = x + t * d
+        new = gradient @ gradient
+        d = max(np.float32(0), (new - gradient @ g) / square) * d - gradient
+        g, square = gradient, new
+        marks()
+    return marks.per_iteration()
+
+
 def two_reads() -> float:
     """Seconds: NumPy's cheapest sweep over as many vectors as the history has, by all threads, twice."""
     history = [np.ones(SIZE // 2, np.uint64) for _ in range(2 * HISTORY)]        # two unknowns in each
@@ -164,9 +221,11 @@ CONTENDERS: dict[str, dict[str, Callable[[], float]]] = {
     "L-BFGS 1 M": {"optimlite": optimlite(ol.LBFGS, history_size=HISTORY, line_search_fn="strong_wolfe"),
                    "torch": torch_lbfgs(line_search_fn="strong_wolfe"),
                    "scipy": scipy("L-BFGS-B", maxcor=HISTORY, ftol=0, maxfun=10_000),
-                   "NumPy": numpy_lbfgs,
+                   "NumPy": numpy_lbfgs, "NumPy, compact": numpy_compact,
+                   "bfloat16 history": optimlite(ol.LBFGS, history_size=HISTORY, line_search_fn="strong_wolfe",
+                                                 history_dtype="bfloat16"),
                    "two reads of the history": two_reads},
-    "CG 1 M": {"optimlite": optimlite(ol.ConjugateGradient), "scipy": scipy("CG")},
+    "CG 1 M": {"optimlite": optimlite(ol.ConjugateGradient), "scipy": scipy("CG"), "NumPy": numpy_cg},
 }
 RATIOS = {("L-BFGS 1 M", "torch"): 2.0, ("L-BFGS 1 M", "scipy"): 12.0, ("CG 1 M", "scipy"): 5.0}
 PACKAGES = ("torch", "scipy")
