@@ -26,8 +26,11 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 VECTORS = ["-ftree-vectorize", "-fvect-cost-model=dynamic", "--param=vect-epilogues-nomask=0"]
 FASTER = ["-funswitch-loops", "-fpeel-loops", "--param=max-completely-peel-times=4",
           "--param=max-completely-peeled-insns=48"]
-LEVELS = {"baseline": VECTORS, "v3": [*VECTORS, *FASTER, "-march=x86-64-v3"],
-          "v4": [*VECTORS, *FASTER, "-march=x86-64-v4"]} if X86 else {"baseline": [*VECTORS, *FASTER]}
+LEVELS = {"baseline": VECTORS, "v3": [*VECTORS, "-march=x86-64-v3"],
+          "v4": [*VECTORS, "-march=x86-64-v4"]} if X86 else {"baseline": VECTORS}
+# Each loop once with coupled decay and once without, and its last elements written out: a sixth of a module, for those
+# that most programs run.
+FASTEST = ("v3", "v4") if X86 else ("baseline",)
 if sys.platform == "win32":
     LEVELS = {"baseline": []}    # MSVC has no such levels
 MODULES = ("runtime", "parameters", "plans", "steps", "gradients", "vectors", "files")
@@ -131,7 +134,8 @@ class Build(build_ext):
 
 setup(
     ext_modules=[extension(name, f"pyx/{name}.pyx", flags=DRIVER_FLAGS.get(name, SMALL)) for name in MODULES] + [
-        extension(f"kernels_{kind}_{level}", "pyx/kernels.pyx", macros, [*KERNEL_FLAGS, *flags])
+        extension(f"kernels_{kind}_{level}", "pyx/kernels.pyx", macros,
+                  [*KERNEL_FLAGS, *flags, *(FASTER if kind == "f32" and level in FASTEST else [])])
         for kind, macros in chosen(TYPES, "OPTIMLITE_TYPES").items()
         for level, flags in chosen(LEVELS, "OPTIMLITE_LEVELS").items()
     ],

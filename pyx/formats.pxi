@@ -1,9 +1,10 @@
 # How state can be stored in fewer bytes.  A rule doesn't know of it: a tile is decoded before, and encoded after.
 #
 # What is lost by rounding would be lost for good where a step moves a value by less than the format resolves, so values
-# are rounded up or down at random, as often as makes the mean right.  An element's 32 random bits are those of its block
-# of SHARING elements, `noise` for the first of them, exclusive-or those of its place in the block.  So each element's are
-# uniform, those of neighbours are spread evenly, and one operation is all that they cost.  `nearest`: one half for all.
+# are rounded up or down at random, as often as makes the mean right.  An element's 32 random bits are those of its
+# block of SHARING elements, `noise` for the first of them, exclusive-or those of its place in the block.  So each
+# element's are uniform, those of neighbours are spread evenly, and one operation is all that they cost.  `nearest`: one
+# half for all.
 
 cdef enum:
     MAGNITUDE = 0x7fffffff       # a float32 without its sign
@@ -70,10 +71,10 @@ cdef void encode_bfloat16(const void* values, void* stored, void* scales, Py_ssi
 
 
 # int8: a byte for each element, and for each block one more, the exponent of a power of two, its scale.  A code is what
-# the float32 1 + |value| / scale has of exponent and of the first three bits of its fraction, from 1 on.  So values below
-# the scale are coded in even steps of an eighth of it, others in steps of an eighth to a sixteenth of themselves, and 0
-# stays 0.  The seven bits beside a sign reach over 16 octaves, the eight without one over 32; a block's largest value is
-# in the last but one, so that it can be rounded up.  All blocks are coded as whole ones, the last in a copy.
+# the float32 1 + |value| / scale has of exponent and of the first three bits of its fraction, from 1 on.  So values
+# below the scale are coded in even steps of an eighth of it, others in steps of an eighth to a sixteenth of themselves,
+# and 0 stays 0.  The seven bits beside a sign reach over 16 octaves, the eight without one over 32; a block's largest
+# value is in the last but one, so that it can be rounded up.  All blocks are coded as whole ones, the last in a copy.
 
 cdef inline uint32_t largest_of(const_real_array x) noexcept nogil:
     cdef int32_t largest = 0, size
@@ -155,7 +156,8 @@ cdef inline void encode_blocks(const real* x, uint8_t* code, int8_t* exponent, P
     cdef real[SHARING] last
     cdef uint8_t[SHARING] encoded
     for k in range(whole):
-        exponent[k] = scale_block(x + k * SHARING, code + k * SHARING, noise_of_block(noise, k, nearest), spread, octaves)
+        exponent[k] = scale_block(x + k * SHARING, code + k * SHARING, noise_of_block(noise, k, nearest), spread,
+                                  octaves)
     if rest:
         memset(last, 0, sizeof(last))
         memcpy(last, x + whole * SHARING, rest * sizeof(real))

@@ -17,7 +17,7 @@ from .real cimport (bits_of_single, const_real_array, decayed, double_sqrt, epsi
                     real_array, sign, single_of, sqrt, towards)
 from .reductions cimport add, dot, limit, max_abs, scale, sum_abs, sum_squares
 from .sweep cimport Common, last_pass, measure, sweep, sweep_only, sweep_whole
-from .table cimport (EVERYTHING, FORMAT, GROUP, HYPER, LARGEST, LINES, MODIFIER, NUMBERS, PASSES, PRODUCTS, ROWS, RULE,
+from .table cimport (EVERYTHING, FORMAT, GROUP, HYPER, LINES, MODIFIER, NUMBERS, PASSES, PRODUCTS, ROWS, RULE,
                      SCALARS, SHARING, SQUARES, SUM, TENSOR, VECTOR, Between, BetweenLines, BetweenRows, Decode, Encode,
                      Entry, KernelRow, Kind, Lines, Own, Pass, Scope, Sums, Sweep, Work, VectorKernel)
 

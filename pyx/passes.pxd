@@ -115,8 +115,8 @@ cdef inline void close_tile(const Work* a, Py_ssize_t entry, Py_ssize_t at, cons
     for k in range(a.rule.slots):
         format = a.formats[k]
         if format != NULL:
-            format.encode(t.s[k], <char*> a.entries[entry].state[k] + at * format.bytes, scales_at(a, entry, k, at), t.n,
-                          noise_of(a, k, at), a.rounding.nearest)
+            format.encode(t.s[k], <char*> a.entries[entry].state[k] + at * format.bytes, scales_at(a, entry, k, at),
+                          t.n, noise_of(a, k, at), a.rounding.nearest)
 
 
 cdef inline void begin_tiles(const Work* a, Work* tiled, Tile* t, real* hyper, Room* room) noexcept nogil:
@@ -206,7 +206,7 @@ cdef inline void fetch_tile(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_s
 
 
 cdef inline void sweep_decoded(const Work* a, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    # A rule of one pass, whose state is stored in a format: swept as ever, a tile at a time that stands in for a tensor.
+    # A rule of one pass, whose state is stored in a format: swept as ever, a tile at a time in the place of a tensor.
     cdef Work swept = a[0]
     cdef Entry tile
     cdef Span span

@@ -166,7 +166,7 @@ cdef class Plan:
         if not self.scales:
             raise MemoryError
 
-    def attach(self, Py_ssize_t i, list arrays not None, list scalars not None, bint has_stepped, list scales=[]):
+    def attach(self, Py_ssize_t i, list arrays not None, list scalars not None, bint has_stepped, tuple scales=()):
         """Enters parameter i's state into the table; the caller has checked dtype, shape and layout.
 
         `scales`: an array, or None, for each of the arrays, where the plan has formats.
@@ -713,7 +713,7 @@ cdef class RowPlan(Plan):
             return NULL
         return <char*> array + (k - self.begin[i]) * self.entries[k].size * self.kernel.row.itemsize
 
-    def attach(self, Py_ssize_t i, list arrays not None, list scalars not None, bint has_stepped, list scales=[]):
+    def attach(self, Py_ssize_t i, list arrays not None, list scalars not None, bint has_stepped, tuple scales=()):
         cdef Py_ssize_t k
         cdef int slot
         Plan.attach(self, i, arrays, scalars, has_stepped, scales)

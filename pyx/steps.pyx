@@ -436,7 +436,7 @@ cdef class GroupPlanCore:
     """The plans of one parameter group, and what in it was checked last: what a step does where nothing changed.
 
     The subclass adds `create_state(method, plan, created)`, `outgrown(method, plan)`, which makes a SparsePlan of a
-    Plan, `sparse(method, plan)`, which it asks about sparse gradients, and whatever makes the plans anew after a change.
+    Plan, `sparse(method, plan)`, which it asks about sparse gradients, and whatever makes plans anew after a change.
     """
     cdef readonly dict group
     cdef public tuple scalars            # names of the scalar state

@@ -172,7 +172,7 @@ class SparseGroupPlan(GroupPlan):
 
 def attach(plan: Plan, at: int, state: Mapping[str, np.ndarray], scalars: Iterable[str], has_stepped: bool) -> None:
     plan.attach(at, [state[key] for key in plan.slots], [state[key] for key in scalars], has_stepped,
-                [state.get(scales_of(key)) for key in plan.slots] if plan.formats else [])
+                tuple(state.get(scales_of(key)) for key in plan.slots) if plan.formats else ())
 
 
 def check_place(array: np.ndarray, place: Place, key: str, where: str) -> None:
