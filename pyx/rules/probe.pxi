@@ -1,5 +1,7 @@
 # Not an update: every way of combining numbers, so that tests see what arrives.
 
+from .table cimport LARGEST
+
 cdef struct Probe:
     real number[4]               # the tensor's own
 
