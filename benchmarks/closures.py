@@ -183,15 +183,15 @@ def numpy_cg() -> float:
     """Polak and Ribière's formula with BLAS's products, and a secant step for the search."""
     problem, x = Quadratic(), np.zeros(SIZE, np.float32)
     marks, t = Marks(problem), np.float32(0.01)
-    loss, g = problem(x)
+    _, g = problem(x)
     d, square = -g, g @ g
     for _ in range(WARM + TIMED):
         slope = g @ d
-        loss, gradient = problem(x + t * d)
+        _, gradient = problem(x + t * d)
         rise = gradient @ d - slope
         if abs(gradient @ d) > 0.1 * abs(slope):
             t = np.float32(t * -slope / rise)
-            loss, gradient = problem(x + t * d)
+            _, gradient = problem(x + t * d)
         x = x + t * d
         new = gradient @ gradient
         d = max(np.float32(0), (new - gradient @ g) / square) * d - gradient
