@@ -12,6 +12,7 @@ import numpy as np
 
 import optimlite as ol
 from optimlite.engine.rule_optimizer import RuleOptimizer
+from optimlite.engine.whole_matrix import MatrixOptimizer
 from optimlite.native import dispatch
 
 from . import cases
@@ -27,7 +28,8 @@ def with_defaults() -> Iterator[Work]:
     """Those whose rule is swept at once, and that have no row in cases.py."""
     for name in ol.__all__:
         kind = getattr(ol, name)
-        if (isinstance(kind, type) and issubclass(kind, RuleOptimizer) and kind.accepts_dense
+        if (isinstance(kind, type) and issubclass(kind, RuleOptimizer) and not issubclass(kind, MatrixOptimizer)
+                and kind.accepts_dense
                 and kind.rule is not RuleOptimizer.rule and kind.coefficients is not RuleOptimizer.coefficients
                 and name not in [work.optimizer for work in cases.WORKS]):
             made = kind([np.zeros(1, np.float32)])
