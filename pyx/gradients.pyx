@@ -35,6 +35,17 @@ cdef void run_blocks(void* context, Py_ssize_t k) noexcept nogil:
         blocks.block[i].kernel(&blocks.block[i].gradient, 1, NULL, blocks.block[i].n, &blocks.block[i].result)
 
 
+# The entries of parameter i's gradient: the rows that a sparse one touches; a dense one is read as a whole, also by
+# rules that are stepped row by row.
+
+cdef inline Py_ssize_t first_part(Plan plan, Py_ssize_t i) noexcept:
+    return plan.first_entry(i) if plan.is_sparse(i) else i
+
+
+cdef inline Py_ssize_t end_part(Plan plan, Py_ssize_t i) noexcept:
+    return plan.end_entry(i) if plan.is_sparse(i) else i + 1
+
+
 def sum_over_gradients(list terms not None) -> float:
     """The sum of a vector kernel's result over the gradients that are bound in plans: [(kernel, plan), ...]."""
     cdef Py_ssize_t most = 0, n = 0, i, k, at, weight = BLOCK
@@ -46,7 +57,7 @@ def sum_over_gradients(list terms not None) -> float:
     cdef double result = 0.0
     for _, plan in terms:
         for i in range(plan.count):
-            for k in range(plan.first_entry(i), plan.end_entry(i)):
+            for k in range(first_part(plan, i), end_part(plan, i)):
                 most += plan.entries[k].size // BLOCK + 1
     blocks.block = <Block*> PyMem_Malloc(most * sizeof(Block) + (most + 1) * sizeof(Py_ssize_t))
     if not blocks.block:
@@ -56,7 +67,7 @@ def sum_over_gradients(list terms not None) -> float:
         for i in range(plan.count):
             if not plan.entries[i].grad:
                 continue
-            for k in range(plan.first_entry(i), plan.end_entry(i)):
+            for k in range(first_part(plan, i), end_part(plan, i)):
                 entry, at = &plan.entries[k], 0
                 while at < entry.size:
                     if weight >= BLOCK:

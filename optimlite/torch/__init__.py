@@ -30,10 +30,11 @@ __all__ = ["TensorOptimizer", "wrap"]
 
 
 def _kinds() -> dict[str, type]:
-    """The optimizers by name: all that is public, but the base."""
+    """The optimizers by name: all that is public, but the base and those around others."""
     found = {name: getattr(optimlite, name) for name in optimlite.__all__}
+    around = optimlite.Lookahead, optimlite.SAM
     return {name: kind for name, kind in found.items() if isinstance(kind, type)
-            and issubclass(kind, optimlite.Optimizer) and kind is not optimlite.Optimizer}
+            and issubclass(kind, optimlite.Optimizer) and kind not in (optimlite.Optimizer, *around)}
 
 
 def __getattr__(name: str) -> Any:

@@ -37,15 +37,15 @@ def coefficients(rule: runtime.Kernel) -> dict[str, float]:
 def test_a_rule_tells_what_it_takes() -> None:
     rule = adam_rule()
     assert (rule.kind, rule.slots, rule.itemsize, rule.measures) == ("rule", 2, 4, 0)
-    assert rule.fields == ("grad_scale", "max_abs", "l2", "keep", "beta1", "fresh1", "beta2", "fresh2", "step_size",
+    assert rule.fields == ("grad_scale", "max_abs", "l2", "keep", "step_size", "beta1", "fresh1", "beta2", "fresh2",
                            "inv_root_bias2", "eps", "eps_root")
     lamb = dispatch.kernel("lamb", np.dtype(np.float64))
     assert (lamb.measures, lamb.itemsize, lamb.scalars) == (1, 8, ("lr", "most", "adapts"))
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    (lambda c: c.pop("eps"), "^the rule 'adam' has the coefficients beta1, .* beside grad_scale, max_abs, l2, keep; "
-                             "`coefficients` lacks eps$"),
+    (lambda c: c.pop("eps"), "^the rule 'adam' has the coefficients step_size, .* beside grad_scale, max_abs, l2, "
+                             "keep; `coefficients` lacks eps$"),
     (lambda c: c.update(lr=0.1), "`coefficients` has lr$")])
 def test_coefficients_that_are_not_the_rules_are_refused(change: Any, message: str) -> None:
     """A coefficient that nobody reads would be a hyper-parameter without effect."""

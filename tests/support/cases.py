@@ -187,7 +187,7 @@ CASES = [
     Case(ol.AdamMini, {}, elementwise=False),
     Case(ol.AdamMini, {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1, "block": "tensor",
                        "maximize": True}, elementwise=False),
-    Case(ol.AdamMini, {"lr": 0.01, "block": "none", "weight_decay": 0.1}),
+    Case(ol.AdamMini, {"lr": 0.01, "block": "none", "eps": 1e-3, "weight_decay": 0.1}),
     Case(ol.AdamMini, {"lr": 0.01, "block": "head", "heads": 1, "weight_decay": 0.3, "cautious_weight_decay": True,
                        "corrected_weight_decay": 0.03, "cautious": True, "max_update_rms": 0.5}, elementwise=False),
     Case(ol.MARS, {}, elementwise=False),
