@@ -93,7 +93,7 @@ def options(draw: st.DrawFn, optimizer: type[ol.Optimizer], beside: Mapping[str,
     names = hyper_names(optimizer)
     chosen = {name: draw(hyper(optimizer, name)) for name in draw(st.lists(st.sampled_from(names), unique=True))}
     together = {**(beside or {}), **chosen}
-    if together.get("nesterov"):
+    if together.get("nesterov") and "dampening" in hyper_names(optimizer):
         chosen |= {"momentum": draw(between(0, 1)), "dampening": 0}
     if "decoupled_weight_decay" in names and any(together.get(f"{kind}_weight_decay")
                                                  for kind in ("cautious", "corrected")):
