@@ -22,13 +22,7 @@ def is_bfloat16(dtype: np.dtype) -> bool:
     return dtype.name == "bfloat16" or (dtype == BFLOAT16 and "optimlite" in (dtype.metadata or ()))
 
 
-class Rounding(NamedTuple):
-    """`key`: 64 bits that a step's random bits follow from; None: to the nearest."""
-
-    key: int | None
-
-
-NEAREST = Rounding(None)
+Rounding = int | None            # 64 bits that a step's random bits follow from; None: to the nearest
 
 
 class Format(NamedTuple):
@@ -101,17 +95,17 @@ def scattered(x: np.ndarray) -> np.ndarray:
 def rounding_of(group: Mapping[str, Any], step: int) -> Rounding:
     """How a group's state is rounded in its parameters' step of this number."""
     if group.get("rounding") == "nearest":
-        return NEAREST
+        return None
     key = scattered(scattered(np.array([group.get("seed", 0)], np.uint64)) + np.uint64(step))
-    return Rounding(int(key[0]))
+    return int(key[0])
 
 
 def noise_of(rounding: Rounding, slot: int, n: int) -> np.ndarray:
     """Random bits for each element, one half where the rounding is to the nearest."""
-    if rounding.key is None:
+    if rounding is None:
         return np.full(n, 0x80000000, np.uint32)
     tiles = np.arange(0, n, TILE, dtype=np.uint64)
-    first = (scattered(np.uint64(rounding.key) ^ np.uint64(slot << 56) ^ tiles) >> np.uint64(32)).astype(np.uint32)
+    first = (scattered(np.uint64(rounding) ^ np.uint64(slot << 56) ^ tiles) >> np.uint64(32)).astype(np.uint32)
     block = np.arange(TILE // SHARING, dtype=np.uint32) * np.uint32(GOLDEN)
     place = np.arange(SHARING, dtype=np.uint32) * np.uint32(GOLDEN)
     noise: np.ndarray = ((first[:, None] + block)[:, :, None] ^ place).reshape(-1)[:n]

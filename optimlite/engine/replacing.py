@@ -116,10 +116,11 @@ def carried(optimizer: Optimizer, group: Group, old: Parameter, new: Parameter, 
     entries: dict[str, np.ndarray] = dict(optimizer.state[old])
     known = optimizer.state_names is not None
     if rows is None:
+        if old.shape != new.shape:
+            return {}
         if known and entries:
             entries = converted(optimizer, group, new, entries)
-        return {key: fitting(new, array, key in optimizer.line_states) for key, array in entries.items()} if (
-            old.shape == new.shape) else {}
+        return {key: fitting(new, array, key in optimizer.line_states) for key, array in entries.items()}
     result = carried_rows(optimizer, {**group, "state_dtype": None}, old, new, rows, name)
     if known and result:
         result = converted(optimizer, group, new, result)

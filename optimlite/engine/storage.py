@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 import numpy as np
 
 from .. import checks
-from .formats import FORMATS, NEAREST, SHARING, Format, Rounding
+from .formats import FORMATS, SHARING, Format, Rounding
 from .parameter import Parameter
 from .state import Place, empty, fitting, place_of
 
@@ -69,7 +69,7 @@ class Kept(NamedTuple):
         values = self.format.decode(stored.ravel(order), scales, self.unsigned)
         return values.astype(dtype).reshape(stored.shape, order=order)
 
-    def encode(self, values: np.ndarray, rounding: Rounding = NEAREST) -> tuple[np.ndarray, np.ndarray | None]:
+    def encode(self, values: np.ndarray, rounding: Rounding = None) -> tuple[np.ndarray, np.ndarray | None]:
         """What is stored of values, in their layout, and the scales."""
         order: Any = "F" if values.flags.fnc else "C"
         stored, scales = self.format.encode(values.ravel(order), rounding, self.slot, self.unsigned)

@@ -13,6 +13,13 @@ from ..engine.storage import Storage
 from ..native.runtime import power
 
 
+def moments(lr: float, betas: tuple[float, float], t: int) -> dict[str, float]:
+    """Coefficients of Adam's two means in step t, without their bias, for the rules that have them."""
+    beta1, beta2 = betas
+    return {"beta1": beta1, "fresh1": 1.0 - beta1, "beta2": beta2, "fresh2": 1.0 - beta2,
+            "step_size": lr / (1.0 - power(beta1, t)), "inv_root_bias2": 1.0 / sqrt(1.0 - power(beta2, t))}
+
+
 class Adam(RuleOptimizer):
     """Adam (Kingma & Ba 2015), with AMSGrad (Reddi et al. 2018) as an option.
 
@@ -80,17 +87,14 @@ class Adam(RuleOptimizer):
 
     def coefficients(self, group: Group, state: dict[str, Any], first: bool) -> dict[str, float]:
         t = state["step"] = state["step"] + 1
-        lr, (beta1, beta2), decay = group["lr"], group["betas"], group["weight_decay"]
-        decoupled, bias2 = group["decoupled_weight_decay"], 1.0 - power(beta2, t)
+        lr, eps, decoupled, root = group["lr"], group["eps"], group["decoupled_weight_decay"], group["eps_root"]
+        bias2 = 1.0 - power(group["betas"][1], t) if root or group["uncorrected_eps"] else 1.0
         return {
-            "l2": 0.0 if decoupled else decay,
+            **moments(lr, group["betas"], t),
+            "l2": 0.0 if decoupled else group["weight_decay"],
             "keep": 1.0 - lr * decay_of(group) if decoupled else 1.0,
-            "beta1": beta1, "fresh1": 1.0 - beta1,
-            "beta2": beta2, "fresh2": 1.0 - beta2,
-            "step_size": lr / (1.0 - power(beta1, t)),
-            "inv_root_bias2": 1.0 / sqrt(bias2),
-            "eps": group["eps"] / sqrt(bias2) if group["uncorrected_eps"] else group["eps"],
-            "eps_root": (group["eps_root"] or 0.0) * bias2,
+            "eps": eps / sqrt(bias2) if group["uncorrected_eps"] else eps,
+            "eps_root": root * bias2 if root else 0.0,
         }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import sqrt
 from typing import Any
 
 from ..checks import flag, fraction, nonnegative, optional_count, pair, shown
@@ -11,7 +10,7 @@ from ..engine.modifiers import MODIFIERS, decay_of
 from ..engine.parameter import Parameter, describe
 from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.storage import EXACT
-from ..native.runtime import power
+from .adam import moments
 
 BLOCKS = ("row", "head", "tensor", "none")
 
@@ -105,12 +104,5 @@ class AdamMini(RuleOptimizer):
 
     def coefficients(self, group: Group, state: dict[str, Any], first: bool) -> dict[str, float]:
         t = state["step"] = state["step"] + 1
-        lr, (beta1, beta2) = group["lr"], group["betas"]
-        return {
-            "keep": 1.0 - lr * decay_of(group),
-            "beta1": beta1, "fresh1": 1.0 - beta1,
-            "beta2": beta2, "fresh2": 1.0 - beta2,
-            "step_size": lr / (1.0 - power(beta1, t)),
-            "inv_root_bias2": 1.0 / sqrt(1.0 - power(beta2, t)),
-            "eps": group["eps"], "eps_root": 0.0,
-        }
+        return {**moments(group["lr"], group["betas"], t), "keep": 1.0 - group["lr"] * decay_of(group),
+                "eps": group["eps"], "eps_root": 0.0}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import sqrt
 from typing import Any, Unpack
 
 from ..checks import flag, fraction, nonnegative, pair
@@ -11,7 +10,7 @@ from ..engine.modifiers import MODIFIERS, decay_of
 from ..engine.parameter import Parameter
 from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.storage import Storage
-from ..native.runtime import power
+from .adam import moments
 
 
 class MARS(RuleOptimizer):
@@ -71,17 +70,10 @@ class MARS(RuleOptimizer):
 
     def coefficients(self, group: Group, state: dict[str, Any], first: bool) -> dict[str, float]:
         t = state["step"] = state["step"] + 1
-        lr, (beta1, beta2), (beta1_1d, beta2_1d) = group["lr"], group["betas"], group["betas_1d"]
+        lr, beta1 = group["lr"], group["betas"][0]
         return {
-            "keep": 1.0 - lr * decay_of(group),
+            **moments(lr, group["betas"], t),
+            **{f"{name}_1d": value for name, value in moments(lr, group["betas_1d"], t).items()},
+            "keep": 1.0 - lr * decay_of(group), "eps": group["eps"],
             "norm": 1.0, "change": 0.0 if first else group["gamma"] * beta1 / (1.0 - beta1),
-            "beta1": beta1, "fresh1": 1.0 - beta1,
-            "beta2": beta2, "fresh2": 1.0 - beta2,
-            "step_size": lr / (1.0 - power(beta1, t)),
-            "inv_root_bias2": 1.0 / sqrt(1.0 - power(beta2, t)),
-            "eps": group["eps"],
-            "beta1_1d": beta1_1d, "fresh1_1d": 1.0 - beta1_1d,
-            "beta2_1d": beta2_1d, "fresh2_1d": 1.0 - beta2_1d,
-            "step_size_1d": lr / (1.0 - power(beta1_1d, t)),
-            "inv_root_bias2_1d": 1.0 / sqrt(1.0 - power(beta2_1d, t)),
         }

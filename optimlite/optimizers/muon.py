@@ -13,7 +13,7 @@ from ..engine.method import Group, Recipe
 from ..engine.parameter import Parameter, laid_out
 from ..engine.whole_matrix import MatrixOptimizer, Update, apply_now, like, moved, put
 from ..native.arrays import over_arrays, sum_squares
-from ..native.runtime import power
+from .adam import moments
 
 ADJUSTMENTS = (None, "original", "match_rms_adamw", "spectral_norm")
 
@@ -167,10 +167,8 @@ class Muon(MatrixOptimizer):
 
     def coefficients(self, group: Group, state: dict[str, Any], first: bool) -> dict[str, float]:
         t = state["step"] = state["step"] + 1
-        lr, (beta1, beta2) = group["lr"], group["betas"]
-        return {"keep": 1.0 - lr * group["weight_decay"], "beta1": beta1, "fresh1": 1.0 - beta1, "beta2": beta2,
-                "fresh2": 1.0 - beta2, "step_size": lr / (1.0 - power(beta1, t)),
-                "inv_root_bias2": 1.0 / sqrt(1.0 - power(beta2, t)), "eps": group["eps"], "eps_root": 0.0}
+        return {**moments(group["lr"], group["betas"], t), "keep": 1.0 - group["lr"] * group["weight_decay"],
+                "eps": group["eps"], "eps_root": 0.0}
 
 
 class NorMuon(Muon):
