@@ -45,7 +45,7 @@ CHECKS: dict[str, checks.Check] = {"state_dtype": checks.optional(checks.one_of(
 def refused(name: str, value: Any) -> Any:
     """A check of options that an optimizer doesn't take."""
     if value is not None:
-        raise ValueError(f"`{name}` can't be had here, got {checks.shown(value)}: the state is of whole matrices, or "
+        raise ValueError(f"`{name}` can't be had here, got {checks.shown(value)}: the state is of rows or matrices, or "
                          f"must be exact; leave it out")
 
 
