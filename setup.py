@@ -103,7 +103,7 @@ def extension(name, source, macros=(), flags=()):
     # After cythonize, which keeps the settings of the first extension made from a source for all of them.
     result.define_macros = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
                             ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"), *macros]
-    result.depends = [*result.depends, "setup.py", *glob("pyx/*.h"), *glob("pyx/*.pxd"), *glob("pyx/rules/*.pxi")]
+    result.depends = [*result.depends, "setup.py", *glob("pyx/*.h"), *glob("pyx/*.px[di]"), *glob("pyx/rules/*.pxi")]
     result.level_flags = list(flags)
     return result
 
