@@ -32,6 +32,7 @@ LEVELS = {"baseline": VECTORS, "v3": [*VECTORS, "-march=x86-64-v3"],
 # that most programs run.  What the others do without is a thirtieth of theirs.
 SMALLER = ["-fno-tree-pre", *(f"-fno-align-{what}" for what in ("functions", "loops", "jumps", "labels"))]
 FASTEST = ("v3", "v4") if X86 else ("baseline",)
+SAME = {("f64", "v4"): "v3"}     # as native/dispatch.py has it, with the reason
 if sys.platform == "win32":
     LEVELS = {"baseline": []}    # MSVC has no such levels
 MODULES = ("runtime", "parameters", "plans", "steps", "gradients", "vectors", "files")
@@ -133,12 +134,17 @@ class Build(build_ext):
         super().build_extension(ext)
 
 
+def kernels():
+    """The types and levels to build, each once."""
+    return dict.fromkeys((kind, SAME.get((kind, level), level)) for kind in chosen(TYPES, "OPTIMLITE_TYPES")
+                         for level in chosen(LEVELS, "OPTIMLITE_LEVELS"))
+
+
 setup(
     ext_modules=[extension(name, f"pyx/{name}.pyx", flags=DRIVER_FLAGS.get(name, SMALL)) for name in MODULES] + [
-        extension(f"kernels_{kind}_{level}", "pyx/kernels.pyx", macros,
-                  [*KERNEL_FLAGS, *flags, *(FASTER if kind == "f32" and level in FASTEST else SMALLER)])
-        for kind, macros in chosen(TYPES, "OPTIMLITE_TYPES").items()
-        for level, flags in chosen(LEVELS, "OPTIMLITE_LEVELS").items()
+        extension(f"kernels_{kind}_{level}", "pyx/kernels.pyx", TYPES[kind],
+                  [*KERNEL_FLAGS, *LEVELS[level], *(FASTER if kind == "f32" and level in FASTEST else SMALLER)])
+        for kind, level in kernels()
     ],
     cmdclass={"build_ext": Build},
 )

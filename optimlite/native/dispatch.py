@@ -13,6 +13,9 @@ from .runtime import Kernel, cpu_supports
 
 LEVELS = ("baseline", "v3", "v4")        # x86-64's micro-architecture levels; the baseline is every other CPU's too
 TYPES = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
+# What a level shares with a lower one.  Doubles gain little from 512 bits: large steps wait for memory, small ones for
+# divisions and square roots, of which most CPUs do no more in a vector twice as wide.
+SAME = {("f64", "v4"): "v3"}
 
 
 def built(level: str) -> bool:
@@ -51,7 +54,8 @@ def kernels(dtype: np.dtype, level: str) -> dict[str, Kernel]:
     if not cpu_supports(level):
         raise ValueError(f"this CPU does not support the level '{level}'")
     try:
-        module = importlib.import_module(f"{__package__}.kernels_{TYPES[dtype]}_{level}")
+        name = TYPES[dtype]
+        module = importlib.import_module(f"{__package__}.kernels_{name}_{SAME.get((name, level), level)}")
     except ModuleNotFoundError:
         raise ImportError(f"the kernels for {dtype} on level '{level}' were not built; "
                           f"`make build` builds all") from None
