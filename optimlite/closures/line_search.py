@@ -268,7 +268,7 @@ def backtracking(phi: Phi, loss: float, slope: float, step: float = 1.0, *, c1: 
                  max_evals: int = 25) -> Found:
     """The first of ever shorter steps with sufficient decrease (Armijo 1966): phi(t) <= phi(0) + c1 * t * phi'(0).
 
-    The next step is the minimum of the parabola through phi(0), phi'(0) and phi(t), clipped to between a tenth and a half of t.
+    The next step is the minimum of the parabola through phi(0), phi'(0) and phi(t), between a tenth and a half of t.
     """
     start = Trial(0.0, loss, slope)
     line = Line(phi, start, step, max_evals, lambda trial: trial.loss <= loss + c1 * trial.step * slope)

@@ -48,11 +48,11 @@ def suits(options: Mapping[str, Any], chosen: Any, searches: Mapping[str, Search
             raise ValueError(f"`search_options` has no `{key}` with line_search_fn={of}; " + (
                 f"did you mean `{meant}`?" if meant else f"it has {', '.join(f'`{name}`' for name in known)}"))
     merged = {**known, **options}
-    limits = [merged[key] for key in ("c1", "c2") if isinstance(merged.get(key), (int, float))]
-    if not all(low < high for low, high in pairwise([0, *limits, 1])):
-        rule = " < ".join(["0", *(key for key in ("c1", "c2") if key in merged), "1"])
-        got = " and ".join(f"{key} = {merged[key]}" for key in ("c1", "c2") if key in merged)
-        raise ValueError(f"`search_options` must have {rule} with line_search_fn={of}, got {got}")
+    limits = {key: merged[key] for key in ("c1", "c2") if isinstance(merged.get(key), (int, float))}
+    if not all(low < high for low, high in pairwise([0, *limits.values(), 1])):
+        raise ValueError(f"`search_options` must have {' and '.join(map(repr, limits))} with "
+                         f"{' < '.join(['0', *limits, '1'])} for line_search_fn={of}, "
+                         f"got {' and '.join(f'{key} = {value}' for key, value in limits.items())}")
 
 
 def arguments(search: Search) -> dict[str, Any] | None:

@@ -86,12 +86,13 @@ def test_float32_ends_soon_after_the_last_decrease_that_it_resolves(problem: Any
 
 @pytest.mark.parametrize("method", ["lbfgs", "cg"])
 @pytest.mark.parametrize("search", SEARCHES)
-@pytest.mark.parametrize("exponent", [-166, -33, -1, 1, 33, 100])
+@pytest.mark.parametrize("exponent", [-166, -1, 66])
 @pytest.mark.parametrize("problem", [rosenbrock, next(each for each in PROBLEMS if each.name == "Powell badly scaled")])
 def test_the_unit_of_the_loss_does_not_change_the_path(problem: Any, exponent: int, search: str, method: str) -> None:
     """A power of two rounds nothing.  (`gtol` is absolute, as scipy's, and `ftol` for losses below 1.)
 
-    Powell's function is 5e256 at a trial of the backtracking search, which leaves room for no more than 2^100.
+    Powell's function is 5e256 at a trial of the backtracking search, where its slope, which has the unit squared,
+    leaves room for no more than 2^80.
     """
     def path(unit: float) -> list[np.ndarray]:
         points: list[np.ndarray] = []

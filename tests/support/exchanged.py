@@ -1,8 +1,8 @@
 """SciPy's own tests of minimize with ours in its place, a plugin of pytest:
 
-    PYTHONPATH=.:tests python -m pytest -p support.exchanged --pyargs scipy.optimize.tests.test_optimize …
+    PYTHONPATH=.:tests python -m pytest -c /dev/null -p support.exchanged --pyargs scipy.optimize.tests.test_optimize …
 
-Says in the end how many tests called it with "L-BFGS-B" or "CG", and which of them failed.  Other methods stay SciPy's.
+(tests/closures/test_scipys_own.py has the other files.)  Says in the end how many tests called it with "L-BFGS-B" or "CG", and which of them failed.  Other methods stay SciPy's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import scipy.optimize
 
 import optimlite as ol
 
-FILES = [f"scipy.optimize.tests.{name}" for name in ("test_optimize", "test_regression", "test_lbfgsb_hessinv")]
 scipys = scipy.optimize.minimize
 called, failed = set[str](), set[str]()
 running = ""
