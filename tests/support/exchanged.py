@@ -2,7 +2,8 @@
 
     PYTHONPATH=.:tests python -m pytest -c /dev/null -p support.exchanged --pyargs scipy.optimize.tests.test_optimize …
 
-(tests/closures/test_scipys_own.py has the other files.)  Says in the end how many tests called it with "L-BFGS-B" or "CG", and which of them failed.  Other methods stay SciPy's.
+(tests/closures/test_scipys_own.py has the other files.)  Says in the end how many tests called it with "L-BFGS-B" or
+"CG", and which of them failed.  Other methods stay SciPy's.
 """
 
 from __future__ import annotations
