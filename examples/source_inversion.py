@@ -68,6 +68,8 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     for size in options.sizes:
         problem = Sources(size)
+        if not (checked := ol.check_grad(problem, np.zeros((size, size)), directions=1)):
+            sys.exit(f"the gradient is wrong: {checked}")
         counts = []
         for method, h0 in (("lbfgs", None), ("lbfgs", problem.h0), ("cg", None), ("cg", problem.h0)):
             limits = {"gtol": 1e-8 / size**2, "maxiter": 2000} | ({"ftol": 0} if method == "lbfgs" else {})

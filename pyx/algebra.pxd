@@ -8,7 +8,7 @@ from libc.string cimport memcpy
 
 from .lanes cimport largest_magnitude, product, square, sum_lanes, total
 from .real cimport (bits_of_single, const_real_array, larger, maximum, minimum, prefetch, real, real_array,
-                    single_of)
+                    widened)
 from .table cimport LANES, TILE
 
 
@@ -214,6 +214,21 @@ cdef inline void turn_inward(void** v, Py_ssize_t count, const double* c, Py_ssi
         out[1] = larger(out[1], largest_magnitude(d, m))
 
 
+cdef inline void add_row_products(const real* first, const real* second, const double* a, const double* b,
+                                  const real** next, Py_ssize_t m, Py_ssize_t rows, double* out) noexcept nogil:
+    # out += first.a, first.b and, of two rows, second.a, second.b
+    cdef double[4 * LANES] lanes
+    cdef Py_ssize_t i, whole = m - m % LANES
+    lanes_of_rows(first, second, a, b, m // LANES, next, lanes)
+    for i in range(whole, m):
+        lanes[i - whole] += (<double> first[i]) * a[i]
+        lanes[LANES + i - whole] += (<double> first[i]) * b[i]
+        lanes[2 * LANES + i - whole] += (<double> second[i]) * a[i]
+        lanes[3 * LANES + i - whole] += (<double> second[i]) * b[i]
+    for i in range(2 * rows):
+        out[i] += sum_lanes(lanes + i * LANES)
+
+
 cdef inline void gram_of_tile(const real* x, const real* y, void** rows, Py_ssize_t count, Py_ssize_t at, Py_ssize_t m,
                               double* out) noexcept nogil:
     # out += row.x, row.y for every row, over the tile at `at`, where x and y stand already
@@ -222,9 +237,8 @@ cdef inline void gram_of_tile(const real* x, const real* y, void** rows, Py_ssiz
     # here, of four rows together while these four are read: a half of it during two of them.
     cdef double[TILE] a
     cdef double[TILE] b
-    cdef double[4 * LANES] lanes
     cdef (const real*)[4] next
-    cdef Py_ssize_t i, k, q, whole = m - m % LANES
+    cdef Py_ssize_t i, k, q
     cdef const real* first
     cdef const real* second
     for i in range(m):
@@ -236,14 +250,7 @@ cdef inline void gram_of_tile(const real* x, const real* y, void** rows, Py_ssiz
             next[i] = (<const real*> rows[min(k - q + i, count - 1)]) + at + TILE + q * (TILE // 4)
         first = (<const real*> rows[k]) + at
         second = (<const real*> rows[min(k + 1, count - 1)]) + at
-        lanes_of_rows(first, second, a, b, m // LANES, next, lanes)
-        for i in range(whole, m):
-            lanes[i - whole] += (<double> first[i]) * a[i]
-            lanes[LANES + i - whole] += (<double> first[i]) * b[i]
-            lanes[2 * LANES + i - whole] += (<double> second[i]) * a[i]
-            lanes[3 * LANES + i - whole] += (<double> second[i]) * b[i]
-        for i in range(min(<Py_ssize_t> 4, 2 * (count - k))):
-            out[2 * k + i] += sum_lanes(lanes + i * LANES)
+        add_row_products(first, second, a, b, next, m, min(<Py_ssize_t> 2, count - k), out + 2 * k)
 
 
 cdef inline void gram(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
@@ -255,9 +262,17 @@ cdef inline void gram(void** v, Py_ssize_t count, const double* c, Py_ssize_t n,
                      min(<Py_ssize_t> TILE, n - at), out)
 
 
+cdef inline void subtract(real* y, const real* g, const real* h, const real* s, bint rest,
+                          Py_ssize_t m) noexcept nogil:
+    # y = g - h; if `rest`, 0 where s = 0: a variable that rests at its bound
+    cdef Py_ssize_t i
+    for i in range(m):
+        y[i] = <real> 0 if rest and s[i] == <real> 0 else g[i] - h[i]
+
+
 cdef inline void renew(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
     # s = c0 * d (which may be s), y = g - h;  y.y, s.y, s.s, and row.a, row.y for every row:
-    # v = s, y, d, g, h, a, rows...  With c1, y = 0 where s = 0: a variable that rests at its bound.
+    # v = s, y, d, g, h, a, rows...  c1: `rest` of `subtract`.
     cdef real* s
     cdef real* y
     cdef const real* d
@@ -274,8 +289,7 @@ cdef inline void renew(void** v, Py_ssize_t count, const double* c, Py_ssize_t n
         if not known:
             for i in range(m):
                 s[i] = t * d[i]
-        for i in range(m):
-            y[i] = <real> 0 if rest and s[i] == <real> 0 else g[i] - h[i]
+        subtract(y, g, h, s, rest, m)
         two_products(y, s, m, out)
         out[2] += total(square, s, s, m)
         gram_of_tile((<const real*> v[5]) + at, y, v + 6, count - 6, at, m, out + 3)
@@ -331,10 +345,6 @@ cdef inline void combine(void** v, Py_ssize_t count, const double* c, Py_ssize_t
 # A history of 16 bits: the upper half of a float32, to nearest.  Rows are widened tile by tile, while they are in the
 # cache; each pair is used as it is stored, so that its products fit each other.
 
-cdef inline real widened(uint16_t stored) noexcept nogil:
-    return <real> single_of((<uint32_t> stored) << 16)
-
-
 cdef inline void widen(real* out, const uint16_t* stored, Py_ssize_t n) noexcept nogil:
     cdef real_array to = out
     cdef Py_ssize_t i
@@ -360,9 +370,8 @@ cdef inline void gram_of_halves(const real* x, const real* y, void** rows, Py_ss
     cdef double[TILE] b
     cdef real[TILE] first
     cdef real[TILE] second
-    cdef double[4 * LANES] lanes
     cdef (const real*)[4] next
-    cdef Py_ssize_t i, k, whole = m - m % LANES
+    cdef Py_ssize_t i, k
     for i in range(m):
         a[i] = <double> x[i]
         b[i] = <double> y[i]
@@ -372,14 +381,7 @@ cdef inline void gram_of_halves(const real* x, const real* y, void** rows, Py_ss
         for i in range(4):               # the same tile of the next rows
             next[i] = <const real*> ((<const uint16_t*> rows[min(k + 2 + (i & 1), count - 1)]) + at
                                      + (i >> 1) * (TILE // 2))
-        lanes_of_rows(first, second, a, b, m // LANES, next, lanes)
-        for i in range(whole, m):
-            lanes[i - whole] += (<double> first[i]) * a[i]
-            lanes[LANES + i - whole] += (<double> first[i]) * b[i]
-            lanes[2 * LANES + i - whole] += (<double> second[i]) * a[i]
-            lanes[3 * LANES + i - whole] += (<double> second[i]) * b[i]
-        for i in range(min(<Py_ssize_t> 4, 2 * (count - k))):
-            out[2 * k + i] += sum_lanes(lanes + i * LANES)
+        add_row_products(first, second, a, b, next, m, min(<Py_ssize_t> 2, count - k), out + 2 * k)
 
 
 cdef inline void gram_halves(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
@@ -407,8 +409,7 @@ cdef inline void renew_halves(void** v, Py_ssize_t count, const double* c, Py_ss
         for i in range(m):
             s[i] = t * d[i]
         narrow((<uint16_t*> v[0]) + at, s, m)
-        for i in range(m):
-            y[i] = <real> 0 if rest and s[i] == <real> 0 else g[i] - h[i]
+        subtract(y, g, h, s, rest, m)
         narrow((<uint16_t*> v[1]) + at, y, m)
         two_products(y, s, m, out)
         out[2] += total(square, s, s, m)

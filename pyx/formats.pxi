@@ -37,7 +37,7 @@ cdef void decode_bfloat16(const void* stored, const void* scales, void* values, 
     cdef real_array x = <real*> values
     cdef Py_ssize_t i
     for i in range(n):
-        x[i] = <real> single_of((<uint32_t> half[i]) << 16)
+        x[i] = widened(half[i])
 
 
 cdef inline void encode_halves(const_real_array x, uint16_t* half, Py_ssize_t n, uint32_t noise,

@@ -14,7 +14,7 @@ from .algebra cimport (combine, combine_halves, compare, copy, depart, free_grad
 from .noise cimport GOLDEN
 from .passes cimport finish_lines, last_spans, measure_lines, measure_spans
 from .real cimport (bits_of_single, const_real_array, decayed, double_sqrt, epsilon, fabs, larger, maximum, real,
-                    real_array, sign, single_of, sqrt, towards)
+                    real_array, sign, single_of, sqrt, towards, widened)
 from .reductions cimport add, dot, limit, max_abs, scale, sum_abs, sum_squares
 from .sweep cimport Common, last_pass, measure, sweep, sweep_only, sweep_whole
 from .table cimport (EVERYTHING, FORMAT, GROUP, HYPER, LINES, MODIFIER, NUMBERS, PASSES, PRODUCTS, ROWS, RULE,

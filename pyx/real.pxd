@@ -2,7 +2,7 @@
 #
 # kernels.pyx is compiled once per float type: setup.py defines OPTIMLITE_DOUBLE for the second one.
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint16_t, uint32_t
 
 cdef extern from *:
     """
@@ -58,6 +58,11 @@ cdef extern from *:
     real fabs "real_fabs" (real x) noexcept nogil
     double double_sqrt(double x) noexcept nogil
     void prefetch "real_prefetch" (const void* address) noexcept nogil
+
+
+cdef inline real widened(uint16_t half) noexcept nogil:
+    # a bfloat16: the upper half of a float32
+    return <real> single_of((<uint32_t> half) << 16)
 
 
 cdef inline real maximum(real a, real b) noexcept nogil:

@@ -11,46 +11,20 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..checks import count, number, shown
+from ..checks import shown
 from ..engine.method import Group
 from ..engine.optimizer import Optimizer
 from ..engine.parameter import Parameter
 from .bounds import Bounds, as_laid_out
 from .descent import NO_GRADIENT, Descent
-from .line_search import SEARCHES
 from .method import Method
 from .preconditioner import InnerSpace, given_h0
 from .result import Result
+from .search_choice import suits
 from .vectors import VectorSpace
 from .workspace import Workspace
 
 Closure = Callable[[], Any]
-
-
-def search(name: str, value: Any) -> Any:
-    if callable(value) or (isinstance(value, str) and value in SEARCHES):
-        return value
-    raise ValueError(f"`{name}` must be a line search function or one of "
-                     f"{', '.join(repr(key) for key in SEARCHES)}, got {shown(value)}")
-
-
-def optional_search(name: str, value: Any) -> Any:
-    return None if value is None else search(name, value)
-
-
-def search_options(name: str, value: Any) -> dict[str, Any] | None:
-    """Keyword arguments of the line search: c1, c2, epsilon, max_evals."""
-    if value is None:
-        return None
-    if not isinstance(value, Mapping):
-        raise TypeError(f"`{name}` must be a dict of the line search's arguments, got {shown(value)}")
-    found = {str(key): number(f"{name}[{key!r}]", one) for key, one in value.items()}
-    c1, c2 = found.get("c1", 0.0), found.get("c2", 1.0)
-    if ("c1" in found and not 0 < c1 < 1) or ("c2" in found and not 0 < c2 < 1) or not c1 < c2:
-        raise ValueError(f"`{name}` must have 0 < c1 < c2 < 1, got {shown(value)}")
-    if "max_evals" in found:
-        found["max_evals"] = count(f"{name}['max_evals']", found["max_evals"])
-    return found
 
 
 class ClosureOptimizer(Optimizer):
@@ -175,6 +149,8 @@ class ClosureOptimizer(Optimizer):
                                      f"got {first[key]!r} and {group[key]!r} in group {index}")
         if self.bounds and first["line_search_fn"] is None:
             raise ValueError("`bounds` need a line search, got line_search_fn=None; use 'strong_wolfe'")
+        if first["search_options"]:
+            suits(first["search_options"], first["line_search_fn"], self.method_class.searches(bool(self.bounds)))
         return {**first, "lr": max(group["lr"] for group in self.param_groups)}
 
     def metrics(self) -> dict[str, float]:

@@ -11,12 +11,13 @@ from .. import checks
 from ..checks import count, optional_count
 from ..engine.state import StateMap
 from . import line_search
-from .closure_optimizer import ClosureOptimizer, search, search_options
+from .closure_optimizer import ClosureOptimizer
 from .line import LinePosition
 from .line_search import SEARCHES, Found
 from .method import Direction, Method, Search
 from .progress import SCALARS
 from .result import Result
+from .search_choice import search, search_options
 from .vectors import GradientProducts, Vector
 from .workspace import StateNames, Workspace
 
@@ -63,6 +64,8 @@ exact_wolfe = partial(line_search.strong_wolfe, c2=0.1)
 CG_SEARCHES: dict[str, Search] = {
     **SEARCHES, "strong_wolfe": exact_wolfe, "nocedal_wright": exact_wolfe,
     "hager_zhang": partial(line_search.hager_zhang, c1=0.4, c2=0.1)}
+
+
 def beta_name(name: str, value: Any) -> str:
     if not isinstance(value, str) or value not in BETAS:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, BETAS))}, got {checks.shown(value)}")
@@ -77,7 +80,8 @@ class ConjugateGradientMethod(Method):
         self.before: dict[str, float] | None = None      # scalars, while a direction is made
         self.preconditioned: Vector | None = None        # H0 g
 
-    def searches(self) -> dict[str, Search]:
+    @staticmethod
+    def searches(bounded: bool) -> Mapping[str, Search]:
         return CG_SEARCHES
 
     def evaluations(self, max_iter: int) -> int:
@@ -124,24 +128,25 @@ class ConjugateGradientMethod(Method):
         if self.h0 is not None:
             z = self.preconditioned = self.preconditioned or space.empty()
             self.h0(z, f)
-        gg = space.gram(f, f, [z])[0][0]
+        if followed and box is not None:
+            space.project_previous(work.previous, work.g, box)
+        old = z if self.h0 is not None else work.previous            # with an H0, h.h is known
+        of_z, of_old = space.gram(z, old, [f, work.previous] if followed else [f])
+        gg = of_z[0]
         if followed:
-            if box is not None:
-                space.project_previous(work.previous, work.g, box)
-            gh = space.gram(z, z, [work.previous])[0][0]
             if self.h0 is None:
-                scalars["square"][...] = space.square(work.previous)
-            seen = seen._replace(square=gg, g_dot_previous=gh)
+                scalars["square"][...] = of_old[1]
+            seen = seen._replace(square=gg, g_dot_previous=of_z[1])
         beta, slope = self.conjugate(seen) if followed else 0.0, 0.0
         if beta:
-            slope, largest = self.turned(new, z, [d], [beta])
+            slope, largest, length = self.turned(new, z, [d], [beta])
         if not slope < 0.0:
             beta = 0.0
-            slope, largest = self.turned(new, z, [], [])
+            slope, largest, length = self.turned(new, z, [], [])
         if not slope < 0.0:
             work.pending = False
             return Direction(slope, 0.0, 0.0)
-        length, since = space.square(new), int(scalars["since_restart"]) + 1 if beta else 1
+        since = int(scalars["since_restart"]) + 1 if beta else 1
         trial = self.guess(seen, slope, length, followed)
         # Nothing is called from here: an interrupt finds the direction made, or makes it again.
         work.d, work.spare, work.pending = new, d, False
@@ -150,12 +155,14 @@ class ConjugateGradientMethod(Method):
             scalars[key][...] = value
         return Direction(slope, largest, trial)
 
-    def turned(self, out: Vector, z: Vector, rows: list[Vector], coefficients: list[float]) -> tuple[float, float]:
-        """out = -z + coefficient * row, within the box; returns g.out and max |out|."""
+    def turned(self, out: Vector, z: Vector, rows: list[Vector], coefficients: list[float],
+               ) -> tuple[float, float, float]:
+        """out = -z + coefficient * row, within the box; returns g.out, max |out| and out.out."""
         largest = self.space.linear_combination(out, z, -1.0, rows, coefficients)[1]
         if self.work.box is not None:
-            return self.space.project_direction(out, self.work.g, self.work.box)
-        return self.space.gram(out, out, [self.work.g])[0][0], largest
+            return *self.space.project_direction(out, self.work.g, self.work.box), self.space.square(out)
+        slope, length = self.space.gram(out, out, [self.work.g, out])[0]
+        return slope, largest, length
 
     def taken_up(self, seen: GradientProducts, position: LinePosition) -> Direction:
         """The direction whose search was interrupted, with the products that were lost."""
@@ -163,9 +170,8 @@ class ConjugateGradientMethod(Method):
         scalars["length"][...], scalars["slope"][...] = self.space.square(work.d), seen.slope
         largest = self.space.linear_combination(work.spare, work.d, 1.0)[1]
         trial = float(scalars["trial"])
-        if work.box is not None or self.h0 is not None:
-            return Direction(seen.slope, largest, trial)
-        position.move(trial)
+        if work.box is None and self.h0 is None:
+            position.move(trial)
         return Direction(seen.slope, largest, trial)
 
     def settle(self, away: bool) -> None:

@@ -11,13 +11,14 @@ import numpy as np
 from .. import checks
 from ..checks import count, optional_count
 from ..engine.state import StateMap
-from .closure_optimizer import ClosureOptimizer, optional_search, search_options
+from .closure_optimizer import ClosureOptimizer
 from .line import LinePosition
 from .line_search import SEARCHES, Found, Phi, strong_wolfe
 from .method import Direction, Method, Search
 from .preconditioner import Apply
 from .progress import SCALARS
 from .result import Result
+from .search_choice import optional_search, search_options
 from .torch_wolfe import torch_strong_wolfe
 from .vectors import GradientProducts, Vector, VectorSpace, two_loops
 from .workspace import StateNames, Workspace
@@ -26,6 +27,7 @@ from .workspace import StateNames, Workspace
 # kinks: that the slope has risen is enough, as for "hager_zhang".
 weak_wolfe = partial(strong_wolfe, weak=True)
 BOX_SEARCHES: dict[str, Search] = {**SEARCHES, "strong_wolfe": weak_wolfe, "nocedal_wright": weak_wolfe}
+OPEN_SEARCHES: dict[str, Search] = {**SEARCHES, "strong_wolfe": torch_strong_wolfe}
 
 
 def history_format(name: str, value: Any) -> str | None:
@@ -93,7 +95,6 @@ class History:
         a, b = two_loops(self.sy, self.yy, products[:n], products[n:], self.order, gamma)
         return self.space.linear_combination(out, g, -gamma, self.rows(), a + b)
 
-
     def preconditioned(self, out: Vector, spare: Vector, g: Vector, products: list[float], h0: Apply,
                        ) -> tuple[float, float]:
         """The same with H0 in the place of gamma, which takes one more pass over half of the history."""
@@ -128,8 +129,9 @@ class LBFGSMethod(Method):
     def follows_torch(self) -> bool:
         return self.options["line_search_fn"] in (None, "strong_wolfe") and self.work.box is None
 
-    def searches(self) -> Mapping[str, Search]:
-        return SEARCHES if self.work.box is None else BOX_SEARCHES
+    @staticmethod
+    def searches(bounded: bool) -> Mapping[str, Search]:
+        return BOX_SEARCHES if bounded else OPEN_SEARCHES
 
     def evaluations(self, max_iter: int) -> int:
         return max_iter * 5 // 4

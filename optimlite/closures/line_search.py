@@ -125,7 +125,7 @@ def extrapolate(trial: Trial, guess: float) -> float:
 
 
 def interval_exhausted(a: Trial, b: Trial) -> bool:
-    """Whether no double lies well clipped the two steps."""
+    """Whether no double lies well between the two steps."""
     return abs(b.step - a.step) <= 4e-16 * max(abs(a.step), abs(b.step))
 
 
@@ -268,7 +268,7 @@ def backtracking(phi: Phi, loss: float, slope: float, step: float = 1.0, *, c1: 
                  max_evals: int = 25) -> Found:
     """The first of ever shorter steps with sufficient decrease (Armijo 1966): phi(t) <= phi(0) + c1 * t * phi'(0).
 
-    The next step is the minimum of the parabola through phi(0), phi'(0) and phi(t), clipped a tenth and a half of t.
+    The next step is the minimum of the parabola through phi(0), phi'(0) and phi(t), between a tenth and a half of t.
     """
     start = Trial(0.0, loss, slope)
     line = Line(phi, start, step, max_evals, lambda trial: trial.loss <= loss + c1 * trial.step * slope)
@@ -286,7 +286,7 @@ def backtracking(phi: Phi, loss: float, slope: float, step: float = 1.0, *, c1: 
     return line.search(shrink)
 
 
-# By the names that optimizers take.  LBFGS without bounds has torch's own search under "strong_wolfe".
+# By the names that optimizers take; a method may have others under some of them.
 SEARCHES: dict[str, Callable[..., Found]] = {
     "strong_wolfe": strong_wolfe, "nocedal_wright": strong_wolfe, "hager_zhang": hager_zhang,
     "backtracking": backtracking}

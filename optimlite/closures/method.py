@@ -76,8 +76,9 @@ class Method:
         """Whether the options are torch's, which decide by torch's rules then."""
         return False
 
-    def searches(self) -> Mapping[str, Search]:
-        """The line searches by the names that `line_search_fn` may have."""
+    @staticmethod
+    def searches(bounded: bool) -> Mapping[str, Search]:
+        """The line searches by the names that `line_search_fn` may have, within bounds or without."""
         return SEARCHES
 
     # What is the same for both ---------------------------------------------------------------------------------------
@@ -85,7 +86,7 @@ class Method:
     def search(self, phi: Phi, loss: float, slope: float, step: float, largest: float, max_evals: int) -> Found:
         chosen = self.options["line_search_fn"]
         if isinstance(chosen, str):
-            search, phi = self.searches()[chosen], ending(phi, loss, self.space.eps)
+            search, phi = self.searches(self.work.box is not None)[chosen], ending(phi, loss, self.space.eps)
         else:
             search = chosen
         given = self.options["search_options"] or {}

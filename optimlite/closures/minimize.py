@@ -100,12 +100,12 @@ def unused(method: str, hess: Any, hessp: Any, constraints: Any) -> None:
 def configured(method: str, unknowns: Unknowns, given: Mapping[str, Any], tol: float | None) -> dict[str, Any]:
     """The options of the optimizer."""
     single = all(array.dtype == np.float32 for array in unknowns.arrays.values())
-    relative = FTOL if method == "lbfgs" and not single else 0.0
+    tolerance_loss = 0.0 if single or method == "cg" else FTOL if tol is None else tol
     made = {**METHODS[method][1],
             # float32 losses soon don't resolve the decrease any more; slopes do
             "line_search_fn": "hager_zhang" if single else "nocedal_wright", "max_iter": 15_000,
             "tolerance_grad": GTOL if tol is None else tol, "tolerance_change": 0.0,
-            "tolerance_loss": tol if tol is not None and relative else relative, **given}
+            "tolerance_loss": tolerance_loss, **given}
     made.setdefault("max_eval", 10 * int(made["max_iter"]))
     return made
 
@@ -143,9 +143,8 @@ class Run:
                 "optimizer": self.optimizer.state_dict(copy=copy)["state"] if self.optimizer is not None else {}}
 
     def result(self) -> OptimizeResult:
-        found, sign = self.optimizer.result, -1 if self.made.get("maximize") else 1
-        method = self.optimizer._method
-        gradients = [np.asarray(sign * g) if sign < 0 else g for g in method.work.g.arrays]
+        found, method = self.optimizer.result, self.optimizer._method
+        gradients = [np.asarray(-g) if self.made.get("maximize") else g for g in method.work.g.arrays]
         for gradient, fixed in zip(gradients, method.space.fixed, strict=True):
             if fixed is not None and self.model.differences is not None:
                 gradient[fixed] = np.nan         # there was no room for a difference

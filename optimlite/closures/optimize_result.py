@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,6 @@ import numpy as np
 from ..engine.html import table
 
 Pair = tuple[Sequence[np.ndarray], Sequence[np.ndarray]]        # s and y, an array for each unknown
-
-
-def product(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> float:
-    return sum(float(np.vdot(np.float64(u), np.float64(v))) for u, v in zip(a, b, strict=True))
 
 
 def flattened(vectors: Sequence[Sequence[np.ndarray]], size: int) -> np.ndarray:
@@ -74,39 +71,50 @@ class InverseHessian:
     """
 
     def __init__(self, pairs: Sequence[Pair], size: int) -> None:
-        self.pairs = [pair for pair in pairs if product(*pair) > 0.0]
-        self.rho = [1.0 / product(s, y) for s, y in self.pairs]
+        self._pairs = pairs
         self.shape, self.dtype, self.ndim = (size, size), np.dtype(np.float64), 2
+
+    @cached_property
+    def _rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Every s and y with s.y > 0, and 1 / s.y: made when somebody asks, which few do."""
+        s, y = (flattened([pair[side] for pair in self._pairs], self.shape[0]) for side in (0, 1))
+        products = np.einsum("ij,ij->i", s, y)
+        good = products > 0.0
+        return s[good], y[good], 1.0 / products[good]
 
     @property
     def n_corrs(self) -> int:
-        return len(self.pairs)
+        return len(self.sk)
 
     @property
     def sk(self) -> np.ndarray:
-        return flattened([s for s, _ in self.pairs], self.shape[0])
+        return self._rows[0]
 
     @property
     def yk(self) -> np.ndarray:
-        return flattened([y for _, y in self.pairs], self.shape[0])
+        return self._rows[1]
+
+    @property
+    def rho(self) -> np.ndarray:
+        return self._rows[2]
 
     def __repr__(self) -> str:
-        return f"InverseHessian({self.shape[0]} x {self.shape[1]}, from {len(self.pairs)} pairs)"
+        return f"InverseHessian({self.shape[0]} x {self.shape[1]}, from {self.n_corrs} pairs)"
 
     def matvec(self, vector: Any) -> np.ndarray:
         q = np.array(vector, np.float64)
         if q.size != self.shape[1]:
             raise ValueError(f"the vector must have {self.shape[1]} elements, got shape {q.shape}")
         shape, q = q.shape, q.ravel()
-        flat = list(zip(self.sk, self.yk, strict=True))
+        rows = list(zip(*self._rows, strict=True))
         alphas = []
-        for (s, y), rho in zip(reversed(flat), reversed(self.rho), strict=True):
+        for s, y, rho in reversed(rows):
             alphas.append(rho * (s @ q))
             q -= alphas[-1] * y
-        if flat:
-            s, y = flat[-1]
-            q *= (s @ y) / (y @ y)
-        for (s, y), rho, alpha in zip(flat, self.rho, reversed(alphas), strict=True):
+        if rows:
+            _, y, rho = rows[-1]
+            q /= rho * (y @ y)
+        for (s, y, rho), alpha in zip(rows, reversed(alphas), strict=True):
             q += (alpha - rho * (y @ q)) * s
         return q.reshape(shape)
 

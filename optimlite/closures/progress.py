@@ -49,6 +49,6 @@ class Progress:
 
     def relative(self, before: float, after: float) -> float:
         """The decrease in parts of the loss: of 1 for a smaller one, or of the first loss if that was smaller still, so
-        that units make no difference."""
+        that losses in a small unit don't end a run at once."""
         size = max(abs(before), abs(after), float(self.scalars["loss_scale"]))
         return (before - after) / size if size > 0.0 else 0.0

@@ -38,7 +38,7 @@ def off(key: str, value: Any) -> bool:
     """Whether an option of scipy's, which we lack, asks for what we do."""
     if key == "norm":
         return bool(value == np.inf)
-    return key in ("iprint", "return_all") and (not value or value == -1)
+    return key in WITHOUT and (not value or value == -1)
 
 
 def translated(options: Mapping[str, Any], method: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -72,7 +72,5 @@ def translated(options: Mapping[str, Any], method: str) -> tuple[dict[str, Any],
             raise ValueError(f"`options` has no `{key}`; " + (WITHOUT.get(key) or (
                 f"did you mean `{meant}`?" if meant else f"it has {', '.join(everything)}")))
     if search:
-        if not 0 < search.get("c1", 1e-9) < search.get("c2", 1 - 1e-9) < 1:
-            raise ValueError(f"`options` must have 'c1' and 'c2' with 0 < c1 < c2 < 1, got {shown(search)}")
         ours["search_options"] = search
     return ours, here

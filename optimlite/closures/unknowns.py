@@ -131,21 +131,25 @@ def as_gradient(gradient: Any, x: np.ndarray, path: str) -> np.ndarray:
 
 def limits_of(bounds: Any, unknowns: Unknowns) -> list[Any]:
     """A pair (low, high) for each array, from any form of `minimize`'s bounds."""
-    arrays = list(unknowns.arrays.items())
+    return [None if one is None else elementwise(one, *leaf)
+            for one, leaf in zip(bounds_by_leaf(bounds, unknowns), unknowns.arrays.items(), strict=True)]
+
+
+def bounds_by_leaf(bounds: Any, unknowns: Unknowns) -> list[Any]:
+    """What `bounds` say of each array, in any form that one array's may have."""
     if unknowns.single:
-        return [elementwise(bounds, *arrays[0])]
-    for side in ("lb", "ub"):
-        if hasattr(bounds, side) and not np.isscalar(getattr(bounds, side)):
-            pairs = zip(per_leaf(bounds.lb, unknowns), per_leaf(bounds.ub, unknowns), strict=True)
-            return [elementwise(pair, *leaf) for pair, leaf in zip(pairs, arrays, strict=True)]
-    if is_pair(bounds) and any(isinstance(side, (Mapping, list)) for side in bounds):
-        pairs = zip(per_leaf(bounds[0], unknowns), per_leaf(bounds[1], unknowns), strict=True)
-        if not isinstance(unknowns.form, (list, tuple)):
-            return [elementwise(pair, *leaf) for pair, leaf in zip(pairs, arrays, strict=True)]
+        return [bounds]
+    sides = None
+    if any(hasattr(bounds, side) and not np.isscalar(getattr(bounds, side)) for side in ("lb", "ub")):
+        sides = bounds.lb, bounds.ub
+    elif (is_pair(bounds) and any(isinstance(side, (Mapping, list)) for side in bounds)
+          and not isinstance(unknowns.form, (list, tuple))):         # for these it is a nesting like theirs
+        sides = bounds
+    if sides is not None:
+        return list(zip(*(per_leaf(side, unknowns) for side in sides), strict=True))
     if hasattr(bounds, "lb") or (is_pair(bounds) and all(side is None or np.isscalar(side) for side in bounds)):
-        return [elementwise(bounds, *leaf) for leaf in arrays]
-    given = unknowns.matched("`bounds`", bounds)
-    return [None if one is None else elementwise(one, *leaf) for one, leaf in zip(given, arrays, strict=True)]
+        return [bounds] * len(unknowns.arrays)
+    return unknowns.matched("`bounds`", bounds)
 
 
 def per_leaf(side: Any, unknowns: Unknowns) -> list[Any]:
@@ -162,16 +166,15 @@ def elementwise(bounds: Any, path: str, x: np.ndarray) -> tuple[Any, Any]:
     """Bounds as two arrays of x's shape, or two numbers."""
     name = named("`bounds`", path)
     if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
-        return side_of(f"{name[:-1]}.lb`" if not path else name, bounds.lb, x), side_of(
-            f"{name[:-1]}.ub`" if not path else name, bounds.ub, x)
+        low, high = (side_of(name if path else f"`bounds.{side}`", getattr(bounds, side), x) for side in ("lb", "ub"))
+        return low, high
     if is_pair(bounds) and not any(isinstance(b, (tuple, list)) for b in bounds):
         return bounds[0], bounds[1]
     pairs = list(bounds) if isinstance(bounds, (list, tuple, np.ndarray, Iterator)) else []
     if len(pairs) != x.size or not all(isinstance(p, (tuple, list, np.ndarray)) and len(p) == 2 for p in pairs):
         raise ValueError(f"{name} must be a pair, or one pair for each of {x.size} elements, got {shown(bounds)}")
-    low, high = zip(*pairs, strict=True) if pairs else ((), ())
-    return (np.array([-np.inf if limit is None else limit for limit in low], float).reshape(x.shape),
-            np.array([np.inf if limit is None else limit for limit in high], float).reshape(x.shape))
+    return (np.array([-np.inf if low is None else low for low, _ in pairs], float).reshape(x.shape),
+            np.array([np.inf if high is None else high for _, high in pairs], float).reshape(x.shape))
 
 
 def side_of(name: str, limit: Any, x: np.ndarray) -> np.ndarray:

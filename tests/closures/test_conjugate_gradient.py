@@ -12,7 +12,7 @@ import optimlite as ol
 from optimlite.closures.conjugate_gradient import BETAS, Products
 from optimlite.closures.vectors import VectorSpace
 from support.bits import same_bits
-from support.closures import LogBarrier, Logistic, Rosenbrock
+from support.closures import LogBarrier, Logistic, Rosenbrock, interrupted
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -148,19 +148,11 @@ def test_bad_options(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize("search", ["strong_wolfe", "hager_zhang", "backtracking"])
 @pytest.mark.parametrize("at", range(1, 9))
 def test_an_exception_leaves_the_last_accepted_point(search: str, at: int) -> None:
-    problem, accepted, calls = Rosenbrock(), [Rosenbrock().params[0]], 0
-
-    def closure() -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == at:
-            raise KeyboardInterrupt
-        return problem()
-
+    problem, accepted = Rosenbrock(), [Rosenbrock().params[0]]
     opt = ol.ConjugateGradient(problem.params, max_iter=50, line_search_fn=search,
                                callback=lambda result: accepted.append(problem.params[0].copy()))
     with pytest.raises(KeyboardInterrupt):
-        opt.step(closure)
+        opt.step(interrupted(problem, at))
     assert same_bits(problem.params[0], accepted[-1])
     opt.step(problem)                            # and it goes on from there
     assert opt.result.loss < 24.2

@@ -13,19 +13,13 @@ import pytest
 
 import optimlite as ol
 from support.bits import same_bits
+from support.closures import interrupted, rosenbrock
 
 Pair = namedtuple("Pair", "u v")
 
 
 def square(x: np.ndarray) -> tuple[float, np.ndarray]:
     return float((x**2).sum()), 2 * x
-
-
-def rosenbrock(x: np.ndarray) -> tuple[float, np.ndarray]:
-    u, g = x[1:] - x[:-1]**2, np.zeros_like(x)
-    g[1:] += 200 * u
-    g[:-1] += -400 * u * x[:-1] - 2 * (1 - x[:-1])
-    return float(100 * u @ u + ((1 - x[:-1])**2).sum()), g
 
 
 def loss_alone(x: np.ndarray) -> float:
@@ -69,6 +63,17 @@ def test_bounds_of_a_nesting(bounds: Any) -> None:
                          {"a": np.ones((2, 2)), "b": np.ones(2)}, bounds=bounds)
     assert (result.x["a"] == 0.5).all()
     assert (result.x["b"] == 0.5).all()
+
+
+@pytest.mark.parametrize("bounds", [
+    ([(0.5, 2)] * 3, [(0.5, 2)] * 3), [[(0.5, 2)] * 3, (0.5, 2)], ((0.5, 2), [(0.5, None)] * 3), (0.5, 2),
+    (np.array([[0.5, 2]] * 3), [(0.5, 2)] * 3), SimpleNamespace(lb=[0.5, 0.5], ub=[np.full(3, 2), 2])])
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_bounds_of_a_list_of_two(kind: Any, bounds: Any) -> None:
+    """A tuple of two lists is what the unknowns are, too, not (low, high)."""
+    result = ol.minimize(lambda x: (float((x[0]**2).sum() + (x[1]**2).sum()), [2 * x[0], 2 * x[1]]),
+                         kind([np.ones(3), np.ones(3)]), bounds=bounds)
+    assert all((x == 0.5).all() for x in result.x)
 
 
 @pytest.mark.parametrize("x0", [[1, 2], (1.0, 2.0), [np.float64(1), 2], [np.array(1.0), np.array(2.0)], range(1, 3)])
@@ -294,18 +299,9 @@ def test_a_run_goes_on_with_the_same_bits(
 @pytest.mark.parametrize(("method", "options"), RUNS)
 @pytest.mark.parametrize("at", [1, 2, 3, 5, *range(8, 50, 5)])
 def test_a_run_goes_on_after_an_interrupt(method: str, options: dict[str, Any], at: int) -> None:
-    calls = 0
-
-    def fun(x: np.ndarray) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == at:
-            raise KeyboardInterrupt
-        return rosenbrock(x)
-
     whole = ol.minimize(rosenbrock, np.full(4, -1.2), method=method, options={**options, "maxiter": 60})
     with pytest.raises(KeyboardInterrupt) as caught:
-        ol.minimize(fun, np.full(4, -1.2), method=method, options={**options, "maxiter": 60})
+        ol.minimize(interrupted(rosenbrock, at), np.full(4, -1.2), method=method, options={**options, "maxiter": 60})
     rest = ol.minimize(rosenbrock, state=caught.value.state)         # type: ignore[attr-defined]
     assert same_bits(rest.x, whole.x)
 

@@ -16,7 +16,7 @@ import pytest
 import optimlite as ol
 from support import paths
 from support.bits import same_bits
-from support.closures import CASES, LogBarrier, Logistic, Rosenbrock, iterates
+from support.closures import CASES, LogBarrier, Logistic, Rosenbrock, interrupted, iterates
 
 GOLDEN = np.load(paths.GOLDEN / "lbfgs.npz")
 SEARCHES = ["strong_wolfe", "nocedal_wright", "hager_zhang", "backtracking"]
@@ -99,20 +99,12 @@ def test_max_eval_is_never_exceeded(search: str | None, limit: int) -> None:
 @pytest.mark.parametrize("search", [None, *SEARCHES])
 @pytest.mark.parametrize("at", range(1, 9))
 def test_an_exception_leaves_the_last_accepted_point(search: str | None, at: int) -> None:
-    problem, accepted, calls = Rosenbrock(), [], 0
-
-    def closure() -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == at:
-            raise KeyboardInterrupt
-        return problem()
-
+    problem, accepted = Rosenbrock(), []
     start = problem.params[0].copy()
     opt = ol.LBFGS(problem.params, max_iter=50, line_search_fn=search, lr=1 if search else 1e-3,
                    callback=lambda result: accepted.append((problem.params[0].copy(), result.loss)) or False)
     with pytest.raises(KeyboardInterrupt):
-        opt.step(closure)
+        opt.step(interrupted(problem, at))
     last, loss = accepted[-1] if accepted else (start, opt.result.loss)
     assert same_bits(problem.params[0], last)
     assert opt.result.loss == loss or math.isnan(loss)

@@ -9,14 +9,7 @@ import numpy as np
 import pytest
 
 import optimlite as ol
-
-
-def rosenbrock(x: np.ndarray, a: float = 1.0) -> tuple[float, np.ndarray]:
-    u = x[1:] - x[:-1] ** 2
-    g = np.zeros_like(x)
-    g[1:] += 200 * u
-    g[:-1] += -400 * u * x[:-1] - 2 * (a - x[:-1])
-    return float(100 * u @ u + ((a - x[:-1]) ** 2).sum()), g
+from support.closures import rosenbrock
 
 
 @pytest.mark.parametrize("method", ["lbfgs", "cg"])

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import optimlite as ol
-from support.closures import Rosenbrock
+from support.bits import same_bits
+from support.closures import Rosenbrock, rosenbrock
 from support.more_problems import MORE
 from support.problems import PROBLEMS
 
@@ -84,20 +85,40 @@ def test_float32_ends_soon_after_the_last_decrease_that_it_resolves(problem: Any
 
 
 @pytest.mark.parametrize("method", ["lbfgs", "cg"])
-@pytest.mark.parametrize("unit", [1e-50, 1e-10, 1e10, 1e50])
-def test_the_unit_of_the_loss_makes_no_difference(unit: float, method: str) -> None:
-    """The path is the same to rounding.  (`gtol` is absolute, as scipy's.)"""
-    def run(unit: float) -> Any:
+@pytest.mark.parametrize("search", SEARCHES)
+@pytest.mark.parametrize("exponent", [-166, -1, 66])
+@pytest.mark.parametrize("problem", [rosenbrock, next(each for each in PROBLEMS if each.name == "Powell badly scaled")])
+def test_the_unit_of_the_loss_does_not_change_the_path(problem: Any, exponent: int, search: str, method: str) -> None:
+    """A power of two rounds nothing.  (`gtol` is absolute, as scipy's, and `ftol` for losses below 1.)
+
+    Powell's function is 5e256 at a trial of the backtracking search, where its slope, which has the unit squared,
+    leaves room for no more than 2^80.
+    """
+    def path(unit: float) -> list[np.ndarray]:
+        points: list[np.ndarray] = []
+
         def fun(x: np.ndarray) -> tuple[float, np.ndarray]:
-            loss, [gradient] = Rosenbrock([x])()
+            points.append(x.copy())
+            loss, gradient = problem(x)
             return unit * loss, unit * gradient
 
-        return ol.minimize(fun, np.array([-1.2, 1.0]), method=method, options={"gtol": 1e-5 * unit})
+        options = {"gtol": 1e-5 * unit, "line_search_fn": search, "maxfun": 300}
+        ol.minimize(fun, getattr(problem, "start", np.array([-1.2, 1.0])), method=method,
+                    options=options | ({"ftol": 0} if method == "lbfgs" else {}))
+        return points
 
-    one, other = run(1.0), run(unit)
-    assert other.success
-    assert abs(other.nfev - one.nfev) <= 2       # of some 45 and 66
-    np.testing.assert_allclose(other.x, one.x, atol=1e-5)
+    assert same_bits(np.array(path(1.0)), np.array(path(2.0**exponent)))
+
+
+@pytest.mark.parametrize("method", ["lbfgs", "cg"])
+@pytest.mark.parametrize("exponent", [-166, 166])
+def test_an_end_in_any_unit(exponent: int, method: str) -> None:
+    """What a small loss is, `ftol` measures by 1 or by the first loss: the end may be some evaluations elsewhere."""
+    unit = 2.0**exponent
+    result = ol.minimize(lambda x: tuple(unit * part for part in rosenbrock(x)), np.array([-1.2, 1.0]), method=method,
+                         options={"gtol": 1e-5 * unit})
+    assert result.success
+    np.testing.assert_allclose(result.x, 1, atol=1e-5)
 
 
 def test_a_run_ends_by_the_relative_change_of_the_loss() -> None:
@@ -159,10 +180,8 @@ def test_torchs_search_has_its_own_tolerance() -> None:
     def closure() -> Any:
         nonlocal count
         count += 1
-        u, g = x[1:] - x[:-1]**2, np.zeros(10)
-        g[1:] += 200 * u
-        g[:-1] += -400 * u * x[:-1] - 2 * (1 - x[:-1])
-        return float(100 * u @ u + ((1 - x[:-1])**2).sum()), [g]
+        loss, gradient = rosenbrock(x)
+        return loss, [gradient]
 
     ol.LBFGS([x], max_iter=500, tolerance_grad=0, tolerance_change=0, line_search_fn="strong_wolfe").step(closure)
     assert count <= 120

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import optimlite as ol
 from support.paths import ROOT
 
 
@@ -28,3 +31,15 @@ def test_example(name: str, options: list[str], says: str, tmp_path: Path) -> No
     assert run.returncode == 0, run.stderr + run.stdout
     assert says in run.stdout
     assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_a_preconditioner_saves_half_of_the_evaluations() -> None:
+    """docs/inverse_problems.md has the counts: 68 and 176 by L-BFGS, on a grid of 40 a side."""
+    pytest.importorskip("matplotlib")
+    path = ROOT / "examples" / "source_inversion.py"
+    problem = runpy.run_path(str(path))["Sources"](40)
+    options = {"gtol": 1e-8 / 40**2, "ftol": 0}
+    plain, helped = (ol.minimize(problem, np.zeros((40, 40)), h0=h0, options=options) for h0 in (None, problem.h0))
+    assert helped.nfev < plain.nfev / 2
+    assert helped.success

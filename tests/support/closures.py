@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +35,26 @@ class Rosenbrock:
         [(x, y)] = self.params
         u = y - x * x
         return float(100 * u * u + (1 - x) ** 2), [np.array([-400 * u * x - 2 * (1 - x), 200 * u])]
+
+
+def rosenbrock(x: np.ndarray, a: float = 1.0) -> tuple[float, np.ndarray]:
+    """The chained function of any number of unknowns, whose minimum is at 1, and its gradient in x's type."""
+    u, g = x[1:] - x[:-1]**2, np.zeros_like(x)
+    g[1:] += 200 * u
+    g[:-1] += -400 * u * x[:-1] - 2 * (a - x[:-1])
+    return float(100 * u @ u + ((a - x[:-1])**2).sum()), g
+
+
+def interrupted(fun: Callable[..., Any], at: int) -> Callable[..., Any]:
+    """`fun`, with Ctrl-C in the call of this number, from 1."""
+    calls = count(1)
+
+    def call(*arguments: Any) -> Any:
+        if next(calls) == at:
+            raise KeyboardInterrupt
+        return fun(*arguments)
+
+    return call
 
 
 class LogBarrier:
