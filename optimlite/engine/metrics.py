@@ -27,10 +27,11 @@ def collected(optimizer: Optimizer) -> dict[str, float]:
         for name in ("lr", *optimizer.totals(group)):
             if name in group:
                 found[name if len(groups) == 1 else f"{name}/{index}"] = float(group[name])
-    if optimizer.last_grad_norm is not None:
+    if optimizer._watch is not None:
+        found |= optimizer._watch.measured
+    if optimizer.last_grad_norm is not None:     # of the last step, which needn't be the one that was watched
         found["grad_norm"] = optimizer.last_grad_norm
-    watch = optimizer._watch
-    return found if watch is None else found | watch.measured
+    return found
 
 
 class Watch:
