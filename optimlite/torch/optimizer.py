@@ -63,11 +63,10 @@ class TensorOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     def _learn(self, tensors: list[torch.Tensor]) -> None:
         self._tensors = tensors
         self._seen: list[dict[str, Any]] = [{} for _ in self.inner.param_groups]     # torch's groups as they were
-        self._parameters = [parameter for group in self.inner.param_groups for parameter in group["params"]]
+        self._parameters = self.inner._parameters()
         self._addresses = [*map(address, tensors)]
         self._sizes = [len(group["params"]) for group in self.inner.param_groups]
-        names = [self.inner.state.name_of(parameter) for parameter in self._parameters]
-        self._gradients = sorted_by_size(tensors, self._parameters, names)
+        self._gradients = sorted_by_size(tensors, self._parameters, self.inner._names())
 
     # Groups ----------------------------------------------------------------------------------------------------------
 
