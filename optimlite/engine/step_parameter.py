@@ -35,9 +35,10 @@ class Round:
 
 def step_parameter(optimizer: Any, parameter: Parameter, grad: Any, grad_scale: float, max_grad_norm: float | None,
                    ) -> None:
-    this = optimizer._round or begun(optimizer)
+    check_method(optimizer)
     scale, max_norm = float(checks.positive("grad_scale", grad_scale)), most("max_grad_norm", max_grad_norm)
     check_others(optimizer, parameter)
+    this = optimizer._round = optimizer._round or Round()
     begins, taken = this.begins_with(parameter), optimizer.steps_taken
     try:
         parameter.grad = grad
@@ -52,15 +53,15 @@ def step_parameter(optimizer: Any, parameter: Parameter, grad: Any, grad_scale: 
         parameter.grad = None
 
 
-def begun(optimizer: Any) -> Round:
-    """The first round; raises TypeError for methods that need all gradients at once."""
+def check_method(optimizer: Any) -> None:
+    """Raises TypeError for methods that need all gradients at once."""
     name = type(optimizer).__name__
     if optimizer.begins_anew:
         raise TypeError(f"{name} evaluates the model several times in a step; use step(closure)")
-    if any(optimizer.totals(group) for group in optimizer.param_groups):
+    if getattr(optimizer, "follower", None) is not None:
+        raise TypeError(f"{name} goes back to slow weights after so many whole steps; use step()")
+    if any(map(optimizer.totals, optimizer.param_groups[:1])):           # the names of all groups' are the same
         raise TypeError(f"{name} moves a number of all its parameters together; use step()")
-    optimizer._round = made = Round()
-    return made
 
 
 def check_others(optimizer: Any, parameter: Parameter) -> None:
