@@ -48,6 +48,17 @@ class RuleOptimizer(Optimizer):
         super()._rearranged()
         self._plans, self._disjoint = [], DisjointGradients()
 
+    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
+        plans = self._plans
+        current = bool(plans) and changed(plans, self.param_groups, self._state.version) == []
+        super().add_param_group(param_group)
+        if current:                              # a group more is no change of the others, and was checked just now
+            for plan in plans:
+                plan.remember(self._state.version)
+            made = self._make_plan(self.param_groups[-1])
+            made.params = made.group["params"]
+            self._plans = [*plans, made]
+
     def step(self, closure: Callable[[], Any] | None = None, *, grads: Any = None, grad_scale: float = 1.0,
              max_grad_norm: float | None = None, max_grad_value: float | None = None, skip_nonfinite: bool = False,
              zero_grad: bool = False) -> Any:
