@@ -27,6 +27,7 @@ from ..engine.parameter import Parameter
 from .gradients import address, sorted_by_size
 from .tensors import array_of, plain, tensor_of
 
+values_of = operator.methodcaller("values")
 OWN = ("params", "param_names")                  # of a group: what each side has in its own way
 
 
@@ -312,7 +313,7 @@ def contents(state: Mapping[Any, Any]) -> list[list[Any]]:
     """Which objects it holds: parameters, how many entries each has, their names and their values."""
     entries = [each or {} for each in state.values()]
     return [[*state], [*map(len, entries)], [*chain.from_iterable(entries)],
-            [value for each in entries for value in each.values()]]
+            [*chain.from_iterable(map(values_of, entries))]]
 
 
 def same_objects(one: list[Any], other: list[Any]) -> bool:
