@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from . import checkpoints, closures, elementwise, formats, gradients, measured, sparse, training_loop
+from . import bridges, checkpoints, closures, elementwise, formats, gradients, measured, sparse, training_loop
 
-MODULES = (elementwise, measured, formats, gradients, sparse, closures, training_loop, checkpoints)
+MODULES = (elementwise, measured, formats, gradients, sparse, closures, training_loop, bridges, checkpoints)
 
 TITLES = {
     "elementwise": "{case}: time of a step, in times of optimlite's",
@@ -15,6 +15,7 @@ TITLES = {
     "sparse": "SparseAdam, 4,096 rows of 64 touched",
     "closures": "A million float32 unknowns: an iteration beside the closure, in times of optimlite's",
     "training loop": "Adam, {case}, {pause:g} s of computing between steps, beside {busy} busy processes",
+    "bridges": "Adam of torch's tensors: time of a step, in times of optimlite.torch's",
     "checkpoint": "Checkpoint of 1.5 GB, files in the page cache",
     "overhead": "Overhead of optimlite",
 }

@@ -125,12 +125,15 @@ class Torch(Stepper):
     flags: dict[str, bool] = {"foreach": False}
 
     def __init__(self, problem: Problem) -> None:
-        import torch
-
         super().__init__(problem)
         self.params, self.sets = problem.torch
         self.arrays = [p.detach().numpy() for p in self.params]
-        self.optimizer = getattr(torch.optim, self.work.optimizer)(self.params, **self.work.arguments, **self.flags)
+        self.optimizer = self.make()
+
+    def make(self) -> Any:
+        import torch
+
+        return getattr(torch.optim, self.work.optimizer)(self.params, **self.work.arguments, **self.flags)
 
     def enter(self, threads: int = ALL) -> None:
         import torch

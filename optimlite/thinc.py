@@ -36,6 +36,7 @@ class Optimizer:
         self._kind, self._options = kind, options
         self._max_grad_norm, self._schedule = max_grad_norm, schedule
         self._parameters: dict[Hashable, Parameter] = {}
+        self._places: dict[Hashable, int] = {}           # of their groups
         self.inner: Any = None
         self.averages: dict[Any, Any] | None = None      # thinc's models ask for them
         self.step = 0
@@ -46,13 +47,12 @@ class Optimizer:
         parameter = self._parameter(key, weights)
         groups = self.inner.param_groups
         rate = groups[0]["lr"] if self._schedule is None else self._schedule(self.step)
-        for group in groups:
-            group["lr"] = rate * lr_scale
+        own = groups[self._places[key]]
+        own["lr"] = rate * lr_scale
         try:
             self.inner.step_parameter(parameter, gradient, max_grad_norm=self._max_grad_norm)
         finally:
-            for group in groups:
-                group["lr"] = rate
+            own["lr"] = rate
         gradient[...] = 0
         return weights, gradient
 
@@ -68,6 +68,7 @@ class Optimizer:
                 self.inner = self._kind([parameter], **self._options)
             else:
                 self.inner.add_param_group({"params": [parameter]})
+            self._places[key] = len(self.inner.param_groups) - 1
         elif parameter.data is not weights:      # the model was loaded, or resized
             parameter = self.inner.replace(parameter, weights)
         self._parameters[key] = parameter

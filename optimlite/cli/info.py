@@ -18,7 +18,7 @@ from ..native.denormals import get_flush_denormal
 from ..native.threads import get_num_threads
 from .output import say, say_json
 
-BRIDGES = ("torch", "autograd", "scikit-learn", "jax", "thinc", "matplotlib", "safetensors", "ml_dtypes", "tqdm")
+BESIDE = ("torch", "autograd", "scikit-learn", "jax", "thinc", "matplotlib", "safetensors", "ml_dtypes", "tqdm")
 
 
 def info(options: argparse.Namespace) -> int:
@@ -41,7 +41,7 @@ def facts() -> dict[str, Any]:
             "flush denormals": get_flush_denormal(),
             "settings": [f"{name}={value}" for name, value in sorted(os.environ.items())
                          if name.startswith("OPTIMLITE_")],
-            "beside it": [f"{name} {version}" for name in BRIDGES if (version := version_of(name))]}
+            "beside it": [f"{name} {version}" for name in BESIDE if (version := version_of(name))]}
 
 
 def version_of(package: str) -> str:

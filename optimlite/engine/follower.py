@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,31 +19,67 @@ from .state import StateMap
 # Launches, one list after the other, and numbers to be stored in float64 arrays without axes.
 Sequel = tuple[list[list[Launch]], list[np.ndarray], list[float]]
 NOTHING: Sequel = [], [], []
+NOWHERE = AddressRanges([])
 
 
-class Follower(NamedTuple):
+class Known(NamedTuple):
+    """What was made for the parameters that stepped, until others do or somebody changes the state."""
+
+    stepping: list[list[Parameter]]              # of each group
+    version: int                                 # of the state
+    meetings: dict[tuple[int, ...], list[tuple[Launch, Launch]]]         # by the groups that meet
+
+
+class Follower:
     """It knows no optimizer: an optimizer that held what holds it would live until the cyclic collector comes."""
 
-    k: int
-    alpha: float
+    def __init__(self, k: int, alpha: float) -> None:
+        self.k, self.alpha = k, alpha
+        self._known: Known | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Follower, (self.k, self.alpha)
+
+    def forget(self) -> None:
+        self._known = None
 
     def follow(self, groups: list[Group], state: StateMap, created: list[Created]) -> Sequel:
         """What a step is to end with; slow weights that begin with it are noted in `created`."""
-        counts, values, pairs = [], [], list[tuple[np.ndarray, np.ndarray]]()
-        for group in groups:
-            stepping = [parameter for parameter in group["params"] if parameter.grad is not None]
-            if not stepping:
+        known = self._known_of([[parameter for parameter in group["params"] if parameter.grad is not None]
+                                for group in groups], state, created)
+        counts, values, meets = [], [], []
+        for at, group in enumerate(groups):
+            if not known.stepping[at]:
                 continue
-            for parameter in stepping:
-                begin(state, parameter, created)
             steps = int(group.setdefault("lookahead_step", np.array(0.0))) + 1
-            meets = steps >= self.k
             counts.append(group["lookahead_step"])
-            values.append(0.0 if meets else float(steps))
-            pairs += [(parameter.data, state[parameter]["slow"]) for parameter in stepping] if meets else []
-        stages = [meeting([pair for pair in pairs if pair[0].dtype == dtype], dtype, self.alpha)
-                  for dtype in dict.fromkeys(p.dtype for p, _ in pairs)]
-        return [list(stage) for stage in zip(*stages, strict=True)], counts, values
+            values.append(float(steps) if steps < self.k else 0.0)
+            if steps >= self.k:
+                meets.append(at)
+        return self._stages(known, tuple(meets), state), counts, values
+
+    def _known_of(self, stepping: list[list[Parameter]], state: StateMap, created: list[Created]) -> Known:
+        known = self._known
+        if known is None or known.version != state.version or known.stepping != stepping:
+            for parameter in chain.from_iterable(stepping):
+                begin(state, parameter, created)
+            self._known = known = Known(stepping, state.version, {})
+        return known
+
+    def _stages(self, known: Known, groups: tuple[int, ...], state: StateMap) -> list[list[Launch]]:
+        if not groups:
+            return []
+        launches = known.meetings.get(groups)
+        if launches is None:
+            pairs = [(parameter.data, state[parameter]["slow"]) for at in groups for parameter in known.stepping[at]]
+            launches = [meeting([pair for pair in pairs if pair[0].dtype == dtype], dtype, self.alpha)
+                        for dtype in dict.fromkeys(p.dtype for p, _ in pairs)]
+            known.meetings[groups] = launches
+        stages = [list(stage) for stage in zip(*launches, strict=True)]
+        for launch in chain.from_iterable(stages):       # slow weights of a user's own may be read in a copy
+            launch.plan.bind(NOWHERE)
+            launch.plan.prepare()
+        return stages
 
 
 def begin(state: StateMap, parameter: Parameter, created: list[Created]) -> None:
@@ -69,6 +106,4 @@ def plan_of(rule: str, pairs: list[tuple[np.ndarray, np.ndarray]], dtype: np.dty
     for at, (_, operand) in enumerate(pairs):
         cores[at].grad = operand
         plan.attach(at, [], [], True)
-    plan.bind(AddressRanges([]))
-    plan.prepare()
     return plan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from ..native.plans import Plan
 from ..native.vectors import Blocks, Vector
 from .gradient_options import bound_norm
 from .parameter import Parameter, laid_out
-from .sparse_grad import SparseGrad
+from .sparse_grad import SparseGrad, dense
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
@@ -27,10 +27,11 @@ def collected(optimizer: Optimizer) -> dict[str, float]:
         for name in ("lr", *optimizer.totals(group)):
             if name in group:
                 found[name if len(groups) == 1 else f"{name}/{index}"] = float(group[name])
-    if optimizer.last_grad_norm is not None:
+    if optimizer._watch is not None:
+        found |= optimizer._watch.measured
+    if optimizer.last_grad_norm is not None:     # of the last step, which needn't be the one that was watched
         found["grad_norm"] = optimizer.last_grad_norm
-    watch = optimizer._watch
-    return found if watch is None else found | watch.measured
+    return found
 
 
 class Watch:
@@ -58,7 +59,7 @@ class Watch:
         norm = optimizer.last_grad_norm
         self._at, self._scale = optimizer.steps_taken, grad_scale
         self._grad_norm = grad_scale * bound_norm(plans) if norm is None else norm
-        self._squares = [self._space.squares(dense(pairs)) if self.by_name else []]
+        self._squares = [self._space.squares(without_gaps(pairs)) if self.by_name else []]
         self._space.keep()
 
     def after(self) -> None:
@@ -125,11 +126,11 @@ def bound(plan: Plan) -> Iterator[tuple[Parameter, np.ndarray | SparseGrad]]:
             yield parameter, gradient
 
 
-def dense(pairs: list[tuple[Parameter, np.ndarray | SparseGrad]]) -> list[np.ndarray]:
-    """The gradients without gaps; sparse ones as the tables that they stand for."""
-    return [gradient if isinstance(gradient, np.ndarray) and gradient.flags.forc else
-            np.ascontiguousarray(parameter.grad.to_dense(len(parameter)) if isinstance(parameter.grad, SparseGrad)
-                                 else gradient) for parameter, gradient in pairs]
+def without_gaps(pairs: list[tuple[Parameter, Any]]) -> list[np.ndarray]:
+    """The gradients, sparse ones as the tables that they stand for."""
+    arrays = [dense(parameter.grad, parameter) if isinstance(parameter.grad, SparseGrad) else gradient
+              for parameter, gradient in pairs]
+    return [array if array.flags.forc else np.ascontiguousarray(array) for array in arrays]
 
 
 def rows(suffix: str, weight: float, update: float) -> dict[str, float]:

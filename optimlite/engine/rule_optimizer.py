@@ -47,6 +47,19 @@ class RuleOptimizer(Optimizer):
     def _rearranged(self) -> None:
         super()._rearranged()
         self._plans, self._disjoint = [], DisjointGradients()
+        if self.follower is not None:
+            self.follower.forget()
+
+    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
+        plans = self._plans
+        current = bool(plans) and changed(plans, self.param_groups, self._state.version) == []
+        super().add_param_group(param_group)
+        if current:                              # a group more is no change of the others, and was checked just now
+            for plan in plans:
+                plan.remember(self._state.version)
+            made = self._make_plan(self.param_groups[-1])
+            made.params = made.group["params"]
+            self._plans = [*plans, made]
 
     def step(self, closure: Callable[[], Any] | None = None, *, grads: Any = None, grad_scale: float = 1.0,
              max_grad_norm: float | None = None, max_grad_value: float | None = None, skip_nonfinite: bool = False,
@@ -112,8 +125,9 @@ class RuleOptimizer(Optimizer):
     def watch(self, every: int | None = 50, *, parameters: bool = False) -> None:
         """Has every so many steps measured, the next one first, for `metrics()`; None ends it.
 
-        every: the steps from one measured to the next.  A measured one takes three times as long; the others cost
-            nothing.  Room for a copy of the parameters is kept.
+        every: the steps from one measured to the next.  A measured one takes about three times as long where arrays are
+            large, and up to ten times where they are many and small; the others cost nothing.  Room for a copy of the
+            parameters is kept.
         parameters: also measures each parameter by itself.
         """
         from .metrics import Watch  # most programs never ask

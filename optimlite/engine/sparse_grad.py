@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Any
 
 import numpy as np
@@ -107,3 +108,8 @@ class SparseGrad:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SparseGrad, (self._indices, self._values)
+
+
+def dense(grad: np.ndarray | SparseGrad, table: Sized) -> np.ndarray:
+    """A gradient as an array; a sparse one has a row for each of its table's, which is the parameter."""
+    return grad.to_dense(len(table)) if isinstance(grad, SparseGrad) else grad

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+import operator
+from itertools import chain, repeat
 from typing import Any
 
 from .. import checks
 from .gradient_options import clip_coefficient, most
-from .optimizer import Optimizer
 from .parameter import Parameter
+from .sparse_grad import dense
+
+params_of, grad_of = operator.itemgetter("params"), operator.attrgetter("grad")
 
 
 class Round:
-    """The parameters that have stepped since one of them did twice: together, they are one step."""
+    """A round: each parameter steps once; the first to step again begins the next."""
 
     def __init__(self) -> None:
         self.done: set[Parameter] = set()
@@ -33,11 +37,7 @@ def step_parameter(optimizer: Any, parameter: Parameter, grad: Any, grad_scale: 
                    ) -> None:
     check_method(optimizer)
     scale, max_norm = float(checks.positive("grad_scale", grad_scale)), most("max_grad_norm", max_grad_norm)
-    for other in (p for group in optimizer.param_groups for p in group["params"]):
-        if other.grad is not None and other is not parameter:
-            raise ValueError(f"'{optimizer.state.name_of(other)}' has a gradient, which a step of "
-                             f"'{optimizer.state.name_of(parameter)}' alone would apply, too; call zero_grad() before, "
-                             f"or step()")
+    check_others(optimizer, parameter)
     this = optimizer._round = optimizer._round or Round()
     begins, taken = this.begins_with(parameter), optimizer.steps_taken
     try:
@@ -53,19 +53,31 @@ def step_parameter(optimizer: Any, parameter: Parameter, grad: Any, grad_scale: 
         parameter.grad = None
 
 
-def check_method(optimizer: Optimizer) -> None:
+def check_method(optimizer: Any) -> None:
     """Raises TypeError for methods that need all gradients at once."""
     name = type(optimizer).__name__
     if optimizer.begins_anew:
         raise TypeError(f"{name} evaluates the model several times in a step; use step(closure)")
-    if any(optimizer.totals(group) for group in optimizer.param_groups):
+    if getattr(optimizer, "follower", None) is not None:
+        raise TypeError(f"{name} goes back to slow weights after so many whole steps; use step()")
+    if any(map(optimizer.totals, optimizer.param_groups[:1])):           # the names of all groups' are the same
         raise TypeError(f"{name} moves a number of all its parameters together; use step()")
+
+
+def check_others(optimizer: Any, parameter: Parameter) -> None:
+    """Raises ValueError where another parameter has a gradient; the loop that finds none is compiled."""
+    everyone = chain.from_iterable(map(params_of, optimizer.param_groups))
+    if any(map(operator.is_not, map(grad_of, everyone), repeat(None))):
+        for other in optimizer._parameters():
+            if other.grad is not None and other is not parameter:
+                raise ValueError(f"'{optimizer.state.name_of(other)}' has a gradient, which a step of "
+                                 f"'{optimizer.state.name_of(parameter)}' alone would apply, too; call zero_grad() "
+                                 f"before, or step()")
 
 
 def norm_of(parameter: Parameter) -> float:
     from ..native.arrays import sum_squares
-    from .sparse_grad import SparseGrad
 
     grad: Any = parameter.grad
-    array = grad.to_dense(len(parameter)) if isinstance(grad, SparseGrad) else grad
+    array = dense(grad, parameter)
     return math.sqrt(sum_squares(array if array.flags.forc and array.flags.aligned else array.copy()))

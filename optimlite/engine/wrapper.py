@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable
 from typing import Any, ClassVar
 
-import numpy as np
-
 from ..checks import shown
-from .method import Group
 from .optimizer import Optimizer
-from .parameter import Parameter
 from .rule_optimizer import RuleOptimizer
 
 
@@ -58,37 +55,6 @@ class Wrapper(Optimizer):
         """Steps the optimizer, whose own arguments it takes."""
         return self.optimizer.step(closure, **options)
 
-    def add_param_group(self, param_group: Mapping[str, Any]) -> None:
-        self.optimizer.add_param_group(param_group)
-
-    def remove(self, parameter: Parameter | np.ndarray | str) -> None:
-        self.optimizer.remove(parameter)
-
-    def replace(self, parameter: Parameter | np.ndarray | str, new: Parameter | np.ndarray, rows: Any = None,
-                ) -> Parameter:
-        return self.optimizer.replace(parameter, new, rows)
-
-    def check_group(self, group: Group) -> None:
-        self.optimizer.check_group(group)
-
-    def state_shapes(self, group: Group, parameter: Parameter) -> dict[str, tuple[int, ...]]:
-        return self.optimizer.state_shapes(group, parameter)
-
-    def initial_state(self, group: Group, parameter: Parameter) -> dict[str, float]:
-        return self.optimizer.initial_state(group, parameter)
-
-    def scalars_of(self, group: Group) -> Mapping[str, float | int]:
-        return self.optimizer.scalars_of(group)
-
-    def check_parameter(self, parameter: Parameter, name: str, group: Group) -> None:
-        self.optimizer.check_parameter(parameter, name, group)
-
-    def totals(self, group: Group) -> dict[str, float]:
-        return self.optimizer.totals(group)
-
-    def _assign(self, grads: Any) -> None:
-        self.optimizer._assign(grads)
-
     def __getstate__(self) -> dict[str, Any]:
         return dict(self.__dict__)
 
@@ -99,6 +65,17 @@ class Wrapper(Optimizer):
         return f"{type(self).__name__} of {self.optimizer!r}"
 
 
+def passed_on(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method of the other one, with the signature and the docstring of the base's."""
+    name = method.__name__
+
+    @functools.wraps(method)
+    def call(wrapper: Wrapper, *args: Any, **kwargs: Any) -> Any:
+        return getattr(wrapper.optimizer, name)(*args, **kwargs)
+
+    return call
+
+
 def of_other(name: str) -> property:
     return property(lambda wrapper: getattr(wrapper.optimizer, name))
 
@@ -107,6 +84,10 @@ def with_own(name: str) -> property:
     return property(lambda wrapper: (*getattr(wrapper.optimizer, name), *wrapper.own_state))
 
 
+for method in (Optimizer.add_param_group, Optimizer.remove, Optimizer.replace, Optimizer.check_group,
+               Optimizer.check_parameter, Optimizer.state_shapes, Optimizer.initial_state, Optimizer.scalars_of,
+               Optimizer.totals, Optimizer._assign):
+    setattr(Wrapper, method.__name__, passed_on(method))
 # What the class of the other one says of it.
 for name in ("checks", "scalars", "line_states", "fine_states", "unsigned_states", "mixes_rows", "later_options",
              "options"):

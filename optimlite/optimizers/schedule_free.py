@@ -73,14 +73,13 @@ class ScheduleFree(RuleOptimizer):
         yield from swapping.held(swapping.Swap(live, averages))
 
     def __getstate__(self) -> dict[str, Any]:
-        arrays = [p.data for group in self.param_groups for p in group["params"]]
+        arrays = [p.data for p in self._parameters()]
         return {**super().__getstate__(), "_own": list(map(swapping.outside, arrays)) if swapping.meets(arrays) else []}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         own = saved.pop("_own")                  # of parameters that were pickled while they held x
         super().__setstate__(saved)
-        parameters = [p for group in self.param_groups for p in group["params"]]
-        for parameter, values in zip(parameters, own, strict=bool(own)):
+        for parameter, values in zip(self._parameters(), own, strict=bool(own)):
             if not swapping.meets([parameter.data]):                 # as where a shallow copy shares them
                 np.copyto(parameter.data, values)
 

@@ -12,7 +12,7 @@ import numpy as np
 from ..checks import checked, count, optional, positive
 from ..engine import nesting
 from ..engine.parameter import Parameter
-from ..engine.sparse_grad import SparseGrad
+from ..engine.sparse_grad import dense
 
 SHRINKS, FACTOR = 10, 2.0        # steps of Ridders' extrapolation, and by what each is smaller
 VAGUE = 1e-4                     # an error of a slope that calls for steps of another size
@@ -118,9 +118,7 @@ class Model:
         for parameter, name, grad in zip(self.parameters, self.names, grads, strict=True):
             if grad is None:
                 raise ValueError(f"`fun` must return (loss, grads) or assign every .grad, got none for '{name}'")
-            grad = parameter.accepts(grad)
-            dense = grad.to_dense(len(parameter)) if isinstance(grad, SparseGrad) else grad
-            found.append(np.array(dense, np.float64))
+            found.append(np.array(dense(parameter.accepts(grad), parameter), np.float64))
         return found
 
     def loss(self, parameter: Parameter, values: np.ndarray) -> float:

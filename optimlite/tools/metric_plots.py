@@ -12,6 +12,7 @@ import numpy as np
 from ..checks import checked, fraction
 from ..log import read
 from .plotting import axes
+from .smoothing import exponential_mean
 
 ALWAYS = ("step", "time", "steps", "measured_at")
 
@@ -63,9 +64,7 @@ def draw(ax: Any, steps: np.ndarray, values: np.ndarray, name: str, smoothing: f
 
 
 def smoothed(values: np.ndarray, smoothing: float) -> np.ndarray:
-    """The exponential mean, which begins at the first value."""
     result, mean = np.empty_like(values), 0.0
     for t, value in enumerate(values):
-        mean += (1 - smoothing) / (1 - smoothing ** (t + 1)) * (value - mean)
-        result[t] = mean
+        result[t] = mean = exponential_mean(mean, value, t, smoothing)
     return result

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..checks import checked, fraction, interval, positive
 from ..engine.optimizer import Optimizer
-from .snapshot import Snapshot, parameters_of
+from .smoothing import exponential_mean
+from .snapshot import Snapshot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +64,7 @@ def lr_find(optimizer: Optimizer, closure: Callable[[], Any], start: float = 1e-
         (True, array([ 4., -2.]), 0.1)
     """
     check(optimizer, start, end, steps, smoothing)
-    parameters = parameters_of(optimizer)
+    parameters = optimizer._parameters()
     before, gradients = Snapshot(parameters, optimizer), [parameter.grad for parameter in parameters]
     counts = optimizer.steps_taken, optimizer.skipped_steps, optimizer.last_grad_norm
     rates = [group["lr"] for group in optimizer.param_groups]
@@ -77,7 +78,7 @@ def lr_find(optimizer: Optimizer, closure: Callable[[], Any], start: float = 1e-
             for group, share in zip(optimizer.param_groups, shares, strict=True):
                 group["lr"] = lr * share
             loss = float(optimizer.step(closure))
-            smooth += (1 - smoothing) / (1 - smoothing ** (t + 1)) * (loss - smooth)
+            smooth = exponential_mean(smooth, loss, t, smoothing)
             if not math.isfinite(smooth) or (losses and abs(smooth) > DIVERGED * abs(min(losses)) + abs(losses[0])):
                 break
             lrs.append(lr)

@@ -32,7 +32,3 @@ class Snapshot:
             parameter.data = value
         if self.optimizer is not None:
             self.optimizer.load_state_dict(self.state_dict)
-
-
-def parameters_of(optimizer: Optimizer) -> list[Parameter]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import optimlite
-
 try:
     import torch as torch
 except ImportError:
     raise ImportError("`optimlite.torch` needs PyTorch; install it with `pip install torch`") from None
 
+from ..catalogue import named, names
+from ..checks import resembling
 from ..late_imports import imported
 
 if TYPE_CHECKING:
@@ -29,30 +29,18 @@ if TYPE_CHECKING:
 __all__ = ["TensorOptimizer", "wrap"]
 
 
-def _kinds() -> dict[str, type]:
-    """The optimizers by name: all that is public, but the base and those around others."""
-    found = {name: getattr(optimlite, name) for name in optimlite.__all__}
-    around = optimlite.Lookahead, optimlite.SAM
-    return {name: kind for name, kind in found.items() if isinstance(kind, type)
-            and issubclass(kind, optimlite.Optimizer) and kind not in (optimlite.Optimizer, *around)}
-
-
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):                    # asked for by tools
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
     own = name in __all__
-    kind = None if own else _kinds().get(name)
-    if not own and kind is None:
-        from ..checks import resembling
-
-        meant = resembling(name, _kinds())
+    if not own and name not in names():
+        meant = resembling(name, names())
         raise AttributeError(f"module '{__name__}' has no optimizer `{name}`"
                              + (f"; did you mean `{meant}`?" if meant else ""))
     module = imported(f"{__name__}.optimizer")
-    globals()[name] = value = getattr(module, name) if own else module.wrap(kind)
+    globals()[name] = value = getattr(module, name) if own else module.wrap(named(name))
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, *_kinds()])
-
+    return sorted([*__all__, *names()])

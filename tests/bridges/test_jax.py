@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,15 @@ ours: Any = importlib.import_module("optimlite.jax")
 jnp = jax.numpy
 X = np.random.default_rng(0).standard_normal((32, 5)).astype(np.float32)
 Y = (X @ np.arange(5, dtype=np.float32))[:, None] + 1
+
+
+@pytest.fixture(autouse=True)
+def in_float32() -> Iterator[None]:
+    """As JAX computes unless told otherwise, whatever ran before in this process."""
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", False)
+    yield
+    jax.config.update("jax_enable_x64", before)
 
 
 def loss(params: Any, x: Any, y: Any) -> Any:
@@ -82,13 +92,9 @@ def test_doubles_need_jax_to_compute_in_doubles() -> None:
     params = model(np.float64)
     with pytest.raises(ValueError, match="parameters must be float32 where JAX computes in float32, got float64 of sh"):
         ours.value_and_grad(loss)(params, X, Y)
-    before = jax.config.jax_enable_x64
     jax.config.update("jax_enable_x64", True)
-    try:
-        _, grads = ours.value_and_grad(loss)(params, X.astype(np.float64), Y)
-        ol.SGD(params).step(grads=grads)
-    finally:
-        jax.config.update("jax_enable_x64", before)
+    _, grads = ours.value_and_grad(loss)(params, X.astype(np.float64), Y)
+    ol.SGD(params).step(grads=grads)
     assert all(leaf.dtype == np.float64 for leaf in jax.tree.leaves(grads))
     with pytest.raises(TypeError, match=r"`fun` must be a function of \(params, ...\), got 3"):
         ours.value_and_grad(3)

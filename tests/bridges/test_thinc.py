@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import optimlite as ol
+from optimlite.engine.group_plan import GroupPlan
 
 api: Any = pytest.importorskip("thinc.api")
 ours: Any = importlib.import_module("optimlite.thinc")
@@ -64,6 +65,37 @@ def test_a_schedule_and_a_scale_of_the_rate() -> None:
         optimizer((1, "W"), w, np.ones(2, np.float32), lr_scale=0.5)
         assert w[0] == pytest.approx(-0.5 / (step + 1))
         optimizer.step_schedules()
+
+
+def test_a_parameters_rate_is_its_groups_alone() -> None:
+    optimizer = ours.Optimizer(ol.SGD, schedule=lambda step: 1.0 / (step + 1))
+    both = [np.zeros(2, np.float32), np.zeros(2, np.float32)]
+    for step in range(3):
+        for key, w in enumerate(both):
+            w[:] = 0
+            optimizer((key, "W"), w, np.ones(2, np.float32), lr_scale=0.5 ** key)
+            assert w[0] == pytest.approx(-(0.5 ** key) / (step + 1))
+            rates = [group["lr"] for group in optimizer.inner.param_groups]
+            assert rates[key] == 1.0 / (step + 1)
+            assert all(rate == 1.0 / step for rate in rates[key + 1:])       # not yet written
+        optimizer.step_schedules()
+
+
+def test_a_parameter_that_comes_makes_no_plans_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    make = GroupPlan.make_plans
+
+    def counting(plan: GroupPlan, method: Any, recipes: Any) -> Any:
+        made.append(plan.group["params"][0].name)
+        return make(plan, method, recipes)
+
+    monkeypatch.setattr(GroupPlan, "make_plans", counting)
+    optimizer = ours.Optimizer(ol.Adam)
+    arrays = {f"{at}": np.ones(2, np.float32) for at in range(5)}
+    for _ in range(3):
+        for key, array in arrays.items():
+            optimizer(key, array, np.ones(2, np.float32))
+    assert made == [*arrays]
 
 
 def test_weights_that_were_loaded_are_trained_on() -> None:

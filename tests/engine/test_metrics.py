@@ -77,6 +77,18 @@ def test_measuring_changes_no_bit_and_every_so_many_steps_are_measured() -> None
     assert "measured_at" not in watched.metrics()
 
 
+def test_a_norm_that_the_last_step_measured_wins_over_that_of_the_step_that_was_watched() -> None:
+    opt = ol.SGD([np.zeros(2)], lr=1.0)
+    opt.watch(10)
+    for scale in (1, 2):
+        opt.step(grads=[scale * np.array([3.0, 4.0])], max_grad_norm=1.0)
+        assert opt.metrics()["grad_norm"] == opt.last_grad_norm == 5 * scale
+    assert opt.metrics()["measured_at"] == 0
+    opt.step(grads=[np.ones(2)])
+    assert opt.last_grad_norm is None
+    assert opt.metrics()["grad_norm"] == 5       # that of the step that was watched
+
+
 def test_gradients_that_the_step_zeroes_are_measured_before() -> None:
     w = ol.Parameter(np.ones(2))
     w.grad = np.array([3.0, 4.0])

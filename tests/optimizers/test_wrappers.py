@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -261,9 +262,64 @@ def test_a_skipped_step_doesnt_count() -> None:
     assert opt.skipped_steps == 1
 
 
-def test_an_optimizer_goes_away_with_its_wrapper() -> None:
-    import weakref
+@pytest.mark.filterwarnings("ignore:.* changed nothing")
+def test_what_is_kept_from_step_to_step_is_never_stale() -> None:
+    """Whatever happens between steps, one that forgets before each has the same bits."""
+    rng = np.random.default_rng(0)
 
+    def fresh(name: str) -> np.ndarray:
+        return np.full((3, 8), float(ord(name)))[:, ::1 + (ord(name) % 2)]           # some are strided
+
+    sides = [ol.Lookahead(ol.Adam({name: fresh(name) for name in "abc"}, lr=0.1), 2) for _ in "12"]
+    saved: list[Any] = [None, None]
+    happened = []
+    for count in range(120):
+        names = [sides[0].state.name_of(p) for p in sides[0]._parameters()]
+        name = str(rng.choice(names))
+        event = str(rng.choice(["step", "step", "replace", "remove", "add", "save", "load", "slow", "pickle", "k"]))
+        if event in ("remove", "add") and (len(names) < 3 if event == "remove" else len(names) > 5):
+            continue
+        happened.append(event)
+        present = {each: rng.random() < 0.7 for each in (*names, "d")}
+        for side, opt in enumerate(sides):
+            if event == "replace":
+                opt.replace(name, fresh(name))
+            elif event == "remove":
+                opt.remove(name)
+            elif event == "add":
+                opt.add_param_group({"params": {chr(ord("d") + count): fresh("d")}})
+            elif event == "save":
+                saved[side] = names, opt.state_dict()
+            elif event == "load" and saved[side] and saved[side][0] == names:
+                opt.load_state_dict(saved[side][1])
+            elif event == "slow" and "slow" in opt.state[name]:
+                opt.state[name]["slow"] = opt.state[name]["slow"] + 1
+            elif event == "pickle":
+                opt = sides[side] = pickle.loads(pickle.dumps(opt))
+            elif event == "k":
+                opt.k = 1 + count % 3
+            if side:
+                opt.base.follower = type(opt.base.follower)(opt.k, opt.alpha)
+            for parameter in opt._parameters():
+                each = opt.state.name_of(parameter)
+                parameter.grad = np.cos(parameter.data + ord(each)) if present.get(each, True) else None
+            opt.step()
+        assert_same(*({opt.state.name_of(p): p.data for p in opt._parameters()} for opt in sides))
+        assert_same(*({opt.state.name_of(p): entries["slow"] for p, entries in opt.state.items() if "slow" in entries}
+                      for opt in sides))
+    assert len(set(happened)) == 9
+
+
+def test_a_parameter_that_was_removed_is_not_kept() -> None:
+    params = values(0)
+    opt = lookahead(params, 1)
+    walk(opt, params, 0, 2)
+    gone = weakref.ref(opt.state.find("b"))
+    opt.remove("b")
+    assert gone() is None
+
+
+def test_an_optimizer_goes_away_with_its_wrapper() -> None:
     opt = sam(values(0), kind=ol.SGD)
     opt = ol.Lookahead(opt)
     watch = weakref.ref(opt.base)

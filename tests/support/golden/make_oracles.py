@@ -11,6 +11,8 @@ import math
 import sys
 import types
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -397,14 +399,27 @@ IN_OPTAX = {"Adam": optax_adam, "LAMB": optax_lamb, "LARS": optax_lars, "AdaBeli
             "Lion": optax_lion, "ADOPT": optax_adopt, "AdEMAMix": optax_ademamix}
 
 
+@contextmanager
+def in_doubles() -> Iterator[None]:
+    """JAX computes in float64 within, and then as it did: its configuration is that of the process."""
+    import jax
+
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", before)
+
+
 class Optax:
     """A transformation of optax's for each group; the results are copied to the arrays."""
 
+    @in_doubles()
     def __init__(self, case: Case, first: list[np.ndarray], second: list[np.ndarray]) -> None:
         import jax
         import optax
 
-        jax.config.update("jax_enable_x64", True)
         make = IN_OPTAX[case.optimizer]
         self.groups: list[Any] = []
         for arrays, overrides in ((first, {}), (second, case.second)):
@@ -415,6 +430,7 @@ class Optax:
             chain = optax.inject_hyperparams(lambda lr, options=options: make(dict(options), lr))(lr=case.options["lr"])
             self.groups.append([arrays, tree, chain, chain.init(tree)])
 
+    @in_doubles()
     def step(self, gradients: list[np.ndarray], lr: float) -> None:
         import jax
         import optax

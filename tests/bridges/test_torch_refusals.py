@@ -1,0 +1,70 @@
+"""What optimlite.torch refuses, and that nothing is changed then."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+from support.tensors import network, torch, train
+
+ours: Any = importlib.import_module("optimlite.torch")
+BFLOAT = torch.ones(3, dtype=torch.bfloat16)
+
+
+@pytest.mark.parametrize(("given", "message"), [
+    (torch.ones(3), r"`params` must be an iterable of tensors or groups, got Tensor; give \[tensor\]"),
+    (torch.nn.Linear(2, 2), r"got Linear; give model.parameters\(\)"),
+    ([{"params": {torch.ones(2)}}], "must come in a fixed order, got a set; use a list"),
+    ([{"param": []}], "parameter group 0 must be a dict with a 'params' key"),
+    ([np.ones(3)], "parameter '0' of group '0' must be a tensor, got ndarray; optimlite's own classes take arrays"),
+    ([BFLOAT], r"parameter '0' of group '0' of shape \(3,\) must be float32 or float64, got bfloat16; use model.float"),
+    ([("w", BFLOAT)], r"parameter 'w' of shape \(3,\) must be float32 or float64, got bfloat16"),
+    ([torch.ones(3, dtype=torch.complex64)], "got complex64; use torch.view_as_real"),
+    ([torch.ones(3, device="meta")], "must be on the CPU, got one on meta; use model.cpu"),
+    ([torch.ones(3).to_sparse()], "must be dense, got sparse_coo; only gradients may be sparse"),
+    ([torch.ones(3, requires_grad=True) * 2], "can't optimize a non-leaf Tensor"),
+    ([], "an optimizer needs at least one parameter"),
+])
+def test_what_is_no_parameter_is_refused(given: Any, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        ours.SGD(given, lr=0.1)
+
+
+def test_a_group_that_is_refused_is_not_there() -> None:
+    optimizer = ours.SGD([torch.nn.Parameter(torch.ones(2))], lr=0.1)
+    for bad in ({"params": [BFLOAT]}, {"params": [torch.ones(2)], "lr": -1}):
+        with pytest.raises((TypeError, ValueError)):
+            optimizer.add_param_group(bad)
+        assert len(optimizer.param_groups) == len(optimizer.inner.param_groups) == 1
+
+
+def test_names_that_are_not_there() -> None:
+    with pytest.raises(AttributeError, match=r"has no optimizer `Adamw`; did you mean `AdamW`\?"):
+        ours.Adamw  # noqa: B018
+    with pytest.raises(TypeError, match="has no argument `fused`: optimlite's kernels are always fused; leave it out"):
+        ours.AdamW([torch.ones(2)], fused=True)
+    with pytest.raises(TypeError, match="`kind` must be a class of optimlite's optimizers"):
+        ours.wrap(torch.optim.Adam)
+
+
+def test_a_state_dict_that_does_not_fit_changes_nothing() -> None:
+    model = network()
+    optimizer = ours.AdamW(model.parameters())
+    train(model, optimizer, 2)
+    before = copy.deepcopy(optimizer.state_dict())
+    other = torch.optim.AdamW([torch.nn.Parameter(torch.ones(2))])
+    with pytest.raises(ValueError, match="the state dict has groups of"):
+        optimizer.load_state_dict(other.state_dict())
+    after = optimizer.state_dict()
+    assert str(before) == str(after)
+
+
+def test_sparse_gradients_are_refused_where_they_move_every_row() -> None:
+    table = torch.nn.Embedding(10, 4, sparse=True)
+    table(torch.tensor([1])).sum().backward()
+    with pytest.raises(TypeError, match="Adam takes no sparse gradients"):
+        ours.Adam(table.parameters()).step()
