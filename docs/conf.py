@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,15 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE / "site")]
 
+import optimlite as ol  # noqa: E402  from this clone
+
 project = "optimlite"
 author = "the optimlite developers"
-release = version = "0.1.0"
+release = version = ol.__version__
 copyright = f"2026, {author}"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton", "sphinx_design", "docstrings", "links",
-              "pictures"]
+              "pictures", "speed"]
 exclude_patterns = ["build", "site"]
 nitpicky = True
 
@@ -36,6 +37,7 @@ html_title = "optimlite"
 html_static_path = ["_static"]
 html_css_files = ["house.css"]
 html_show_sphinx = False
+html_show_sourcelink = html_copy_source = False
 html_theme_options: dict[str, Any] = {
     "light_css_variables": {"color-brand-primary": "#0b6e69", "color-brand-content": "#0b6e69",
                             "font-stack": "system-ui, -apple-system, Segoe UI, Roboto, Helvetica, Arial, sans-serif"},

@@ -1,4 +1,4 @@
-"""Every public name in code type is a link to its reference: pages and docstrings needn't say so."""
+"""Every public name in code type is a link to its reference, and links between files of the repository stay right."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CALL = re.compile(r"(?:ol\.|optimlite\.)?((?:lr_scheduler\.|line_search\.|log\.|
 PUBLIC = {**{name: f"optimlite.{name}" for name in ol.__all__},
           **{name: f"optimlite.lr_scheduler.{name}" for name in ol.lr_scheduler.__all__},
           **{f"lr_scheduler.{name}": f"optimlite.lr_scheduler.{name}" for name in ol.lr_scheduler.__all__}}
-AMBIGUOUS = {"load", "save", "restore", "log", "create", "available"}        # words that are other things, too, unless `ol.load`
+AMBIGUOUS = {"load", "save", "restore", "log", "create", "available"}        # words for other things, too
 
 
 def target(text: str) -> str | None:
@@ -41,6 +41,13 @@ def parents(node: nodes.Node) -> Any:
         yield node
 
 
+def rewrite(app: Any, page: str, source: list[str]) -> None:
+    """Files beside the folder are pages of the site, by other names."""
+    for name in ("CONTRIBUTING", "SECURITY", "CHANGELOG"):
+        source[0] = source[0].replace(f"(../{name}.md", f"({name.lower()}.md")
+
+
 def setup(app: Any) -> dict[str, Any]:
+    app.connect("source-read", rewrite)
     app.connect("doctree-read", link)
     return {"parallel_read_safe": True}
