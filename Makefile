@@ -27,10 +27,12 @@ ALSO_mutation := mutmut==3.8.1
 EXTRAS_parallel := test demo
 ALSO_parallel := pytest-run-parallel
 ALSO_package := build zopflipy
+EXTRAS_docs := docs
 
 FUZZ ?= checkpoint state_dict groups arrays schedulers
 PARALLEL := skipped_parameters or added_mid_run or closed_form or two_threads or (resume_is_exact and SGD and StepLR)
 ARGS ?=
+PICTURES ?= draw
 JOBS ?= 2
 
 # Those that measure time come last, alone.  ARGS may leave nothing to one of the two, which pytest calls 5.
@@ -42,7 +44,7 @@ case "$$together $$alone" in "0 0" | "0 5" | "5 0") ;; *) exit 1;; esac
 endef
 
 .PHONY: demo build test test-all test-long bench lint parity kill-test fuzz sanitize valgrind large-test coverage mutation \
-  pythons parallel-test package clean suitable-python partly-built
+  pythons parallel-test docs package clean suitable-python partly-built
 
 demo: $(BUILT) .venv/for-demo               ## train on handwritten digits; ARGS=--quick for a short run
 	$(BIN)/python examples/digits.py $(ARGS)
@@ -103,6 +105,10 @@ pythons:                                    ## the suite on every CPython >= 3.1
 
 parallel-test: $(BUILT) .venv/for-parallel  ## the tests named here, each in 8 Python threads at once, 10 times over
 	$(BIN)/python -m pytest --parallel-threads=8 --iterations=10 --skip-thread-unsafe=true -k "$(PARALLEL)" $(ARGS)
+
+docs: $(BUILT) .venv/for-docs               ## the site, in build/docs, with fresh pictures; PICTURES=kept for those that are there
+	OPTIMLITE_PICTURES=$(PICTURES) $(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs $(ARGS)
+	@echo "the site is in build/docs/index.html"
 
 package: .venv/for-package                  ## the sdist, the wheel, its size, and a first step from a clean install
 	rm -rf dist

@@ -1,0 +1,97 @@
+"""The performance page's tables and picture, from `docs/measured.json`, so that no figure stands twice.
+
+    python -m benchmarks --optimizer Adam --json full.json
+    python docs/site/speed.py --record full.json               keeps the medians, without the samples
+    python docs/site/speed.py docs/pictures                     draws speed.png
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+MEASURED = Path(__file__).parents[1] / "measured.json"
+KEPT = ("kind", "optimizer", "gradients", "case", "tensors", "elements", "seconds", "ratio", "gb_per_s")
+NAMES = {"500 x 32": "500 tensors of 32", "200 x 1,000": "200 tensors of 1,000", "MLP": "MLP, 6 tensors, 109 k",
+         "1 M": "one tensor of 1 M", "ResNet-50": "ResNet-50, 161 tensors, 25.6 M", "50 M": "one tensor of 50 M",
+         "GPT-2": "GPT-2, 148 tensors, 124 M"}
+COLOURS = ["#d9822b", "#7a4fa3", "#2a6f97", "#b23a48", "#6b7280"]
+
+
+def rows(gradients: str) -> list[dict[str, Any]]:
+    measured = json.loads(MEASURED.read_text(encoding="utf-8"))["rows"]
+    return [row for row in measured if row["gradients"] == gradients and row["optimizer"] == "Adam"]
+
+
+def record(source: Path) -> None:
+    full = json.loads(source.read_text(encoding="utf-8"))
+    kept = [{key: row[key] for key in KEPT if key in row} for row in full["rows"] if row["kind"] == "step"]
+    MEASURED.write_text(json.dumps({"machine": full["machine"], "rows": kept}, indent=1) + "\n", encoding="utf-8")
+
+
+def duration(seconds: float) -> str:
+    unit, scale = next((each for each in (("s", 1.0), ("ms", 1e-3)) if seconds >= each[1]), ("µs", 1e-6))
+    return f"{seconds / scale:.3g} {unit}"
+
+
+def table(gradients: str) -> list[str]:
+    """Markdown: optimlite's time of a step, and the others' in times of it."""
+    found = rows(gradients)
+    others = [name for name in found[0]["ratio"] if name not in ("optimlite", "limit")]
+    lines = ["| parameters | optimlite | " + " | ".join(others) + " | of the limit of bandwidth |",
+             "|---|" + "---:|" * (len(others) + 2)]
+    for row in found:
+        ratios = [f"{value:.3g}×" if (value := row["ratio"].get(name)) is not None else "" for name in others]
+        share = row["seconds"]["limit"] / row["seconds"]["optimlite"] if row["elements"] > 1e7 else None
+        cells = [NAMES.get(row["case"], row["case"]), f"**{duration(row['seconds']['optimlite'])}**", *ratios,
+                 f"{share:.2f}" if share else ""]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def machine() -> str:
+    about = json.loads(MEASURED.read_text(encoding="utf-8"))["machine"]
+    versions = ", ".join(f"{name} {about[name]}" for name in ("numpy", "torch", "numba") if name in about)
+    return f"{about['cpu']}, {about['threads']} threads, kernels of level {about['level']}; {versions}."
+
+
+def draw(folder: Path) -> None:
+    from matplotlib import pyplot
+
+    found = rows("persistent")
+    others = [name for name in found[0]["ratio"] if name not in ("optimlite", "limit")]
+    figure, ax = pyplot.subplots(figsize=(10, 4), layout="constrained")
+    width = 0.8 / len(others)
+    for k, (name, colour) in enumerate(zip(others, COLOURS, strict=False)):
+        at = [x + (k - (len(others) - 1) / 2) * width for x in range(len(found))]
+        ax.bar(at, [row["ratio"].get(name, float("nan")) for row in found], width, label=name, color=colour, bottom=0)
+    ax.axhline(1, color="#0b6e69", linewidth=2, label="optimlite")
+    ax.set_yscale("log")
+    ax.set_xticks(range(len(found)), [NAMES.get(row["case"], row["case"]).replace(", ", ",\n", 1) for row in found],
+                  fontsize=8)
+    ax.set(ylabel="time of a step, in times of optimlite's", title="Adam, float32: lower is better")
+    ax.legend(ncols=3)
+    figure.savefig(folder / "speed.png", dpi=110)
+
+
+def setup(app: Any) -> dict[str, Any]:
+    from sphinx.util.docutils import SphinxDirective
+
+    class StepTimes(SphinxDirective):
+        required_arguments = 1
+
+        def run(self) -> list[Any]:
+            self.env.note_dependency(str(MEASURED))
+            return self.parse_text_to_nodes("\n".join([*table(self.arguments[0]), "", machine()]))
+
+    app.add_directive("step-times", StepTimes)
+    return {"parallel_read_safe": True}
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--record":
+        record(Path(sys.argv[2]))
+    else:
+        draw(Path(sys.argv[1]))

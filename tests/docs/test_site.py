@@ -1,0 +1,72 @@
+"""The site: every public name has its reference, every page is in the contents, and docstrings are read rightly."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from typing import Any
+
+import pytest
+
+import optimlite as ol
+from support.paths import ROOT
+
+DOCS = ROOT / "docs"
+PAGES = sorted(page.relative_to(DOCS).with_suffix("").as_posix() for page in DOCS.rglob("*.md"))
+SUBMODULES = {"line_search", "log", "lr_scheduler", "schedules"}
+
+
+def extension(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, DOCS / "site" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+docstrings = extension("docstrings")
+
+
+def documented() -> list[str]:
+    pages = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "reference").glob("*.md"))
+    return re.findall(r"auto(?:class|function|exception):: optimlite\.([\w.]+)", pages)
+
+
+def test_every_public_name_is_in_the_reference_once() -> None:
+    names = [name for name in ol.__all__ if name not in SUBMODULES]
+    names += [f"lr_scheduler.{name}" for name in ol.lr_scheduler.__all__]
+    names += [f"log.{name}" for name in ol.log.__all__]
+    found = [name for name in documented() if not name.startswith("line_search.")]
+    assert sorted(found) == sorted(names)
+
+
+def test_every_line_search_is_in_the_reference() -> None:
+    searches = {name for name in vars(ol.line_search)["__all__"] if callable(getattr(ol.line_search, name))}
+    found = {name.partition(".")[2] for name in documented() if name.startswith("line_search.")}
+    assert found == {name for name in searches if name.islower()}
+
+
+def test_every_page_is_in_the_contents() -> None:
+    contents = (DOCS / "index.md").read_text(encoding="utf-8")
+    listed = {line for tree in re.findall(r"```\{toctree\}(.*?)```", contents, re.S) for line in tree.split()}
+    assert set(PAGES) - {"index"} <= listed
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_pictures_of_a_page_are_there_and_small(page: str) -> None:
+    path = DOCS / f"{page}.md"
+    files = [path.parent / name for name in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", path.read_text(encoding="utf-8"))]
+    assert sum(file.stat().st_size for file in files) < 900_000         # a page of the site weighs less than 1 MB
+
+
+def test_docstrings_become_lists_formulas_and_examples() -> None:
+    lines = ["A method.", "", "        p = p - lr * g        (|g| <= 1)", "", "    lr: the rate, as in",
+             "        torch.    eps, decay: *small*.", "    State: `step`.", "",
+             "        >>> opt.step()", "        1.0", "    "]
+    docstrings.convert(None, "class", "Method", None, None, lines)
+    text = "\n".join(line.rstrip() for line in lines)
+    assert "* ``lr``: the rate, as in torch.\n* ``eps``, ``decay``: \\*small\\*." in text
+    assert ".. code-block:: text\n\n    p = p - lr * g        (|g| <= 1)\n" in text
+    assert "\n\nState: `step`." in text
+    assert "\n\n>>> opt.step()\n1.0\n" in text
