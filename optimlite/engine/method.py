@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 from .parameter import Parameter
@@ -10,6 +10,10 @@ from .state import StateMap
 
 Group = dict[str, Any]
 Recipe = tuple[str, dict[str, float]]            # a compiled rule, and its state arrays: name and initial value
+
+
+def parameters_of(groups: Iterable[Group]) -> list[Parameter]:
+    return [parameter for group in groups for parameter in group["params"]]
 
 
 class Storing(Protocol):

@@ -16,7 +16,7 @@ from . import nesting
 from . import state_dict as state_dicts
 from .gradient_options import check_writable, zero_gradients
 from .hooks import Hooked, call, passed, surrounded
-from .method import Group
+from .method import Group, parameters_of
 from .modifiers import settle
 from .overlap import refusal, relation
 from .parameter import Parameter, describe
@@ -294,7 +294,7 @@ class Optimizer(Hooked):
         _check_distinct(self._parameters(), self._names())
 
     def _parameters(self) -> list[Parameter]:
-        return [parameter for group in self.param_groups for parameter in group["params"]]
+        return parameters_of(self.param_groups)
 
     def _names(self) -> list[str]:
         return [self.state.name_of(parameter) for parameter in self._parameters()]

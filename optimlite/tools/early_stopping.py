@@ -7,6 +7,7 @@ from typing import Any
 
 from ..checks import checked, count, nonnegative, number, shown
 from ..engine import nesting
+from ..engine.method import parameters_of
 from ..engine.optimizer import Optimizer
 from .snapshot import Snapshot
 
@@ -70,7 +71,7 @@ class EarlyStopping:
         return self.best_step < 0 or gain > self.min_delta
 
     def _keep(self) -> None:
-        parameters = self._optimizer._parameters() if self._optimizer else self._parameters
+        parameters = parameters_of(self._optimizer.param_groups) if self._optimizer else self._parameters
         if self._snapshot is None or self._snapshot.parameters != parameters:        # groups may have been added
             self._snapshot = Snapshot(parameters, self._optimizer)
         else:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..checks import checked, fraction, interval, positive
+from ..engine.method import parameters_of
 from ..engine.optimizer import Optimizer
 from .smoothing import exponential_mean
 from .snapshot import Snapshot
@@ -64,7 +65,7 @@ def lr_find(optimizer: Optimizer, closure: Callable[[], Any], start: float = 1e-
         (True, array([ 4., -2.]), 0.1)
     """
     check(optimizer, start, end, steps, smoothing)
-    parameters = optimizer._parameters()
+    parameters = parameters_of(optimizer.param_groups)
     before, gradients = Snapshot(parameters, optimizer), [parameter.grad for parameter in parameters]
     counts = optimizer.steps_taken, optimizer.skipped_steps, optimizer.last_grad_norm
     rates = [group["lr"] for group in optimizer.param_groups]

@@ -22,6 +22,7 @@ from torch.optim.optimizer import _global_optimizer_post_hooks as _after_any_ste
 from torch.optim.optimizer import _global_optimizer_pre_hooks as _before_any_step
 
 from ..checks import flag
+from ..engine.method import parameters_of
 from ..engine.optimizer import Optimizer
 from ..engine.parameter import Parameter
 from .gradients import address, sorted_by_size
@@ -66,10 +67,11 @@ class TensorOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     def _learn(self, tensors: list[torch.Tensor]) -> None:
         self._tensors = tensors
         self._seen: list[dict[str, Any]] = [{} for _ in self.inner.param_groups]     # torch's groups as they were
-        self._parameters = self.inner._parameters()
+        self._parameters = parameters_of(self.inner.param_groups)
         self._addresses = [*map(address, tensors)]
         self._sizes = [len(group["params"]) for group in self.inner.param_groups]
-        self._gradients = sorted_by_size(tensors, self._parameters, self.inner._names())
+        names = [*map(self.inner.state.name_of, self._parameters)]
+        self._gradients = sorted_by_size(tensors, self._parameters, names)
 
     # Groups ----------------------------------------------------------------------------------------------------------
 
