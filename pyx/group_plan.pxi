@@ -124,11 +124,12 @@ cdef void finish(list sequel, list counts, list values) noexcept:
         (<double*> cnp.PyArray_DATA(<cnp.ndarray> counts[k]))[0] = values[k]
 
 
-def run_step(method, list groups not None, list created not None, double factor, double max_abs, bint zero_grad) -> int:
+def run_step(method, list groups not None, list created not None, double factor, double max_abs, bint zero_grad,
+             Probe probe=None) -> int:
     """Steps all groups, by the gradients that are bound times `factor`, then clipped to +-`max_abs`; counts launches.
 
     Creates the state of parameters that have their first gradient, and notes each entry in `created`; if anything
-    fails, the step comes to nothing, and so does the state.
+    fails, the step comes to nothing, and so does the state.  A `probe` is told how far parameters have moved.
     """
     cdef list launches = []
     cdef PreparedStep prepared
@@ -138,7 +139,7 @@ def run_step(method, list groups not None, list created not None, double factor,
             (<GroupPlanCore> group).create_states(method, created)
         for group in groups:
             (<GroupPlanCore> group).launches(method, launches, factor, max_abs)
-        prepared = PreparedStep(launches, zero_grad)
+        prepared = PreparedStep(launches, zero_grad, probe)
         stages, counts, values = method.sequel(created)
         sequel = [PreparedStep(stage, False) for stage in stages]
     except BaseException:
@@ -147,4 +148,5 @@ def run_step(method, list groups not None, list created not None, double factor,
         raise
     prepared.run()
     finish(sequel, counts, values)
+    prepared.probed()
     return len(launches)

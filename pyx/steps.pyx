@@ -15,7 +15,7 @@ from .parameters cimport AddressRanges
 from .plans cimport Cut, Plan, SparsePlan
 from .runtime cimport Kernel, run_jobs
 from .table cimport (GROUP, HYPER, LARGEST, LINES, NUMBERS, OWN, ROWS, SCALARS, SLOTS, TENSOR, KernelRow, Own, Pass,
-                     Scope, Sums, Sweep, Work)
+                     Scope, Span, Sums, Sweep, TILE, VectorKernel, Work)
 
 cnp.import_array()
 
@@ -108,11 +108,18 @@ cdef struct Job:                 # what a thread takes: spans of one launch
     const Work* work
     Py_ssize_t first
     Py_ssize_t last
+    const Probed* probed         # NULL: nothing but the spans is to be done
+
+
+include "probe.pxi"
 
 
 cdef void run_spans(void* jobs, Py_ssize_t k) noexcept nogil:
     cdef const Job* job = (<const Job*> jobs) + k
-    job.run(job.work, job.first, job.last)
+    if job.probed != NULL:
+        run_probed(job)
+    else:
+        job.run(job.work, job.first, job.last)
 
 
 cdef struct Prepared:            # a launch, ready to run
@@ -124,6 +131,7 @@ cdef struct Prepared:            # a launch, ready to run
     bint cancelled
     double* sums                 # span x NUMBERS
     Own* own                     # entry
+    Probed probed
 
 
 cdef class PreparedStep:
@@ -137,12 +145,13 @@ cdef class PreparedStep:
     cdef Prepared* prepared
     cdef Job* jobs
     cdef int phases              # before the last
+    cdef Probe probe             # or None
 
-    def __cinit__(self, list launches not None, bint zero_grad):
+    def __cinit__(self, list launches not None, bint zero_grad, Probe probe=None):
         cdef Launch launch
         cdef Prepared* p
         cdef Py_ssize_t k
-        self.launches, self.count = launches, len(launches)
+        self.launches, self.count, self.probe = launches, len(launches), probe
         self.prepared = <Prepared*> PyMem_Malloc(self.count * sizeof(Prepared) + 1)
         if not self.prepared:
             self.count = 0
@@ -150,6 +159,7 @@ cdef class PreparedStep:
         for k in range(self.count):
             self.prepared[k].sums = NULL
             self.prepared[k].own = NULL
+            self.prepared[k].probed.squares = NULL
         for k in range(self.count):
             launch = launches[k]
             p = &self.prepared[k]
@@ -163,6 +173,12 @@ cdef class PreparedStep:
             self.most_jobs += max(launch.plan.cut.n_jobs, launch.plan.line_cut.n_jobs, launch.plan.matrix_cut.n_jobs)
             if not launch.at_once():
                 self.prepare_passes(launch, p)
+            if probe is not None:
+                p.probed.kernels, p.probed.itemsize = probe.of(launch.kernel.row.itemsize), launch.kernel.row.itemsize
+                p.probed.gradients = probe.gradients
+                p.probed.squares = <Squares*> PyMem_Malloc(launch.plan.cut.n_spans * sizeof(Squares) + 1)
+                if not p.probed.squares:
+                    raise MemoryError
         self.jobs = <Job*> PyMem_Malloc(self.most_jobs * sizeof(Job) + 1)
         if not self.jobs:
             raise MemoryError
@@ -209,6 +225,7 @@ cdef class PreparedStep:
         for k in range(self.count):
             PyMem_Free(self.prepared[k].sums)
             PyMem_Free(self.prepared[k].own)
+            PyMem_Free(self.prepared[k].probed.squares)
         PyMem_Free(self.prepared)
         PyMem_Free(self.jobs)
 
@@ -219,6 +236,7 @@ cdef class PreparedStep:
         for j in range(cut.first_job[launch.cohort], cut.first_job[launch.cohort + 1]):
             self.jobs[n].run, self.jobs[n].work = run, &self.prepared[k].work
             self.jobs[n].first, self.jobs[n].last = cut.first_span[j], cut.first_span[j + 1]
+            self.jobs[n].probed = NULL
             n += 1
         return n
 
@@ -238,10 +256,34 @@ cdef class PreparedStep:
                               launch.kernel.row.run if launch.at_once() else launch.kernel.row.last_spans)
             if not self.prepared[k].cancelled:
                 launch.plan.store(launch.cohort, self.prepared[k].words)
+        if self.probe is not None:
+            for k in range(n):
+                self.jobs[k].probed = &(<const Prepared*> self.jobs[k].work).probed
         run_jobs(run_spans, self.jobs, n)
         for k in range(self.count):
             if self.first_of_plan(k):
                 (<Launch> (<list> self.launches)[k]).plan.scatter()
+
+    cdef int probed(self) except -1:
+        # tells the probe what it found
+        cdef Plan plan
+        cdef Squares* squares
+        cdef Squares sums
+        cdef Py_ssize_t k, i, s
+        for k in range(self.count if self.probe is not None else 0):
+            plan, squares = (<Launch> self.launches[k]).plan, self.prepared[k].probed.squares
+            s = plan.cut.first_span[plan.cut.first_job[(<Launch> self.launches[k]).cohort]]
+            for i in range(plan.count):
+                if plan.cohort_of[i] != (<Launch> self.launches[k]).cohort:
+                    continue
+                sums.gradient = sums.before = sums.change = 0.0
+                while s < plan.cut.n_spans and plan.first_entry(i) <= plan.cut.spans[s].entry < plan.end_entry(i):
+                    sums.gradient += squares[s].gradient
+                    sums.before += squares[s].before
+                    sums.change += squares[s].change
+                    s += 1
+                self.probe.add(plan.parameters[i], &sums)
+        return 0
 
     cdef bint first_of_plan(self, Py_ssize_t k) noexcept:
         return k == 0 or ((<Launch> (<list> self.launches)[k]).plan

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..native import dispatch
-from ..native.plans import Plan
-from ..native.vectors import Blocks, Vector
-from .gradient_options import bound_norm
-from .parameter import Parameter, laid_out
+from ..native.arrays import over_arrays, sum_squares
+from ..native.plans import Plan, SparsePlan
+from ..native.steps import Probe
+from .parameter import Parameter
 from .sparse_grad import SparseGrad, dense
+from .whole_matrix import MatrixOptimizer
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
@@ -34,105 +35,111 @@ def collected(optimizer: Optimizer) -> dict[str, float]:
     return found
 
 
+Row = tuple[Any, float, float, float]            # a parameter; squares of its gradient, of what it was, of how it moved
+
+
 class Watch:
-    """Measures one step in `every`: `before` and `after` are called around it, once its gradients are bound."""
+    """Measures one step in `every`: `before` is called once its gradients are bound, `after` when it is whole."""
 
     def __init__(self, every: int, by_name: bool) -> None:
         self.every, self.by_name = every, by_name
         self._wait = 0                           # steps until the next one is measured
-        self._space: Space | None = None
-        self._in_step = False
-        self._at, self._grad_norm, self._scale = 0, math.nan, 1.0
-        self._squares: list[list[float]] = []    # of gradients, weights, updates: of each parameter
+        self._probe: Probe | None = None         # of this step, if it is measured
+        # of the step that was measured last:
+        self._at: int | None = None
+        self._scale = 1.0
+        self._grad_norm: float | None = None
+        self._moved: tuple[float, float] | None = None           # squares of weights and updates; None: it was skipped
+        self._rows: list[Row] = []               # where they are measured one by one
+        self._parameters: list[Any] = []         # those of the rows, and their names
+        self._names: list[str] = []
+        # squares that no sweep finds: of gradients that Python reads, and of parameters whose gradient is sparse
+        self._gradients: dict[Parameter, float] = {}
+        self._tables: dict[Parameter, float] = {}
 
-    def before(self, optimizer: Optimizer, plans: list[Plan], grad_scale: float) -> None:
-        self._in_step = not self._wait
+    def before(self, optimizer: Optimizer, plans: list[Plan], grad_scale: float, skipped: bool) -> Probe | None:
+        """What is to measure this step, if it is its turn."""
+        self._probe = None
         if self._wait:
             self._wait -= 1
-            return
+            return None
         self._wait = self.every - 1
-        pairs = [pair for plan in plans
-                 for pair in bound(plan)]
-        parameters = [parameter for parameter, _ in pairs]
-        if self._space is None or self._space.parameters != parameters:
-            self._space = Space(parameters, [optimizer.state.name_of(parameter) for parameter in parameters])
-        norm = optimizer.last_grad_norm
-        self._at, self._scale = optimizer.steps_taken, grad_scale
-        self._grad_norm = grad_scale * bound_norm(plans) if norm is None else norm
-        self._squares = [self._space.squares(without_gaps(pairs)) if self.by_name else []]
-        self._space.keep()
+        self._at, self._scale, self._grad_norm = optimizer.steps_taken, grad_scale, optimizer.last_grad_norm
+        self._moved, self._rows = None, []
+        unread = isinstance(optimizer, MatrixOptimizer) or (skipped and self.by_name)
+        self._gradients = squares_of_gradients(plans) if unread else {}
+        if skipped:
+            self._keep(optimizer, [(parameter, square, 0.0, 0.0) for parameter, square in self._gradients.items()])
+            return None
+        self._tables = {parameter: sum_squares(gapless(parameter.data))
+                        for plan in plans if isinstance(plan, SparsePlan)
+                        for parameter in plan.parameters if isinstance(parameter.grad, SparseGrad)}
+        squares, move = (dispatch.vector_kernels(name, dispatch.level) for name in ("sum_squares", "move"))
+        each = self.by_name or bool(self._gradients or self._tables)
+        self._probe = Probe((squares[0], move[0]), (squares[1], move[1]), each or self._grad_norm is None, each)
+        return self._probe
 
-    def after(self) -> None:
-        if self._in_step:
-            assert self._space is not None
-            self._squares += self._space.updates()
+    def after(self, optimizer: Optimizer) -> None:
+        if self._probe is None:
+            return
+        rows, sums = self._probe.found, [self._probe.gradient, self._probe.before, self._probe.change]
+        if self._gradients:
+            rows = [*whole_rows(self._gradients, rows)]
+        if self._gradients or self._tables:
+            rows = [(parameter, gradient, self._tables.get(parameter, before), change)
+                    for parameter, gradient, before, change in rows]
+            _, *columns = zip(*rows, strict=True)
+            sums = [*map(sum, columns)]
+        if self._grad_norm is None:
+            self._grad_norm = self._scale * math.sqrt(sums[0])
+        self._moved = sums[1], sums[2]
+        self._keep(optimizer, rows)
+
+    def _keep(self, optimizer: Optimizer, rows: list[Row]) -> None:
+        if not self.by_name:
+            return
+        parameters = [row[0] for row in rows]
+        if parameters != self._parameters:       # else their names are known
+            self._parameters, self._names = parameters, [*map(optimizer.state.name_of, parameters)]
+        self._rows = rows
 
     @property
     def measured(self) -> dict[str, float]:
         """The numbers of the step that was measured last; a skipped one has no updates."""
-        if self._space is None:
+        if self._at is None or self._grad_norm is None:
             return {}
         found = {"measured_at": self._at, "grad_norm": self._grad_norm}
-        gradients, *others = self._squares
-        if others:
-            found |= rows("", *(math.sqrt(sum(squares)) for squares in others))
-        for at, name in enumerate(self._space.names if self.by_name else ()):
-            found[f"grad_norm/{name}"] = self._scale * math.sqrt(gradients[at])
-            if others:
-                found |= rows(f"/{name}", *(math.sqrt(squares[at]) for squares in others))
+        if self._moved is not None:
+            found |= norms("", *self._moved)
+        for at, (_, gradient, before, change) in enumerate(self._rows):
+            name = self._names[at]
+            found[f"grad_norm/{name}"] = self._scale * math.sqrt(gradient)
+            if self._moved is not None:
+                found |= norms(f"/{name}", before, change)
         return found
 
 
-class Space:
-    """The parameters that have a gradient, and room for what they were before the step."""
-
-    def __init__(self, parameters: list[Parameter], names: list[str]) -> None:
-        self.parameters, self.names = parameters, names
-        self.blocks = Blocks([p.size for p in parameters], [p.dtype.itemsize for p in parameters])
-        data = [parameter.data.view(np.ndarray) for parameter in parameters]
-        current = [array if array.flags.forc else laid_out(array) for array in data]
-        self.strided = [(copy, array) for copy, array in zip(current, data, strict=True) if copy is not array]
-        self.current = Vector(current)
-        self.old = Vector([laid_out(array) for array in current])
-
-    def keep(self) -> None:
-        self._gather()
-        self._run("copy", [self.old, self.current])
-
-    def updates(self) -> list[list[float]]:
-        """The sums of squares of the parameters as they were, and of what they have moved by."""
-        weights = self._run("sum_squares", [self.old], by_array=True)
-        self._gather()
-        self._run("scale", [self.old], -1.0)
-        self._run("add", [self.old, self.current])
-        return [weights, self._run("sum_squares", [self.old], by_array=True)]
-
-    def squares(self, arrays: list[np.ndarray]) -> list[float]:
-        return self._run("sum_squares", [Vector(arrays)], by_array=True)
-
-    def _gather(self) -> None:
-        for copy, array in self.strided:
-            np.copyto(copy, array)
-
-    def _run(self, name: str, vectors: list[Vector], c: float = 0.0, by_array: bool = False) -> list[float]:
-        return self.blocks.run(dispatch.vector_kernels(name, dispatch.level), vectors, np.array([[c]]),
-                               by_array=by_array)
+def squares_of_gradients(plans: list[Plan]) -> dict[Parameter, float]:
+    """Of those that are bound; sparse ones are the tables that they stand for."""
+    pairs = [(parameter, plan.gradient(at)) for plan in plans for at, parameter in enumerate(plan.parameters)]
+    present = {parameter: gapless(dense(parameter.grad, parameter) if isinstance(parameter.grad, SparseGrad) else found)
+               for parameter, found in pairs if found is not None}
+    return dict(zip(present, over_arrays("sum_squares", [*present.values()], by_array=True), strict=True))
 
 
-def bound(plan: Plan) -> Iterator[tuple[Parameter, np.ndarray | SparseGrad]]:
-    """The parameters of a plan that have a gradient, with that gradient as kernels read it."""
-    for at, parameter in enumerate(plan.parameters):
-        if (gradient := plan.gradient(at)) is not None:
-            yield parameter, gradient
+def whole_rows(gradients: dict[Parameter, float], found: list[Row]) -> Iterator[Row]:
+    """Of a step by matrices, which sweeps what it has computed: state, too, and not each parameter."""
+    moved = {id(core.array): squares for core, _, *squares in found}
+    for parameter, gradient in gradients.items():
+        before, change = moved.get(id(parameter.data)) or (sum_squares(gapless(parameter.data)), 0.0)
+        yield parameter, gradient, before, change
 
 
-def without_gaps(pairs: list[tuple[Parameter, Any]]) -> list[np.ndarray]:
-    """The gradients, sparse ones as the tables that they stand for."""
-    arrays = [dense(parameter.grad, parameter) if isinstance(parameter.grad, SparseGrad) else gradient
-              for parameter, gradient in pairs]
-    return [array if array.flags.forc else np.ascontiguousarray(array) for array in arrays]
+def gapless(array: np.ndarray) -> np.ndarray:
+    return array if array.flags.forc and array.flags.aligned else array.copy()
 
 
-def rows(suffix: str, weight: float, update: float) -> dict[str, float]:
-    return {f"weight_norm{suffix}": weight, f"update_norm{suffix}": update,
-            f"update_ratio{suffix}": update / weight if weight else math.inf if update else 0.0}
+def norms(suffix: str, weight: float, update: float) -> dict[str, float]:
+    """Of sums of squares."""
+    return {f"weight_norm{suffix}": math.sqrt(weight), f"update_norm{suffix}": math.sqrt(update),
+            f"update_ratio{suffix}": math.sqrt(update / weight) if weight else math.inf if update else 0.0}

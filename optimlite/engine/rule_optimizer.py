@@ -101,8 +101,10 @@ class RuleOptimizer(Optimizer):
             if options is not DEFAULT:
                 gradients = GradientPass(self, options, [plan for group in groups for plan in group.plans])
                 factor = gradients.scale_factor()
+            probe = None
             if self._watch is not None:
-                self._watch.before(self, [plan for group in groups for plan in group.plans], options.grad_scale)
+                plans = [plan for group in groups for plan in group.plans]
+                probe = self._watch.before(self, plans, options.grad_scale, factor is None)
             launches = None
             if factor is None:
                 self.skipped_steps += 1
@@ -110,11 +112,11 @@ class RuleOptimizer(Optimizer):
                 created: list[Created] = []
                 max_abs = inf if options.max_grad_value is None else options.max_grad_value
                 launches = run_step(self, groups, created, factor, max_abs,
-                                    gradients is not None and gradients.zero_in_sweep)
+                                    gradients is not None and gradients.zero_in_sweep, probe)
                 if created:
                     self._memory = None
                 if self._watch is not None:
-                    self._watch.after()
+                    self._watch.after(self)
             if gradients is not None:
                 gradients.zero(stepped=launches is not None)
         if launches == 0 and not self._warned:
@@ -125,9 +127,8 @@ class RuleOptimizer(Optimizer):
     def watch(self, every: int | None = 50, *, parameters: bool = False) -> None:
         """Has every so many steps measured, the next one first, for `metrics()`; None ends it.
 
-        every: the steps from one measured to the next.  A measured one takes about three times as long where arrays are
-            large, and up to ten times where they are many and small; the others cost nothing.  Room for a copy of the
-            parameters is kept.
+        every: the steps from one measured to the next.  A measured one takes about twice as long, and up to five times
+            with `parameters` that are many and small; the others cost nothing.
         parameters: also measures each parameter by itself.
         """
         from .metrics import Watch  # most programs never ask

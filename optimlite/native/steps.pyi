@@ -17,6 +17,13 @@ class Launch:
         self, plan: Plan, cohort: int, coefficients: dict[str, float], scalars: dict[str, Any]
     ) -> None: ...
 
+class Probe:
+    gradient: float
+    before: float
+    change: float
+    found: list[tuple[Any, float, float, float]]
+    def __init__(self, single: tuple[Kernel, ...], wide: tuple[Kernel, ...], gradients: bool, each: bool) -> None: ...
+
 class GroupPlanCore:
     group: dict[str, Any]
     scalars: tuple[str, ...]
@@ -42,5 +49,6 @@ def run_step(
     factor: float,
     max_abs: float,
     zero_grad: bool,
+    probe: Probe | None = None,
 ) -> int: ...
 def check_coefficients(kernel: Kernel, coefficients: Collection[str]) -> None: ...

@@ -77,6 +77,49 @@ def test_measuring_changes_no_bit_and_every_so_many_steps_are_measured() -> None
     assert "measured_at" not in watched.metrics()
 
 
+@pytest.mark.parametrize(("kind", "options"), [
+    (ol.AdamW, {}), (ol.LAMB, {}), (ol.Adafactor, {}), (ol.AdamP, {"weight_decay": 0.1}), (ol.ScheduleFreeAdamW, {}),
+    (ol.AdamW, {"state_dtype": "int8"}), (ol.Adam, {"state_dtype": "bfloat16", "cautious": True})],
+    ids=lambda value: getattr(value, "__name__", str(value)))
+def test_large_arrays_are_measured_strip_by_strip_and_no_bit_changes(kind: Any, options: Any) -> None:
+    shapes = (30, 1_501), (9_000,), (130, 4)
+    runs = [[np.random.default_rng(1).standard_normal(shape).astype(np.float32) for shape in shapes] for _ in "12"]
+    plain, watched = (kind(arrays, **options) for arrays in runs)
+    watched.watch(1, parameters=True)
+    for step in range(3):
+        before = [array.copy() for array in runs[0]]
+        grads = [np.cos(array + step) for array in before]
+        for opt in (plain, watched):
+            opt.step(grads=[grad.copy() for grad in grads], zero_grad=True)
+        for one, other in zip(*runs, strict=True):
+            assert np.array_equal(one, other)
+        for one, other in zip(parameters(plain), parameters(watched), strict=True):
+            assert all(np.array_equal(array, watched.state[other][key]) for key, array in plain.state[one].items())
+        found = watched.metrics()
+        for at, array in enumerate(before):
+            assert found[f"grad_norm/{at}"] == pytest.approx(norm(grads[at]), rel=1e-6)
+            assert found[f"weight_norm/{at}"] == pytest.approx(norm(array), rel=1e-6)
+            assert found[f"update_norm/{at}"] == pytest.approx(norm(runs[0][at].astype(np.float64) - array), rel=1e-4)
+
+
+def test_going_back_to_slow_weights_is_no_update() -> None:
+    opt = ol.Lookahead(ol.SGD([np.ones(2)], lr=0.5), k=1, alpha=0.5)
+    opt.watch(1)
+    opt.step(grads=[np.array([3.0, 4.0])])
+    assert opt.metrics()["update_norm"] == 2.5
+
+
+def test_the_gradients_of_a_skipped_step_are_told_one_by_one() -> None:
+    opt = ol.SGD({"a": np.ones(2), "b": np.ones(2)})
+    opt.watch(1, parameters=True)
+    opt.step(grads={"a": np.array([3.0, 4.0]), "b": np.array([1.0, np.nan])}, skip_nonfinite=True, grad_scale=0.5)
+    found = opt.metrics()
+    assert found["grad_norm/a"] == 2.5
+    assert math.isnan(found["grad_norm/b"])
+    assert math.isnan(found["grad_norm"])
+    assert "update_norm/a" not in found
+
+
 def test_a_norm_that_the_last_step_measured_wins_over_that_of_the_step_that_was_watched() -> None:
     opt = ol.SGD([np.zeros(2)], lr=1.0)
     opt.watch(10)
@@ -121,6 +164,7 @@ def test_sparse_gradients() -> None:
     assert found["grad_norm/table"] == pytest.approx(math.sqrt(32))
     assert found["grad_norm"] == pytest.approx(math.sqrt(32))
     assert found["update_norm"] == pytest.approx(math.sqrt(0.5))
+    assert found["weight_norm"] == pytest.approx(math.sqrt(10))          # before the step, with the rows that stay
 
 
 def test_a_skipped_step_has_a_gradient_and_no_update() -> None:
