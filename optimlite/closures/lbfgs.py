@@ -145,7 +145,7 @@ class LBFGSMethod(Method):
         else:
             slope, largest = history.preconditioned(work.d, work.spare, work.descent, products, self.h0)
         if work.box is not None:
-            slope, largest = self.space.project_direction(work.d, work.g, work.box)
+            slope, largest = self.space.project_direction(work.d, work.whole, work.box)
         return Direction(slope, largest, self.first_trial())
 
     def first_trial(self) -> float:
@@ -243,6 +243,9 @@ class LBFGS(ClosureOptimizer):
 
     `bounds`: a pair (low, high), a dict of pairs by name, or a list of pairs; directions are then projected onto the
     box (two-metric projection, Bertsekas 1982), and the parameters are moved into it first.
+    `l1`: weights w >= 0 of sum w |x|, which is added to the loss (OWL-QN, Andrew & Gao 2007): a number, or numbers or
+    arrays, one for each parameter (a list or a dict by name).  Many x become 0, exactly.  Steps stay in an orthant, as
+    in bounds, and `tolerance_grad` is for the pseudo-gradient, g + w sign(x), at x = 0 what of g exceeds w.
     `h0`: an approximate inverse Hessian to begin with: positive numbers or arrays, one for each parameter (a list or a
     dict by name), or a function of a list of arrays that returns H0 times them, called in each iteration.
     `inner(u, v)`: the inner product of two lists of arrays, of which the gradients are the representers.
@@ -256,7 +259,7 @@ class LBFGS(ClosureOptimizer):
     lr: the first trial step along a direction.    max_iter, max_eval: limits of one `step(closure)`.
     tolerance_grad, tolerance_change, tolerance_loss, history_size, line_search_fn: see above.
     search_options: arguments of the line search, as {"c1": 1e-4, "c2": 0.9}.    maximize: ascends.
-    bounds, h0, inner: see above.    callback: called after each iteration; True or StopIteration stops.
+    bounds, l1, h0, inner: see above.    callback: called after each iteration; True or StopIteration stops.
 
     State: `n_iter`, `func_evals`, `t`, what tells that a run is done (`loss`, `best_loss`, `loss_scale`, `idle`),
     `direction`, `prev_grad`, and the pairs `s_0`, `y_0`, `s_1`, ….
@@ -285,11 +288,19 @@ class LBFGS(ClosureOptimizer):
                  tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, history_size: int = 100,
                  line_search_fn: str | Callable[..., Found] | None = None, *, tolerance_loss: float | None = None,
                  search_options: Mapping[str, float] | None = None, history_dtype: str | None = None,
-                 maximize: bool = False, bounds: Any = None,
+                 maximize: bool = False, bounds: Any = None, l1: Any = None,
                  h0: Any = None, inner: Callable[..., Any] | None = None,
                  callback: Callable[[Result], Any] | None = None) -> None:
         super().__init__(params, dict(
             lr=lr, max_iter=max_iter, max_eval=max_eval, tolerance_grad=tolerance_grad,
             tolerance_change=tolerance_change, tolerance_loss=tolerance_loss, history_size=history_size,
             line_search_fn=line_search_fn, search_options=search_options,
-            history_dtype=history_dtype, maximize=maximize), bounds, callback, h0, inner)
+            history_dtype=history_dtype, maximize=maximize), bounds, callback, h0, inner, l1)
+
+    @property
+    def l1(self) -> Any:
+        return self._l1
+
+    @l1.setter
+    def l1(self, l1: Any) -> None:
+        self._l1 = self._weights(l1)
