@@ -214,6 +214,8 @@ class Descent:
             raise Stop(f"max_eval {self.max_eval} is reached", LIMIT)
 
     def check_changes(self, moved: float, before: float) -> None:
+        if self.work.orthants is not None and self.work.orthants.turned:
+            return                               # the step was cut short at 0: its size tells nothing
         tolerance, change = self.options["tolerance_change"], abs(self.loss - before)
         if moved <= tolerance:
             raise Stop(f"the step is small enough: max |t * d| {moved:.3g} <= tolerance_change {tolerance:g}",

@@ -60,6 +60,7 @@ class Orthants:
         self.gradient = space.zeros()            # the pseudo-gradient
         self.box: Box = space.zeros(), space.zeros()
         self.bounds: Box | None = None           # the user's
+        self.turned = False                      # whether an element reached 0, to leave it on the other side
 
     def begin(self, weights: Weights, bounds: Box | None) -> None:
         self.bounds, (self.weights,) = bounds, weights.of(self.space.parameters)
@@ -75,20 +76,24 @@ class Orthants:
         """Chooses the orthant into which the steepest descent leads, g being the gradient without the norm."""
         free = [(np.float32(-np.inf), np.float32(np.inf))] * len(g.arrays)
         bounds = free if self.bounds is None else zip(*(side.arrays for side in self.bounds), strict=True)
-        made = (vector.arrays for vector in (self.signed, self.gradient, *self.box))
-        for x, each, w, limits, out in zip(self.space.x.arrays, g.arrays, self.weights, bounds,
-                                           zip(*made, strict=True), strict=True):
-            choose(x, each, w, limits, *out)
+        made = zip(*(vector.arrays for vector in (self.signed, self.gradient, *self.box)), strict=True)
+        leaves = zip(self.space.x.arrays, g.arrays, self.weights, bounds, made, strict=True)
+        self.turned = any([choose(x, each, w, limits, *out) for x, each, w, limits, out in leaves])
 
 
 def choose(x: np.ndarray, g: np.ndarray, w: np.ndarray, limits: tuple[Any, Any], signed: np.ndarray,
-           gradient: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
-    """Makes the last four.  An element at 0 leaves it if |g| > w, and then the pseudo-gradient is what exceeds w."""
-    side, smooth, rests = signed, w == 0, x == 0
+           gradient: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:
+    """Makes the last four; returns whether an element at 0 turns to the other side of where `signed` had it.
+
+    It leaves 0 if |g| > w, and then the pseudo-gradient is what exceeds w.
+    """
+    side, smooth, rests = np.empty_like(x), w == 0, x == 0
     np.sign(x, out=side)
     np.copyto(side, np.where(g < 0, 1, -1), where=rests & (abs(g) > w))
+    turned = bool((signed * side < 0).any())
     np.copyto(low, np.where((side < 0) | smooth, limits[0], np.maximum(limits[0], 0)))
     np.copyto(high, np.where((side > 0) | smooth, limits[1], np.minimum(limits[1], 0)))
     np.multiply(side, w, out=signed)
     np.add(g, signed, out=gradient)
     np.copyto(gradient, 0, where=rests & (abs(g) <= w))
+    return turned
