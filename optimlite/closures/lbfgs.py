@@ -20,13 +20,14 @@ from .progress import SCALARS
 from .result import Result
 from .search_choice import optional_search, search_options
 from .torch_wolfe import torch_strong_wolfe
-from .vectors import GradientProducts, Vector, VectorSpace, two_loops
+from .vectors import Box, GradientProducts, Vector, VectorSpace, two_loops
 from .workspace import StateNames, Workspace
 
 # Within bounds the slope jumps where a variable meets its bound, and a search for a flat one would close in on such
 # kinks: that the slope has risen is enough, as for "hager_zhang".
 weak_wolfe = partial(strong_wolfe, weak=True)
 BOX_SEARCHES: dict[str, Search] = {**SEARCHES, "strong_wolfe": weak_wolfe, "nocedal_wright": weak_wolfe}
+NEAR = 0.1                       # of a trial step: a bound that is met before is a near one
 OPEN_SEARCHES: dict[str, Search] = {**SEARCHES, "strong_wolfe": torch_strong_wolfe}
 
 
@@ -116,6 +117,25 @@ def rows(pairs: list[tuple[Vector, Vector]]) -> list[Vector]:
     return [pair[side] for side in (0, 1) for pair in pairs]
 
 
+def turns_uphill(slope: float, met: list[np.ndarray], each: Iterable[tuple[np.ndarray, ...]]) -> bool:
+    """Whether the slope is >= 0 as soon as some of the elements have met their bound, in the order in which they do."""
+    rises, times = [], []
+    for where, (g, d, way) in zip(met, each, strict=True):
+        rises.append(np.float64(g[where]) * d[where])
+        times.append(way[where] / d[where])
+    order = np.argsort(np.concatenate(times), kind="stable")
+    return bool((slope - np.cumsum(np.concatenate(rises)[order]) >= 0.0).any())
+
+
+def leaves(*vectors: Vector) -> Iterable[tuple[np.ndarray, ...]]:
+    return zip(*(vector.arrays for vector in vectors), strict=True)
+
+
+def put(vector: Vector, where: list[np.ndarray], values: list[Any]) -> None:
+    for array, chosen, value in zip(vector.arrays, where, values, strict=True):
+        np.copyto(array, value, where=chosen, casting="same_kind")
+
+
 class LBFGSMethod(Method):
     """d = -H g, with H from a history of pairs."""
 
@@ -140,13 +160,42 @@ class LBFGSMethod(Method):
         work, history = self.work, self.history
         history.store(self.options["history_dtype"] == "bfloat16")
         products = (self.renew() if work.pending else None) or history.products(work.descent)
-        if self.h0 is None:
-            slope, largest = history.direction(work.d, work.descent, products)
-        else:
-            slope, largest = history.preconditioned(work.d, work.spare, work.descent, products, self.h0)
+        trial = self.first_trial()
+        slope, largest = self.newton(products)
         if work.box is not None:
-            slope, largest = self.space.project_direction(work.d, work.whole, work.box)
-        return Direction(slope, largest, self.first_trial())
+            slope, largest = self.within(work.box, position, trial)
+        return Direction(slope, largest, trial)
+
+    def newton(self, products: list[float]) -> tuple[float, float]:
+        """d = -H times the gradient that `descent` has; returns its slope and max |d|."""
+        work = self.work
+        if self.h0 is None:
+            return self.history.direction(work.d, work.descent, products)
+        return self.history.preconditioned(work.d, work.spare, work.descent, products, self.h0)
+
+    def within(self, box: Box, position: LinePosition, trial: float) -> tuple[float, float]:
+        """Turns d inward; returns its slope and max |d|.
+
+        Elements that are next to a bound can be what makes d descend.  Once they have met it, d leads uphill, and
+        search after search would end there.  So they go to their bound by themselves, and d is made for the others.
+        """
+        work, space, near = self.work, self.space, NEAR * trial
+        found = space.project_direction(work.d, work.whole, box)
+        if not self.history.order or not found[0] < 0.0:
+            return found
+        position.move(near)
+        met = [((x <= low) & (d < 0)) | ((x >= high) & (d > 0)) for x, d, low, high in leaves(space.x, work.d, *box)]
+        if not any(where.any() for where in met):
+            return found
+        space.displacement(work.spare, work.x)
+        if not turns_uphill(found[0], met, leaves(work.whole, work.d, work.spare)):
+            return found
+        ways = [np.where(way * f < 0, way, 0) / near for way, f in leaves(work.spare, work.descent)]
+        position.back()
+        put(work.descent, met, [0] * len(met))
+        self.newton(self.history.products(work.descent))
+        put(work.d, met, ways)
+        return space.project_direction(work.d, work.whole, box)
 
     def first_trial(self) -> float:
         """Without a history, the step by which the last one would have had this direction's length."""
