@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..checks import shown
 from ..engine.parameter import Parameter, laid_out
+from .by_parameter import Arrays, ByParameter, one_each
 from .vectors import Box, Vector, VectorSpace
 
 
-class Bounds:
+class Bounds(ByParameter):
     """`bounds`: a pair (low, high) for all parameters, or an object with `lb` and `ub`; a dict of pairs by name; or a
     list of pairs, one a parameter.
 
@@ -20,38 +21,27 @@ class Bounds:
     Limits that a parameter's type can't hold are rounded inwards.
     """
 
+    name: ClassVar[str] = "bounds"
+
     def __init__(self, bounds: Any, parameters: list[Parameter], names: list[str]) -> None:
-        self.limits = {parameter: limits(pair, parameter, name) for parameter, name, pair
-                       in zip(parameters, names, pairs(bounds, parameters, names), strict=True)}
+        each = zip(pairs(bounds, names), parameters, names, strict=True)
+        super().__init__([limits(*one) for one in each], parameters)
+
+    def absent(self, parameter: Parameter) -> Arrays:
+        return limits(None, parameter, "")
 
     def box(self, space: VectorSpace) -> Box:
-        for parameter in space.parameters:       # those that were added later are free
-            if parameter not in self.limits:
-                self.limits[parameter] = limits(None, parameter, "")
-        low, high = zip(*(self.limits[parameter] for parameter in space.parameters), strict=True)
+        low, high = self.of(space.parameters)
         return Vector(list(low)), Vector(list(high))
 
 
-def pairs(bounds: Any, parameters: list[Parameter], names: list[str]) -> list[Any]:
+def pairs(bounds: Any, names: list[str]) -> list[Any]:
     """A pair for each parameter, from any form of bounds."""
     if hasattr(bounds, "lb") and hasattr(bounds, "ub"):      # scipy.optimize.Bounds
         bounds = bounds.lb, bounds.ub
-    if isinstance(bounds, Mapping):
-        if unknown := [key for key in bounds if key not in names]:
-            raise ValueError(f"`bounds` has unknown names {unknown}; the parameters are {names}")
-        if several := [key for key in bounds if names.count(key) > 1]:
-            raise ValueError(f"`bounds` can't be given by the name {several[0]!r}, which {names.count(several[0])} "
-                             f"parameters have; give a list of pairs, one for each parameter, or names of their own")
-        return [bounds.get(name) for name in names]
     if isinstance(bounds, tuple) and len(bounds) == 2 and not any(isinstance(b, tuple) for b in bounds):
-        return [bounds] * len(parameters)
-    if isinstance(bounds, Iterator):
-        bounds = list(bounds)
-    if not isinstance(bounds, Sequence) or isinstance(bounds, str):
-        raise TypeError(f"`bounds` must be a pair, a dict of pairs or a list of pairs, got {type(bounds).__name__}")
-    if len(bounds) != len(parameters):
-        raise ValueError(f"`bounds` must have one pair for each of {len(parameters)} parameters, got {len(bounds)}")
-    return list(bounds)
+        return [bounds] * len(names)
+    return one_each("bounds", "pair", list(bounds) if isinstance(bounds, Iterator) else bounds, names)
 
 
 def limits(pair: Any, parameter: Parameter, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -67,13 +57,6 @@ def limits(pair: Any, parameter: Parameter, name: str) -> tuple[np.ndarray, np.n
     for side, array, wrong in (("low < inf", low, np.inf), ("high > -inf", high, -np.inf)):
         if (array == wrong).any():
             raise ValueError(f"`bounds` of '{name}' must have {side}, got {wrong}; use None for no bound")
-    return low, high
-
-
-def as_laid_out(pair: tuple[np.ndarray, np.ndarray], parameter: Parameter) -> tuple[np.ndarray, np.ndarray]:
-    """The limits of one parameter for another one of the same shape."""
-    low, high = laid_out(parameter.data), laid_out(parameter.data)
-    low[...], high[...] = pair
     return low, high
 
 

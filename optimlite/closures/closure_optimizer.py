@@ -15,8 +15,10 @@ from ..checks import shown
 from ..engine.method import Group
 from ..engine.optimizer import Optimizer
 from ..engine.parameter import Parameter
-from .bounds import Bounds, as_laid_out
+from .bounds import Bounds
+from .by_parameter import ByParameter
 from .descent import NO_GRADIENT, Descent
+from .l1 import Weights
 from .method import Method
 from .preconditioner import InnerSpace, given_h0
 from .result import Result
@@ -37,17 +39,16 @@ class ClosureOptimizer(Optimizer):
 
     method_class: ClassVar[type[Method]]
     begins_anew = True
+    _l1: Weights | None = None                   # for optimizers that were pickled before there was one
 
     def __init__(self, params: Any, defaults: Mapping[str, Any], bounds: Any, callback: Callable[[Result], Any] | None,
-                 h0: Any = None, inner: Callable[..., Any] | None = None) -> None:
+                 h0: Any = None, inner: Callable[..., Any] | None = None, l1: Any = None) -> None:
         if inner is not None and not callable(inner):
             raise TypeError(f"`inner` must be a function of two lists of arrays, got {shown(inner)}")
-        if inner is not None and bounds is not None:
-            raise ValueError("`bounds` need the plain inner product, got `inner`; leave one of them out")
         if callback is not None and not callable(callback):
             raise TypeError(f"`callback` must be callable, got {shown(callback)}")
         super().__init__(params, defaults)
-        self.bounds = bounds
+        self.bounds, self._l1 = bounds, self._weights(l1)
         self.callback, self.inner, self.h0 = callback, inner, h0
         given_h0(h0, self._parameters(), self._names())
         self.result = Result()
@@ -61,6 +62,15 @@ class ClosureOptimizer(Optimizer):
     def bounds(self, bounds: Any) -> None:
         known = bounds is None or isinstance(bounds, Bounds)
         self._bounds = bounds if known else Bounds(bounds, self._parameters(), self._names())
+
+    def _weights(self, l1: Any) -> Weights | None:
+        known = l1 is None or isinstance(l1, Weights)
+        return (l1 if known else Weights(l1, self._parameters(), self._names())) or None
+
+    @property
+    def _given(self) -> list[ByParameter]:
+        """What makes steps end at kinks, each under its name."""
+        return [given for given in (self._bounds, self._l1) if given is not None]
 
     # State -----------------------------------------------------------------------------------------------------------
 
@@ -82,22 +92,17 @@ class ClosureOptimizer(Optimizer):
     def remove(self, parameter: Parameter | np.ndarray | str) -> None:
         found = self.state.find(parameter)
         super().remove(found)
-        if self._bounds is not None:
-            self._bounds.limits.pop(found, None)
+        for given in self._given:
+            given.removed(found)
 
     def replace(self, parameter: Parameter | np.ndarray | str, new: Parameter | np.ndarray, rows: Any = None,
                 ) -> Parameter:
         old = self.state.find(parameter)
-        limits = None if self._bounds is None else self._bounds.limits.get(old)
-        if limits is not None and np.shape(new) != old.shape and np.isfinite(limits).any():
-            name = self.state.name_of(old)
-            raise ValueError(f"'{name}' has bounds for its shape {old.shape}, and was to become {np.shape(new)}; "
-                             f"set opt.bounds = None before, and the new bounds afterwards")
+        for given in self._given:
+            given.check_replaced(old, new, self.state.name_of(old))
         made = super().replace(old, new, rows)
-        if self._bounds is not None:
-            self._bounds.limits.pop(old, None)
-            if limits is not None and made.shape == old.shape:
-                self._bounds.limits[made] = as_laid_out(limits, made)
+        for given in self._given:
+            given.replaced(old, made)
         return made
 
     def _start_anew(self) -> None:
@@ -147,11 +152,19 @@ class ClosureOptimizer(Optimizer):
                 if key != "lr" and group[key] != first[key]:
                     raise ValueError(f"`{key}` must be the same in every group of {type(self).__name__}, "
                                      f"got {first[key]!r} and {group[key]!r} in group {index}")
-        if self.bounds and first["line_search_fn"] is None:
-            raise ValueError("`bounds` need a line search, got line_search_fn=None; use 'strong_wolfe'")
+        for given in self._given:
+            if first["line_search_fn"] is None:
+                raise ValueError(f"`{given.name}` must have a line search, got line_search_fn=None; use 'strong_wolfe'")
+            if self.inner is not None:
+                raise ValueError(f"`{given.name}` must have the plain inner product, got `inner`; leave one out")
         if first["search_options"]:
-            suits(first["search_options"], first["line_search_fn"], self.method_class.searches(bool(self.bounds)))
-        return {**first, "lr": max(group["lr"] for group in self.param_groups)}
+            suits(first["search_options"], first["line_search_fn"], self.method_class.searches(bool(self._given)))
+        rates = {group["lr"] for group in self.param_groups}
+        for name, value in (("h0", self.h0), ("l1", self._l1)):
+            if value is not None and len(rates) > 1:
+                raise ValueError(f"`{name}` must have the same `lr` in all groups, whose ratios are a scaling of their "
+                                 f"own, got {sorted(rates)}")
+        return {**first, "lr": max(rates)}
 
     def metrics(self) -> dict[str, float]:
         """As of any optimizer, and how the last step's iterations went."""
@@ -200,11 +213,9 @@ class ClosureOptimizer(Optimizer):
         top, rates = options["lr"], [group["lr"] for group in self.param_groups for _ in group["params"]]
         method.options = options
         method.h0 = given_h0(self.h0, self._parameters(), self._names())
-        if method.h0 is not None and any(lr != top for lr in rates):
-            raise ValueError("`h0` needs the same `lr` in all groups, whose ratios are a scaling of their own")
         method.space.rescale([math.sqrt(lr / top) for lr in rates] if any(lr != top for lr in rates) else [],
                              -1.0 if options["maximize"] else 1.0)
-        method.work.bind(self._bounds.box(method.space) if self._bounds else None)
+        method.work.bind(self._bounds.box(method.space) if self._bounds else None, self._l1)
 
         def model() -> Any:
             loss, grads = self._evaluate(closure, None)

@@ -79,6 +79,8 @@ class Descent:
         if self.result.evaluations == 1:
             self.first = loss
         value = self.sign * real_loss(loss)
+        if self.work.orthants is not None:
+            value += self.work.orthants.norm()
         if self.result.evaluations > 1:
             self.progress.note(value)
         return value
@@ -87,17 +89,10 @@ class Descent:
     def evaluations_left(self) -> int:
         return self.search_limit - self.result.evaluations
 
-    def project(self, seen: GradientProducts) -> GradientProducts:
-        """The same of the gradient that bounds leave free, at the current point."""
-        work = self.work
-        if work.box is None:
-            return seen
-        return self.space.projected_gradient(work.descent, work.g, work.box)._replace(slope=seen.slope)
-
     def start(self) -> None:
         self.loss = self.evaluate()
         self.progress.begin(self.loss)
-        self.seen = self.project(self.method.read_gradient(self.work.g, self.work.previous))
+        self.seen = self.work.project(self.method.read_gradient(self.work.g, self.work.previous))
         if self.space.parameters and all(parameter.grad is None for parameter in self.space.parameters):
             raise Stop(NO_GRADIENT)
         if not (math.isfinite(self.loss) and math.isfinite(self.seen.largest)):
@@ -173,7 +168,7 @@ class Descent:
         work.previous, work.g, work.spare = work.g, gradient, unused
         work.pending = True
         work.scalars["t"][...] = step
-        self.loss, self.seen = loss, self.project(seen)
+        self.loss, self.seen = loss, work.project(seen)
         self.progress.accept(loss)
 
     def fixed_step(self, step: float) -> None:
@@ -219,6 +214,8 @@ class Descent:
             raise Stop(f"max_eval {self.max_eval} is reached", LIMIT)
 
     def check_changes(self, moved: float, before: float) -> None:
+        if self.work.orthants is not None and self.work.orthants.turned:
+            return                               # the step was cut short at 0: its size tells nothing
         tolerance, change = self.options["tolerance_change"], abs(self.loss - before)
         if moved <= tolerance:
             raise Stop(f"the step is small enough: max |t * d| {moved:.3g} <= tolerance_change {tolerance:g}",

@@ -20,13 +20,14 @@ from .progress import SCALARS
 from .result import Result
 from .search_choice import optional_search, search_options
 from .torch_wolfe import torch_strong_wolfe
-from .vectors import GradientProducts, Vector, VectorSpace, two_loops
+from .vectors import Box, GradientProducts, Vector, VectorSpace, two_loops
 from .workspace import StateNames, Workspace
 
 # Within bounds the slope jumps where a variable meets its bound, and a search for a flat one would close in on such
 # kinks: that the slope has risen is enough, as for "hager_zhang".
 weak_wolfe = partial(strong_wolfe, weak=True)
 BOX_SEARCHES: dict[str, Search] = {**SEARCHES, "strong_wolfe": weak_wolfe, "nocedal_wright": weak_wolfe}
+NEAR = 0.1                       # of a trial step: a bound that is met before is a near one
 OPEN_SEARCHES: dict[str, Search] = {**SEARCHES, "strong_wolfe": torch_strong_wolfe}
 
 
@@ -116,6 +117,25 @@ def rows(pairs: list[tuple[Vector, Vector]]) -> list[Vector]:
     return [pair[side] for side in (0, 1) for pair in pairs]
 
 
+def turns_uphill(slope: float, met: list[np.ndarray], each: Iterable[tuple[np.ndarray, ...]]) -> bool:
+    """Whether the slope is >= 0 as soon as some of the elements have met their bound, in the order in which they do."""
+    rises, times = [], []
+    for where, (g, d, way) in zip(met, each, strict=True):
+        rises.append(np.float64(g[where]) * d[where])
+        times.append(way[where] / d[where])
+    order = np.argsort(np.concatenate(times), kind="stable")
+    return bool((slope - np.cumsum(np.concatenate(rises)[order]) >= 0.0).any())
+
+
+def leaves(*vectors: Vector) -> Iterable[tuple[np.ndarray, ...]]:
+    return zip(*(vector.arrays for vector in vectors), strict=True)
+
+
+def put(vector: Vector, where: list[np.ndarray], values: list[Any]) -> None:
+    for array, chosen, value in zip(vector.arrays, where, values, strict=True):
+        np.copyto(array, value, where=chosen, casting="same_kind")
+
+
 class LBFGSMethod(Method):
     """d = -H g, with H from a history of pairs."""
 
@@ -140,13 +160,42 @@ class LBFGSMethod(Method):
         work, history = self.work, self.history
         history.store(self.options["history_dtype"] == "bfloat16")
         products = (self.renew() if work.pending else None) or history.products(work.descent)
-        if self.h0 is None:
-            slope, largest = history.direction(work.d, work.descent, products)
-        else:
-            slope, largest = history.preconditioned(work.d, work.spare, work.descent, products, self.h0)
+        trial = self.first_trial()
+        slope, largest = self.newton(products)
         if work.box is not None:
-            slope, largest = self.space.project_direction(work.d, work.g, work.box)
-        return Direction(slope, largest, self.first_trial())
+            slope, largest = self.within(work.box, position, trial)
+        return Direction(slope, largest, trial)
+
+    def newton(self, products: list[float]) -> tuple[float, float]:
+        """d = -H times the gradient that `descent` has; returns its slope and max |d|."""
+        work = self.work
+        if self.h0 is None:
+            return self.history.direction(work.d, work.descent, products)
+        return self.history.preconditioned(work.d, work.spare, work.descent, products, self.h0)
+
+    def within(self, box: Box, position: LinePosition, trial: float) -> tuple[float, float]:
+        """Turns d inward; returns its slope and max |d|.
+
+        Elements that are next to a bound can be what makes d descend.  Once they have met it, d leads uphill, and
+        search after search would end there.  So they go to their bound by themselves, and d is made for the others.
+        """
+        work, space, near = self.work, self.space, NEAR * trial
+        found = space.project_direction(work.d, work.whole, box)
+        if not self.history.order or not found[0] < 0.0:
+            return found
+        position.move(near)
+        met = [((x <= low) & (d < 0)) | ((x >= high) & (d > 0)) for x, d, low, high in leaves(space.x, work.d, *box)]
+        if not any(where.any() for where in met):
+            return found
+        space.displacement(work.spare, work.x)
+        if not turns_uphill(found[0], met, leaves(work.whole, work.d, work.spare)):
+            return found
+        ways = [np.where(way * f < 0, way, 0) / near for way, f in leaves(work.spare, work.descent)]
+        position.back()
+        put(work.descent, met, [0] * len(met))
+        self.newton(self.history.products(work.descent))
+        put(work.d, met, ways)
+        return space.project_direction(work.d, work.whole, box)
 
     def first_trial(self) -> float:
         """Without a history, the step by which the last one would have had this direction's length."""
@@ -243,6 +292,9 @@ class LBFGS(ClosureOptimizer):
 
     `bounds`: a pair (low, high), a dict of pairs by name, or a list of pairs; directions are then projected onto the
     box (two-metric projection, Bertsekas 1982), and the parameters are moved into it first.
+    `l1`: weights w >= 0 of sum w |x|, which is added to the loss (OWL-QN, Andrew & Gao 2007): a number, or numbers or
+    arrays, one for each parameter (a list or a dict by name).  Many x become 0, exactly.  Steps stay in an orthant, as
+    in bounds, and `tolerance_grad` is for the pseudo-gradient, g + w sign(x), at x = 0 what of g exceeds w.
     `h0`: an approximate inverse Hessian to begin with: positive numbers or arrays, one for each parameter (a list or a
     dict by name), or a function of a list of arrays that returns H0 times them, called in each iteration.
     `inner(u, v)`: the inner product of two lists of arrays, of which the gradients are the representers.
@@ -256,7 +308,7 @@ class LBFGS(ClosureOptimizer):
     lr: the first trial step along a direction.    max_iter, max_eval: limits of one `step(closure)`.
     tolerance_grad, tolerance_change, tolerance_loss, history_size, line_search_fn: see above.
     search_options: arguments of the line search, as {"c1": 1e-4, "c2": 0.9}.    maximize: ascends.
-    bounds, h0, inner: see above.    callback: called after each iteration; True or StopIteration stops.
+    bounds, l1, h0, inner: see above.    callback: called after each iteration; True or StopIteration stops.
 
     State: `n_iter`, `func_evals`, `t`, what tells that a run is done (`loss`, `best_loss`, `loss_scale`, `idle`),
     `direction`, `prev_grad`, and the pairs `s_0`, `y_0`, `s_1`, ….
@@ -285,11 +337,19 @@ class LBFGS(ClosureOptimizer):
                  tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, history_size: int = 100,
                  line_search_fn: str | Callable[..., Found] | None = None, *, tolerance_loss: float | None = None,
                  search_options: Mapping[str, float] | None = None, history_dtype: str | None = None,
-                 maximize: bool = False, bounds: Any = None,
+                 maximize: bool = False, bounds: Any = None, l1: Any = None,
                  h0: Any = None, inner: Callable[..., Any] | None = None,
                  callback: Callable[[Result], Any] | None = None) -> None:
         super().__init__(params, dict(
             lr=lr, max_iter=max_iter, max_eval=max_eval, tolerance_grad=tolerance_grad,
             tolerance_change=tolerance_change, tolerance_loss=tolerance_loss, history_size=history_size,
             line_search_fn=line_search_fn, search_options=search_options,
-            history_dtype=history_dtype, maximize=maximize), bounds, callback, h0, inner)
+            history_dtype=history_dtype, maximize=maximize), bounds, callback, h0, inner, l1)
+
+    @property
+    def l1(self) -> Any:
+        return self._l1
+
+    @l1.setter
+    def l1(self, l1: Any) -> None:
+        self._l1 = self._weights(l1)

@@ -96,7 +96,7 @@ class ParameterLine:
         out = next(vector for vector in self.buffers if self.lowest is None or vector is not self.lowest.gradient)
         products = self.read_gradient(out, work.g)
         if work.box is not None:
-            products = products._replace(slope=work.space.slope_within(out, work.d, work.box))
+            products = products._replace(slope=work.slope(out, work.box))
         self.last = Point(step, loss, products, out)
         self.steps.add(step)
         return self.last

@@ -41,8 +41,8 @@ def minimize(fun: Callable[..., Any], x0: Any = None, args: Any = (), method: st
     tol: `tolerance_loss` and `tolerance_grad`.
     callback: `callback(x)` is called after each iteration with a copy; `callback(intermediate_result)`, by this name,
         gets x, fun and state; True or StopIteration stops.
-    options: those of LBFGS and ConjugateGradient, and scipy's maxiter, maxfun, gtol, ftol, maxcor, maxls, c1, c2, eps,
-        finite_diff_rel_step, disp.
+    options: those of LBFGS (`l1` in the nesting of x0) and ConjugateGradient, and scipy's maxiter, maxfun, gtol, ftol,
+        maxcor, maxls, c1, c2, eps, finite_diff_rel_step, disp.
     state: goes on where another run was: `result.state`, or the state that a callback or an exception had.  x0,
         method, bounds and options are its own unless given.
     workers: evaluates finite differences in so many threads (-1: as many as CPUs), or by a function like `map`.
@@ -68,6 +68,8 @@ def minimize(fun: Callable[..., Any], x0: Any = None, args: Any = (), method: st
     unused(name, hess, hessp, constraints)
     unknowns = Unknowns(x0)
     ours, here = translated(options or {}, name)
+    if "l1" in ours:
+        ours["l1"] = nested_numbers("l1", ours["l1"], unknowns)
     pairs = None if bounds is None else limits_of(bounds, unknowns)
     model = Model(fun, args if isinstance(args, tuple) else (args,), jac, unknowns, pairs,
                   here.get("workers", workers), here)
@@ -126,7 +128,7 @@ class Run:
         arrays = self.unknowns.arrays
         self.optimizer = METHODS[self.method][0](list(arrays.values()) if self.unknowns.single else arrays,
                                                  callback=callback, **self.made)
-        for parameter, (low, high) in self.optimizer.bounds.limits.items() if self.optimizer.bounds else ():
+        for parameter, (low, high) in self.optimizer.bounds.arrays.items() if self.optimizer.bounds else ():
             np.clip(parameter.data, low, high, out=parameter.data)
         self.model.probe()
         group = self.optimizer.param_groups[0]
@@ -249,11 +251,14 @@ def both(returned: Any) -> Any:
 
 def nested_h0(h0: Any, unknowns: Unknowns) -> Any:
     """H0 of lists of arrays, as the optimizer takes it."""
-    if h0 is None or np.isscalar(h0):
-        return h0
     if callable(h0):
         return lambda arrays: listed("the result of `h0`", h0(unknowns.nest(arrays)), unknowns)
-    return listed("`h0`", h0, unknowns)
+    return nested_numbers("h0", h0, unknowns)
+
+
+def nested_numbers(name: str, given: Any, unknowns: Unknowns) -> Any:
+    """A number for all unknowns, or a list with numbers or an array for each."""
+    return given if given is None or np.isscalar(given) else listed(f"`{name}`", given, unknowns)
 
 
 def nested_inner(inner: Callable[..., Any] | None, unknowns: Unknowns) -> Any:

@@ -13,6 +13,7 @@ from .lbfgs import LBFGS
 
 FTOL, GTOL = 2.220446049250313e-9, 1e-5          # scipy's
 METHODS: dict[str, tuple[Any, dict[str, Any]]] = {"lbfgs": (LBFGS, {"history_size": 10}), "cg": (ConjugateGradient, {})}
+BESIDE = {"lbfgs": ("l1",), "cg": ()}            # arguments of the optimizer that aren't hyper-parameters of its groups
 NAMES = {"lbfgs": "lbfgs", "lbfgsb": "lbfgs", "cg": "cg"}
 # scipy's option: ours
 SCIPY = {"maxiter": "max_iter", "maxfun": "max_eval", "gtol": "tolerance_grad", "maxcor": "history_size",
@@ -45,7 +46,7 @@ def translated(options: Mapping[str, Any], method: str) -> tuple[dict[str, Any],
     """The options by our names, for the optimizer and for minimize itself; an unknown one raises."""
     if not isinstance(options, Mapping):
         raise TypeError(f"`options` must be a dict, got {shown(options)}")
-    known = [key for key in METHODS[method][0].checks if key != "search_options"]
+    known = [key for key in (*METHODS[method][0].checks, *BESIDE[method]) if key != "search_options"]
     ours: dict[str, Any] = {}
     here: dict[str, Any] = {}
     search: dict[str, Any] = dict(options.get("search_options") or {})
@@ -64,8 +65,9 @@ def translated(options: Mapping[str, Any], method: str) -> tuple[dict[str, Any],
                              f"max |g|")
         elif name in known:
             ours[name] = value
-        elif name == "history_size":
-            raise ValueError(f"`options` has no `{key}` with method 'cg', which keeps no history; leave it out")
+        elif name in ("history_size", "l1"):
+            why = "it keeps no history; leave it out" if name == "history_size" else "use 'lbfgs'"
+            raise ValueError(f"`options` has no `{key}` with method '{method}': {why}")
         else:
             everything = [*known, *SCIPY, *SEARCH, *HERE]
             meant = resembles(key, everything)

@@ -82,11 +82,16 @@ class VectorSpace:
     def _run(self, name: str, vectors: list[Vector], coefficients: Any = NONE, backwards: bool = False) -> list[float]:
         kernels, uses_x = dispatch.vector_kernels(name, dispatch.level), self.strided and self.x in vectors
         if uses_x:
-            copy_each(self.strided, self.gathered, True)
+            self.fetch()
         found = self.blocks.run(kernels, vectors, coefficients, backwards)
         if uses_x and vectors[0] is self.x:      # outputs come first
             copy_each(self.strided, self.gathered, False)
         return found
+
+    def fetch(self) -> None:
+        """The values of strided parameters, for who reads `x` without a kernel."""
+        if self.strided:
+            copy_each(self.strided, self.gathered, True)
 
     # Between the parameters and the vectors --------------------------------------------------------------------------
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..engine.parameter import laid_out
 from ..engine.state import StateMap
-from .vectors import Box, Vector, VectorSpace
+from .l1 import Orthants, Weights
+from .vectors import Box, GradientProducts, Vector, VectorSpace
 
 
 class Workspace:
@@ -20,24 +21,54 @@ class Workspace:
         self.x = space.empty()                   # where the line starts
         self.d = space.zeros()
         self.g, self.previous, self.spare = space.zeros(), space.zeros(), space.zeros()
-        self.box: Box | None = None
+        self.box: Box | None = None              # bounds, or those of an orthant within them
         self.free: Vector | None = None          # the gradient without what bounds stop
+        self.orthants: Orthants | None = None    # where the l1 norm is part of the loss
         self.scalars: dict[str, np.ndarray] = {}
         self.pending = False                     # the last step's y = g' - g has not been computed yet
 
-    def bind(self, box: Box | None) -> None:
-        """Sets the bounds of the steps to come, and moves the parameters into them."""
+    def bind(self, box: Box | None, weights: Weights | None = None) -> None:
+        """Sets the bounds and the weights of the steps to come, and moves the parameters into the bounds."""
         self.box = box
         self.space.fix(box)
         if box is not None:
-            self.free = self.free or self.space.zeros()
             self.space.save(self.x)
             self.space.move(self.x, 0.0, self.x, box)
+        self.orthants = None if weights is None else self.orthants or Orthants(self.space)
+        if self.orthants is not None and weights is not None:
+            self.orthants.begin(weights, box)
+            self.box = self.orthants.box
+        if self.box is not None:
+            self.free = self.free or self.space.zeros()
 
     @property
     def descent(self) -> Vector:
         """The gradient that directions are made from."""
         return self.free if self.box is not None and self.free is not None else self.g
+
+    @property
+    def whole(self) -> Vector:
+        """The same with what the user's bounds stop."""
+        return self.g if self.orthants is None else self.orthants.gradient
+
+    # Within bounds, and orthants -------------------------------------------------------------------------------------
+
+    def project(self, seen: GradientProducts) -> GradientProducts:
+        """Makes `descent` of the gradient at the current point; returns `seen` with its largest element."""
+        if self.box is None:
+            return seen
+        if self.orthants is None:
+            return self.space.projected_gradient(self.descent, self.g, self.box)._replace(slope=seen.slope)
+        self.orthants.enter(self.g)
+        if self.orthants.bounds is None:
+            return seen._replace(largest=self.space.linear_combination(self.descent, self.orthants.gradient, 1.0)[1])
+        return self.space.projected_gradient(self.descent, self.orthants.gradient, self.orthants.bounds)._replace(
+            slope=seen.slope)
+
+    def slope(self, gradient: Vector, box: Box) -> float:
+        """The slope along d where the parameters are now, of the elements that haven't run into a bound."""
+        slope = self.space.slope_within(gradient, self.d, box)
+        return slope if self.orthants is None else slope + self.space.slope_within(self.orthants.signed, self.d, box)
 
     # As state of an optimizer ----------------------------------------------------------------------------------------
 

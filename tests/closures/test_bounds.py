@@ -123,7 +123,7 @@ def test_limits_between_two_floats_are_rounded_inwards() -> None:
     """float32(0.3) is above 0.3, and so is float32(0.1); 1e39 is beyond all."""
     def limits(low: Any, high: Any) -> tuple[np.ndarray, np.ndarray]:
         opt = ol.LBFGS([np.zeros(6, np.float32)], line_search_fn="hager_zhang", bounds=(low, high))
-        [(low, high)] = opt.bounds.limits.values()
+        [(low, high)] = opt.bounds.arrays.values()
         return low.astype(np.float64), high.astype(np.float64)
 
     exact = np.array([0.1, 0.3, -0.1, -0.3, 1 / 3, 0.5])

@@ -164,7 +164,7 @@ def test_maximize() -> None:
     ({"max_eval": 0}, "`max_eval` must be an integer >= 1, got 0"),
     ({"tolerance_grad": math.nan}, "`tolerance_grad` must be finite, got nan"),
     ({"line_search_fn": "wolf"}, "`line_search_fn` must be .* got 'wolf'"),
-    ({"bounds": (0, 1)}, "`bounds` need a line search, got line_search_fn=None"),
+    ({"bounds": (0, 1)}, "`bounds` must have a line search, got line_search_fn=None"),
     ({"bounds": (1, 0), "line_search_fn": "strong_wolfe"}, "low <= high, got 1.0 and 0.0"),
     ({"bounds": {"q": (0, 1)}, "line_search_fn": "strong_wolfe"}, "unknown names \\['q'\\]"),
     ({"bounds": [(0, 1)] * 3, "line_search_fn": "strong_wolfe"}, "one pair for each of 1 parameters, got 3"),

@@ -143,7 +143,7 @@ def test_runs_go_on_with_the_same_bits(method: str, given: dict[str, Any], at: i
     ({"h0": [0, 1]}, "`h0` of 'x' must be > 0 and finite, got 0.0 to 0.0"),
     ({"h0": "diagonal"}, "`h0` of 'x' must be numbers"),
     ({"inner": 3}, "`inner` must be a function of two lists of arrays, got 3"),
-    ({"inner": np.dot, "bounds": (0, 1)}, "`bounds` need the plain inner product"),
+    ({"inner": np.dot, "bounds": (0, 1)}, "`bounds` must have the plain inner product"),
 ])
 def test_what_is_refused_at_once(make: Any, given: dict[str, Any], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):

@@ -517,7 +517,7 @@ def test_bounds_in_every_form() -> None:
     inf = np.inf
 
     def limits(value: Any) -> list[Any]:
-        return [(low.tolist(), high.tolist()) for low, high in bounds(value).limits.values()]
+        return [(low.tolist(), high.tolist()) for low, high in bounds(value).arrays.values()]
 
     assert limits((0, 5)) == [([[0] * 3] * 2, [[5] * 3] * 2), ([0] * 3, [5] * 3)]
     assert limits((None, 5))[1] == ([-inf] * 3, [5] * 3)
@@ -526,7 +526,7 @@ def test_bounds_in_every_form() -> None:
     assert limits(((0, 1), (2, 3))) == [([[0] * 3] * 2, [[1] * 3] * 2), ([2] * 3, [3] * 3)]
     assert limits((1, 1))[1] == ([1] * 3, [1] * 3)
     fortran = ol.Parameter(np.asfortranarray(np.ones((2, 3), np.float32)))
-    low, _ = next(iter(Bounds((0, 1), [fortran], ["W"]).limits.values()))
+    low, _ = next(iter(Bounds((0, 1), [fortran], ["W"]).arrays.values()))
     assert low.flags.f_contiguous
     assert low.dtype == np.float32
 

@@ -104,7 +104,8 @@ def closure() -> tuple[float, list[np.ndarray]]:
     return float(error @ error), [2 * x.T @ error]
 
 
-lbfgs = ol.LBFGS([w], line_search_fn="strong_wolfe", callback=lambda result: result.iterations > 50)
+lbfgs = ol.LBFGS([w], line_search_fn="strong_wolfe", callback=lambda result: result.iterations > 50, l1=0.1)
+lbfgs.l1 = [0.1]
 lbfgs.step(closure)
 assert_type(lbfgs.result.converged, bool)
 assert_type(lbfgs.result.reason, str)
