@@ -192,7 +192,7 @@ def draw(problem: str, path: pathlib.Path) -> None:
     for ax in axes.flat[len(shown):]:
         ax.axis("off")
     figure.tight_layout()
-    figure.savefig(path, dpi=56)
+    figure.savefig(path, dpi=75)
     plt.close(figure)
 
 
