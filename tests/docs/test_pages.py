@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 import textwrap
@@ -15,7 +16,8 @@ from support.paths import ROOT
 
 DOCS = ROOT / "docs"
 PAGES = ["checkpoints.md", "closures.md", "coming_from_scipy.md", "gradients.md", "inverse_problems.md", "memory.md",
-         "parameters.md", "schedulers.md", "tools.md", "which_optimizer.md", "tutorials/first_model.md"]
+         "parameters.md", "schedulers.md", "tools.md", "which_optimizer.md", "tutorials/first_model.md",
+         "tutorials/training_loop.md"]
 NEEDS: dict[str, str] = {}               # the library without which a page can't run
 LIBRARIES = ("torch", "autograd", "sklearn", "jax", "thinc")
 
@@ -28,8 +30,9 @@ def blocks(page: str) -> list[str]:
 
 
 def shape_of(output: str) -> str:
-    """Output without its numbers, whose last digits are the machine's, and without the space that they take."""
-    return re.sub(r"[-+]?\d[\d.]*(e[-+]\d+)?|\s", "", output)
+    """Output without its numbers, whose last digits are the machine's, nor how often a line repeats with others."""
+    lines = (re.sub(r"[-+]?\d[\d.]*(e[-+]\d+)?|\s", "", line) for line in output.splitlines())
+    return "\n".join(line for line, _ in itertools.groupby(lines))
 
 
 def marks(page: str) -> Any:
