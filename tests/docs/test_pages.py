@@ -18,7 +18,8 @@ DOCS = ROOT / "docs"
 PAGES = ["checkpoints.md", "closures.md", "coming_from_scipy.md", "gradients.md", "inverse_problems.md", "memory.md",
          "parameters.md", "schedulers.md", "tools.md", "which_optimizer.md", "tutorials/first_model.md",
          "tutorials/training_loop.md", "tutorials/checkpoints_and_resume.md",
-         "tutorials/sparse_embeddings.md", "tutorials/inverse_problem.md"]
+         "tutorials/sparse_embeddings.md", "tutorials/inverse_problem.md",
+         "tutorials/policy_gradient.md"]
 NEEDS: dict[str, str] = {}               # the library without which a page can't run
 LIBRARIES = ("torch", "autograd", "sklearn", "jax", "thinc")
 
