@@ -19,7 +19,8 @@ PAGES = ["checkpoints.md", "closures.md", "coming_from_scipy.md", "gradients.md"
          "parameters.md", "schedulers.md", "tools.md", "which_optimizer.md", "tutorials/first_model.md",
          "tutorials/training_loop.md", "tutorials/checkpoints_and_resume.md",
          "tutorials/sparse_embeddings.md", "tutorials/inverse_problem.md",
-         "tutorials/policy_gradient.md", "tutorials/fine_tuning_on_cpu.md"]
+         "tutorials/policy_gradient.md", "tutorials/fine_tuning_on_cpu.md", "recipes.md",
+         "reproducibility.md", "cheat_sheet.md"]
 NEEDS = {"tutorials/fine_tuning_on_cpu.md": "torch"}             # what must be installed for a page to run
 LIBRARIES = ("torch", "autograd", "sklearn", "jax", "thinc")
 
