@@ -21,11 +21,13 @@ PAGES = ["checkpoints.md", "closures.md", "coming_from_scipy.md", "gradients.md"
          "tutorials/sparse_embeddings.md", "tutorials/inverse_problem.md",
          "tutorials/policy_gradient.md", "tutorials/fine_tuning_on_cpu.md", "recipes.md",
          "reproducibility.md", "cheat_sheet.md", "coming_from_torch.md",
-         "coming_from_autograd.md", "coming_from_optax.md", "coming_from_sklearn.md", "coming_from_thinc.md"]
+         "coming_from_autograd.md", "coming_from_optax.md", "coming_from_sklearn.md", "coming_from_thinc.md",
+         "coming_from_deepspeed.md"]
 # what must be installed for a page to run
 NEEDS = {"tutorials/fine_tuning_on_cpu.md": "torch", "coming_from_torch.md": "torch",
          "coming_from_autograd.md": "autograd", "coming_from_optax.md": "jax",
-         "coming_from_sklearn.md": "sklearn", "coming_from_thinc.md": "thinc"}
+         "coming_from_sklearn.md": "sklearn", "coming_from_thinc.md": "thinc",
+         "coming_from_deepspeed.md": "torch"}
 LIBRARIES = ("torch", "autograd", "sklearn", "jax", "thinc")
 
 
