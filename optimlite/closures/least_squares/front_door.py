@@ -89,13 +89,21 @@ def least_squares(fun: Callable[..., Any], x0: Any = None, jac: Any = None, boun
     place = problem.at = remembered(state or {}, x if box is None else box.clip(x))
     run = Run(name, problem, callback, verbose)
     try:
-        stop = run.go(place)
+        return run.result(run.go(place))
     except BaseException as error:
         error.state = run.state()                # type: ignore[attr-defined]
         raise
     finally:
         jacobian.close()
-    return run.result(stop)
+
+
+class Unknown:
+    """What is known of a model that isn't finite."""
+
+    given = None
+
+    def __init__(self, x: np.ndarray) -> None:
+        self.gradient, self.free = np.full(x.shape, np.nan), np.ones(x.shape, bool)
 
 
 class Run:
@@ -158,7 +166,7 @@ class Run:
             try:
                 model = problem.linearize(place)
             except Stop as other:                # the Jacobian isn't finite
-                stop = other
+                stop, model = other, Unknown(place.x)
         active = np.zeros(place.x.size, int) if box is None else box.active(place.x)
         if jacobian.differences is not None and box is not None:
             model.gradient[box.low == box.high] = np.nan         # there was no room for a difference

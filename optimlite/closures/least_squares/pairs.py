@@ -28,7 +28,7 @@ def inverse(pairs: tuple[Pair, ...], s: Array, D: Array) -> Array:
     z /= D**2
     if pairs:
         y = pairs[-1].y / D
-        z *= pairs[-1].product / dot(y, y)
+        z *= pairs[-1].product / max(dot(y, y), np.finfo(float).tiny)
     for (d, y, product), part in zip(pairs, reversed(parts), strict=True):
         z += (part - dot(y, z) / product) * d
     return z
@@ -44,7 +44,7 @@ class Gathered:
     def add(self, step: float, d: Array, before: Array, after: Array, gamma: float) -> None:
         """After a step along d, by which the steepest descent of the model went from `before` to `after`."""
         self.count += 1
-        if not self.size or self.count % self.stride or not step * gamma > 0.0:
+        if not self.size or self.count % self.stride or not step * gamma > np.finfo(float).tiny:
             return
         if len(self.pairs) == self.size:
             self.pairs = self.pairs[::2]

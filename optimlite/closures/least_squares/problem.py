@@ -83,15 +83,18 @@ class Problem:
                 raise ValueError("`x_scale='jac'` needs a matrix, and `jac` is an operator: give numbers, or leave it "
                                  "out")
             D = np.ones(1, place.x.dtype) if self.x_scale is None else self.x_scale.astype(place.x.dtype)
-            self.model = KrylovModel(J, None if weights is None else weights[0], r, place.x, D, self.box,
+            model: Model = KrylovModel(J, None if weights is None else weights[0], r, place.x, D, self.box,
                                      self.tolerances.gtol, place.pairs, self.history_size)
-            return self.model
-        if weights is not None:
-            J *= weights[0][:, None]
-        if not np.isfinite(J).all():
-            raise Stop("the Jacobian isn't finite", NOT_FINITE)
-        self.model = DenseModel(J, r.astype(np.float64), place.x.astype(np.float64), self.scale(J, place.D), self.box)
-        return self.model
+        else:
+            if weights is not None:
+                J *= weights[0][:, None]
+            if not np.isfinite(J).all():
+                raise Stop("the Jacobian isn't finite", NOT_FINITE)
+            model = DenseModel(J, r.astype(np.float64), place.x.astype(np.float64), self.scale(J, place.D), self.box)
+        if not np.isfinite(model.gradient).all():
+            raise Stop("the gradient isn't finite", NOT_FINITE)
+        self.model = model
+        return model
 
     def scale(self, J: Array, before: Array | None) -> Array:
         """The largest norm that each column has had (Moré 1978), unless x_scale was given."""

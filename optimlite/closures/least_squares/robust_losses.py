@@ -46,6 +46,7 @@ class Loss:
         self.rho: Any = loss if callable(loss) else LOSSES[loss]
         self.f_scale = f_scale
 
+    @np.errstate(over="ignore", invalid="ignore")         # an infinite cost is no fault
     def cost(self, r: Array) -> float:
         if self.rho is None:
             return 0.5 * dot(r, r)
@@ -73,6 +74,7 @@ class Loss:
         return rho
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def dot(u: Array, v: Array) -> float:
     """The product, summed in double."""
     if u.dtype == v.dtype == np.float64:
