@@ -1,8 +1,8 @@
 """Evaluations of residuals by `least_squares`, beside scipy's: `python -m benchmarks.least_squares`.
 
-Three sets: the problems of Moré, Garbow & Hillstrom; NIST's nonlinear regressions, from both of NIST's starts; and those
-of the first set that have bounds.  Each solver ends by its own tests, with the defaults of both, which are 1e-8; its
-count is the median over the start and `STARTS` others, moved by 1e-12 of themselves, since some runs are chaotic.
+Three sets: the problems of Moré, Garbow & Hillstrom; NIST's nonlinear regressions, from both of NIST's starts; and
+those of the first set that have bounds.  Each solver ends by its own tests, with the defaults of both, which are 1e-8;
+its count is the median over the start and `STARTS` others, moved by 1e-12 of themselves, since some runs are chaotic.
 Jacobians are given and don't count.  With `--write` the tables in docs/least_squares.md are made anew.
 """
 

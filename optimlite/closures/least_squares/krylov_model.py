@@ -24,16 +24,15 @@ class KrylovModel:
     to the radius (Steihaug 1983, Toint 1981).  The model falls with each iteration, so that the iteration may end
     anywhere; it pauses for trials, and goes on with `finer`.
 
-    The curvature along its directions preconditions the next model's.  Beside x, r and these pairs it keeps six
-    vectors: the gradient, p, its direction and the model's gradient, of n elements, and the model's residuals with J
-    times the direction, of m.
+    The curvature along its directions preconditions the next model's.  Beside x and these pairs it keeps six vectors:
+    the gradient, p, its direction and the model's steepest descent, of n elements, J p and J times the direction, of m.
     """
 
-    sparing = True                              # the first radius is that of the first pause
+    sparing = True                              # a step is long only after many products
 
     def __init__(self, J: Products, rows: Array | None, r: Array, x: Array, D: Array, box: Box | None,
                  gtol: float, pairs: tuple[Pair, ...], history_size: int) -> None:
-        self.J, self.rows, self.r, self.x, self.D, self.box = J, rows, r, x, D, box
+        self.J, self.rows, self.x, self.D, self.box = J, rows, x, D, box
         self.given, self.pairs = J.given, pairs
         self.history_size = history_size
         self.gtol = gtol                         # the largest element of the model's gradient that is small enough
@@ -48,7 +47,9 @@ class KrylovModel:
         self.kept: Step | None = None            # the step that was last returned
         self.pause, self.count, self.fallen = PAUSE, 0, 0.0
         self.gathered = Gathered(self.history_size)
-        self.restart(self.r.copy(), -self.gradient)
+        self.u = np.zeros(1, self.gradient.dtype)        # J p
+        self.s = -self.gradient
+        self.restart()
 
     def forward(self, v: Array) -> Array:
         product = self.J.forward(v)
@@ -57,12 +58,14 @@ class KrylovModel:
     def backward(self, u: Array) -> Array:
         return self.J.backward(u if self.rows is None else self.rows * u).astype(u.dtype, copy=False)
 
-    def restart(self, t: Array, s: Array) -> None:
-        """The iteration begins from p, with the model's residuals t there and the steepest descent s."""
-        self.t, self.s = t, s
-        self.d = self.conditioned(s)
-        self.gamma = dot(s, self.d)
+    def restart(self) -> None:
+        """The iteration begins from p, where u = J p (not r + J p: it could drown in r) and s is the descent."""
+        self.d = self.conditioned(self.s)
+        self.gamma = dot(self.s, self.d)
         self.q: Array | None = None              # J d, once it was computed
+
+    def steepest_descent(self, u: Array) -> Array:
+        return -self.gradient - self.backward(u)
 
     def conditioned(self, s: Array) -> Array:
         z = inverse(self.pairs, np.where(self.free, s, 0), self.D)
@@ -101,9 +104,10 @@ class KrylovModel:
             if self.box is None or not self.box.stop(end, self.free):
                 break
             self.p, beyond = end - self.x, 0.0
-            t = self.r + self.forward(self.p)
-            self.restart(t, -self.backward(t))
-            self.fallen = 0.5 * dot(self.r - t, self.r + t)
+            self.u = self.forward(self.p)
+            self.s = self.steepest_descent(self.u)
+            self.restart()
+            self.fallen = -dot(self.gradient, self.p) - 0.5 * dot(self.u, self.u)
         step = self.measured(end, beyond)
         if step.predicted <= 0.0 and self.kept is None and self.box is not None:
             step = self.steepest(self.box)
@@ -115,13 +119,13 @@ class KrylovModel:
     def steepest(self, box: Box) -> Step:
         """Along the projected steepest descent, where the box has turned a step upwards."""
         self.free = box.moving(self.x, self.gradient)
-        d = self.conditioned(-self.gradient)
+        d = np.where(self.free, -self.gradient, 0) / self.D**2
         q = self.forward(d)
         t = -dot(self.gradient, d) / max(dot(q, q), np.finfo(q.dtype).tiny)
         while True:
             end = box.clip(self.x + t * d)
             self.p = end - self.x
-            self.t = self.r + self.forward(self.p)
+            self.u = self.forward(self.p)
             step = self.measured(end, 0.0)
             if step.predicted > 0.0 or step.length == 0.0:
                 self.gamma = 0.0                 # nothing finer from here
@@ -141,9 +145,9 @@ class KrylovModel:
             if alpha >= reach:
                 return reach if reach < math.inf else 0.0        # no curvature and no radius: nothing to go by
             self.p += alpha * self.d
-            self.t += alpha * self.q
+            self.u = self.u + alpha * self.q
             self.q = None
-            s = -self.backward(self.t)
+            s = self.steepest_descent(self.u)
             self.gathered.add(alpha, self.d, self.s, s, self.gamma)
             self.s = s
             z = self.conditioned(self.s)
@@ -168,7 +172,6 @@ class KrylovModel:
     def measured(self, end: Array, beyond: float) -> Step:
         p = end - self.x
         slope = dot(self.gradient, p)
-        t = self.t + beyond * self.q if beyond and self.q is not None else self.t
+        u = self.u + beyond * self.q if beyond and self.q is not None else self.u
         p *= self.D
-        predicted = 0.5 * dot(self.r - t, self.r + t)
-        return Step(end, slope, predicted, math.sqrt(dot(p, p)), not beyond)
+        return Step(end, slope, -slope - 0.5 * dot(u, u), math.sqrt(dot(p, p)), not beyond)

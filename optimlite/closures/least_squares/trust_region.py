@@ -24,11 +24,7 @@ def iterate(problem: Problem, place: Place, searches: bool) -> None:
         model = problem.linearize(place)
         problem.check_gradient(model)
         first = math.isnan(place.radius)
-        if searches or (first and model.sparing):
-            radius = math.inf
-        else:                                    # at first, as far as x is from 0
-            size = float(np.linalg.norm(model.D * place.x))
-            radius = (size or math.sqrt(2.0 * place.cost)) if first else place.radius
+        radius = math.inf if searches else first_radius(model, place) if first else place.radius
         problem.at = place = place._replace(D=model.D, radius=radius)
         step: Step | None = None
         accepted = False
@@ -52,6 +48,14 @@ def iterate(problem: Problem, place: Place, searches: bool) -> None:
                 problem.at = place = place._replace(radius=radius)
             if done:
                 raise Stop(REASONS[done], done)
+
+
+def first_radius(model: Model, place: Place) -> float:
+    """As far as x is from 0; a hundred times as far, or infinity, if the model's first pause is short of it."""
+    size = float(np.linalg.norm(model.D * place.x))
+    if model.sparing:
+        return 100.0 * size or math.inf
+    return size or math.sqrt(2.0 * place.cost)
 
 
 def lowest_part(slope: float, actual: float) -> float:
