@@ -2,7 +2,7 @@
 
 Three sets: the problems of Moré, Garbow & Hillstrom; NIST's nonlinear regressions, from both of NIST's starts; and
 those of the first set that have bounds.  Each solver ends by its own tests, with the defaults of both, which are 1e-8;
-its count is the median over the start and `STARTS` others, moved by 1e-12 of themselves, since some runs are chaotic.
+its count is the median over the start and `--others` (4) more, moved by 1e-12 of themselves: some runs are chaotic.
 Jacobians are given and don't count.  With `--write` the tables in docs/least_squares.md are made anew.
 """
 
@@ -91,12 +91,12 @@ def typical(fit: Fit, solve: Any, others: int = STARTS, **options: Any) -> Count
     return Count(median_high(result.nfev for result in found), 2 * sum(solved) > len(solved))
 
 
-def table(fits: list[Fit]) -> str:
+def table(fits: list[Fit], others: int = STARTS) -> str:
     names = [name for name in COLUMNS if fits[0].bounds is None or not name.endswith("lm")]
     lines = ["| problem | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     totals = [0] * len(names)
     for fit in fits:
-        cells = [typical(fit, COLUMNS[name]) for name in names]
+        cells = [typical(fit, COLUMNS[name], others) for name in names]
         totals = [total + n for total, (n, _) in zip(totals, cells, strict=True)]
         lines.append(f"| {fit.name} | " + " | ".join(str(n) if solved else f"({n})" for n, solved in cells) + " |")
     return "\n".join([*lines, "| **total** | " + " | ".join(f"**{n:,}**" for n in totals) + " |"])
@@ -105,12 +105,13 @@ def table(fits: list[Fit]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.least_squares", description=__doc__)
     parser.add_argument("--write", action="store_true", help="put the tables into docs/least_squares.md")
-    write = parser.parse_args().write
+    parser.add_argument("--others", type=int, default=STARTS)
+    options = parser.parse_args()
     page = ROOT / "docs" / "least_squares.md"
     for mark, fits in SETS.items():
-        made = table(fits)
+        made = table(fits, options.others)
         print(made, end="\n\n")
-        if write:
+        if options.write:
             marks = rf"(<!-- {mark} -->\n).*?(<!-- end -->)"
             page.write_text(re.sub(marks, lambda found, made=made: f"{found[1]}{made}\n{found[2]}", page.read_text(),
                                    flags=re.S))

@@ -2,29 +2,38 @@
 #
 # A time is the integral of the slowness along a straight ray.  The unknowns are its logarithm in each cell, so that it
 # stays positive and the problem isn't linear; a smooth model is preferred.  `least_squares` gets the two products with
-# the Jacobian, L-BFGS gets the cost and its gradient.  Both count how often the rays are followed, forwards or backwards.
+# the Jacobian, L-BFGS gets the cost and its gradient.  Both count how often the rays are followed, in either direction.
 from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 import optimlite as ol
 
+try:
+    import matplotlib
+
+    matplotlib.use("Agg")  # draws into files: no display needed
+    import matplotlib.pyplot as plt
+except ImportError as missing:
+    sys.exit(f"this example needs {missing.name}: pip install matplotlib")
+
 Array = np.ndarray
 
 
-class Reached(Exception):
+class Reached(Exception):  # noqa: N818 - the aim, not an error
     """The cost is low enough."""
 
 
 class Survey:
     """residuals(m) = ((L exp(m) - times) / error, weight * differences of neighbours of m)"""
 
-    def __init__(self, size: int, stations: int, dtype: type = np.float64) -> None:
-        self.size, self.weight, self.rays, self.aim = size, 0.5, 0, -np.inf
+    def __init__(self, size: int, stations: int, weight: float = 0.5, dtype: type = np.float64) -> None:
+        self.size, self.weight, self.rays, self.aim = size, weight, 0, -np.inf
         z, x = (np.mgrid[0:size, 0:size] + 0.5) / size
         self.truth = (0.15 * z - 0.5 * np.exp(-((x - 0.6)**2 + (z - 0.55)**2) / 0.02)
                       + 0.5 * np.exp(-((x - 0.3)**2 + (z - 0.3)**2) / 0.01)).astype(dtype)
@@ -99,10 +108,8 @@ def counts(survey: Survey, start: Array) -> tuple[int, int, Array]:
     for solve in (lambda: ol.least_squares(survey.residuals, start, (survey.jvp, survey.vjp), ftol=None, xtol=None),
                   lambda: ol.minimize(survey.cost, start, options={"ftol": 0, "gtol": 0})):
         survey.rays = 0
-        try:
+        with suppress(Reached):
             solve()
-        except Reached:
-            pass
         found.append(survey.rays)
     return found[0], found[1], best.x
 
@@ -110,16 +117,25 @@ def counts(survey: Survey, start: Array) -> tuple[int, int, Array]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "output")
-    parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--stations", type=int, default=24)
+    parser.add_argument("--size", type=int, default=48)
+    parser.add_argument("--stations", type=int, default=16)
     options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
     survey = Survey(options.size, options.stations)
     check_adjoint(survey)
     start = np.zeros_like(survey.truth)
     ours, theirs, found = counts(survey, start)
     error = [float(np.sqrt(np.mean((m - survey.truth)**2))) for m in (start, found)]
-    print(f"{start.size} unknowns, {survey.times.size} rays; error {error[0]:.3f} at the start, {error[1]:.3f} at the end")
+    print(f"{start.size} unknowns, {survey.times.size} rays; error {error[0]:.3f}, {error[1]:.3f} at the end")
     print(f"the rays were followed {ours} times by least_squares, {theirs} times by L-BFGS")
+    figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    for axis, (title, m) in zip(axes, {"truth": survey.truth, "found": found}.items(), strict=True):
+        image = axis.imshow(np.exp(m), vmin=0.5, vmax=1.8, cmap="viridis")
+        axis.set(title=title, xticks=[], yticks=[])
+    figure.colorbar(image, ax=axes, label="slowness")
+    path = options.output / "travel_time.png"
+    figure.savefig(path, dpi=110)
+    print(f"drawn: {path}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`least_squares`: NIST's regressions to their certified digits, forms of unknowns and Jacobians, losses, ends, errors."""
+"""`least_squares`: NIST's certified digits, forms of unknowns and Jacobians, losses, ends, errors."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from support.problems import PROBLEMS, Problem
 Array = np.ndarray
 
 
-class Reached(Exception):
+class Reached(Exception):  # noqa: N818 - the aim, not an error
     """The cost is low enough."""
 
 
@@ -94,7 +94,7 @@ def test_deblurring_takes_fewer_products_than_lbfgs(within: float) -> None:
     blur, x0 = Blur(), np.zeros((64, 64))
     least = ol.least_squares(blur.residuals, x0, (blur.jvp, blur.vjp), ftol=1e-14, xtol=1e-14, gtol=1e-10).cost
     blur.aim = (1 + within) * least
-    ours = until(blur, "count", lambda: ol.least_squares(blur.residuals, x0, (blur.jvp, blur.vjp), ftol=None, gtol=None))
+    ours = until(blur, "count", lambda: ol.least_squares(blur.residuals, x0, (blur.jvp, blur.vjp), ftol=0, gtol=0))
     theirs = until(blur, "count", lambda: ol.minimize(blur.cost, x0, options={"ftol": 0, "gtol": 0}))
     assert ours < theirs
 
@@ -103,7 +103,8 @@ def test_a_linear_problem_is_one_run_of_conjugate_gradients() -> None:
     """However often it is paused: as many products as a run alone, and those of the last gradient."""
     A = np.random.default_rng(0).standard_normal((60, 40)) / np.arange(1, 41)**0.5
     b = np.ones(60)
-    fit = ol.least_squares(lambda x: A @ x - b, np.zeros(40), (lambda x, v: A @ v, lambda x, u: A.T @ u), gtol=1e-6)
+    fit = ol.least_squares(lambda x: A @ x - b, np.zeros(40), (lambda x, v: A @ v, lambda x, u: A.T @ u), gtol=1e-6,
+                           ftol=None, xtol=None)
     x, s = np.zeros(40), A.T @ b
     d, products = s.copy(), 1
     while abs(s).max() > 1e-6:                   # by the book
@@ -119,6 +120,7 @@ def test_a_linear_problem_is_one_run_of_conjugate_gradients() -> None:
 
 @pytest.mark.slow
 def test_travel_times_take_fewer_products_than_lbfgs(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
     monkeypatch.syspath_prepend(ROOT / "examples")
     monkeypatch.delitem(sys.modules, "travel_time", raising=False)
     survey = __import__("travel_time").Survey(32, 12)
@@ -127,10 +129,9 @@ def test_travel_times_take_fewer_products_than_lbfgs(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("history_size", "vectors"), [(0, 22), (3, 34)])
-def test_a_million_unknowns_in_a_bounded_memory(dtype: Any, history_size: int, vectors: int) -> None:
-    """The peak is a number of vectors, whatever the number of iterations: 22, and four more for each step kept.
+@pytest.mark.parametrize(("dtype", "history_size"), [(np.float32, 3), (np.float64, 0)])
+def test_a_million_unknowns_in_a_bounded_memory(dtype: Any, history_size: int) -> None:
+    """The peak is 20 vectors and four for each step that is kept (and 32 kB), whatever the number of iterations.
 
     As many residuals as unknowns; the two products allocate what they return.
     """
@@ -160,4 +161,4 @@ def test_a_million_unknowns_in_a_bounded_memory(dtype: Any, history_size: int, v
     assert fit.success
     assert fit.x.dtype == dtype
     assert abs(fit.grad).max() < 1e-3
-    assert peak <= vectors, peak
+    assert peak <= 20.01 + 4 * history_size, peak
