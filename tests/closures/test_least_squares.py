@@ -261,6 +261,13 @@ def test_callbacks() -> None:
     assert costs == sorted(costs, reverse=True)
 
 
+def test_progress_shows_the_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    with ol.Progress() as progress:
+        fit = ol.least_squares(decay, [1.0, 1.0], callback=progress)
+    assert progress.iterations == fit.nit
+    assert f"{fit.cost:.6g}" in capsys.readouterr().err
+
+
 def test_verbose(capsys: pytest.CaptureFixture[str]) -> None:
     fit = ol.least_squares(decay, [1.0, 1.0], verbose=2)
     said = capsys.readouterr().out
