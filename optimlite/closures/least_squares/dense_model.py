@@ -21,7 +21,7 @@ class DenseModel:
     """
 
     pause = 0.0
-    sparing = False                             # a step is as cheap for any radius
+    sparing = False                              # a step is as cheap for any radius
 
     def __init__(self, J: Array, r: Array, x: Array, D: Array, box: Box | None) -> None:
         n = J.shape[1]

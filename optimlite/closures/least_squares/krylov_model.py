@@ -28,7 +28,7 @@ class KrylovModel:
     the gradient, p, its direction and the model's steepest descent, of n elements, J p and J times the direction, of m.
     """
 
-    sparing = True                              # a step is long only after many products
+    sparing = True                               # a step is long only after many products
 
     def __init__(self, J: Products, rows: Array | None, r: Array, x: Array, D: Array, box: Box | None,
                  gtol: float, pairs: tuple[Pair, ...], history_size: int) -> None:
@@ -61,11 +61,11 @@ class KrylovModel:
     def restart(self) -> None:
         """The iteration begins from p, where u = J p (not r + J p: it could drown in r) and s is the descent."""
         self.d = self.conditioned(self.s)
-        self.gamma = dot(self.s, self.d)
+        self.gamma = max(dot(self.s, self.d), 0.0)       # of rounding alone it might be less
         self.q: Array | None = None              # J d, once it was computed
 
     def steepest_descent(self, u: Array) -> Array:
-        return -self.gradient - self.backward(u)
+        return np.asarray(-self.gradient - self.backward(u))
 
     def conditioned(self, s: Array) -> Array:
         z = inverse(self.pairs, np.where(self.free, s, 0), self.D)
@@ -151,7 +151,7 @@ class KrylovModel:
             self.gathered.add(alpha, self.d, self.s, s, self.gamma)
             self.s = s
             z = self.conditioned(self.s)
-            before, self.gamma = self.gamma, dot(self.s, z)
+            before, self.gamma = self.gamma, max(dot(self.s, z), 0.0)
             z += self.gamma / before * self.d
             self.d = z
             gain, self.count = 0.5 * alpha * before, self.count + 1

@@ -11,8 +11,8 @@ from .problem import REASONS, Model, Place, Problem
 from .step import Step
 
 ENOUGH = 1e-4                                    # of the predicted decrease makes a step accepted
-STILL = 0.25                                     # and where it is still of use for the next one
-TRUE = 0.1                                       # a model errs by at most so much where it is worth more work
+TRUE = 0.1                                       # a model errs by at most so much where it is worth more work,
+STILL = 0.25                                     # and where what it has taught is of use for the next one
 
 
 def iterate(problem: Problem, place: Place, searches: bool) -> None:
