@@ -13,7 +13,7 @@ optimizers     SGD Adam AdamW NAdam RAdam Adamax Adagrad Adadelta RMSprop Rprop 
                without a schedule ScheduleFreeSGD ScheduleFreeAdamW ScheduleFreeRAdam, without a rate Prodigy DAdaptAdam
                DoG LDoG
 by name        available(), create("adamw", params); around another optimizer: Lookahead, SAM
-closures       LBFGS, ConjugateGradient, line_search; minimize(fun, x0), as in SciPy
+closures       LBFGS, ConjugateGradient, line_search; minimize(fun, x0) and least_squares(fun, x0), as in SciPy
 schedules      lr_scheduler.StepLR and the rest of torch's family, WarmupCosineLR, WarmupStableDecayLR; as plain
                functions schedules.cosine and its like
 parameters     Parameter (an array with a .grad), SparseGrad, group_by_name, Average
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from .clipping import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
     from .closures.conjugate_gradient import ConjugateGradient
     from .closures.lbfgs import LBFGS
+    from .closures.least_squares.front_door import least_squares
     from .closures.minimize import minimize
     from .closures.sam import SAM
     from .grouping import group_by_name
@@ -154,6 +155,7 @@ __all__ = [
     "get_num_threads",
     "get_total_norm",
     "group_by_name",
+    "least_squares",
     "line_search",
     "load",
     "log",
@@ -200,6 +202,7 @@ _LATE |= {
     "Prodigy": "optimizers.prodigy",
     **dict.fromkeys(("ScheduleFreeAdamW", "ScheduleFreeRAdam", "ScheduleFreeSGD"), "optimizers.schedule_free"),
     "ConjugateGradient": "closures.conjugate_gradient", "LBFGS": "closures.lbfgs", "minimize": "closures.minimize",
+    "least_squares": "closures.least_squares.front_door",
     **dict.fromkeys(("CheckpointError", "Checkpoints", "load", "restore", "save"), "checkpoint"),
 }
 

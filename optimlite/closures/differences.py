@@ -121,7 +121,7 @@ def moved(loss: Callable[[Any], Any], unknowns: Unknowns, index: int, shift: tup
     """The loss with one unknown of one array shifted."""
     arrays = list(unknowns.views)
     own = np.array(arrays[index])
-    own.reshape(-1)[shift[0]] += shift[1]
+    own.flat[shift[0]] += shift[1]               # whatever its order: reshape(-1) may copy
     own.flags.writeable = False
     arrays[index] = own
     return real_loss(loss(unknowns.nest(arrays)))

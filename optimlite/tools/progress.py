@@ -38,10 +38,10 @@ class Progress:
             self._bar = tqdm(total=self.total, file=self._file, unit="it")
 
     def __call__(self, intermediate_result: Any) -> None:
-        """Takes an iteration's result: one with `loss`, or with `fun` as `minimize` gives it."""
+        """Takes an iteration's result: one with `loss`, with `cost` (`least_squares`), or with `fun` (`minimize`)."""
         self.iterations += 1
         result = intermediate_result
-        self._loss = float(result.loss if hasattr(result, "loss") else result.fun)
+        self._loss = float(next(getattr(result, name) for name in ("loss", "cost", "fun") if hasattr(result, name)))
         if self._bar is not None:
             self._bar.set_postfix_str(f"loss {self._loss:.6g}", refresh=False)
             self._bar.update()

@@ -60,6 +60,12 @@ def test_shapes_args_and_a_separate_gradient() -> None:
     assert ol.minimize(lambda x: (float(x @ x), 2 * x), [1, 2, 3]).x.dtype == np.float64
 
 
+def test_differences_of_an_array_in_fortran_order() -> None:
+    x0 = np.zeros((2, 3), order="F")
+    result = ol.minimize(lambda x: ((x - np.arange(6).reshape(2, 3)) ** 2).sum(), x0)
+    np.testing.assert_allclose(result.x, np.arange(6).reshape(2, 3), atol=1e-6)
+
+
 def test_fun_can_not_alter_x() -> None:
     def fun(x: np.ndarray) -> Any:
         x += 1

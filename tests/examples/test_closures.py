@@ -21,6 +21,7 @@ from support.paths import ROOT
     ("inverse_problem", ["--size", "32", "--evaluations", "40"], "gradient checked"),
     ("waveform_inversion", ["--size", "20", "--steps", "100", "--iterations", "6"], "gradient checked"),
     ("source_inversion", ["--sizes", "16"], "lbfgs with h0"),
+    ("travel_time", ["--size", "16", "--stations", "6"], "adjoint checked"),
     ("trajectories", [], "Himmelblau   L-BFGS"),
 ])
 def test_example(name: str, options: list[str], says: str, tmp_path: Path) -> None:
