@@ -13,7 +13,7 @@ optimizers     SGD Adam AdamW NAdam RAdam Adamax Adagrad Adadelta RMSprop Rprop 
                without a schedule ScheduleFreeSGD ScheduleFreeAdamW ScheduleFreeRAdam, without a rate Prodigy DAdaptAdam
                DoG LDoG
 by name        available(), create("adamw", params); around another optimizer: Lookahead, SAM
-closures       LBFGS, ConjugateGradient, line_search; minimize(fun, x0) and least_squares(fun, x0), as in SciPy
+closures       LBFGS, ConjugateGradient, NewtonCG, line_search; minimize, least_squares, as in SciPy; minimize_batch
 schedules      lr_scheduler.StepLR and the rest of torch's family, WarmupCosineLR, WarmupStableDecayLR; as plain
                functions schedules.cosine and its like
 parameters     Parameter (an array with a .grad), SparseGrad, group_by_name, Average
@@ -48,10 +48,12 @@ if TYPE_CHECKING:
     from .checkpoint import CheckpointError, Checkpoints, load, restore, save
     from .checkpoint.torch_states import to_torch
     from .clipping import clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
+    from .closures.batch import minimize_batch
     from .closures.conjugate_gradient import ConjugateGradient
     from .closures.lbfgs import LBFGS
     from .closures.least_squares.front_door import least_squares
     from .closures.minimize import minimize
+    from .closures.newton import NewtonCG
     from .closures.sam import SAM
     from .grouping import group_by_name
     from .optimizers.adabelief import AdaBelief
@@ -121,6 +123,7 @@ __all__ = [
     "MARS",
     "Muon",
     "NAdam",
+    "NewtonCG",
     "NorMuon",
     "NovoGrad",
     "Prodigy",
@@ -162,6 +165,7 @@ __all__ = [
     "lr_find",
     "lr_scheduler",
     "minimize",
+    "minimize_batch",
     "plot_metrics",
     "register_optimizer_step_post_hook",
     "register_optimizer_step_pre_hook",
@@ -203,6 +207,7 @@ _LATE |= {
     **dict.fromkeys(("ScheduleFreeAdamW", "ScheduleFreeRAdam", "ScheduleFreeSGD"), "optimizers.schedule_free"),
     "ConjugateGradient": "closures.conjugate_gradient", "LBFGS": "closures.lbfgs", "minimize": "closures.minimize",
     "least_squares": "closures.least_squares.front_door",
+    "minimize_batch": "closures.batch", "NewtonCG": "closures.newton",
     **dict.fromkeys(("CheckpointError", "Checkpoints", "load", "restore", "save"), "checkpoint"),
 }
 

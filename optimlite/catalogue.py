@@ -61,7 +61,7 @@ def available(kind: str | None = None) -> dict[str, Needs]:
     history.  Raises ValueError for another kind.
 
         >>> list(ol.available("closure"))
-        ['ConjugateGradient', 'LBFGS']
+        ['ConjugateGradient', 'LBFGS', 'NewtonCG']
         >>> ol.available()["AdamW"].state_bytes
         8.0
     """

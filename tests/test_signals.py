@@ -70,6 +70,7 @@ MINIMIZERS = {
     "fixed": (ol.LBFGS, {"lr": 0.1, "history_size": 2}, 61),
     "bounds": (ol.LBFGS, {"line_search_fn": "hager_zhang", "bounds": (-1.6, 2.5)}, 61),
     "conjugate": (ol.ConjugateGradient, {}, 83),
+    "Newton": (ol.NewtonCG, {}, 101),
     "Hager-Zhang": (ol.ConjugateGradient, {"beta": "hager-zhang", "line_search_fn": "hager_zhang"}, 83),
 }
 

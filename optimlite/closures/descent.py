@@ -176,10 +176,10 @@ class Descent:
         work, result = self.work, self.result
         self.position.move(step)
         last = result.iterations >= self.options["max_iter"]
-        if last or result.evaluations >= self.max_eval:
+        if (last and not self.method.within_steps) or result.evaluations >= self.max_eval:
             self.position.arrive()
             work.previous, work.g = work.g, work.previous
-            work.pending = True
+            work.pending = not self.method.within_steps
             work.scalars["t"][...] = step
             why = f"max_iter {self.options['max_iter']}" if last else f"max_eval {self.max_eval}"
             raise Stop(f"{why} is reached; the last point was not evaluated", LIMIT)

@@ -153,8 +153,16 @@ class LBFGSMethod(Method):
     def searches(bounded: bool) -> Mapping[str, Search]:
         return BOX_SEARCHES if bounded else OPEN_SEARCHES
 
+    @property
+    def within_steps(self) -> bool:
+        return bool(self.options["same_batch"])
+
+    def settle(self, away: bool) -> None:
+        if self.within_steps and self.work.pending:      # both of its gradients are this step's, and here yet
+            self.renew()
+
     def evaluations(self, max_iter: int) -> int:
-        return max_iter * 5 // 4
+        return max_iter * 5 // 4 + self.within_steps
 
     def direction(self, seen: GradientProducts, position: LinePosition) -> Direction:
         work, history = self.work, self.history
@@ -217,7 +225,8 @@ class LBFGSMethod(Method):
         sy, yy, ss, mine, others = self.space.add_pair(s, y, step, work.d, work.g, work.previous, work.descent,
                                                        rows(pairs), work.box is not None)
         # torch's threshold is absolute; ours asks for an angle that the type can resolve
-        if not (sy > 1e-10 if self.follows_torch else sy > self.space.eps * np.sqrt(ss * yy) > 0.0):
+        absolute = self.follows_torch and not self.within_steps
+        if not (sy > 1e-10 if absolute else sy > self.space.eps * np.sqrt(ss * yy) > 0.0):
             # The history may be empty: then the next step is as long as this one was.
             scalar, length = work.scalars["t"], np.sqrt(ss) / (self.space.norm(work.descent) or 1.0)
             scalar[...], work.pending = length, False
@@ -300,6 +309,8 @@ class LBFGS(ClosureOptimizer):
     `inner(u, v)`: the inner product of two lists of arrays, of which the gradients are the representers.
     `history_dtype`: "bfloat16" stores the history in 16 bits: half the memory (of float32), with float32's range, and
     less to read for a direction.  Pairs are used as they are stored.
+    `same_batch`: for closures of mini-batches, another one in each step.  Pairs are made within a step alone, so that
+    the gradients of a y belong to one batch; without a line search, that takes one evaluation more, at the step's end.
     `result` tells how a step went.
 
     Groups share everything but `lr`, whose ratios scale the variables.  float32 and float64 parameters may be mixed;
@@ -327,7 +338,7 @@ class LBFGS(ClosureOptimizer):
               "tolerance_grad": checks.nonnegative, "tolerance_change": checks.nonnegative,
               "tolerance_loss": checks.optional(checks.nonnegative), "history_size": count,
               "line_search_fn": optional_search, "search_options": search_options,
-              "history_dtype": history_format, "maximize": checks.flag}
+              "history_dtype": history_format, "same_batch": checks.flag, "maximize": checks.flag}
     scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0}
     later_scalars = SCALARS
     half_states = StateNames()
@@ -337,14 +348,14 @@ class LBFGS(ClosureOptimizer):
                  tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, history_size: int = 100,
                  line_search_fn: str | Callable[..., Found] | None = None, *, tolerance_loss: float | None = None,
                  search_options: Mapping[str, float] | None = None, history_dtype: str | None = None,
-                 maximize: bool = False, bounds: Any = None, l1: Any = None,
+                 same_batch: bool = False, maximize: bool = False, bounds: Any = None, l1: Any = None,
                  h0: Any = None, inner: Callable[..., Any] | None = None,
                  callback: Callable[[Result], Any] | None = None) -> None:
         super().__init__(params, dict(
             lr=lr, max_iter=max_iter, max_eval=max_eval, tolerance_grad=tolerance_grad,
             tolerance_change=tolerance_change, tolerance_loss=tolerance_loss, history_size=history_size,
             line_search_fn=line_search_fn, search_options=search_options,
-            history_dtype=history_dtype, maximize=maximize), bounds, callback, h0, inner, l1)
+            history_dtype=history_dtype, same_batch=same_batch, maximize=maximize), bounds, callback, h0, inner, l1)
 
     @property
     def l1(self) -> Any:

@@ -72,6 +72,11 @@ class Method:
         return self.space.read_gradient(out, self.work.d)
 
     @property
+    def within_steps(self) -> bool:
+        """Whether each step's closure is another function, so that gradients of two steps don't belong together."""
+        return False
+
+    @property
     def follows_torch(self) -> bool:
         """Whether the options are torch's, which decide by torch's rules then."""
         return False

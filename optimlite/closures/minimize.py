@@ -12,6 +12,7 @@ import numpy as np
 from ..checks import checked, shown
 from .descent import real_loss
 from .differences import SCHEMES, Differences, check_workers
+from .hessians import Hessian
 from .optimize_result import Intermediate, InverseHessian, OptimizeResult
 from .scipy_options import FTOL, GTOL, METHODS, known_method, translated
 from .unknowns import Unknowns, limits_of
@@ -25,14 +26,14 @@ def minimize(fun: Callable[..., Any], x0: Any = None, args: Any = (), method: st
              options: Mapping[str, Any] | None = None, state: Mapping[str, Any] | None = None, workers: Any = 1,
              h0: Any = None, inner: Callable[..., Any] | None = None, hess: Any = None, hessp: Any = None,
              constraints: Any = ()) -> OptimizeResult:
-    """Minimizes a function of arrays by "lbfgs" or "cg", with scipy.optimize.minimize's arguments and result.
+    """Minimizes a function of arrays by "lbfgs", "cg" or "newton-cg", as scipy.optimize.minimize is called.
 
     fun: `fun(x, *args)` returns the loss, and the gradient with it if `jac` is True.
     x0: an array of any shape, or arrays in a dict, list or tuple, nested as you like; `fun`, `jac`, `callback`, the
         bounds and the result have the same nesting.  float32 stays float32 throughout, every other real type becomes
         float64.  x0 isn't changed, and `fun` gets the same arrays each time, to be read only.
     args: further arguments of `fun` and `jac`; a tuple, or the only one.
-    method: "lbfgs" (None) or "cg"; scipy's "L-BFGS-B" and "CG" are the same.
+    method: "lbfgs" (None), "cg" or "newton-cg"; scipy's "L-BFGS-B", "CG", "Newton-CG" and "trust-ncg" mean these.
     jac: True if `fun` returns (loss, gradient); a function that returns the gradient; "2-point" or "3-point" (False)
         for finite differences, which take one or two evaluations for each unknown.  None: as `fun` returns it, by
         "2-point" differences if it returns the loss alone.
@@ -41,15 +42,17 @@ def minimize(fun: Callable[..., Any], x0: Any = None, args: Any = (), method: st
     tol: `tolerance_loss` and `tolerance_grad`.
     callback: `callback(x)` is called after each iteration with a copy; `callback(intermediate_result)`, by this name,
         gets x, fun and state; True or StopIteration stops.
-    options: those of LBFGS (`l1` in the nesting of x0) and ConjugateGradient, and scipy's maxiter, maxfun, gtol, ftol,
-        maxcor, maxls, c1, c2, eps, finite_diff_rel_step, disp.
+    options: those of LBFGS (`l1` in the nesting of x0), ConjugateGradient and NewtonCG, and scipy's maxiter, maxfun, gtol,
+        ftol, maxcor, maxls, c1, c2, eps, finite_diff_rel_step, initial_trust_radius, disp.
     state: goes on where another run was: `result.state`, or the state that a callback or an exception had.  x0,
         method, bounds and options are its own unless given.
     workers: evaluates finite differences in so many threads (-1: as many as CPUs), or by a function like `map`.
     h0: an approximate inverse Hessian to begin with: positive numbers or arrays in the nesting of x0, or a function
         that multiplies such a nesting by it, called in each iteration.
     inner: `inner(u, v)`, the inner product of two such nestings, of which the gradients are the representers.
-    hess, hessp, constraints: scipy's; neither method uses them: Hessians warn, constraints raise.
+    hessp, hess: of "newton-cg", `hessp(x, v, *args)` returns the Hessian times v, in the nesting of x, or
+        `hess(x, *args)` a matrix, for one array of unknowns; None: differences of gradients.  The others warn.
+    constraints: scipy's; those that aren't empty raise.
 
     The line search is "nocedal_wright", and "hager_zhang" for float32; the history has 10 pairs.  It stops at max |g|
     <= 1e-5, for "lbfgs" in float64 at a relative decrease of the loss by 2.2e-9, and where 20 evaluations brought no
@@ -73,7 +76,10 @@ def minimize(fun: Callable[..., Any], x0: Any = None, args: Any = (), method: st
     pairs = None if bounds is None else limits_of(bounds, unknowns)
     model = Model(fun, args if isinstance(args, tuple) else (args,), jac, unknowns, pairs,
                   here.get("workers", workers), here)
-    products = {"h0": nested_h0(h0, unknowns), "inner": nested_inner(inner, unknowns)}
+    newton = name == "newton-cg"
+    hessian = Hessian(hess, hessp, unknowns, model.args) if newton else None
+    products = {"h0": nested_h0(h0, unknowns), "inner": nested_inner(inner, unknowns),
+                "hessp": hessian.products if hessian else None}
     made = configured(name, unknowns, ours, tol) | {key: value for key, value in products.items() if value is not None}
     run = Run(name, unknowns, pairs, made, options or {}, model)
     called = None if callback is None else caller(callback, unknowns, run)
@@ -86,6 +92,8 @@ def minimize(fun: Callable[..., Any], x0: Any = None, args: Any = (), method: st
     finally:
         model.close()
     result = run.result()
+    if hessian:
+        result["nhev"] = hessian.calls
     if here.get("disp"):
         print(f"{result.message}\n  loss {result.fun:.6g}, {result.nit} iterations, {result.nfev} evaluations")
     return result
@@ -94,7 +102,7 @@ def minimize(fun: Callable[..., Any], x0: Any = None, args: Any = (), method: st
 def unused(method: str, hess: Any, hessp: Any, constraints: Any) -> None:
     if not (constraints is None or (isinstance(constraints, (tuple, list, dict)) and not constraints)):
         raise ValueError("`constraints` must be empty: only bounds are kept here; scipy has methods with constraints")
-    if hess is not None or hessp is not None:
+    if method != "newton-cg" and (hess is not None or hessp is not None):
         warnings.warn(f"Method {method} does not use Hessian information (`hess`, `hessp`)", RuntimeWarning,
                       stacklevel=4)
 
@@ -102,7 +110,7 @@ def unused(method: str, hess: Any, hessp: Any, constraints: Any) -> None:
 def configured(method: str, unknowns: Unknowns, given: Mapping[str, Any], tol: float | None) -> dict[str, Any]:
     """The options of the optimizer."""
     single = all(array.dtype == np.float32 for array in unknowns.arrays.values())
-    tolerance_loss = 0.0 if single or method == "cg" else FTOL if tol is None else tol
+    tolerance_loss = 0.0 if single or method != "lbfgs" else FTOL if tol is None else tol
     made = {**METHODS[method][1],
             # float32 losses soon don't resolve the decrease any more; slopes do
             "line_search_fn": "hager_zhang" if single else "nocedal_wright", "max_iter": 15_000,
@@ -131,6 +139,9 @@ class Run:
         for parameter, (low, high) in self.optimizer.bounds.arrays.items() if self.optimizer.bounds else ():
             np.clip(parameter.data, low, high, out=parameter.data)
         self.model.probe()
+        if self.model.differences is not None and self.method == "newton-cg" and "hessp" not in self.made:
+            raise ValueError("method 'newton-cg' needs gradients, got a loss alone; let `fun` return (loss, gradient), "
+                             "give `jac`, or use 'lbfgs'")
         group = self.optimizer.param_groups[0]
         if self.limited and self.model.differences is not None:
             group["max_eval"] = max(1, group["max_eval"] // (1 + self.model.differences.each))

@@ -29,16 +29,21 @@ def given_h0(h0: Any, parameters: Sequence[Parameter], names: list[str]) -> Appl
 
         return multiply
 
+    return applied(h0, "h0", names)
+
+
+def applied(function: Callable[..., Any], what: str, names: list[str]) -> Apply:
+    """`apply(out, v)` by a user's function of a list of arrays."""
     def apply(out: Vector, v: Vector) -> None:
-        made = h0([frozen(array) for array in v.arrays])
+        made = function([frozen(array) for array in v.arrays])
         if isinstance(made, np.ndarray) and len(out.arrays) == 1:
             made = [made]
         if not isinstance(made, (list, tuple)) or len(made) != len(out.arrays):
-            raise TypeError(f"`h0` must return a list of {len(out.arrays)} arrays, one for each parameter, "
+            raise TypeError(f"`{what}` must return a list of {len(out.arrays)} arrays, one for each parameter, "
                             f"got {shown(made)}")
         for result, one, name in zip(out.arrays, made, names, strict=True):
             if np.shape(one) != result.shape:
-                raise ValueError(f"`h0` must return an array of shape {result.shape} for '{name}', "
+                raise ValueError(f"`{what}` must return an array of shape {result.shape} for '{name}', "
                                  f"got {np.shape(one)}")
             result[...] = one
 

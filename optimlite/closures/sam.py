@@ -30,7 +30,7 @@ class SAM(Wrapper):
     `adaptive` (ASAM, Kwon et al. 2021) has a radius relative to each element: e = rho * p^2 * g / (|p g| + 1e-12).
     Where a group maximizes, e has the other sign.
 
-    optimizer: any but LBFGS, ConjugateGradient and those of one's own; `opt.optimizer` afterwards.
+    optimizer: any but LBFGS, ConjugateGradient, NewtonCG and those of one's own; `opt.optimizer` afterwards.
     rho: the radius.    adaptive: see above.
 
     `step(closure, ...)` evaluates the model twice, and takes the optimizer's own arguments but `grads`; it returns the

@@ -10,18 +10,21 @@ import numpy as np
 from ..checks import resembles, shown
 from .conjugate_gradient import ConjugateGradient
 from .lbfgs import LBFGS
+from .newton import NewtonCG
 
 FTOL, GTOL = 2.220446049250313e-9, 1e-5          # scipy's
-METHODS: dict[str, tuple[Any, dict[str, Any]]] = {"lbfgs": (LBFGS, {"history_size": 10}), "cg": (ConjugateGradient, {})}
-BESIDE = {"lbfgs": ("l1",), "cg": ()}            # arguments of the optimizer that aren't hyper-parameters of its groups
-NAMES = {"lbfgs": "lbfgs", "lbfgsb": "lbfgs", "cg": "cg"}
+METHODS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "lbfgs": (LBFGS, {"history_size": 10}), "cg": (ConjugateGradient, {}), "newton-cg": (NewtonCG, {})}
+BESIDE = {"lbfgs": ("l1",)}                      # arguments of the optimizer that aren't hyper-parameters of its groups
+NAMES = {"lbfgs": "lbfgs", "lbfgsb": "lbfgs", "cg": "cg", "newtoncg": "newton-cg", "trustncg": "newton-cg"}
 # scipy's option: ours
 SCIPY = {"maxiter": "max_iter", "maxfun": "max_eval", "gtol": "tolerance_grad", "maxcor": "history_size",
-         "xtol": "tolerance_change", "ftol": "tolerance_loss"}
+         "xtol": "tolerance_change", "ftol": "tolerance_loss", "initial_trust_radius": "lr"}
 SEARCH = {"c1": "c1", "c2": "c2", "maxls": "max_evals"}          # those of the line search
 HERE = ("disp", "eps", "finite_diff_rel_step", "workers")        # minimize's own
 # scipy's options that have no counterpart: what to do instead
-WITHOUT = {"iprint": "print in a `callback`, or use `disp`", "return_all": "keep each x in a `callback`"}
+WITHOUT = {"iprint": "print in a `callback`, or use `disp`", "return_all": "keep each x in a `callback`",
+           "max_trust_radius": "the line search limits the steps", "eta": "it is `c1` of the line search"}
 
 
 def known_method(method: Any) -> str:
@@ -46,7 +49,7 @@ def translated(options: Mapping[str, Any], method: str) -> tuple[dict[str, Any],
     """The options by our names, for the optimizer and for minimize itself; an unknown one raises."""
     if not isinstance(options, Mapping):
         raise TypeError(f"`options` must be a dict, got {shown(options)}")
-    known = [key for key in (*METHODS[method][0].checks, *BESIDE[method]) if key != "search_options"]
+    known = [key for key in (*METHODS[method][0].checks, *BESIDE.get(method, ())) if key != "search_options"]
     ours: dict[str, Any] = {}
     here: dict[str, Any] = {}
     search: dict[str, Any] = dict(options.get("search_options") or {})
@@ -63,7 +66,7 @@ def translated(options: Mapping[str, Any], method: str) -> tuple[dict[str, Any],
         elif key == "norm":
             raise ValueError(f"`options` has `norm` {shown(value)}, and it must be np.inf: gradients are measured by "
                              f"max |g|")
-        elif name in known:
+        elif name in known and (key != "initial_trust_radius" or method == "newton-cg"):
             ours[name] = value
         elif name in ("history_size", "l1"):
             why = "it keeps no history; leave it out" if name == "history_size" else "use 'lbfgs'"

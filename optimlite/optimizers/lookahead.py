@@ -26,7 +26,7 @@ class Lookahead(Wrapper):
     the optimizer, which is whole or hasn't happened.  The optimizer itself is changed by it: stepped directly, it
     looks ahead, too.  Its moments stay as they are.
 
-    optimizer: any but LBFGS, ConjugateGradient and those of one's own; `opt.optimizer` afterwards.
+    optimizer: any but LBFGS, ConjugateGradient, NewtonCG and those of one's own; `opt.optimizer` afterwards.
     k: the steps from one meeting to the next.    alpha: how far the slow weights go towards the parameters, up to 1.
 
     Groups, hooks, schedulers and checkpoints are the optimizer's: they may be made with either.  State dicts hold the

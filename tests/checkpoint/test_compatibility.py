@@ -184,7 +184,8 @@ def test_a_folder_of_checkpoints_is_continued(tmp_path: Path) -> None:
 
 EXAMPLES = {
     "Optimizer": lambda: ol.SGD([np.ones(2)]), "LBFGS": lambda: ol.LBFGS([np.ones(2)]),
-    "ConjugateGradient": lambda: ol.ConjugateGradient([np.ones(2)]), "Average": lambda: ol.Average([np.ones(2)]),
+    "ConjugateGradient": lambda: ol.ConjugateGradient([np.ones(2)]), "NewtonCG": lambda: ol.NewtonCG([np.ones(2)]),
+    "Average": lambda: ol.Average([np.ones(2)]),
     "Checkpoints": lambda: ol.Checkpoints(FOLDER / "rotation"), "Parameter": lambda: ol.Parameter(np.ones(2)),
     "SparseGrad": lambda: ol.SparseGrad(np.zeros(1, np.int64), np.ones((1, 2))),
     "lr_scheduler.LRScheduler": lambda: lr_scheduler.StepLR(ol.SGD([np.ones(2)]), 3),

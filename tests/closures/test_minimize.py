@@ -111,7 +111,7 @@ def test_limits() -> None:
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    ({"method": "bfgs"}, "`method` must be one of 'lbfgs', 'cg', got 'bfgs'"),
+    ({"method": "bfgs"}, "`method` must be one of 'lbfgs', 'cg', 'newton-cg', got 'bfgs'"),
     ({"jac": "4-point"}, "`jac` must be True"), ({"jac": 1.0}, "`jac` must be True"),
     ({"options": {"max_iters": 3}}, "`options` has no `max_iters`; did you mean `max_iter`?"),
     ({"bounds": [(0, 1)] * 2}, "one pair for each of 3 elements"),

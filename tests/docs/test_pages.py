@@ -15,7 +15,7 @@ from support.helpers import run_python
 from support.paths import ROOT
 
 DOCS = ROOT / "docs"
-PAGES = ["checkpoints.md", "closures.md", "coming_from_scipy.md", "gradients.md", "inverse_problems.md", "memory.md",
+PAGES = ["batch.md", "checkpoints.md", "closures.md", "coming_from_scipy.md", "gradients.md", "inverse_problems.md", "memory.md",
          "least_squares.md", "parameters.md", "schedulers.md", "tools.md", "which_optimizer.md", "tutorials/first_model.md",
          "tutorials/training_loop.md", "tutorials/checkpoints_and_resume.md",
          "tutorials/sparse_embeddings.md", "tutorials/inverse_problem.md",

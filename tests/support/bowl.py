@@ -14,7 +14,7 @@ from .helpers import content
 class Bowl:
     """A convex problem in two arrays, and the points that its minimizer accepts."""
 
-    def __init__(self, cls: type[ol.LBFGS | ol.ConjugateGradient], options: dict[str, Any]) -> None:
+    def __init__(self, cls: type[ol.LBFGS | ol.ConjugateGradient | ol.NewtonCG], options: dict[str, Any]) -> None:
         self.arrays = {"a": np.full(2, 2.0), "b": np.full(4, -1.5)}
         self.optimizer = cls(self.arrays, callback=lambda result: self.accept(), **options)
         self.accepted: list[Any] = []

@@ -15,7 +15,7 @@ MEMBERS = {
                   "register_step_post_hook register_state_dict_pre_hook register_state_dict_post_hook "
                   "register_load_state_dict_pre_hook register_load_state_dict_post_hook "
                   "defaults last_grad_norm param_groups skipped_steps state steps_taken"),
-    "LBFGS": "result step", "ConjugateGradient": "result step",
+    "LBFGS": "result step", "ConjugateGradient": "result step", "NewtonCG": "result step",
     "Average": "averages bias_correction decay load_state_dict n_averaged state_dict swapped update",
     "Checkpoints": "best latest paths restore save",
     "Parameter": "accumulate_grad array data grad name",
