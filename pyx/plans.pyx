@@ -116,10 +116,13 @@ cdef class Plan:
 
     def store_as(self, list formats not None, uint64_t seed, bint nearest):
         """How the state arrays are stored: a format each, or None; before any is attached."""
+        cdef Py_ssize_t i
         self.stored, self.seed, self.nearest = formats, seed, nearest
         self.scales = <Scales*> PyMem_Calloc(self.count + 1, sizeof(Scales))
         if not self.scales:
             raise MemoryError
+        for i in range(self.count):
+            self.scales[i].offset = self.parameters[i].offset
 
     def attach(self, Py_ssize_t i, list arrays not None, list scalars not None, bint has_stepped, tuple scales=()):
         """Enters parameter i's state into the table; the caller has checked dtype, shape and layout.

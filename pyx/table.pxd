@@ -78,6 +78,7 @@ cdef struct Format:              # how a state array is stored
 
 cdef struct Scales:              # an entry's, of the state arrays that have some
     void* of[SLOTS]
+    Py_ssize_t offset            # of the entry's first element, where it is a part of a tensor
 
 cdef struct Rounding:            # of what is encoded
     uint64_t key                 # of the step's noise

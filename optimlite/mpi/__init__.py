@@ -1,0 +1,11 @@
+"""Many machines: an optimizer whose state is spread over the ranks of MPI, and gradients that are averaged over them.
+
+mpi4py is imported by the first call that is given no communicator, and `simulate` needs none.
+"""
+
+from .replicated import average_gradients, broadcast
+from .safety import RankError
+from .sharded import Sharded
+from .simulate import simulate
+
+__all__ = ["RankError", "Sharded", "average_gradients", "broadcast", "simulate"]

@@ -1,0 +1,330 @@
+"""An optimizer whose state is spread over ranks: each steps its share, and all get the parameters."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import numpy as np
+
+from .. import checks
+from ..engine import parts as of_parts
+from ..engine.gradient_options import DEFAULT, GradientOptions, checked_options, clip_coefficient, zero_gradients
+from ..engine.memory import Memory, bytes_of
+from ..engine.parameter import Parameter, laid_out
+from ..engine.parts import BLOCK, Part
+from ..engine.state import StateMap
+from ..engine.state_dict import Mismatch
+from ..engine.wrapper import Wrapper
+from ..native import dispatch
+from ..native.vectors import Blocks, Vector
+from ..optimizers.lookahead import Lookahead
+from . import safety
+from .leaves import Leaves
+from .reduction import Exchange, Flat, check_order, flat
+from .shares import Tensor, assigned
+
+
+class Sharded(Wrapper):
+    """An optimizer over many ranks, of which each keeps the state of its share (ZeRO, stage 1).
+
+    A step sums the gradients of all ranks, each rank steps its share, and all get the new parameters.  Every rank makes
+    the same model and the same optimizer, and calls `step` as often as the others.
+
+        opt = mpi.Sharded(ol.AdamW(params), MPI.COMM_WORLD)         # import optimlite.mpi as mpi
+
+    optimizer: what steps: any with a compiled rule but SparseAdam and those that move a number of all parameters
+        together (Prodigy, DAdaptAdam, DoG), or a Lookahead of one.  Its state, if it has some, is spread.
+    comm: an mpi4py communicator, by default MPI.COMM_WORLD; or one of `optimlite.mpi.simulate`.
+    reduce: "mean" of the gradients, or "sum".
+    order: "rank" sums in the order of ranks: the same bits in every run and with every MPI library.  "fast" leaves the
+        order to the library.  "leaves:K" sums the gradients of K micro-batches, K / ranks of them from each rank by
+        `leaf`, in a binary tree: the same bits for every number of ranks, if those of the leaves' gradients are.
+    check_every: steps from one comparison of hyper-parameters and counts over all ranks to the next, the first one
+        first; None: never.    check_parameters: compares the parameters then, too.
+
+    A gradient that is None on some ranks counts as zeros there; a parameter that has none on any rank is skipped.
+    Clipping, `skip_nonfinite` and `last_grad_norm` are about the gradient of all ranks together.  Where one rank fails,
+    no rank steps, and all raise.  Elementwise rules have their large tensors cut, at multiples of 16,384 elements;
+    others get whole tensors.
+
+    State: `opt.state[name]` has this rank's part.  `optimlite.mpi.save` and `restore` write and read one file of all.
+    Raises TypeError and ValueError for optimizers that can't be spread and for what `order` or `reduce` can't be,
+    ImportError without mpi4py or an MPI library, and RankError where ranks differ, naming the rank and what differs.
+
+        >>> def train(comm):
+        ...     w = np.array([1.0, -2.0])
+        ...     opt = mpi.Sharded(ol.SGD([w], lr=0.25), comm)
+        ...     opt.step(grads=[2 * w * comm.rank])      # the mean over ranks 0, 1, 2: 2 * w
+        ...     return w.tolist()
+        >>> mpi.simulate(3, train)
+        [[0.5, -1.0], [0.5, -1.0], [0.5, -1.0]]
+    """
+
+    steps_another = False                        # it is this step that hooks are around
+    own = ("comm", "reduce", "order")
+
+    def __init__(self, optimizer: Any, comm: Any = None, reduce: str = "mean", order: str = "rank", *,
+                 check_every: int | None = 100, check_parameters: bool = False) -> None:
+        super().__init__(optimizer)
+        self.comm = comm = safety.communicator(comm)
+        fault = None
+        try:
+            check_method(self)
+            self.reduce = checks.one_of("mean", "sum")("reduce", reduce)
+            leaves = check_order(order, comm.size)
+            self.order = order
+            self.check_every = None if check_every is None else checks.count("check_every", check_every)
+            self.check_parameters = checks.flag("check_parameters", check_parameters)
+        except (TypeError, ValueError) as caught:
+            fault = caught
+        safety.agree(comm, fault)
+        self.summed = leaves or comm.size        # gradients in a sum
+        self._leaves = Leaves(self.summed // comm.size)
+        self._all = [parameter for group in self.param_groups for parameter in group["params"]]
+        self._called = [self.optimizer.state.name_of(parameter) for parameter in self._all]
+        self._compare(safety.of_layout(self._all, self._called), "make the same model on each")
+        self._compare(safety.of_values(self._all, self._called),
+                      "call optimlite.mpi.broadcast(params) before, which gives all those of rank 0")
+        self._group_of = [group for group in self.base.param_groups for _ in group["params"]]
+        self._shares = assigned([Tensor(p.data.size, p.dtype.itemsize, cuttable) for p, cuttable
+                                 in zip(self._all, self._cuttable(), strict=True)], comm.size)
+        self._mine = {at: Part(self._all[at], self._called[at], start, stop)
+                      for at, start, stop in self._shares[comm.rank]}
+        self._parts = of_parts.over_parts(self.base, [
+            [part for at, part in self._mine.items() if self._group_of[at] is group] for group in self.param_groups])
+        of_parts.load(self._parts, self.optimizer, self.optimizer.state_dict(copy=False), True)
+        self.optimizer.state.clear()
+        self._made_for: Any = None               # options that say which tensors may be cut
+        self._sums: dict[int, np.ndarray] = {}
+        self._exchanges: dict[bytes, list[Exchange]] = {}
+        self._commit = safety.Commit(comm)
+
+    def _cuttable(self) -> list[bool]:
+        return [of_parts.divisible(self.base, group, parameter, name) for group, parameter, name
+                in zip(self._group_of, self._all, self._called, strict=True)]
+
+    def _compare(self, entries: Iterator[safety.Entry], cure: str) -> None:
+        safety.compare(self.comm, entries, cure)
+
+    # Stepping --------------------------------------------------------------------------------------------------------
+
+    def leaf(self, grads: Any = None) -> None:
+        """Takes the gradients (or `grads`) of one micro-batch of this rank, where order is "leaves:K"; `.grad`s are
+        dropped.  The last one may be left to `step`."""
+        if grads is not None:
+            self._assign(grads)
+        of_parts.check_gradients(self.base, False)
+        self._leaves.add(self._gradients())
+        self.zero_grad()
+
+    def _gradients(self) -> list[Flat | None]:
+        return [None if parameter.grad is None else flat(parameter.grad, parameter.data)    # type: ignore[arg-type]
+                for parameter in self._all]
+
+    def step(self, closure: Callable[[], Any] | None = None, *, grads: Any = None, grad_scale: float = 1.0,
+             max_grad_norm: float | None = None, max_grad_value: float | None = None, skip_nonfinite: bool = False,
+             zero_grad: bool = False) -> Any:
+        """Steps all ranks by their gradients together; the arguments are those of the optimizer's own `step`.
+
+        Every rank calls it, with the same options.  `closure` and `grads` are this rank's; so is the loss that comes
+        back.  Raises RankError on all ranks where one raises something else; parameters and state are as before then.
+        """
+        loss, options, fault = None, DEFAULT, None
+        gradients: list[Flat | None] = [None] * len(self._all)
+        try:
+            options = checked_options((grad_scale, max_grad_norm, max_grad_value, skip_nonfinite, zero_grad))
+            if closure is not None:
+                loss, grads = self._evaluate(closure, grads)
+            if grads is not None:
+                self._assign(grads)
+            of_parts.check_gradients(self.base, options.zero_grad)
+            self._follow_groups()
+            gradients = self._leaves.finished(self._gradients())
+        except BaseException as caught:
+            fault = caught
+        told = safety.digest(("", options)).to_bytes(8, "little")
+        rows = safety.agree(self.comm, fault, [g is not None for g in gradients], told)
+        flags = rows[:, :len(self._all)].any(axis=0)
+        if (rows[:, len(self._all):] != rows[0, len(self._all):]).any():
+            self._compare(iter([("the options of `step`", options)]), "call step() with the same ones on each")
+        if self.check_every is not None and self.steps_taken % self.check_every == 0:
+            self._check()
+        self._step(gradients, flags, options)
+        self._leaves.forget()
+        if options.zero_grad:
+            zero_gradients(parameter for parameter in self._all)
+        if not flags.any() and not self._warned:
+            self._warned = True
+            warnings.warn("step() changed nothing: no parameter has a gradient on any rank; assign p.grad, or pass "
+                          "grads=", stacklevel=3)
+        return loss
+
+    def _follow_groups(self) -> None:
+        """Gives the share the hyper-parameters as they are now."""
+        of_parts.follow(self._parts, self.base)
+        made_for = [{key: value for key, value in group.items() if key not in ("params", "lr")}
+                    for group in self.param_groups]
+        if made_for != self._made_for:
+            for at, cuttable in enumerate(self._cuttable()):
+                part = self._mine.get(at)
+                if not cuttable and part is not None and part.data.size < part.tensor_size:
+                    raise ValueError(f"'{self._called[at]}' is spread over ranks, and an option of its group has been "
+                                     f"set that needs the whole tensor; set it before Sharded(...) is made")
+            self._made_for = made_for
+
+    def _step(self, gradients: list[Flat | None], flags: np.ndarray, options: GradientOptions) -> None:
+        exchanges = self._rounds(flags)
+        self._sum(exchanges, gradients, flags)
+        try:
+            factor = self._factor(options)
+            if factor is None:
+                self.skipped_steps += 1
+                return
+            follower, self._parts.follower = self._parts.follower, self._commit      # type: ignore[assignment]
+            self._commit.step(lambda: of_parts.step(self._parts, factor, options.max_grad_value), follower)
+            self._spread(exchanges, flags)
+        finally:
+            for part in self._mine.values():
+                part.grad = None
+
+    def _rounds(self, flags: np.ndarray) -> list[Exchange]:
+        """How the parameters with a gradient are exchanged: one for each float type."""
+        key = flags.tobytes()
+        if key not in self._exchanges:
+            if len(self._exchanges) == 8:        # a GAN's two halves take turns; more is chance
+                self._exchanges.clear()
+            dtypes = dict.fromkeys(p.dtype for p, flag in zip(self._all, flags, strict=True) if flag)
+            self._exchanges[key] = [
+                Exchange(self.comm, [[one for one in share if flags[one.parameter]
+                                      and self._all[one.parameter].dtype == dtype] for share in self._shares], dtype)
+                for dtype in dtypes]
+        return self._exchanges[key]
+
+    def _sum(self, exchanges: list[Exchange], gradients: list[Flat | None], flags: np.ndarray) -> None:
+        """Gives the parts of this rank the gradient of all ranks."""
+        mine = {at: part for at, part in self._mine.items() if flags[at]}
+        if self.comm.size == 1:
+            for at, part in mine.items():
+                whole = self._all[at]
+                part.grad = whole.grad if self._leaves.each == 1 else as_parameter(gradients[at], whole)
+            return
+        for at, part in mine.items():
+            if at not in self._sums:
+                self._sums[at] = laid_out(part.data)
+            part.grad = self._sums[at]
+        sums = [flat(self._sums[at], self._sums[at]) if at in mine else None for at in range(len(self._all))]
+        for exchange in exchanges:
+            exchange.reduce(gradients, sums, self.order)
+
+    def _factor(self, options: GradientOptions) -> float | None:
+        """What multiplies the sums, or None to skip the step, equal on all ranks."""
+        scale = options.grad_scale / self.summed if self.reduce == "mean" else options.grad_scale
+        self.last_grad_norm = None
+        if options.max_grad_norm is None and not options.skip_nonfinite:
+            return scale
+        norm = self.last_grad_norm = scale * self._norm()
+        if options.skip_nonfinite and not math.isfinite(norm):
+            return None
+        return scale if options.max_grad_norm is None else scale * clip_coefficient(options.max_grad_norm, norm)
+
+    def _norm(self) -> float:
+        """The norm of the sums: by blocks, which are added in the order of a process that has them all."""
+        blocks: list[np.ndarray] = []
+        counts: list[tuple[int, int]] = []
+        for at, part in self._mine.items():
+            if part.grad is not None:
+                g = np.require(flat(part.grad, part.data), requirements="A")         # type: ignore[arg-type]
+                blocks += [g[start:start + BLOCK] for start in range(0, g.size, BLOCK)]
+                counts.append((at, -(-g.size // BLOCK)))
+        squares = Blocks([b.size for b in blocks], [b.itemsize for b in blocks]).run(
+            dispatch.vector_kernels("sum_squares", dispatch.level), [Vector(blocks)], np.array([[0.0]]), by_array=True)
+        of_parameter: dict[int, list[float]] = {}
+        for theirs, found in self.comm.allgather((counts, squares)):
+            for at, count in theirs:
+                of_parameter.setdefault(at, []).extend(found[:count])
+                del found[:count]
+        ordered = [square for at in of_parts.order_of_norm(self.base) for square in of_parameter.get(at, ())]
+        return math.sqrt(np.cumsum(ordered)[-1]) if ordered else 0.0         # one after the other
+
+    def _spread(self, exchanges: list[Exchange], flags: np.ndarray) -> None:
+        """Gives all ranks the parameters that others have."""
+        if self.comm.size == 1:
+            return
+        values = [flat(p.data, p.data) if flag else None for p, flag in zip(self._all, flags, strict=True)]
+        for exchange in exchanges:
+            exchange.spread(values)
+        for parameter, elements in zip(self._all, values, strict=True):
+            if elements is not None and not parameter.data.flags.forc:
+                parameter.data[...] = elements.reshape(parameter.shape)
+
+    def _check(self) -> None:
+        counts = [("`steps_taken`", self.steps_taken), ("`skipped_steps`", self.skipped_steps)]
+        self._compare(iter([*safety.of_groups(self.param_groups), *counts]),
+                      "change hyper-parameters, and load checkpoints, on all ranks alike")
+        if self.check_parameters:
+            self._compare(safety.of_values(self._all, self._called), "only steps may change parameters; call "
+                          "optimlite.mpi.broadcast(params) after other changes")
+
+    # State -----------------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> StateMap:
+        """This rank's part of the state, by the parameters' names."""
+        return self._parts.state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Mismatch:
+        """Takes this rank's part of a state dict of the whole optimizer, which every rank has; see Optimizer."""
+        return of_parts.load(self._parts, self.optimizer, state_dict, strict)
+
+    def state_dict(self, copy: bool = True, *, dtype: str | None = None) -> NoReturn:
+        raise TypeError("the state of Sharded is spread over ranks, and no rank has a state dict of all; call "
+                        "optimlite.mpi.save(path, optimizer=opt) on every rank, or optimlite.mpi.gathered(opt)")
+
+    def memory(self) -> Memory:
+        """Bytes on this rank: all parameters and gradients, and the state of its share."""
+        own = self._parts.memory()
+        return Memory(sum(p.data.size for p in self._all), sum(p.data.nbytes for p in self._all),
+                      sum(bytes_of(p.grad) for p in self._all), own.state)
+
+    @contextmanager
+    def swapped(self) -> Iterator[None]:
+        """As that of schedule-free optimizers, on all ranks at once."""
+        every = np.ones(len(self._all), bool)
+        with self._parts.swapped():              # type: ignore[attr-defined]
+            self._spread(self._rounds(every), every)
+            yield
+        self._spread(self._rounds(every), every)
+
+    # What can't be had -----------------------------------------------------------------------------------------------
+
+    def _refused(self, what: str) -> NoReturn:
+        raise TypeError(f"Sharded has no `{what}`: its shares were made for the parameters, and their steps, as they "
+                        f"are; use it on the optimizer before Sharded(...) is made")
+
+    def add_param_group(self, param_group: Any) -> NoReturn: self._refused("add_param_group")
+    def remove(self, parameter: Any) -> NoReturn: self._refused("remove")
+    def replace(self, parameter: Any, new: Any, rows: Any = None) -> NoReturn: self._refused("replace")
+    def watch(self, every: int | None = 50, *, parameters: bool = False) -> NoReturn: self._refused("watch")
+    def step_parameter(self, parameter: Any, grad: Any, **options: Any) -> NoReturn: self._refused("step_parameter")
+
+
+def check_method(wrapper: Sharded) -> None:
+    """Raises TypeError for an optimizer whose state can't be spread."""
+    method, name = wrapper.base, type(wrapper.optimizer).__name__
+    if wrapper.optimizer is not method and not isinstance(wrapper.optimizer, Lookahead):
+        raise TypeError(f"`optimizer` can't be a {name}; give what it wraps")
+    if not method.accepts_dense:
+        raise TypeError(f"`optimizer` can't be {name}, whose gradients are sparse; use Adam")
+    if any(method.totals(group) for group in method.param_groups):
+        raise TypeError(f"`optimizer` can't be {name}, which moves a number of all its parameters together; use "
+                        f"optimlite.mpi.average_gradients and step it on every rank")
+
+
+def as_parameter(elements: Flat | None, parameter: Parameter) -> np.ndarray | None:
+    if elements is None:
+        return None
+    return elements.reshape(parameter.shape, order="F" if parameter.data.flags.fnc else "C")

@@ -1,0 +1,47 @@
+"""Sharded optimizers: the bits of one process that has all gradients, for every optimizer, format and number of ranks."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+import pytest
+from support.cases import CASES, Case
+from support.ranks import alone, gradients, model, same_bits, spread
+
+import optimlite as ol
+from optimlite import mpi
+
+SPREAD = [case for case in CASES if not case.optimizer in (ol.Prodigy, ol.DAdaptAdam, ol.DoG)]
+FIRST = list({case.optimizer: case for case in reversed(SPREAD)}.values())
+
+
+def formats(case: Case) -> tuple[str | None, ...]:
+    takes = "storage" in inspect.signature(case.optimizer).parameters and "state_dtype" not in case.options
+    return (None, "bfloat16", "int8") if takes else (None,)
+
+
+def agrees(case: Case, form: str | None, ranks: int) -> None:
+    def make(params: Any) -> ol.Optimizer:
+        return case.optimizer(params, **case.options, **({"state_dtype": form, "seed": 5} if form else {}))
+
+    steps = 3
+    expected, _ = alone(make, ranks, steps, case.fit, max_grad_norm=40.0, max_grad_value=0.3)
+    for params, optimizer in spread(make, ranks, steps, case.fit, max_grad_norm=40.0, max_grad_value=0.3):
+        assert same_bits(params, expected)
+        assert optimizer.steps_taken == steps
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.parametrize("case", FIRST, ids=lambda case: case.id)
+def test_ranks_have_the_bits_of_one_process(case: Case, ranks: int) -> None:
+    agrees(case, formats(case)[-1], ranks)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+@pytest.mark.parametrize(("case", "form"), [(case, form) for case in SPREAD for form in formats(case)],
+                         ids=lambda value: value.id if isinstance(value, Case) else str(value))
+def test_every_optimizer_and_format_on_any_number_of_ranks(case: Case, form: str | None, ranks: int) -> None:
+    agrees(case, form, ranks)
