@@ -97,17 +97,21 @@ def over_parts(method: RuleOptimizer, parts: Sequence[Sequence[Part]]) -> RuleOp
     return made
 
 
+def of_share(made: RuleOptimizer, method: Optimizer, found: state_dicts.Fit) -> state_dicts.Fit:
+    """What the parts take of a state dict that was matched with the whole."""
+    of_whole = {id(parameter): entries for parameter, entries in found.states}
+    states: list[tuple[Parameter, dict[str, Any]]] = [
+        (part, part.taken(of_whole[id(part.whole)], tuple(method.state_shapes(group, part))))
+        for group in made.param_groups for part in group["params"] if id(part.whole) in of_whole]
+    return state_dicts.Fit(found.problems, states, made.param_groups)
+
+
 def load(made: RuleOptimizer, method: Optimizer, state_dict: Mapping[str, Any], strict: bool) -> state_dicts.Mismatch:
-    """Loads a state dict of the whole: the parts take what is theirs of it, arrays that are in a file by pieces."""
+    """Loads a state dict of the whole: the parts take what is theirs of it."""
     found = state_dicts.fit(method, passed(method._before_load, method, state_dict))
     state_dicts.refuse(found.problems, strict)
-    of_whole = {id(parameter): entries for parameter, entries in found.states}
-    states = [(part, {key: array.read() if isinstance(array, state_dicts.Deferred) else array for key, array
-                      in part.taken(entries, tuple(method.state_shapes(group, part))).items()})
-              for group in made.param_groups for part in group["params"]
-              if (entries := of_whole.get(id(part.whole))) is not None]
     state_dicts.commit(method, found._replace(states=[]))
-    state_dicts.commit(made, state_dicts.Fit(found.problems, states, made.param_groups))
+    state_dicts.commit(made, of_share(made, method, found))
     call(method._after_load, method)
     return found.problems
 

@@ -3,9 +3,11 @@
 mpi4py is imported by the first call that is given no communicator, and `simulate` needs none.
 """
 
+from .checkpoint import gathered, restore, save
 from .replicated import average_gradients, broadcast
 from .safety import RankError
 from .sharded import Sharded
 from .simulate import simulate
 
-__all__ = ["RankError", "Sharded", "average_gradients", "broadcast", "simulate"]
+__all__ = ["RankError", "Sharded", "average_gradients", "broadcast", "gathered", "restore", "save",
+           "simulate"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,17 +26,6 @@ def found_in(params: Any) -> tuple[list[Parameter], list[str]]:
     return parameters, names
 
 
-def together(comm: Any, find: Callable[[], Any]) -> Any:
-    """What a function returns; where it raises on one rank, all raise."""
-    fault, found = None, None
-    try:
-        found = find()
-    except Exception as caught:
-        fault = caught
-    safety.agree(comm, fault)
-    return found
-
-
 def broadcast(params: Any, comm: Any = None, root: int = 0) -> None:
     """Gives all ranks the values that the parameters have on rank `root`, in place.
 
@@ -60,7 +48,7 @@ def broadcast(params: Any, comm: Any = None, root: int = 0) -> None:
             raise ValueError(f"`root` must be a rank, from 0 to {comm.size - 1}, got {root!r}")
         return found_in(params)
 
-    parameters, names = together(comm, find)
+    parameters, names = safety.together(comm, find)
     safety.compare(comm, safety.of_layout(parameters, names), "make the same model on each")
     for parameter in parameters:
         elements = flat(parameter.data, parameter.data)
@@ -101,7 +89,7 @@ def average_gradients(params: Any, comm: Any = None, reduce: str = "mean", order
                                 f"with gradient.to_dense(len(parameter))")
         return parameters, names
 
-    parameters, _ = together(comm, find)
+    parameters, _ = safety.together(comm, find)
     flags = safety.agree(comm, None, [p.grad is not None for p in parameters]).any(axis=0)
     if comm.size == 1:
         return

@@ -54,6 +54,17 @@ def agree(comm: Any, fault: BaseException | None, flags: Sequence[bool] = (), mo
     raise RankError(f"rank {rank} failed, so that nothing was changed on any: {text}")
 
 
+def together(comm: Any, find: Callable[[], Any]) -> Any:
+    """What a function returns; where it raises on one rank, all raise."""
+    fault, found = None, None
+    try:
+        found = find()
+    except BaseException as caught:
+        fault = caught
+    agree(comm, fault)
+    return found
+
+
 class Commit:
     """Stands where a step is prepared and not yet done: the last moment in which a rank can fail, and all ask."""
 

@@ -92,11 +92,11 @@ class Sharded(Wrapper):
         self._group_of = [group for group in self.base.param_groups for _ in group["params"]]
         self._shares = assigned([Tensor(p.data.size, p.dtype.itemsize, cuttable) for p, cuttable
                                  in zip(self._all, self._cuttable(), strict=True)], comm.size)
-        self._mine = {at: Part(self._all[at], self._called[at], start, stop)
+        self.mine = {at: Part(self._all[at], self._called[at], start, stop)
                       for at, start, stop in self._shares[comm.rank]}
-        self._parts = of_parts.over_parts(self.base, [
-            [part for at, part in self._mine.items() if self._group_of[at] is group] for group in self.param_groups])
-        of_parts.load(self._parts, self.optimizer, self.optimizer.state_dict(copy=False), True)
+        self.share = of_parts.over_parts(self.base, [
+            [part for at, part in self.mine.items() if self._group_of[at] is group] for group in self.param_groups])
+        of_parts.load(self.share, self.optimizer, self.optimizer.state_dict(copy=False), True)
         self.optimizer.state.clear()
         self._made_for: Any = None               # options that say which tensors may be cut
         self._sums: dict[int, np.ndarray] = {}
@@ -165,12 +165,12 @@ class Sharded(Wrapper):
 
     def _follow_groups(self) -> None:
         """Gives the share the hyper-parameters as they are now."""
-        of_parts.follow(self._parts, self.base)
+        of_parts.follow(self.share, self.base)
         made_for = [{key: value for key, value in group.items() if key not in ("params", "lr")}
                     for group in self.param_groups]
         if made_for != self._made_for:
             for at, cuttable in enumerate(self._cuttable()):
-                part = self._mine.get(at)
+                part = self.mine.get(at)
                 if not cuttable and part is not None and part.data.size < part.tensor_size:
                     raise ValueError(f"'{self._called[at]}' is spread over ranks, and an option of its group has been "
                                      f"set that needs the whole tensor; set it before Sharded(...) is made")
@@ -184,11 +184,11 @@ class Sharded(Wrapper):
             if factor is None:
                 self.skipped_steps += 1
                 return
-            follower, self._parts.follower = self._parts.follower, self._commit      # type: ignore[assignment]
-            self._commit.step(lambda: of_parts.step(self._parts, factor, options.max_grad_value), follower)
+            follower, self.share.follower = self.share.follower, self._commit      # type: ignore[assignment]
+            self._commit.step(lambda: of_parts.step(self.share, factor, options.max_grad_value), follower)
             self._spread(exchanges, flags)
         finally:
-            for part in self._mine.values():
+            for part in self.mine.values():
                 part.grad = None
 
     def _rounds(self, flags: np.ndarray) -> list[Exchange]:
@@ -206,7 +206,7 @@ class Sharded(Wrapper):
 
     def _sum(self, exchanges: list[Exchange], gradients: list[Flat | None], flags: np.ndarray) -> None:
         """Gives the parts of this rank the gradient of all ranks."""
-        mine = {at: part for at, part in self._mine.items() if flags[at]}
+        mine = {at: part for at, part in self.mine.items() if flags[at]}
         if self.comm.size == 1:
             for at, part in mine.items():
                 whole = self._all[at]
@@ -235,7 +235,7 @@ class Sharded(Wrapper):
         """The norm of the sums: by blocks, which are added in the order of a process that has them all."""
         blocks: list[np.ndarray] = []
         counts: list[tuple[int, int]] = []
-        for at, part in self._mine.items():
+        for at, part in self.mine.items():
             if part.grad is not None:
                 g = np.require(flat(part.grad, part.data), requirements="A")         # type: ignore[arg-type]
                 blocks += [g[start:start + BLOCK] for start in range(0, g.size, BLOCK)]
@@ -274,11 +274,11 @@ class Sharded(Wrapper):
     @property
     def state(self) -> StateMap:
         """This rank's part of the state, by the parameters' names."""
-        return self._parts.state
+        return self.share.state
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Mismatch:
         """Takes this rank's part of a state dict of the whole optimizer, which every rank has; see Optimizer."""
-        return of_parts.load(self._parts, self.optimizer, state_dict, strict)
+        return of_parts.load(self.share, self.optimizer, state_dict, strict)
 
     def state_dict(self, copy: bool = True, *, dtype: str | None = None) -> NoReturn:
         raise TypeError("the state of Sharded is spread over ranks, and no rank has a state dict of all; call "
@@ -286,7 +286,7 @@ class Sharded(Wrapper):
 
     def memory(self) -> Memory:
         """Bytes on this rank: all parameters and gradients, and the state of its share."""
-        own = self._parts.memory()
+        own = self.share.memory()
         return Memory(sum(p.data.size for p in self._all), sum(p.data.nbytes for p in self._all),
                       sum(bytes_of(p.grad) for p in self._all), own.state)
 
@@ -294,7 +294,7 @@ class Sharded(Wrapper):
     def swapped(self) -> Iterator[None]:
         """As that of schedule-free optimizers, on all ranks at once."""
         every = np.ones(len(self._all), bool)
-        with self._parts.swapped():              # type: ignore[attr-defined]
+        with self.share.swapped():              # type: ignore[attr-defined]
             self._spread(self._rounds(every), every)
             yield
         self._spread(self._rounds(every), every)
