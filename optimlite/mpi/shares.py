@@ -71,7 +71,6 @@ def nearest_cut(tensors: Sequence[Tensor], starts: dict[int, int], wanted: int) 
     """Where a cut is allowed, in bytes from the start of all."""
     at = max((at for at in starts if starts[at] <= wanted), key=lambda at: (starts[at], at))
     size, itemsize, _ = tensors[at]
-    elements = round((wanted - starts[at]) / (BLOCK * itemsize)) * BLOCK
-    if size - elements < elements + BLOCK - size:                # the tensor's end is nearer
-        elements = size
-    return starts[at] + min(elements, size) * itemsize
+    elements = (wanted - starts[at]) / itemsize
+    cuts = (min(size, round(elements / BLOCK) * BLOCK), size)
+    return starts[at] + itemsize * min(cuts, key=lambda cut: abs(cut - elements))
