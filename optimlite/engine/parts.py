@@ -135,8 +135,8 @@ def check_gradients(method: RuleOptimizer, zero: bool) -> list[bool]:
     parameters = [parameter for group in method.param_groups for parameter in group["params"]]
     for parameter in parameters:
         if isinstance(parameter.grad, SparseGrad):
-            raise TypeError(f"the gradient of '{method.state.name_of(parameter)}' is sparse, which can't be summed over "
-                            f"ranks; make it dense with gradient.to_dense(len(parameter))")
+            raise TypeError(f"the gradient of '{method.state.name_of(parameter)}' is sparse, which can't be summed "
+                            f"over ranks; make it dense with gradient.to_dense(len(parameter))")
     if zero:
         method._check_zeroing([parameter for parameter in parameters if parameter.grad is not None])
     return [parameter.grad is not None for parameter in parameters]

@@ -174,8 +174,8 @@ class SharedPlan(Plan):
 
     def carry_out(self) -> None:
         if self.all:
-            largest_first = sorted(self.file.tensors.values(), key=lambda tensor: (tensor.begin - tensor.end, tensor.name))
-            if mine := largest_first[self.comm.rank::self.comm.size]:
+            tensors = sorted(self.file.tensors.values(), key=lambda one: (one.begin - one.end, one.name))
+            if mine := tensors[self.comm.rank::self.comm.size]:
                 self.file.verify(mine)
         self.ask(None)
         super().carry_out()
@@ -191,7 +191,7 @@ def restore(path: str | os.PathLike[str], /, comm: Any = None, *, strict: bool =
 
     path, strict, verify, parts: see `ol.restore`.    comm: by default that of the first Sharded among the parts.
 
-    The file may be of any number of ranks, or of a process without MPI.  Each rank verifies the checksums of some of the
+    The file may be of any number of ranks, or of a process without MPI.  Each rank verifies the checksums of some
     arrays.  Raises RankError on all ranks where one fails, before anything is changed.
     """
     comm = comm_of(comm, parts)

@@ -112,7 +112,7 @@ class Exchange:
 
 
 def overlapped(rounds: int, begin: Callable[[int], Any], end: Callable[[int], None]) -> None:
-    request = begin(0) if rounds else None
+    request: Any = begin(0) if rounds else None
     for number in range(rounds):
         following = begin(number + 1) if number + 1 < rounds else None
         request.Wait()

@@ -90,7 +90,7 @@ def average_gradients(params: Any, comm: Any = None, reduce: str = "mean", order
         return parameters, names
 
     parameters, _ = safety.together(comm, find)
-    flags = safety.agree(comm, None, [p.grad is not None for p in parameters]).any(axis=0)
+    flags = np.asarray(safety.agree(comm, None, [p.grad is not None for p in parameters]).any(axis=0))
     if comm.size == 1:
         return
     present = [p for p, flag in zip(parameters, flags, strict=True) if flag]

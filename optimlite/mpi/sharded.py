@@ -77,8 +77,8 @@ class Sharded(Wrapper):
             self.reduce = checks.one_of("mean", "sum")("reduce", reduce)
             leaves = check_order(order, comm.size)
             self.order = order
-            self.check_every = None if check_every is None else checks.count("check_every", check_every)
-            self.check_parameters = checks.flag("check_parameters", check_parameters)
+            self._every = None if check_every is None else checks.count("check_every", check_every)
+            self._with_values = checks.flag("check_parameters", check_parameters)
         except (TypeError, ValueError) as caught:
             fault = caught
         safety.agree(comm, fault)
@@ -125,9 +125,9 @@ class Sharded(Wrapper):
         return [None if parameter.grad is None else flat(parameter.grad, parameter.data)    # type: ignore[arg-type]
                 for parameter in self._all]
 
-    def step(self, closure: Callable[[], Any] | None = None, *, grads: Any = None, grad_scale: float = 1.0,
-             max_grad_norm: float | None = None, max_grad_value: float | None = None, skip_nonfinite: bool = False,
-             zero_grad: bool = False) -> Any:
+    def step(self, closure: Callable[[], Any] | None = None, *, grads: Any = None,       # type: ignore[override]
+             grad_scale: float = 1.0, max_grad_norm: float | None = None, max_grad_value: float | None = None,
+             skip_nonfinite: bool = False, zero_grad: bool = False) -> Any:
         """Steps all ranks by their gradients together; the arguments are those of the optimizer's own `step`.
 
         Every rank calls it, with the same options.  `closure` and `grads` are this rank's; so is the loss that comes
@@ -148,10 +148,10 @@ class Sharded(Wrapper):
             fault = caught
         told = safety.digest(("", options)).to_bytes(8, "little")
         rows = safety.agree(self.comm, fault, [g is not None for g in gradients], told)
-        flags = rows[:, :len(self._all)].any(axis=0)
+        flags = np.asarray(rows[:, :len(self._all)].any(axis=0))
         if (rows[:, len(self._all):] != rows[0, len(self._all):]).any():
             self._compare(iter([("the options of `step`", options)]), "call step() with the same ones on each")
-        if self.check_every is not None and self.steps_taken % self.check_every == 0:
+        if self._every is not None and self.steps_taken % self._every == 0:
             self._check()
         self._step(gradients, flags, options)
         self._leaves.forget()
@@ -265,7 +265,7 @@ class Sharded(Wrapper):
         counts = [("`steps_taken`", self.steps_taken), ("`skipped_steps`", self.skipped_steps)]
         self._compare(iter([*safety.of_groups(self.param_groups), *counts]),
                       "change hyper-parameters, and load checkpoints, on all ranks alike")
-        if self.check_parameters:
+        if self._with_values:
             self._compare(safety.of_values(self._all, self._called), "only steps may change parameters; call "
                           "optimlite.mpi.broadcast(params) after other changes")
 
@@ -273,8 +273,12 @@ class Sharded(Wrapper):
 
     @property
     def state(self) -> StateMap:
-        """This rank's part of the state, by the parameters' names."""
+        """This rank's part of the state, by the parameters' names; an empty dict that is assigned forgets it."""
         return self.share.state
+
+    @state.setter
+    def state(self, state: Mapping[Any, Any]) -> None:
+        self.share.state = state                 # type: ignore[assignment]
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Mismatch:
         """Takes this rank's part of a state dict of the whole optimizer, which every rank has; see Optimizer."""

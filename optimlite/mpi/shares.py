@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..engine.parts import BLOCK
+import itertools
 
 
 class Range(NamedTuple):
@@ -45,7 +46,7 @@ def assigned(tensors: Sequence[Tensor], ranks: int) -> list[list[Range]]:
     for rank in range(ranks):
         wanted = sum(rooms[:rank + 1])
         bounds.append(end if not any(rooms[rank + 1:]) else max(bounds[-1], nearest_cut(tensors, starts, wanted)))
-    for rank, (low, high) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for rank, (low, high) in enumerate(itertools.pairwise(bounds)):
         for at in left:
             start, stop = max(low, starts[at]), min(high, starts[at] + sizes[at])
             if start < stop:

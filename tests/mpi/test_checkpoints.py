@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.ranks import Params, alone, gradients, model, same_bits, summed
 
 import optimlite as ol
 from optimlite import mpi
+from support.ranks import Params, alone, gradients, model, same_bits, summed
 
 
 def make(params: Params, form: str | None = "int8") -> ol.Optimizer:
@@ -84,7 +84,7 @@ def test_another_format_is_converted(tmp_path: Path) -> None:
 
 def test_state_that_came_before_is_spread_and_gathered() -> None:
     def train(comm: Any) -> Any:
-        params, opt = alone(make, 2, 2)
+        _params, opt = alone(make, 2, 2)
         shared = mpi.Sharded(opt, comm)
         return mpi.gathered(shared), opt.state_dict()["state"]
 
@@ -111,16 +111,18 @@ def test_where_one_rank_fails_the_old_file_stays(tmp_path: Path) -> None:
         opt = mpi.Sharded(make(params), comm)
         with pytest.raises((mpi.RankError, ol.CheckpointError)):
             mpi.restore(path, model=params, optimizer=opt)
-        assert same_bits(params, model()) and not len(opt.state)
+        assert same_bits(params, model())
+        assert not len(opt.state)
 
     with pytest.raises(TypeError, match="'bad' must be an array"):
         mpi.simulate(2, save_badly)
-    assert path.read_bytes() == before and os.listdir(tmp_path) == ["run"]
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["run"]
     path.write_bytes(before[:-100] + bytes(byte ^ 1 for byte in before[-100:]))
     mpi.simulate(3, damaged)
 
 
 def test_no_rank_has_a_state_dict_of_all() -> None:
-    with pytest.raises(TypeError, match="optimlite.mpi.save"):
+    with pytest.raises(TypeError, match=r"optimlite\.mpi\.save"):
         mpi.simulate(1, lambda comm: mpi.Sharded(ol.Adam(model()), comm).state_dict())
     assert gradients(model(), 1, 0)["C"] is None                     # as the tests above take for granted

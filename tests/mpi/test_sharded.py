@@ -1,4 +1,4 @@
-"""Sharded optimizers: the bits of one process that has all gradients, for every optimizer, format and number of ranks."""
+"""Sharded optimizers have the bits of one process with all gradients: every optimizer and format, 1 to 4 ranks."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.cases import CASES, Case
-from support.ranks import alone, gradients, model, same_bits, spread
 
 import optimlite as ol
-from optimlite import mpi
+from support.cases import CASES, Case
+from support.ranks import alone, same_bits, spread
 
 SPREAD = [case for case in CASES if case.optimizer not in (ol.Prodigy, ol.DAdaptAdam, ol.DoG)]
 FIRST = list({case.optimizer: case for case in reversed(SPREAD)}.values())

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.ranks import Params, alone, gradients, model, same_bits, spread, summed
 
 import optimlite as ol
 from optimlite import mpi
 from optimlite.engine.parts import BLOCK
 from optimlite.mpi import reduction
 from optimlite.mpi.shares import Tensor, assigned
+from support.ranks import Params, alone, gradients, model, same_bits, spread, summed
 
 
 def adam(params: Params) -> ol.Optimizer:
@@ -33,7 +33,8 @@ def test_shares_are_equal_and_cut_at_blocks_alone(ranks: int) -> None:
         ranges = sorted(one for share in shares for one in share if one.parameter == at)
         assert all(start % BLOCK == 0 for _, start, _ in ranges)
         bounds = [start for _, start, _ in ranges] + [size]
-        assert bounds[0] == 0 and all(stop == after for (_, _, stop), after in zip(ranges, bounds[1:], strict=True))
+        assert bounds[0] == 0
+        assert all(stop == after for (_, _, stop), after in zip(ranges, bounds[1:], strict=True))
         assert len(ranges) == 1 or tensors[at].divisible
 
 
@@ -85,7 +86,10 @@ def test_the_norm_and_the_skip_are_of_all_ranks() -> None:
         return params, opt.skipped_steps, opt.last_grad_norm, grads["W"].any()       # type: ignore[union-attr]
 
     for params, skipped, norm, left in mpi.simulate(3, train):
-        assert same_bits(params, model()) and skipped == 1 and norm == np.inf and not left
+        assert same_bits(params, model())
+        assert skipped == 1
+        assert norm == np.inf
+        assert not left
     _, expected = alone(adam, 3, 2, max_grad_norm=1.0)
     assert {opt.last_grad_norm for _, opt in spread(adam, 3, 2, max_grad_norm=1.0)} == {expected.last_grad_norm}
 
@@ -130,7 +134,8 @@ def test_schedulers_groups_averages_and_accumulated_gradients() -> None:
 
 
 @pytest.mark.parametrize("make", [lambda params: ol.Lookahead(ol.Adam(params), k=2),
-                                  lambda params: ol.ScheduleFreeAdamW(params, lr=0.1)], ids=["lookahead", "schedule-free"])
+                                  lambda params: ol.ScheduleFreeAdamW(params, lr=0.1)],
+                         ids=["lookahead", "schedule-free"])
 def test_wrapped_and_swapped(make: Any) -> None:
     expected, opt = alone(make, 2, 3)
     assert all(same_bits(params, expected) for params, _ in spread(make, 2, 3))
@@ -275,7 +280,8 @@ def test_where_one_rank_fails_none_steps(kind: str) -> None:
         assert (caught.type is mpi.RankError) == (comm.rank != 1)
         if comm.rank != 1:
             assert "rank 1 failed" in str(caught.value)
-        assert same_bits(params, before[0]) and repr(mpi.gathered(opt)["state"]) == repr(before[1])
+        assert same_bits(params, before[0])
+        assert repr(mpi.gathered(opt)["state"]) == repr(before[1])
         opt.param_groups[0]["lr"] = 0.01
         opt.step(grads=grads)
         return params
@@ -305,7 +311,8 @@ def test_where_a_rank_can_not_prepare_its_share_none_steps(new_state: bool) -> N
             failing.add(threading.current_thread())
         with pytest.raises((mpi.RankError, MemoryError), match="no room"):
             opt.step(grads=gradients(params, comm.rank, steps), max_grad_norm=1.0)
-        assert same_bits(params, before) and bool(len(opt.state)) != new_state
+        assert same_bits(params, before)
+        assert bool(len(opt.state)) != new_state
         failing.discard(threading.current_thread())
         for step in range(steps, 3):
             opt.step(grads=gradients(params, comm.rank, step))
@@ -408,7 +415,8 @@ def test_averaged_gradients_and_broadcast_parameters(order: str) -> None:
     params = model()
     opt = ol.Prodigy(params)
     for step in range(2):
-        opt.step(grads={name: None if g is None else g / g.dtype.type(4) for name, g in summed(params, 4, step).items()})
+        total = summed(params, 4, step)
+        opt.step(grads={name: None if g is None else g / g.dtype.type(4) for name, g in total.items()})
     for found in mpi.simulate(4, train):
         assert order != "rank" or same_bits(found, params)
         assert all(np.allclose(found[name], params[name], rtol=1e-4, atol=1e-6) for name in params)

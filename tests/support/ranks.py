@@ -12,7 +12,8 @@ from optimlite import mpi
 
 Params = dict[str, np.ndarray]
 SHAPES: dict[str, tuple[Any, tuple[int, ...]]] = {
-    "W": (np.float32, (220, 90)), "b": (np.float32, (7,)), "C": (np.float64, (3, 5)), "v": (np.float32, (16_384 + 5_000,))}
+    "W": (np.float32, (220, 90)), "b": (np.float32, (7,)), "C": (np.float64, (3, 5)),
+    "v": (np.float32, (16_384 + 5_000,))}
 
 
 def model(fit: Callable[[Any], tuple[int, ...]] = tuple) -> Params:
