@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..engine.parts import BLOCK
-import itertools
 
 
 class Range(NamedTuple):
