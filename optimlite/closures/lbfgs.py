@@ -248,6 +248,8 @@ class LBFGS(ClosureOptimizer):
     `inner(u, v)`: the inner product of two lists of arrays, of which the gradients are the representers.
     `history_dtype`: "bfloat16" stores the history in 16 bits: half the memory (of float32), with float32's range, and
     less to read for a direction.  Pairs are used as they are stored.
+    `comm`: a communicator of mpi4py, whose ranks have different unknowns: each gives its own parameters, and its part
+    of the loss, and all step together; see docs/mpi.md.
     `result` tells how a step went.
 
     Groups share everything but `lr`, whose ratios scale the variables.  float32 and float64 parameters may be mixed;
@@ -256,7 +258,7 @@ class LBFGS(ClosureOptimizer):
     lr: the first trial step along a direction.    max_iter, max_eval: limits of one `step(closure)`.
     tolerance_grad, tolerance_change, tolerance_loss, history_size, line_search_fn: see above.
     search_options: arguments of the line search, as {"c1": 1e-4, "c2": 0.9}.    maximize: ascends.
-    bounds, h0, inner: see above.    callback: called after each iteration; True or StopIteration stops.
+    bounds, h0, inner, comm: see above.    callback: called after each iteration; True or StopIteration stops.
 
     State: `n_iter`, `func_evals`, `t`, what tells that a run is done (`loss`, `best_loss`, `loss_scale`, `idle`),
     `direction`, `prev_grad`, and the pairs `s_0`, `y_0`, `s_1`, ….
@@ -287,9 +289,9 @@ class LBFGS(ClosureOptimizer):
                  search_options: Mapping[str, float] | None = None, history_dtype: str | None = None,
                  maximize: bool = False, bounds: Any = None,
                  h0: Any = None, inner: Callable[..., Any] | None = None,
-                 callback: Callable[[Result], Any] | None = None) -> None:
+                 callback: Callable[[Result], Any] | None = None, comm: Any = None) -> None:
         super().__init__(params, dict(
             lr=lr, max_iter=max_iter, max_eval=max_eval, tolerance_grad=tolerance_grad,
             tolerance_change=tolerance_change, tolerance_loss=tolerance_loss, history_size=history_size,
             line_search_fn=line_search_fn, search_options=search_options,
-            history_dtype=history_dtype, maximize=maximize), bounds, callback, h0, inner)
+            history_dtype=history_dtype, maximize=maximize), bounds, callback, h0, inner, comm)

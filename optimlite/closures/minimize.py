@@ -24,7 +24,7 @@ def minimize(fun: Callable[..., Any], x0: Any = None, args: Any = (), method: st
              bounds: Any = None, tol: float | None = None, callback: Callable[..., Any] | None = None,
              options: Mapping[str, Any] | None = None, state: Mapping[str, Any] | None = None, workers: Any = 1,
              h0: Any = None, inner: Callable[..., Any] | None = None, hess: Any = None, hessp: Any = None,
-             constraints: Any = ()) -> OptimizeResult:
+             constraints: Any = (), comm: Any = None) -> OptimizeResult:
     """Minimizes a function of arrays by "lbfgs" or "cg", with scipy.optimize.minimize's arguments and result.
 
     fun: `fun(x, *args)` returns the loss, and the gradient with it if `jac` is True.
@@ -49,6 +49,8 @@ def minimize(fun: Callable[..., Any], x0: Any = None, args: Any = (), method: st
     h0: an approximate inverse Hessian to begin with: positive numbers or arrays in the nesting of x0, or a function
         that multiplies such a nesting by it, called in each iteration.
     inner: `inner(u, v)`, the inner product of two such nestings, of which the gradients are the representers.
+    comm: a communicator of mpi4py, whose ranks have different unknowns: `fun` returns this rank's part of the loss, and
+        the gradient by its own x0; `jac` is True or a function.  `fun` of the result is of all ranks.
     hess, hessp, constraints: scipy's; neither method uses them: Hessians warn, constraints raise.
 
     The line search is "nocedal_wright", and "hager_zhang" for float32; the history has 10 pairs.  It stops at max |g|
@@ -71,7 +73,10 @@ def minimize(fun: Callable[..., Any], x0: Any = None, args: Any = (), method: st
     pairs = None if bounds is None else limits_of(bounds, unknowns)
     model = Model(fun, args if isinstance(args, tuple) else (args,), jac, unknowns, pairs,
                   here.get("workers", workers), here)
-    products = {"h0": nested_h0(h0, unknowns), "inner": nested_inner(inner, unknowns)}
+    if comm is not None and not (jac is True or callable(jac)):
+        raise ValueError(f"`jac` must be True or a function with `comm`: a difference of one rank's unknowns tells of "
+                         f"its own part of the loss alone; got {shown(jac)}")
+    products = {"h0": nested_h0(h0, unknowns), "inner": nested_inner(inner, unknowns), "comm": comm}
     made = configured(name, unknowns, ours, tol) | {key: value for key, value in products.items() if value is not None}
     run = Run(name, unknowns, pairs, made, options or {}, model)
     called = None if callback is None else caller(callback, unknowns, run)
@@ -153,7 +158,7 @@ class Run:
             jac=self.unknowns.nest(gradients), nit=found.iterations, nfev=self.model.evaluations,
             njev=found.evaluations, success=found.converged, status=found.status,
             message="`callback` raised `StopIteration`" if self.interrupted else found.reason)
-        if self.method == "lbfgs":
+        if self.method == "lbfgs" and self.optimizer.comm is None:
             size = sum(array.size for array in self.unknowns.arrays.values())
             result["hess_inv"] = InverseHessian(method.pairs(), size)
         result["state"] = self.state()

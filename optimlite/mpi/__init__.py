@@ -3,9 +3,9 @@
 mpi4py is imported by the first call that is given no communicator, and `simulate` needs none.
 """
 
+from ..engine.ranks import RankError
 from .checkpoint import gathered, restore, save
 from .replicated import average_gradients, broadcast
-from .safety import RankError
 from .sharded import Sharded
 from .simulate import simulate
 

@@ -19,6 +19,7 @@ from ..checkpoint.restoring import Plan, Restored
 from ..checkpoint.restoring import restore as restore_parts
 from ..checkpoint.sums import Sums
 from ..checkpoint.tree import Encoded, encode
+from ..engine import ranks
 from ..engine import state_dict as state_dicts
 from ..engine.formats import BFLOAT16, SHARING
 from ..engine.parts import Part, of_share
@@ -114,19 +115,19 @@ def save(path: str | os.PathLike[str], /, comm: Any = None, *, fsync: bool = Tru
         if not parts:
             raise TypeError("there is nothing to save: give parts by name, as in mpi.save(path, model=params)")
 
-    safety.together(comm, begin)
+    ranks.together(comm, begin)
     spread = {name: Spread(part) for name, part in parts.items() if isinstance(part, Sharded)}
-    encoded: Encoded = safety.together(comm, lambda: encode({
+    encoded: Encoded = ranks.together(comm, lambda: encode({
         name: spread[name].state_dict if name in spread else part for name, part in parts.items()}))
     encoded.json = comm.bcast(encoded.json)
-    names, jobs = safety.together(comm, lambda: laid_out(encoded))
-    safety.compare(comm, [("the arrays of the checkpoint", names)], "save the same parts on each")
+    names, jobs = ranks.together(comm, lambda: laid_out(encoded))
+    ranks.compare(comm, [("the arrays of the checkpoint", names)], "save the same parts on each")
     mine: list[tuple[int, tuple[Tensor, np.ndarray]]] = []
     for at, (tensor, array) in enumerate(jobs):
         found = next((found for one in spread.values() if (found := one.pieces(tensor, array)) is not None), None)
         mine += [(at, job) for job in (divided(tensor, array, at, comm) if found is None else found)]
     with ExitStack() as stack:
-        file = safety.together(comm, lambda: stack.enter_context(replacement(os.path.abspath(path_of(path)), fsync))
+        file = ranks.together(comm, lambda: stack.enter_context(replacement(os.path.abspath(path_of(path)), fsync))
                                if comm.rank == 0 else None)
         temporary = comm.bcast(file and file.path)
 
@@ -137,7 +138,7 @@ def save(path: str | os.PathLike[str], /, comm: Any = None, *, fsync: bool = Tru
                 os.fsync(own.fileno())
             return sums
 
-        crcs = safety.together(comm, write)
+        crcs = ranks.together(comm, write)
         sums = Sums(len(jobs))
         for theirs in comm.allgather([(at, tensor.begin, crc, tensor.end - tensor.begin)
                                       for (at, (tensor, _)), crc in zip(mine, crcs, strict=True)]):
@@ -149,7 +150,7 @@ def save(path: str | os.PathLike[str], /, comm: Any = None, *, fsync: bool = Tru
                 write_header(file.fileno(), names, encoded.json, sums.results())
             stack.close()                        # on rank 0: the file takes its place
 
-        safety.together(comm, end)
+        ranks.together(comm, end)
 
 
 def comm_of(comm: Any, parts: Mapping[str, Any]) -> Any:
@@ -182,7 +183,7 @@ class SharedPlan(Plan):
 
     def ask(self, fault: BaseException | None) -> None:
         self.asked = True
-        safety.agree(self.comm, fault)
+        ranks.agree(self.comm, fault)
 
 
 def restore(path: str | os.PathLike[str], /, comm: Any = None, *, strict: bool = True, verify: bool = True,
@@ -207,7 +208,7 @@ def restore(path: str | os.PathLike[str], /, comm: Any = None, *, strict: bool =
         return restore_parts(path, parts, strict, verify, planned)
     except BaseException as fault:
         if not (plans and plans[0].asked):
-            safety.agree(comm, fault)
+            ranks.agree(comm, fault)
         raise
 
 

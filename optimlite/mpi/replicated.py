@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import one_of
-from ..engine import nesting
+from ..engine import nesting, ranks
 from ..engine.optimizer import Optimizer
 from ..engine.parameter import Parameter, laid_out
 from ..engine.parts import BLOCK
@@ -48,8 +48,8 @@ def broadcast(params: Any, comm: Any = None, root: int = 0) -> None:
             raise ValueError(f"`root` must be a rank, from 0 to {comm.size - 1}, got {root!r}")
         return found_in(params)
 
-    parameters, names = safety.together(comm, find)
-    safety.compare(comm, safety.of_layout(parameters, names), "make the same model on each")
+    parameters, names = ranks.together(comm, find)
+    ranks.compare(comm, safety.of_layout(parameters, names), "make the same model on each")
     for parameter in parameters:
         elements = flat(parameter.data, parameter.data)
         for start in range(0, elements.size, 256 * BLOCK):           # an old library counts bytes in 31 bits
@@ -89,8 +89,8 @@ def average_gradients(params: Any, comm: Any = None, reduce: str = "mean", order
                                 f"with gradient.to_dense(len(parameter))")
         return parameters, names
 
-    parameters, _ = safety.together(comm, find)
-    flags = np.asarray(safety.agree(comm, None, [p.grad is not None for p in parameters]).any(axis=0))
+    parameters, _ = ranks.together(comm, find)
+    flags = np.asarray(ranks.agree(comm, None, [p.grad is not None for p in parameters]).any(axis=0))
     if comm.size == 1:
         return
     present = [p for p, flag in zip(parameters, flags, strict=True) if flag]

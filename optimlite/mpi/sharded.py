@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import checks
 from ..engine import parts as of_parts
+from ..engine import ranks
 from ..engine.gradient_options import DEFAULT, GradientOptions, checked_options, clip_coefficient, zero_gradients
 from ..engine.memory import Memory, bytes_of
 from ..engine.parameter import Parameter, laid_out
@@ -81,7 +82,7 @@ class Sharded(Wrapper):
             self._with_values = checks.flag("check_parameters", check_parameters)
         except (TypeError, ValueError) as caught:
             fault = caught
-        safety.agree(comm, fault)
+        ranks.agree(comm, fault)
         self.summed = leaves or comm.size        # gradients in a sum
         self._leaves = Leaves(self.summed // comm.size)
         self._all = [parameter for group in self.param_groups for parameter in group["params"]]
@@ -107,8 +108,8 @@ class Sharded(Wrapper):
         return [of_parts.divisible(self.base, group, parameter, name) for group, parameter, name
                 in zip(self._group_of, self._all, self._called, strict=True)]
 
-    def _compare(self, entries: Iterator[safety.Entry], cure: str) -> None:
-        safety.compare(self.comm, entries, cure)
+    def _compare(self, entries: Iterator[ranks.Entry], cure: str) -> None:
+        ranks.compare(self.comm, entries, cure)
 
     # Stepping --------------------------------------------------------------------------------------------------------
 
@@ -146,8 +147,8 @@ class Sharded(Wrapper):
             gradients = self._leaves.finished(self._gradients())
         except BaseException as caught:
             fault = caught
-        told = safety.digest(("", options)).to_bytes(8, "little")
-        rows = safety.agree(self.comm, fault, [g is not None for g in gradients], told)
+        told = ranks.digest(("", options)).to_bytes(8, "little")
+        rows = ranks.agree(self.comm, fault, [g is not None for g in gradients], told)
         flags = np.asarray(rows[:, :len(self._all)].any(axis=0))
         if (rows[:, len(self._all):] != rows[0, len(self._all):]).any():
             self._compare(iter([("the options of `step`", options)]), "call step() with the same ones on each")

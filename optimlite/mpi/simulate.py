@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import count
-from .safety import RankError
+from ..engine.ranks import RankError
 
 
 def simulate(ranks: int, fn: Callable[..., Any], *args: Any) -> list[Any]:
