@@ -116,7 +116,8 @@ cdef inline void close_tile(const Work* a, Py_ssize_t entry, Py_ssize_t at, cons
         format = a.formats[k]
         if format != NULL:
             format.encode(t.s[k], <char*> a.entries[entry].state[k] + at * format.bytes, scales_at(a, entry, k, at),
-                          t.n, noise_of(a, k, a.scales[entry].offset + at), a.rounding.nearest)
+                          t.n, noise_of(a, k, at + (a.offsets[entry] if a.offsets != NULL else 0)),
+                          a.rounding.nearest)
 
 
 cdef inline void begin_tiles(const Work* a, Work* tiled, Tile* t, real* hyper, Room* room) noexcept nogil:

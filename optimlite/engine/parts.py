@@ -41,12 +41,13 @@ class Part(Parameter):
     def tensor_size(self) -> int:
         return self.whole.data.size
 
-    def extent(self, key: str, array: np.ndarray) -> tuple[int, int]:
-        """Which elements of the whole parameter's array an array of this part's state is."""
+    def extent(self, key: str, array: np.ndarray) -> tuple[tuple[int, ...], int, int]:
+        """The shape of the whole parameter's array, and which elements of it an array of this part's state is."""
         if array.ndim == 0 or self.data.size == self.tensor_size:
-            return 0, array.size
-        start = self.offset // SHARING if array.size != self.data.size else self.offset
-        return start, start + array.size
+            return array.shape, 0, array.size
+        if array.dtype == np.int8 and key.endswith(scales_of("")):
+            return (-(-self.tensor_size // SHARING),), self.offset // SHARING, self.offset // SHARING + array.size
+        return self.whole.shape, self.offset, self.offset + array.size
 
     def taken(self, entries: Any, keys: Sequence[str]) -> dict[str, Any]:
         """This part's of the state of the whole; `keys`: those that have a value for each element."""

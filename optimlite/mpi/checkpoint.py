@@ -21,8 +21,8 @@ from ..checkpoint.sums import Sums
 from ..checkpoint.tree import Encoded, encode
 from ..engine import ranks
 from ..engine import state_dict as state_dicts
-from ..engine.formats import BFLOAT16, SHARING
-from ..engine.parts import Part, of_share
+from ..engine.formats import BFLOAT16
+from ..engine.parts import of_share
 from . import safety
 from .sharded import Sharded
 
@@ -42,17 +42,11 @@ def entries_of(opt: Sharded) -> list[tuple[Entry, np.ndarray]]:
     found = []
     for at, part in opt.mine.items():
         for key, array in opt.state[part].items():
-            start, stop = part.extent(key, array)
+            shape, start, stop = part.extent(key, array)
             code = code_of(array.dtype)
-            assert code is not None
-            found.append((Entry(at, key, shape_of_whole(part, array), code, start, stop), array))
+            assert code is not None              # states are floats, counts and codes
+            found.append((Entry(at, key, shape, code, start, stop), array))
     return found
-
-
-def shape_of_whole(part: Part, array: np.ndarray) -> tuple[int, ...]:
-    if array.ndim == 0 or part.data.size == part.tensor_size:
-        return array.shape
-    return part.whole.shape if array.size == part.data.size else (-(-part.tensor_size // SHARING),)
 
 
 class Spread:

@@ -14,7 +14,7 @@ from support.paths import ROOT
 
 DOCS = ROOT / "docs"
 PAGES = ["checkpoints.md", "closures.md", "coming_from_scipy.md", "gradients.md", "inverse_problems.md", "memory.md",
-         "parameters.md", "schedulers.md", "tools.md", "which_optimizer.md"]
+         "mpi.md", "parameters.md", "schedulers.md", "tools.md", "which_optimizer.md"]
 LIBRARIES = ("torch", "autograd", "sklearn", "jax", "thinc")
 
 

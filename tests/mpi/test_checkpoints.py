@@ -11,6 +11,8 @@ import pytest
 
 import optimlite as ol
 from optimlite import mpi
+from optimlite.mpi import sharded
+from optimlite.mpi.shares import Range
 from support.ranks import Params, alone, gradients, model, same_bits, summed
 
 
@@ -126,3 +128,22 @@ def test_no_rank_has_a_state_dict_of_all() -> None:
     with pytest.raises(TypeError, match=r"optimlite\.mpi\.save"):
         mpi.simulate(1, lambda comm: mpi.Sharded(ol.Adam(model()), comm).state_dict())
     assert gradients(model(), 1, 0)["C"] is None                     # as the tests above take for granted
+
+
+def test_a_last_part_of_one_element() -> None:
+    """Its scales are as many as its elements."""
+    def train(comm: Any) -> Any:
+        params = {"W": np.ones(3 * 16_384 + 1, np.float32)}
+        opt = mpi.Sharded(ol.Adam(params, state_dtype="int8"), comm)
+        opt.step(grads={"W": np.arange(params["W"].size, dtype=np.float32)})
+        return params, mpi.gathered(opt)["state"][0], opt.share.param_groups[0]["params"]
+
+    [(params, expected, _)] = mpi.simulate(1, train)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sharded, "assigned", lambda tensors, ranks: [[Range(0, 0, 3 * 16_384)],
+                                                                  [Range(0, 3 * 16_384, 3 * 16_384 + 1)]])
+        found = mpi.simulate(2, train)
+    assert found[1][2][0].data.size == 1
+    for own, state, _ in found:
+        assert same_bits(own, params)
+        assert same_bits(state, expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import threading
 from typing import Any
 
@@ -429,3 +430,10 @@ def test_broadcast_names_what_differs() -> None:
     assert all("parameter 'w'" in said and "float32" in said for said in each_raises(2, train))
     with pytest.raises(ValueError, match="`root` must be a rank, from 0 to 1"):
         mpi.simulate(2, lambda comm: mpi.broadcast([np.zeros(2)], comm, 2))
+
+
+def test_the_examples_of_docstrings() -> None:
+    names = {"np": np, "ol": ol, "mpi": mpi}
+    for thing in (mpi.Sharded, mpi.broadcast, mpi.average_gradients):
+        [test] = [one for one in doctest.DocTestFinder(recurse=False).find(thing, globs=names) if one.examples]
+        assert doctest.DocTestRunner().run(test).failed == 0
