@@ -38,7 +38,7 @@ def load_share(comm: Any) -> tuple[Array, Any, Array, Any]:
 
 def train(comm: Any, epochs: int, path: Path) -> float:
     images, labels, test_images, test_labels = load_share(comm)
-    model = MLP([64, 256, 128, 10], seed=comm.rank)  # whatever ranks begin with,
+    model = MLP([64, 512, 256, 10], seed=comm.rank)  # whatever ranks begin with,
     mpi.broadcast(model.parameters(), comm)  # they go on with rank 0's
     opt = mpi.Sharded(ol.AdamW(model.parameters(), lr=3e-3), comm)
     scheduler = ol.lr_scheduler.CosineAnnealingLR(opt, epochs)
@@ -60,7 +60,7 @@ def train(comm: Any, epochs: int, path: Path) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--simulate", type=int, metavar="RANKS", help="threads instead of MPI's processes")
     options = parser.parse_args()
     path = Path(tempfile.gettempdir()) / "data_parallel.safetensors"

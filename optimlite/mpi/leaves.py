@@ -19,9 +19,12 @@ class Leaves:
         self.each, self.taken = each, 0
         self._sums: list[Gradients] = []
 
-    def add(self, gradients: Sequence[Flat | None]) -> None:
+    def check(self) -> None:
         if self.taken == self.each:
             raise ValueError(f"a step takes {self.each} leaves on each rank, got another one; call step()")
+
+    def add(self, gradients: Sequence[Flat | None]) -> None:
+        self.check()
         self._sums.append([None if g is None else g.copy() for g in gradients])
         self.taken += 1
         of_two = self.taken

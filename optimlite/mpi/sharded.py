@@ -15,18 +15,16 @@ from ..engine import parts as of_parts
 from ..engine import ranks
 from ..engine.gradient_options import DEFAULT, GradientOptions, checked_options, clip_coefficient, zero_gradients
 from ..engine.memory import Memory, bytes_of
-from ..engine.parameter import Parameter, laid_out
-from ..engine.parts import BLOCK, Part
+from ..engine.parts import Part
 from ..engine.state import StateMap
 from ..engine.state_dict import Mismatch
 from ..engine.wrapper import Wrapper
-from ..native import dispatch
-from ..native.vectors import Blocks, Vector
 from ..optimizers.lookahead import Lookahead
 from . import safety
 from .leaves import Leaves
-from .reduction import Exchange, Flat, check_order, flat
+from .reduction import Flat, check_order, flat
 from .shares import Tensor, assigned
+from .traffic import Traffic
 
 
 class Sharded(Wrapper):
@@ -91,17 +89,15 @@ class Sharded(Wrapper):
         self._compare(safety.of_values(self._all, self._called),
                       "call optimlite.mpi.broadcast(params) before, which gives all those of rank 0")
         self._group_of = [group for group in self.base.param_groups for _ in group["params"]]
-        self._shares = assigned([Tensor(p.data.size, p.dtype.itemsize, cuttable) for p, cuttable
-                                 in zip(self._all, self._cuttable(), strict=True)], comm.size)
-        self.mine = {at: Part(self._all[at], self._called[at], start, stop)
-                      for at, start, stop in self._shares[comm.rank]}
+        shares = assigned([Tensor(p.data.size, p.dtype.itemsize, cuttable) for p, cuttable
+                           in zip(self._all, self._cuttable(), strict=True)], comm.size)
+        self.mine = {at: Part(self._all[at], self._called[at], start, stop) for at, start, stop in shares[comm.rank]}
         self.share = of_parts.over_parts(self.base, [
             [part for at, part in self.mine.items() if self._group_of[at] is group] for group in self.param_groups])
         of_parts.load(self.share, self.optimizer, self.optimizer.state_dict(copy=False), True)
         self.optimizer.state.clear()
         self._made_for: Any = None               # options that say which tensors may be cut
-        self._sums: dict[int, np.ndarray] = {}
-        self._exchanges: dict[bytes, list[Exchange]] = {}
+        self._traffic = Traffic(comm, self._all, shares, self.mine)
         self._commit = safety.Commit(comm)
 
     def _cuttable(self) -> list[bool]:
@@ -116,6 +112,7 @@ class Sharded(Wrapper):
     def leaf(self, grads: Any = None) -> None:
         """Takes the gradients (or `grads`) of one micro-batch of this rank, where order is "leaves:K"; `.grad`s are
         dropped.  The last one may be left to `step`."""
+        self._leaves.check()
         if grads is not None:
             self._assign(grads)
         of_parts.check_gradients(self.base, False)
@@ -132,12 +129,20 @@ class Sharded(Wrapper):
         """Steps all ranks by their gradients together; the arguments are those of the optimizer's own `step`.
 
         Every rank calls it, with the same options.  `closure` and `grads` are this rank's; so is the loss that comes
-        back.  Raises RankError on all ranks where one raises something else; parameters and state are as before then.
+        back.  Raises RankError on all ranks where one raises something else; parameters and state are as before then,
+        and leaves are to be given again, from the first.
         """
+        given = grad_scale, max_grad_norm, max_grad_value, skip_nonfinite, zero_grad
+        try:
+            return self._together(closure, grads, given)
+        finally:
+            self._leaves.forget()
+
+    def _together(self, closure: Callable[[], Any] | None, grads: Any, given: tuple[Any, ...]) -> Any:
         loss, options, fault = None, DEFAULT, None
         gradients: list[Flat | None] = [None] * len(self._all)
         try:
-            options = checked_options((grad_scale, max_grad_norm, max_grad_value, skip_nonfinite, zero_grad))
+            options = checked_options(given)
             if closure is not None:
                 loss, grads = self._evaluate(closure, grads)
             if grads is not None:
@@ -155,13 +160,12 @@ class Sharded(Wrapper):
         if self._every is not None and self.steps_taken % self._every == 0:
             self._check()
         self._step(gradients, flags, options)
-        self._leaves.forget()
         if options.zero_grad:
-            zero_gradients(parameter for parameter in self._all)
+            zero_gradients(self._all)
         if not flags.any() and not self._warned:
             self._warned = True
             warnings.warn("step() changed nothing: no parameter has a gradient on any rank; assign p.grad, or pass "
-                          "grads=", stacklevel=3)
+                          "grads=", stacklevel=4)
         return loss
 
     def _follow_groups(self) -> None:
@@ -178,8 +182,11 @@ class Sharded(Wrapper):
             self._made_for = made_for
 
     def _step(self, gradients: list[Flat | None], flags: np.ndarray, options: GradientOptions) -> None:
-        exchanges = self._rounds(flags)
-        self._sum(exchanges, gradients, flags)
+        if self.comm.size == 1 and self._leaves.each == 1:
+            for at, part in self.mine.items():
+                part.grad = self._all[at].grad
+        else:
+            self._traffic.sum(gradients, flags, self.order)
         try:
             factor = self._factor(options)
             if factor is None:
@@ -187,39 +194,10 @@ class Sharded(Wrapper):
                 return
             follower, self.share.follower = self.share.follower, self._commit      # type: ignore[assignment]
             self._commit.step(lambda: of_parts.step(self.share, factor, options.max_grad_value), follower)
-            self._spread(exchanges, flags)
+            self._traffic.spread(flags)
         finally:
             for part in self.mine.values():
                 part.grad = None
-
-    def _rounds(self, flags: np.ndarray) -> list[Exchange]:
-        """How the parameters with a gradient are exchanged: one for each float type."""
-        key = flags.tobytes()
-        if key not in self._exchanges:
-            if len(self._exchanges) == 8:        # a GAN's two halves take turns; more is chance
-                self._exchanges.clear()
-            dtypes = dict.fromkeys(p.dtype for p, flag in zip(self._all, flags, strict=True) if flag)
-            self._exchanges[key] = [
-                Exchange(self.comm, [[one for one in share if flags[one.parameter]
-                                      and self._all[one.parameter].dtype == dtype] for share in self._shares], dtype)
-                for dtype in dtypes]
-        return self._exchanges[key]
-
-    def _sum(self, exchanges: list[Exchange], gradients: list[Flat | None], flags: np.ndarray) -> None:
-        """Gives the parts of this rank the gradient of all ranks."""
-        mine = {at: part for at, part in self.mine.items() if flags[at]}
-        if self.comm.size == 1:
-            for at, part in mine.items():
-                whole = self._all[at]
-                part.grad = whole.grad if self._leaves.each == 1 else as_parameter(gradients[at], whole)
-            return
-        for at, part in mine.items():
-            if at not in self._sums:
-                self._sums[at] = laid_out(part.data)
-            part.grad = self._sums[at]
-        sums = [flat(self._sums[at], self._sums[at]) if at in mine else None for at in range(len(self._all))]
-        for exchange in exchanges:
-            exchange.reduce(gradients, sums, self.order)
 
     def _factor(self, options: GradientOptions) -> float | None:
         """What multiplies the sums, or None to skip the step, equal on all ranks."""
@@ -227,40 +205,10 @@ class Sharded(Wrapper):
         self.last_grad_norm = None
         if options.max_grad_norm is None and not options.skip_nonfinite:
             return scale
-        norm = self.last_grad_norm = scale * self._norm()
+        norm = self.last_grad_norm = scale * self._traffic.norm(of_parts.order_of_norm(self.base))
         if options.skip_nonfinite and not math.isfinite(norm):
             return None
         return scale if options.max_grad_norm is None else scale * clip_coefficient(options.max_grad_norm, norm)
-
-    def _norm(self) -> float:
-        """The norm of the sums: by blocks, which are added in the order of a process that has them all."""
-        blocks: list[np.ndarray] = []
-        counts: list[tuple[int, int]] = []
-        for at, part in self.mine.items():
-            if part.grad is not None:
-                g = np.require(flat(part.grad, part.data), requirements="A")         # type: ignore[arg-type]
-                blocks += [g[start:start + BLOCK] for start in range(0, g.size, BLOCK)]
-                counts.append((at, -(-g.size // BLOCK)))
-        squares = Blocks([b.size for b in blocks], [b.itemsize for b in blocks]).run(
-            dispatch.vector_kernels("sum_squares", dispatch.level), [Vector(blocks)], np.array([[0.0]]), by_array=True)
-        of_parameter: dict[int, list[float]] = {}
-        for theirs, found in self.comm.allgather((counts, squares)):
-            for at, count in theirs:
-                of_parameter.setdefault(at, []).extend(found[:count])
-                del found[:count]
-        ordered = [square for at in of_parts.order_of_norm(self.base) for square in of_parameter.get(at, ())]
-        return math.sqrt(np.cumsum(ordered)[-1]) if ordered else 0.0         # one after the other
-
-    def _spread(self, exchanges: list[Exchange], flags: np.ndarray) -> None:
-        """Gives all ranks the parameters that others have."""
-        if self.comm.size == 1:
-            return
-        values = [flat(p.data, p.data) if flag else None for p, flag in zip(self._all, flags, strict=True)]
-        for exchange in exchanges:
-            exchange.spread(values)
-        for parameter, elements in zip(self._all, values, strict=True):
-            if elements is not None and not parameter.data.flags.forc:
-                parameter.data[...] = elements.reshape(parameter.shape)
 
     def _check(self) -> None:
         counts = [("`steps_taken`", self.steps_taken), ("`skipped_steps`", self.skipped_steps)]
@@ -300,9 +248,9 @@ class Sharded(Wrapper):
         """As that of schedule-free optimizers, on all ranks at once."""
         every = np.ones(len(self._all), bool)
         with self.share.swapped():              # type: ignore[attr-defined]
-            self._spread(self._rounds(every), every)
+            self._traffic.spread(every)
             yield
-        self._spread(self._rounds(every), every)
+        self._traffic.spread(every)
 
     # What can't be had -----------------------------------------------------------------------------------------------
 
@@ -327,9 +275,3 @@ def check_method(wrapper: Sharded) -> None:
     if any(method.totals(group) for group in method.param_groups):
         raise TypeError(f"`optimizer` can't be {name}, which moves a number of all its parameters together; use "
                         f"optimlite.mpi.average_gradients and step it on every rank")
-
-
-def as_parameter(elements: Flat | None, parameter: Parameter) -> np.ndarray | None:
-    if elements is None:
-        return None
-    return elements.reshape(parameter.shape, order="F" if parameter.data.flags.fnc else "C")

@@ -210,8 +210,10 @@ def test_leaves_are_counted() -> None:
         with pytest.raises(ValueError, match="2 leaves on each rank, got 1"):
             opt.step(grads=gradients(params, comm.rank, 0))
         opt.leaf(gradients(params, comm.rank, 0))
+        opt.leaf(gradients(params, comm.rank, 1))
         with pytest.raises(ValueError, match="call step"):
             opt.leaf(gradients(params, comm.rank, 0))
+        opt.step()
 
     mpi.simulate(2, train)
 
