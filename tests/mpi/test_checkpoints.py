@@ -45,7 +45,8 @@ def resumed(ranks: int, path: Path, form: str | None = "int8") -> list[Params]:
     return mpi.simulate(ranks, train)
 
 
-@pytest.mark.parametrize(("form", "writers"), [(None, 4), ("int8", 4), ("bfloat16", 3), ("int8", 1)])
+@pytest.mark.parametrize(("form", "writers"), [
+    ("int8", 4), *(pytest.param(*row, marks=pytest.mark.slow) for row in [(None, 4), ("bfloat16", 3), ("int8", 1)])])
 def test_a_file_goes_on_on_any_number_of_ranks_and_without_any(form: str | None, writers: int, tmp_path: Path) -> None:
     path = tmp_path / "run.safetensors"
     expected, _ = alone(lambda params: make(params, form), 2, 4)

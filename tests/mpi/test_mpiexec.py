@@ -31,7 +31,7 @@ def run(ranks: int, what: str, folder: Path) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.parametrize("ranks", [1, 3, 4])
-@pytest.mark.parametrize("what", ["bits", "fault"])
+@pytest.mark.parametrize("what", ["bits", "fault", "inversion"])
 def test_real_ranks_have_the_bits_of_simulated_ones(ranks: int, what: str, tmp_path: Path) -> None:
     if what == "fault" and ranks == 1:
         pytest.skip("rank 1 is to fail")

@@ -180,7 +180,7 @@ def test_parameters_of_any_layout() -> None:
 
 # Orders --------------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("form", [None, "int8"])
+@pytest.mark.parametrize("form", [pytest.param(None, marks=pytest.mark.slow), "int8"])
 def test_leaves_have_the_same_bits_for_every_number_of_ranks(form: str | None) -> None:
     def train(comm: Any) -> Params:
         params = model()

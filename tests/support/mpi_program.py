@@ -12,6 +12,7 @@ import numpy as np
 
 import optimlite as ol
 from optimlite import mpi
+from support.paths import ROOT
 from support.ranks import Params, gradients, model
 
 
@@ -62,6 +63,15 @@ def fault(comm: Any, folder: str) -> str:
     assert digest(params) == before
     opt.step(grads=gradients(params, comm.rank, 3))
     return digest(params)
+
+
+def inversion(comm: Any, folder: str) -> str:
+    """`minimize` over unknowns that are spread: the example's."""
+    sys.path.insert(0, str(ROOT / "examples"))
+    import distributed_inversion
+
+    result, before, after = distributed_inversion.invert(comm, 200)
+    return repr((result.fun, result.nit, result.nfev, before, after)) + result.message
 
 
 def killed(comm: Any, folder: str) -> str:
