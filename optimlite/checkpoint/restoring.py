@@ -100,6 +100,9 @@ class Plan:
 
     def add(self, name: str, live: Any, saved: Any) -> None:
         if isinstance(live, Optimizer):
+            if live.restored_by:
+                raise TypeError(f"part '{name}' is a {type(live).__name__}, whose state isn't all here; use "
+                                f"{live.restored_by}")
             self._optimizer(name, live, saved)
         elif hasattr(live, "load_state_dict"):
             self._object(name, live, saved)

@@ -64,6 +64,7 @@ class Sharded(Wrapper):
     """
 
     steps_another = False                        # it is this step that hooks are around
+    restored_by = "optimlite.mpi.restore, on every rank"
     own = ("comm", "reduce", "order")
 
     def __init__(self, optimizer: Any, comm: Any = None, reduce: str = "mean", order: str = "rank", *,
@@ -110,8 +111,10 @@ class Sharded(Wrapper):
     # Stepping --------------------------------------------------------------------------------------------------------
 
     def leaf(self, grads: Any = None) -> None:
-        """Takes the gradients (or `grads`) of one micro-batch of this rank, where order is "leaves:K"; `.grad`s are
-        dropped.  The last one may be left to `step`."""
+        """Takes the gradients (or `grads`) of a micro-batch of this rank, where order is "leaves:K"; drops `.grad`s.
+
+        The last one may be left to `step`.  What it raises, it raises on this rank alone.
+        """
         self._leaves.check()
         if grads is not None:
             self._assign(grads)

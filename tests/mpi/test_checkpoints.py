@@ -125,9 +125,18 @@ def test_where_one_rank_fails_the_old_file_stays(tmp_path: Path) -> None:
     mpi.simulate(3, damaged)
 
 
-def test_no_rank_has_a_state_dict_of_all() -> None:
+def test_no_rank_has_a_state_dict_of_all(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"optimlite\.mpi\.save"):
         mpi.simulate(1, lambda comm: mpi.Sharded(ol.Adam(model()), comm).state_dict())
+    def train(comm: Any) -> None:
+        opt = mpi.Sharded(ol.Adam(model()), comm)
+        with pytest.raises(TypeError, match=r"optimlite\.mpi\.save"):
+            ol.save(tmp_path / "run", optimizer=opt)
+        mpi.save(tmp_path / "run", optimizer=opt)
+        with pytest.raises(TypeError, match=r"use optimlite\.mpi\.restore, on every rank"):
+            ol.restore(tmp_path / "run", optimizer=opt)
+
+    mpi.simulate(2, train)
     assert gradients(model(), 1, 0)["C"] is None                     # as the tests above take for granted
 
 
