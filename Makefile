@@ -15,6 +15,8 @@ EXTRAS_demo := demo
 EXTRAS_test := test demo
 EXTRAS_bench := plot
 EXTRAS_lint := lint test
+EXTRAS_mpi-test := test mpi
+ALSO_mpi-test := mpich
 EXTRAS_parity := test demo bridges
 ALSO_parity := torch==2.13.0 optax==0.2.8 packaging
 ALONE_parity := timm==1.0.31 torch-optimi==0.3.3 torch-adopt==0.1.0 pytorch-optimizer==4.1.0 schedulefree==1.4.1 \
@@ -43,8 +45,8 @@ $(BIN)/python -m pytest -m "$(1) and plain" $(2) $(ARGS); alone=$$?; \
 case "$$together $$alone" in "0 0" | "0 5" | "5 0") ;; *) exit 1;; esac
 endef
 
-.PHONY: demo build test test-all test-long bench lint parity kill-test fuzz sanitize valgrind large-test coverage mutation \
-  pythons parallel-test docs package clean suitable-python partly-built
+.PHONY: demo build test test-all test-long bench lint parity kill-test fuzz sanitize valgrind large-test mpi-test \
+  coverage mutation pythons parallel-test docs package clean suitable-python partly-built
 
 demo: $(BUILT) .venv/for-demo               ## train on handwritten digits; ARGS=--quick for a short run
 	$(BIN)/python examples/digits.py $(ARGS)
@@ -93,6 +95,9 @@ valgrind: $(BUILT) .venv/for-test           ## memcheck over kernels, up to AVX2
 
 large-test: $(BUILT) .venv/for-test         ## beyond 2**31 elements: 17.2 GB of memory
 	$(BIN)/python -m pytest -m large -rs tests $(ARGS)
+
+mpi-test: $(BUILT) .venv/for-mpi-test       ## ranks of a real MPI, beside simulated ones
+	$(BIN)/python -m pytest -m "slow or not slow" tests/mpi/test_mpiexec.py $(ARGS)
 
 coverage: .venv/for-build .venv/for-coverage  ## lines that the tests run, >= 95 %; needs gcov
 	$(BIN)/python tests/covering/run.py $(ARGS)

@@ -23,8 +23,7 @@ checkpoints    save, load, restore, Checkpoints; `python -m optimlite inspect FI
 settings       set_num_threads, set_flush_denormal
 
 help(ol.Adam) has the formula, every argument and an example; so has help of every other name above.  README.md shows
-whole training loops, docs/ has pages on gradients, schedules, closures, checkpoints and how the engine works, examples/
-has programs.
+whole training loops, docs/ has pages on all of this, examples/ has programs; `optimlite.mpi` is for many machines.
 """
 
 import sys

@@ -103,7 +103,7 @@ cdef inline void open_tile(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ss
 
 
 cdef inline uint32_t noise_of(const Work* a, int k, Py_ssize_t at) noexcept nogil:
-    # for the elements from a block's first on: TILE of them have one number that is scattered
+    # for the elements of a tensor from a block's first on: TILE of them have one number that is scattered
     cdef Py_ssize_t tile = at - at % TILE
     cdef uint64_t bits = scattered(a.rounding.key ^ (<uint64_t> k << 56) ^ <uint64_t> tile)
     return <uint32_t> (bits >> 32) + <uint32_t> ((at - tile) // SHARING) * <uint32_t> GOLDEN
@@ -116,7 +116,8 @@ cdef inline void close_tile(const Work* a, Py_ssize_t entry, Py_ssize_t at, cons
         format = a.formats[k]
         if format != NULL:
             format.encode(t.s[k], <char*> a.entries[entry].state[k] + at * format.bytes, scales_at(a, entry, k, at),
-                          t.n, noise_of(a, k, at), a.rounding.nearest)
+                          t.n, noise_of(a, k, at + (a.offsets[entry] if a.offsets != NULL else 0)),
+                          a.rounding.nearest)
 
 
 cdef inline void begin_tiles(const Work* a, Work* tiled, Tile* t, real* hyper, Room* room) noexcept nogil:

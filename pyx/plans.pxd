@@ -37,6 +37,7 @@ cdef class Plan:
     cdef Entry* entries                  # of each parameter; behind them may be those that a SparsePlan adds
     cdef Py_ssize_t n_entries
     cdef Scales* scales                  # of each entry's state, or NULL
+    cdef Py_ssize_t* offsets             # parameter: where it begins in its tensor; NULL: all are whole
     cdef Lines* lines                    # of each parameter, where the kernel works by rows and columns
     cdef list keep_alive                 # state arrays and scalars: the tables hold bare pointers
     cdef list copies                     # parameter: an owned copy of a gradient that can't be used where it lies

@@ -76,6 +76,7 @@ cdef class Plan:
         PyMem_Free(self.entries)
         PyMem_Free(self.lines)
         PyMem_Free(self.scales)
+        PyMem_Free(self.offsets)
         PyMem_Free(self.scalar_address)
         PyMem_Free(self.is_float)
         PyMem_Free(self.has_state)
@@ -116,10 +117,17 @@ cdef class Plan:
 
     def store_as(self, list formats not None, uint64_t seed, bint nearest):
         """How the state arrays are stored: a format each, or None; before any is attached."""
+        cdef Py_ssize_t i
         self.stored, self.seed, self.nearest = formats, seed, nearest
         self.scales = <Scales*> PyMem_Calloc(self.count + 1, sizeof(Scales))
         if not self.scales:
             raise MemoryError
+        if any([parameter.offset for parameter in self.parameters]):
+            self.offsets = <Py_ssize_t*> PyMem_Calloc(self.count + 1, sizeof(Py_ssize_t))
+            if not self.offsets:
+                raise MemoryError
+            for i in range(self.count):
+                self.offsets[i] = self.parameters[i].offset
 
     def attach(self, Py_ssize_t i, list arrays not None, list scalars not None, bint has_stepped, tuple scales=()):
         """Enters parameter i's state into the table; the caller has checked dtype, shape and layout.

@@ -163,6 +163,11 @@ cdef class Kernel:
         return self.row.n_passes
 
     @property
+    def maxima(self) -> int:
+        """How many of a vector kernel's results, the last, are maxima; the others are sums."""
+        return self.row.maxima
+
+    @property
     def yields(self) -> bool:
         """Whether a rule yields its update instead of writing the parameter."""
         return not self.row.whole

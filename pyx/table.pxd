@@ -168,6 +168,7 @@ cdef struct Work:                # of one launch in one pass
     const Pass* measuring        # NULL in the last pass
     const Format* formats[SLOTS]         # of the state; NULL: the float type itself
     const Scales* scales         # of each entry, or NULL
+    const Py_ssize_t* offsets    # of each entry's first element in its tensor, or NULL: all are whole
     Rounding rounding
     const Own* own               # of each entry
     bint cautious_decay          # `keep` is for elements that decay and update move the same way

@@ -21,8 +21,8 @@ NO_LOCKS = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.E
 
 
 @contextlib.contextmanager
-def replacement(path: str, fsync: bool) -> Iterator[int]:
-    """A descriptor of a new file that takes the place of `path` when the block ends well."""
+def replacement(path: str, fsync: bool) -> Iterator[Descriptor]:
+    """A new file that takes the place of `path` when the block ends well."""
     target = os.path.realpath(path)                       # a symlink stays, and what it points to is replaced
     mode = mode_of(target)
     folder = os.path.dirname(target)
@@ -36,7 +36,7 @@ def replacement(path: str, fsync: bool) -> Iterator[int]:
             try:
                 if mode is not None:
                     os.fchmod(file.fileno(), mode)
-                yield file.fileno()
+                yield file
                 if fsync:
                     os.fsync(file.fileno())
                 os.replace(file.path, target)

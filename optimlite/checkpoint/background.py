@@ -186,22 +186,34 @@ os.register_at_fork(after_in_child=_forget)
 atexit.register(end)
 
 
-def write(path: str, encoded: Encoded, fsync: bool, report: Callable[[int], None]) -> None:
-    """Writes the arrays, then the header with their checksums, and puts the file in its place."""
+Names = list[tuple[str, str, tuple[int, ...], int]]      # as `header.build` takes them
+Jobs = list[tuple[Tensor, np.ndarray]]
+
+
+def laid_out(encoded: Encoded) -> tuple[Names, Jobs]:
+    """The arrays of a file, and where each goes."""
     # The widest elements first, so that each array is aligned to its own.
     arrays = sorted(encoded.arrays.items(), key=lambda item: -item[1].itemsize)
-    names: list[tuple[str, str, tuple[int, ...], int]] = []
+    names: Names = []
     for name, array in arrays:
         code = code_of(array.dtype)
         assert code is not None                  # `encode` refuses others
         names.append((name, code, array.shape, header.SIZES[code] * prod(array.shape)))
     begin = len(header.build(names, encoded.json, dict.fromkeys(encoded.arrays, 0)))
-    jobs = []
+    jobs: Jobs = []
     for (name, code, shape, nbytes), (_, array) in zip(names, arrays, strict=True):
         jobs.append((Tensor(name, code, shape, begin, begin + nbytes), array))
         begin += nbytes
-    with replacement(path, fsync) as fd:
-        sums = transfer.write(fd, jobs, report)
-        crcs = {tensor.name: crc for (tensor, _), crc in zip(jobs, sums, strict=True)}
-        text = header.build(names, encoded.json, crcs)
-        transfer.full(os.pwritev, fd, [np.frombuffer(text, np.uint8)], 0)
+    return names, jobs
+
+
+def write_header(fd: int, names: Names, json: str, sums: list[int]) -> None:
+    crcs = {name: crc for (name, *_), crc in zip(names, sums, strict=True)}
+    transfer.full(os.pwritev, fd, [np.frombuffer(header.build(names, json, crcs), np.uint8)], 0)
+
+
+def write(path: str, encoded: Encoded, fsync: bool, report: Callable[[int], None]) -> None:
+    """Writes the arrays, then the header with their checksums, and puts the file in its place."""
+    names, jobs = laid_out(encoded)
+    with replacement(path, fsync) as file:
+        write_header(file.fileno(), names, encoded.json, transfer.write(file.fileno(), jobs, report))

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Mapping
 from functools import cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -53,10 +54,18 @@ class Stored(state_dicts.Deferred):
     def read(self) -> np.ndarray:
         return self.fetch(self.tensor).view(self.dtype)
 
+    def part(self, elements: slice) -> Stored:
+        """Some of the elements, in C order; nothing verifies them."""
+        start, stop, step = elements.indices(prod(self.shape))
+        begin, size = self.tensor.begin, self.dtype.itemsize
+        return Stored(self.tensor._replace(shape=(len(range(start, stop, step)),), begin=begin + start * size,
+                                           end=begin + stop * size, crc=None), self.fetch)
 
-def restore(path: str | os.PathLike[str], parts: Mapping[str, Any], strict: bool, verify: bool) -> Restored:
+
+def restore(path: str | os.PathLike[str], parts: Mapping[str, Any], strict: bool, verify: bool,
+            planned: Callable[[File, bool], Plan] | None = None) -> Restored:
     with File(path) as file:
-        plan = Plan(file, verify)
+        plan = (planned or Plan)(file, verify)
         saved = dict(file.parts)
         if not file.ours and len(parts) == 1:             # a file of one model, whoever wrote it
             saved = {name: dict(file.parts) for name in parts}
@@ -91,6 +100,9 @@ class Plan:
 
     def add(self, name: str, live: Any, saved: Any) -> None:
         if isinstance(live, Optimizer):
+            if live.restored_by:
+                raise TypeError(f"part '{name}' is a {type(live).__name__}, whose state isn't all here; use "
+                                f"{live.restored_by}")
             self._optimizer(name, live, saved)
         elif hasattr(live, "load_state_dict"):
             self._object(name, live, saved)
@@ -103,6 +115,10 @@ class Plan:
     # The kinds of parts ----------------------------------------------------------------------------------------------
 
     def _optimizer(self, name: str, live: Optimizer, saved: Any) -> None:
+        fit = self._fit(name, live, saved)
+        self._place(live, fit)
+
+    def _fit(self, name: str, live: Optimizer, saved: Any) -> state_dicts.Fit:
         counts: dict[str, Tensor] = {}
         together = cache(lambda: self.fresh(list(counts.values())))
 
@@ -126,6 +142,10 @@ class Plan:
             raise ValueError(f"{self.file.path}: part '{name}' doesn't fit: {fault}") from None
         for kind, found in fit.problems._asdict().items():
             getattr(self.result, kind).extend(f"{name}: {what}" for what in found)
+        return fit
+
+    def _place(self, live: Optimizer, fit: state_dicts.Fit) -> None:
+        """Has the states of a fit read into place."""
         placed: list[tuple[Parameter, dict[str, np.ndarray]]] = []
         for parameter, entries in fit.states:
             new: dict[str, np.ndarray] = {}

@@ -34,7 +34,8 @@ def convert(source: str, target: str) -> None:
     except ImportError:
         raise ImportError("`convert` needs PyTorch; install it with `pip install torch`") from None
     if to_torch_file:
-        with replacement(os.path.abspath(path_of(target)), True) as fd, open(fd, "wb", closefd=False) as file:
+        path = os.path.abspath(path_of(target))
+        with replacement(path, True) as new, open(new.fileno(), "wb", closefd=False) as file:
             torch.save(as_torch(load(source)), file)
         return
     try:

@@ -63,6 +63,14 @@ def command_line() -> argparse.ArgumentParser:
     plot.add_argument("picture", metavar="PICTURE", help="the file to write: .png, .pdf, .svg, …")
     plot.add_argument("--names", nargs="+", metavar="NAME", help="metrics, or patterns such as 'update_ratio/*'")
     plot.add_argument("--smoothing", type=float, default=0.0, help="of an exponential mean, from 0 to below 1")
+
+    plan = verb(verbs, "plan", "plan", "what a sharded optimizer takes on each rank: memory, network, time of a step")
+    plan.add_argument("--params", type=float, required=True, help="elements of the model, such as 1e9")
+    plan.add_argument("--ranks", type=int, required=True)
+    plan.add_argument("--bandwidth", type=float, required=True, help="of a rank's network, bytes per second each way")
+    plan.add_argument("--memory", type=float, default=20e9, help="bytes per second that a rank moves (default: 20e9)")
+    plan.add_argument("--optimizer", default="adamw", help="by name, as ol.available() has it (default: adamw)")
+    plan.add_argument("--state-dtype", help="bfloat16 or int8")
     return parser
 
 

@@ -40,14 +40,21 @@ class ClosureOptimizer(Optimizer):
     method_class: ClassVar[type[Method]]
     begins_anew = True
     _l1: Weights | None = None                   # for optimizers that were pickled before there was one
+    comm: Any = None                             # whose ranks have other unknowns; copies have none
 
     def __init__(self, params: Any, defaults: Mapping[str, Any], bounds: Any, callback: Callable[[Result], Any] | None,
-                 h0: Any = None, inner: Callable[..., Any] | None = None, l1: Any = None) -> None:
+                 h0: Any = None, inner: Callable[..., Any] | None = None, l1: Any = None, comm: Any = None) -> None:
         if inner is not None and not callable(inner):
             raise TypeError(f"`inner` must be a function of two lists of arrays, got {shown(inner)}")
         if callback is not None and not callable(callback):
             raise TypeError(f"`callback` must be callable, got {shown(callback)}")
         super().__init__(params, defaults)
+        if comm is not None:
+            from ..engine.ranks import check_communicator
+
+            if l1 is not None:
+                raise ValueError("`l1` can't be had with `comm`, whose ranks don't add up its norm; leave one out")
+            self.comm = check_communicator(comm)
         self.bounds, self._l1 = bounds, self._weights(l1)
         self.callback, self.inner, self.h0 = callback, inner, h0
         given_h0(h0, self._parameters(), self._names())
@@ -82,7 +89,7 @@ class ClosureOptimizer(Optimizer):
         self._stepper: tuple[int, int] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        here = ("_method", "_known", "_stepper")
+        here = ("_method", "_known", "_stepper", "comm")
         return {key: value for key, value in super().__getstate__().items() if key not in here}
 
     def _rearranged(self) -> None:
@@ -130,7 +137,12 @@ class ClosureOptimizer(Optimizer):
             self._method = None
         if self._method is not None and self._known == self.state.version:
             return self._method
-        space = VectorSpace(parameters) if self.inner is None else InnerSpace(parameters, self.inner)
+        if self.comm is not None:
+            from .distributed import space_over  # most programs have one process
+
+            space = space_over(self.comm, parameters, self.inner)
+        else:
+            space = VectorSpace(parameters) if self.inner is None else InnerSpace(parameters, self.inner)
         method = self.method_class(Workspace(space))
         known = [set(self.state[p]) for p in parameters]
         names = known[0] if known and all(names == known[0] for names in known) else set()
@@ -209,7 +221,13 @@ class ClosureOptimizer(Optimizer):
         return first
 
     def _descent(self, closure: Closure) -> Descent:
-        options, method = self._common_options(), self._current_method()
+        over = None
+        if self.comm is not None:
+            from .distributed import Over
+
+            over = Over(self.comm, bounds=self._bounds, h0=self.h0, inner=self.inner, callback=self.callback)
+        options = self._common_options() if over is None else over.options(self._common_options)
+        method = self._current_method()
         top, rates = options["lr"], [group["lr"] for group in self.param_groups for _ in group["params"]]
         method.options = options
         method.h0 = given_h0(self.h0, self._parameters(), self._names())
@@ -226,5 +244,9 @@ class ClosureOptimizer(Optimizer):
         def publish() -> None:
             method.work.publish(method.vectors(), self.state)
 
-        self.result = Result()
-        return Descent(method, options, self.result, model, publish, self.callback)
+        self.result, callback = Result(), self.callback
+        if over is None:
+            return Descent(method, options, self.result, model, publish, callback)
+        method.h0 = method.h0 and over.h0(method.h0)
+        return Descent(method, options, self.result, over.model(model, self._parameters()), publish,
+                       callback and over.callback(callback))

@@ -250,8 +250,8 @@ class ConjugateGradient(ClosureOptimizer):
     between groups scale the variables.  `max_eval` (None: 3 * max_iter), the other hyper-parameters, `result` and what
     `step(closure)` does are as in LBFGS.  The memory is 5 vectors.
 
-    `h0`, `inner`: as in LBFGS.    `bounds`: as in LBFGS; gradients and directions are projected onto the box, which
-    takes one vector more.
+    `h0`, `inner`, `comm`: as in LBFGS.    `bounds`: as in LBFGS; gradients and directions are projected onto the box,
+    which takes one vector more.
 
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: scales the first trial step.
@@ -285,9 +285,9 @@ class ConjugateGradient(ClosureOptimizer):
                  line_search_fn: str | Callable[..., Found] = "strong_wolfe", restart_every: int | None = None, *,
                  tolerance_loss: float | None = None, search_options: Mapping[str, float] | None = None,
                  maximize: bool = False, bounds: Any = None, h0: Any = None, inner: Callable[..., Any] | None = None,
-                 callback: Callable[[Result], Any] | None = None) -> None:
+                 callback: Callable[[Result], Any] | None = None, comm: Any = None) -> None:
         super().__init__(params, dict(
             lr=lr, max_iter=max_iter, max_eval=max_eval, tolerance_grad=tolerance_grad,
             tolerance_change=tolerance_change, tolerance_loss=tolerance_loss, beta=beta, line_search_fn=line_search_fn,
             search_options=search_options, restart_every=restart_every, maximize=maximize),
-            bounds, callback, h0, inner)
+            bounds, callback, h0, inner, comm)

@@ -311,6 +311,8 @@ class LBFGS(ClosureOptimizer):
     less to read for a direction.  Pairs are used as they are stored.
     `same_batch`: for closures of mini-batches, another one in each step.  Pairs are made within a step alone, so that
     the gradients of a y belong to one batch; without a line search, that takes one evaluation more, at the step's end.
+    `comm`: a communicator of mpi4py, whose ranks have different unknowns: each gives its own parameters, and its part
+    of the loss, and all step together; see docs/mpi.md.
     `result` tells how a step went.
 
     Groups share everything but `lr`, whose ratios scale the variables.  float32 and float64 parameters may be mixed;
@@ -319,7 +321,7 @@ class LBFGS(ClosureOptimizer):
     lr: the first trial step along a direction.    max_iter, max_eval: limits of one `step(closure)`.
     tolerance_grad, tolerance_change, tolerance_loss, history_size, line_search_fn: see above.
     search_options: arguments of the line search, as {"c1": 1e-4, "c2": 0.9}.    maximize: ascends.
-    bounds, l1, h0, inner: see above.    callback: called after each iteration; True or StopIteration stops.
+    bounds, l1, h0, inner, comm: see above.    callback: called after each iteration; True or StopIteration stops.
 
     State: `n_iter`, `func_evals`, `t`, what tells that a run is done (`loss`, `best_loss`, `loss_scale`, `idle`),
     `direction`, `prev_grad`, and the pairs `s_0`, `y_0`, `s_1`, ….
@@ -350,12 +352,13 @@ class LBFGS(ClosureOptimizer):
                  search_options: Mapping[str, float] | None = None, history_dtype: str | None = None,
                  same_batch: bool = False, maximize: bool = False, bounds: Any = None, l1: Any = None,
                  h0: Any = None, inner: Callable[..., Any] | None = None,
-                 callback: Callable[[Result], Any] | None = None) -> None:
+                 callback: Callable[[Result], Any] | None = None, comm: Any = None) -> None:
         super().__init__(params, dict(
             lr=lr, max_iter=max_iter, max_eval=max_eval, tolerance_grad=tolerance_grad,
             tolerance_change=tolerance_change, tolerance_loss=tolerance_loss, history_size=history_size,
             line_search_fn=line_search_fn, search_options=search_options,
-            history_dtype=history_dtype, same_batch=same_batch, maximize=maximize), bounds, callback, h0, inner, l1)
+            history_dtype=history_dtype, same_batch=same_batch, maximize=maximize), bounds, callback, h0, inner, l1,
+            comm)
 
     @property
     def l1(self) -> Any:

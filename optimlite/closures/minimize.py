@@ -25,7 +25,7 @@ def minimize(fun: Callable[..., Any], x0: Any = None, args: Any = (), method: st
              bounds: Any = None, tol: float | None = None, callback: Callable[..., Any] | None = None,
              options: Mapping[str, Any] | None = None, state: Mapping[str, Any] | None = None, workers: Any = 1,
              h0: Any = None, inner: Callable[..., Any] | None = None, hess: Any = None, hessp: Any = None,
-             constraints: Any = ()) -> OptimizeResult:
+             constraints: Any = (), comm: Any = None) -> OptimizeResult:
     """Minimizes a function of arrays by "lbfgs", "cg" or "newton-cg", as scipy.optimize.minimize is called.
 
     fun: `fun(x, *args)` returns the loss, and the gradient with it if `jac` is True.
@@ -42,8 +42,8 @@ def minimize(fun: Callable[..., Any], x0: Any = None, args: Any = (), method: st
     tol: `tolerance_loss` and `tolerance_grad`.
     callback: `callback(x)` is called after each iteration with a copy; `callback(intermediate_result)`, by this name,
         gets x, fun and state; True or StopIteration stops.
-    options: those of LBFGS (`l1` in the nesting of x0), ConjugateGradient and NewtonCG, and scipy's maxiter, maxfun, gtol,
-        ftol, maxcor, maxls, c1, c2, eps, finite_diff_rel_step, initial_trust_radius, disp.
+    options: those of LBFGS (`l1` in the nesting of x0), ConjugateGradient and NewtonCG, and scipy's maxiter, maxfun,
+        gtol, ftol, maxcor, maxls, c1, c2, eps, finite_diff_rel_step, initial_trust_radius, disp.
     state: goes on where another run was: `result.state`, or the state that a callback or an exception had.  x0,
         method, bounds and options are its own unless given.
     workers: evaluates finite differences in so many threads (-1: as many as CPUs), or by a function like `map`.
@@ -53,6 +53,8 @@ def minimize(fun: Callable[..., Any], x0: Any = None, args: Any = (), method: st
     hessp, hess: of "newton-cg", `hessp(x, v, *args)` returns the Hessian times v, in the nesting of x, or
         `hess(x, *args)` a matrix, for one array of unknowns; None: differences of gradients.  The others warn.
     constraints: scipy's; those that aren't empty raise.
+    comm: a communicator of mpi4py, whose ranks have different unknowns: `fun` returns this rank's part of the loss, and
+        the gradient by its own x0; `jac` is True or a function.  `fun` of the result is of all ranks.
 
     The line search is "nocedal_wright", and "hager_zhang" for float32; the history has 10 pairs.  It stops at max |g|
     <= 1e-5, for "lbfgs" in float64 at a relative decrease of the loss by 2.2e-9, and where 20 evaluations brought no
@@ -77,8 +79,13 @@ def minimize(fun: Callable[..., Any], x0: Any = None, args: Any = (), method: st
     model = Model(fun, args if isinstance(args, tuple) else (args,), jac, unknowns, pairs,
                   here.get("workers", workers), here)
     newton = name == "newton-cg"
+    if comm is not None and newton:
+        raise ValueError("`comm` is for methods 'lbfgs' and 'cg', got 'newton-cg'")
+    if comm is not None and not (jac is True or callable(jac)):
+        raise ValueError(f"`jac` must be True or a function with `comm`: a difference of one rank's unknowns tells of "
+                         f"its own part of the loss alone; got {shown(jac)}")
     hessian = Hessian(hess, hessp, unknowns, model.args) if newton else None
-    products = {"h0": nested_h0(h0, unknowns), "inner": nested_inner(inner, unknowns),
+    products = {"h0": nested_h0(h0, unknowns), "inner": nested_inner(inner, unknowns), "comm": comm,
                 "hessp": hessian.products if hessian else None}
     made = configured(name, unknowns, ours, tol) | {key: value for key, value in products.items() if value is not None}
     run = Run(name, unknowns, pairs, made, options or {}, model)
@@ -166,7 +173,7 @@ class Run:
             jac=self.unknowns.nest(gradients), nit=found.iterations, nfev=self.model.evaluations,
             njev=found.evaluations, success=found.converged, status=found.status,
             message="`callback` raised `StopIteration`" if self.interrupted else found.reason)
-        if self.method == "lbfgs":
+        if self.method == "lbfgs" and self.optimizer.comm is None:
             size = sum(array.size for array in self.unknowns.arrays.values())
             result["hess_inv"] = InverseHessian(method.pairs(), size)
         result["state"] = self.state()

@@ -89,6 +89,7 @@ class Optimizer(Hooked):
     later_options: ClassVar[tuple[str, ...]] = ()        # not in older state dicts, or torch's, but on by default
     options: ClassVar[dict[str, Check]] = EXACT          # hyper-parameters that a group may lack
     steps_another: ClassVar[bool] = False                # whose hooks are around a step
+    restored_by: ClassVar[str] = ""                      # what reads its state from a file, if not `ol.restore`
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -109,6 +109,7 @@ class Parameter(AsArray, ParameterCore):
 
     __slots__ = ("_buffer", "_name")
     __array_priority__ = 1
+    offset = 0                   # of the first element, where it is a part of a tensor
 
     def __init__(self, data: np.ndarray, name: str | None = None) -> None:
         if name is not None and not isinstance(name, str):
@@ -128,6 +129,11 @@ class Parameter(AsArray, ParameterCore):
     @property
     def name(self) -> str | None:
         return self._name
+
+    @property
+    def tensor_size(self) -> int:
+        """The elements of the tensor, which may be more than these."""
+        return self.array.size
 
     @property
     def data(self) -> np.ndarray:

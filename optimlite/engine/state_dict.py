@@ -83,13 +83,17 @@ class Fit(NamedTuple):
 
 def load(optimizer: Optimizer, state_dict: Mapping[str, Any], strict: bool) -> Mismatch:
     found = fit(optimizer, state_dict)
-    lines = [f"  {kind}: {', '.join(keys)}" for kind, keys in found.problems._asdict().items()
+    refuse(found.problems, strict)
+    commit(optimizer, found)
+    return found.problems
+
+
+def refuse(problems: Mismatch, strict: bool) -> None:
+    lines = [f"  {kind}: {', '.join(keys)}" for kind, keys in problems._asdict().items()
              if keys and kind != "defaulted"]
     if strict and lines:
         raise ValueError("the state dict doesn't fit the optimizer (strict=False loads what fits):\n"
                          + "\n".join(lines))
-    commit(optimizer, found)
-    return found.problems
 
 
 def fit(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> Fit:

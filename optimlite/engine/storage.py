@@ -91,7 +91,7 @@ def scales_of(key: str) -> str:
 
 def kept(method: Storing, group: Group, parameter: Parameter) -> dict[str, Kept]:
     """The state arrays of a parameter that are in a format."""
-    if not (name := group.get("state_dtype")) or (FORMATS[name].scaled and parameter.data.size < SMALL):
+    if not (name := group.get("state_dtype")) or (FORMATS[name].scaled and parameter.tensor_size < SMALL):
         return {}
     exact = {*method.line_states, *method.exact_states}
     return {key: Kept(FORMATS["bfloat16" if key in method.fine_states else name], key in method.unsigned_states, slot)

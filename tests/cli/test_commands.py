@@ -14,7 +14,7 @@ from optimlite.__main__ import main
 from optimlite.cli import bench
 from optimlite.native import dispatch
 
-VERBS = ("info", "bench", "inspect", "verify", "convert", "plot")
+VERBS = ("info", "bench", "inspect", "verify", "convert", "plot", "plan")
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
@@ -138,3 +138,22 @@ def test_json_is_always_json(value: Any, capsys: pytest.CaptureFixture[str]) -> 
 
     say_json(value)
     json.loads(capsys.readouterr().out, parse_constant=lambda name: 1 / 0)
+
+
+def test_plan_counts_bytes_and_time(capsys: pytest.CaptureFixture[str]) -> None:
+    def planned(*more: str) -> Any:
+        return json.loads(said(capsys, "plan", "--json", "--params", "1e9", "--bandwidth", "1e10", *more))
+
+    found, alone = planned("--ranks", "64"), planned("--ranks", "1")
+    assert found["memory"]["state"][0] == pytest.approx(8e9 / 64, rel=1e-3)
+    assert found["sent"] == pytest.approx(2 * 4e9 * 63 / 64)
+    assert found["seconds"]["step"] > found["seconds"]["parameters to all"] > 4e9 * 63 / 64 / 1e10
+    assert alone["sent"] == 0
+    assert alone["memory"]["total"][0] == alone["memory"]["total"][1]
+    assert planned("--ranks", "4", "--state-dtype", "int8")["memory"]["state"][1] == pytest.approx(2.02e9, rel=1e-2)
+    assert "sent in a step, by each rank: 0 bytes" in said(
+        capsys, "plan", "--params", "1000", "--ranks", "1", "--bandwidth", "1e9", "--optimizer", "sgd")
+    for name, value, message in (("--params", "0", "`--params` must be > 0"), ("--ranks", "0", "`--ranks` must be"),
+                                 ("--optimizer", "adamm", "adam")):
+        given = {"--params": "10", "--ranks": "2", "--bandwidth": "1", name: value}
+        assert message in said(capsys, "plan", *(part for pair in given.items() for part in pair), code=1)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import optimlite as ol
+from optimlite import mpi
 from support.paths import ROOT
 
 DOCS = ROOT / "docs"
@@ -37,6 +38,7 @@ def test_every_public_name_is_in_the_reference_once() -> None:
     names = [name for name in ol.__all__ if name not in SUBMODULES]
     names += [f"lr_scheduler.{name}" for name in ol.lr_scheduler.__all__]
     names += [f"log.{name}" for name in ol.log.__all__]
+    names += [f"mpi.{name}" for name in mpi.__all__]
     found = [name for name in documented() if not name.startswith("line_search.")]
     assert sorted(found) == sorted(names)
 

@@ -17,7 +17,7 @@ LAYERS = """
 __main__
 autograd cli jax sklearn thinc torch
 __init__
-tools line_search schedules
+tools line_search schedules mpi
 checkpoint log catalogue
 average clipping grouping
 optimizers closures lr_scheduler reference

@@ -1,0 +1,160 @@
+"""An optimizer over parts of another one's parameters: of the same class, with state for these parts alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..checks import BESIDE
+from ..native import dispatch
+from . import state_dict as state_dicts
+from .formats import SHARING
+from .gradient_options import GradientOptions
+from .group_plan import alike
+from .hooks import call, passed
+from .method import Group
+from .modifiers import modifier_of
+from .optimizer import _OF_THIS_OBJECT, Optimizer
+from .parameter import Parameter
+from .rule_optimizer import RuleOptimizer
+from .sparse_grad import SparseGrad
+from .state import StateMap
+from .storage import scales_of
+from .whole_matrix import MatrixOptimizer
+
+BLOCK = 16_384                   # elements: parts begin at multiples of it, so that no block of a tensor is cut
+
+
+class Part(Parameter):
+    """Elements [start, stop) of a parameter, in C order, or all of it in its shape."""
+
+    __slots__ = ("offset", "whole")
+
+    def __init__(self, parameter: Parameter, name: str, start: int, stop: int) -> None:
+        whole = stop - start == parameter.data.size
+        super().__init__(parameter.data if whole else parameter.data.reshape(-1)[start:stop], name)
+        self.offset, self.whole = start, parameter
+
+    @property
+    def tensor_size(self) -> int:
+        return self.whole.data.size
+
+    def extent(self, key: str, array: np.ndarray) -> tuple[tuple[int, ...], int, int]:
+        """The shape of the whole parameter's array, and which elements of it an array of this part's state is."""
+        if array.ndim == 0 or self.data.size == self.tensor_size:
+            return array.shape, 0, array.size
+        if array.dtype == np.int8 and key.endswith(scales_of("")):
+            return (-(-self.tensor_size // SHARING),), self.offset // SHARING, self.offset // SHARING + array.size
+        return self.whole.shape, self.offset, self.offset + array.size
+
+    def taken(self, entries: Any, keys: Sequence[str]) -> dict[str, Any]:
+        """This part's of the state of the whole; `keys`: those that have a value for each element."""
+        if self.data.size == self.tensor_size:
+            return dict(entries)
+        start, stop = self.offset, self.offset + self.data.size
+        scales = slice(start // SHARING, -(-stop // SHARING))
+        return {key: cut(array, slice(start, stop)) if key in keys else
+                cut(array, scales) if key in map(scales_of, keys) else array for key, array in entries.items()}
+
+
+def cut(array: Any, elements: slice) -> np.ndarray:
+    """Some elements of an array, in C order, or of one that is still in a file."""
+    found: np.ndarray = array.part(elements) if hasattr(array, "part") else array.reshape(-1)[elements]
+    return found
+
+
+def divisible(method: RuleOptimizer, group: Group, parameter: Parameter, name: str) -> bool:
+    """Whether an element's step depends on the element alone, so that a parameter may be stepped in parts."""
+    if not parameter.data.flags.c_contiguous or parameter.data.size <= BLOCK or modifier_of(group):
+        return False
+    if isinstance(method, MatrixOptimizer) and method.whole(group):
+        return False
+    flat, rules = Part(parameter, name, 0, BLOCK), method.rules(group)
+    try:
+        method.check_parameter(flat, name, group)
+        shapes = method.state_shapes(group, flat)
+    except (TypeError, ValueError):              # it must be a matrix
+        return False
+    recipe = rules[method.which_rule(parameter)]
+    names = [recipe[0], *filter(None, [method.first_rule(group)])]
+    kernels = [dispatch.kernel(one, parameter.dtype) for one in names]
+    return (rules[method.which_rule(flat)] == recipe and all(shape == flat.shape for shape in shapes.values())
+            and not any(kernel.measures or kernel.by_rows for kernel in kernels))
+
+
+def over_parts(method: RuleOptimizer, parts: Sequence[Sequence[Part]]) -> RuleOptimizer:
+    """The optimizer over parts, a list for each group; it has no state yet."""
+    made: RuleOptimizer = type(method).__new__(type(method))
+    made.__dict__.update({key: value for key, value in method.__dict__.items() if key not in _OF_THIS_OBJECT})
+    made._prepare_to_step()
+    made._state, made._trees, made._grouped = StateMap(), [], True
+    made._warned = True                          # a share without a gradient is nothing to warn of
+    made.param_groups = [{**{key: value for key, value in group.items() if key != "param_names"}, "params": tuple(own)}
+                         for group, own in zip(method.param_groups, parts, strict=True)]
+    for part in made._parameters():
+        made._state.register(part, str(part.name))
+    return made
+
+
+def of_share(made: RuleOptimizer, method: Optimizer, found: state_dicts.Fit) -> state_dicts.Fit:
+    """What the parts take of a state dict that was matched with the whole."""
+    of_whole = {id(parameter): entries for parameter, entries in found.states}
+    states: list[tuple[Parameter, dict[str, Any]]] = [
+        (part, part.taken(of_whole[id(part.whole)], tuple(method.state_shapes(group, part))))
+        for group in made.param_groups for part in group["params"] if id(part.whole) in of_whole]
+    return state_dicts.Fit(found.problems, states, made.param_groups)
+
+
+def load(made: RuleOptimizer, method: Optimizer, state_dict: Mapping[str, Any], strict: bool) -> state_dicts.Mismatch:
+    """Loads a state dict of the whole: the parts take what is theirs of it."""
+    found = state_dicts.fit(method, passed(method._before_load, method, state_dict))
+    state_dicts.refuse(found.problems, strict)
+    state_dicts.commit(method, found._replace(states=[]))
+    state_dicts.commit(made, of_share(made, method, found))
+    call(method._after_load, method)
+    return found.problems
+
+
+def follow(made: RuleOptimizer, method: RuleOptimizer) -> None:
+    """Checks the groups of the whole, and gives those of the parts their values; raises as a step would."""
+    made.follower = method.follower
+    for mine, theirs in zip(made.param_groups, method.param_groups, strict=True):
+        names = [name for name in theirs if name not in BESIDE]
+        if any(mine.get(name) is not theirs[name] for name in names) or len(names) != len(mine) - 1:
+            method.check_group(theirs)
+            for name in [name for name in mine if name != "params" and name not in theirs]:
+                del mine[name]
+            mine.update({name: theirs[name] for name in names})
+    made._current_plans()
+
+
+def check_gradients(method: RuleOptimizer, zero: bool) -> list[bool]:
+    """Which parameters have a gradient.  Raises for a sparse one, and for one that can't be zeroed where it shall be.
+    """
+    parameters = [parameter for group in method.param_groups for parameter in group["params"]]
+    for parameter in parameters:
+        if isinstance(parameter.grad, SparseGrad):
+            raise TypeError(f"the gradient of '{method.state.name_of(parameter)}' is sparse, which can't be summed "
+                            f"over ranks; make it dense with gradient.to_dense(len(parameter))")
+    if zero:
+        method._check_zeroing([parameter for parameter in parameters if parameter.grad is not None])
+    return [parameter.grad is not None for parameter in parameters]
+
+
+def step(made: RuleOptimizer, factor: float, max_abs: float | None) -> None:
+    """Steps parts by their gradients times a factor, which is what the whole's norm made of it."""
+    made._update(GradientOptions(grad_scale=factor, max_grad_value=max_abs))
+
+
+def order_of_norm(method: RuleOptimizer) -> list[int]:
+    """The parameters in the order in which `bound_norm` adds up their squares."""
+    keys, at = [], 0
+    for number, group in enumerate(method.param_groups):
+        seen: dict[Any, int] = {}
+        for parameter in group["params"]:
+            kind = alike(method, group, parameter)
+            keys.append((parameter.dtype.itemsize, number, kind[0], seen.setdefault(kind, len(seen)), at))
+            at += 1
+    return [key[-1] for key in sorted(keys)]

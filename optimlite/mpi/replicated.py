@@ -1,0 +1,113 @@
+"""For those who keep the whole optimizer on every rank: equal parameters at the start, and averaged gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..checks import one_of
+from ..engine import nesting, ranks
+from ..engine.optimizer import Optimizer
+from ..engine.parameter import Parameter, laid_out
+from ..engine.parts import BLOCK
+from ..engine.sparse_grad import SparseGrad
+from . import safety
+from .reduction import Exchange, check_order, flat
+from .shares import Tensor, assigned
+
+
+def found_in(params: Any) -> tuple[list[Parameter], list[str]]:
+    """The parameters of an optimizer, or of a nesting, and what they are called."""
+    if isinstance(params, Optimizer):
+        parameters = [parameter for group in params.param_groups for parameter in group["params"]]
+        return parameters, [parameter.name or str(at) for at, parameter in enumerate(parameters)]
+    parameters, names, _ = nesting.as_parameters(nesting.read(params))
+    return parameters, names
+
+
+def broadcast(params: Any, comm: Any = None, root: int = 0) -> None:
+    """Gives all ranks the values that the parameters have on rank `root`, in place.
+
+    params: a nesting of arrays and Parameters, or an optimizer.    comm: mpi4py's communicator, by default COMM_WORLD.
+
+    Raises RankError, on all ranks, where the parameters have other names, shapes, types or layouts; nothing is changed
+    then.
+
+        >>> def train(comm):
+        ...     params = {"w": np.full(2, float(comm.rank))}
+        ...     mpi.broadcast(params, comm, root=1)
+        ...     return params["w"].tolist()
+        >>> mpi.simulate(2, train)
+        [[1.0, 1.0], [1.0, 1.0]]
+    """
+    comm = safety.communicator(comm)
+
+    def find() -> tuple[list[Parameter], list[str]]:
+        if not (isinstance(root, int) and 0 <= root < comm.size):
+            raise ValueError(f"`root` must be a rank, from 0 to {comm.size - 1}, got {root!r}")
+        return found_in(params)
+
+    parameters, names = ranks.together(comm, find)
+    ranks.compare(comm, safety.of_layout(parameters, names), "make the same model on each")
+    for parameter in parameters:
+        elements = flat(parameter.data, parameter.data)
+        for start in range(0, elements.size, 256 * BLOCK):           # an old library counts bytes in 31 bits
+            comm.Bcast(elements[start:start + 256 * BLOCK], root)
+        if not parameter.data.flags.forc:
+            parameter.data[...] = elements.reshape(parameter.shape)
+
+
+def average_gradients(params: Any, comm: Any = None, reduce: str = "mean", order: str = "rank") -> None:
+    """Puts the mean, or the sum, of all ranks' gradients into every `p.grad`; for optimizers that aren't sharded.
+
+    params: an optimizer, or a nesting of Parameters.    comm: mpi4py's communicator, by default COMM_WORLD.
+    reduce: "mean" or "sum".    order: "rank", "fast", or "leaves:K" with one leaf for each rank; see `Sharded`.
+
+    A gradient that is None on some ranks counts as zeros there, and becomes an array; one that is None on all stays
+    None.  The arrays that came as gradients aren't written to.  Raises RankError on all ranks where one raises.
+
+        >>> def train(comm):
+        ...     w = ol.Parameter(np.zeros(2))
+        ...     w.grad = np.full(2, float(comm.rank))
+        ...     mpi.average_gradients([w], comm)
+        ...     return w.grad.tolist()
+        >>> mpi.simulate(2, train)
+        [[0.5, 0.5], [0.5, 0.5]]
+    """
+    comm = safety.communicator(comm)
+
+    def find() -> tuple[list[Parameter], list[str]]:
+        one_of("mean", "sum")("reduce", reduce)
+        if check_order(order, comm.size) not in (0, comm.size):
+            raise ValueError(f"`order` must have one leaf for each of {comm.size} ranks here, got {order!r}; "
+                             f"Sharded.leaf takes more")
+        parameters, names = found_in(params)
+        for parameter, name in zip(parameters, names, strict=True):
+            if isinstance(parameter.grad, SparseGrad):
+                raise TypeError(f"the gradient of '{name}' is sparse, which can't be summed over ranks; make it dense "
+                                f"with gradient.to_dense(len(parameter))")
+        return parameters, names
+
+    parameters, _ = ranks.together(comm, find)
+    flags = np.asarray(ranks.agree(comm, None, [p.grad is not None for p in parameters]).any(axis=0))
+    if comm.size == 1:
+        return
+    present = [p for p, flag in zip(parameters, flags, strict=True) if flag]
+    gradients = [None if p.grad is None else flat(p.grad, p.data) for p in present]          # type: ignore[arg-type]
+    shares = assigned([Tensor(p.data.size, p.dtype.itemsize, True) for p in present], comm.size)
+    made = [laid_out(p.data) for p in present]
+    sums = [flat(array, array) for array in made]
+    for dtype in dict.fromkeys(p.dtype for p in present):
+        exchange = Exchange(comm, [[one for one in share if present[one.parameter].dtype == dtype] for share in shares],
+                            dtype)
+        mine: list[np.ndarray | None] = [None] * len(sums)
+        for which, start, stop in exchange.mine:
+            mine[which] = sums[which][start:stop]
+        exchange.reduce(gradients, mine, order)
+        for part in mine if reduce == "mean" else ():
+            if part is not None:
+                part /= comm.size
+        exchange.spread(sums)
+    for parameter, array in zip(present, made, strict=True):
+        parameter.grad = array

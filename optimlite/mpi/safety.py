@@ -1,0 +1,78 @@
+"""That all ranks do the same: what asks them before a step is done, and what must be equal on all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..checkpoint.sums import crc32
+from ..engine.follower import NOTHING, Follower, Sequel
+from ..engine.group_plan import Created
+from ..engine.method import Group
+from ..engine.parameter import Parameter
+from ..engine.ranks import Entry, agree, check_communicator
+from ..engine.state import StateMap
+
+
+def communicator(comm: Any) -> Any:
+    """The communicator, by default that of all ranks."""
+    if comm is not None:
+        return check_communicator(comm)
+    try:
+        from mpi4py import MPI
+    except ImportError as fault:
+        raise ImportError(f"optimlite.mpi needs mpi4py; install it with `pip install \"optimlite[mpi]\"`, or give a "
+                          f"communicator as `comm` ({fault})") from None
+    except RuntimeError as fault:
+        raise ImportError(f"mpi4py finds no MPI library; install one, with `pip install mpich` or as your cluster has "
+                          f"it ({fault})") from None
+    return MPI.COMM_WORLD
+
+
+class Commit:
+    """Stands where a step is prepared and not yet done: the last moment in which a rank can fail, and all ask."""
+
+    def __init__(self, comm: Any) -> None:
+        self.comm, self.asked = comm, False
+        self.follower: Follower | None = None    # the optimizer's own
+
+    def follow(self, groups: list[Group], state: StateMap, created: list[Created]) -> Sequel:
+        sequel = NOTHING if self.follower is None else self.follower.follow(groups, state, created)
+        self.ask(None)
+        return sequel
+
+    def ask(self, fault: BaseException | None) -> None:
+        self.asked = True
+        agree(self.comm, fault)
+
+    def step(self, run: Callable[[], None], follower: Follower | None) -> None:
+        """Runs a step that ends with this one's `follow`; it is done on all ranks or on none."""
+        self.follower, self.asked = follower, False
+        try:
+            run()
+        except BaseException as fault:
+            if not self.asked:
+                self.ask(fault)
+            raise
+
+
+def of_groups(groups: Sequence[Mapping[str, Any]]) -> Iterator[Entry]:
+    for number, group in enumerate(groups):
+        for key in sorted(group):
+            if key not in ("params", "param_names"):
+                yield f"`{key}` of group {number}", group[key]
+
+
+def of_layout(parameters: Sequence[Parameter], names: Sequence[str]) -> Iterator[Entry]:
+    for parameter, name in zip(parameters, names, strict=True):
+        flags = parameter.data.flags
+        yield f"parameter '{name}'", (parameter.shape, str(parameter.dtype),
+                                      "F" if flags.fnc else "C" if flags.c_contiguous else "strided")
+
+
+def of_values(parameters: Sequence[Parameter], names: Sequence[str]) -> Iterator[Entry]:
+    for parameter, name in zip(parameters, names, strict=True):
+        data = np.ascontiguousarray(parameter.data)
+        yield f"the checksum of '{name}'", f"{crc32(data.reshape(-1).view(np.uint8)):08x}"

@@ -1,0 +1,165 @@
+"""L-BFGS, conjugate gradients and minimize over ranks that have different unknowns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import optimlite as ol
+from optimlite import mpi
+
+N, ITERATIONS = 30, 12
+
+
+def chain(x: np.ndarray, before: np.ndarray, after: np.ndarray) -> tuple[float, np.ndarray]:
+    """Rosenbrock's valley along a chain: this part's terms, and the gradient by its unknowns, from its neighbours."""
+    padded = np.concatenate([x, after])
+    a, b = padded[1:] - padded[:-1] ** 2, 1 - padded[:-1]
+    gradient = np.zeros_like(padded)
+    gradient[:-1] = -4 * a * padded[:-1] - 0.2 * b
+    gradient[1:] += 2 * a
+    if before.size:
+        gradient[0] += 2 * (x[0] - before[0] ** 2)
+    return float(a @ a + 0.1 * b @ b), gradient[:x.size]
+
+
+def part_of(comm: Any, x: np.ndarray) -> Callable[[], tuple[float, np.ndarray]]:
+    def evaluate() -> tuple[float, np.ndarray]:
+        ends = comm.allgather((x[:1].copy(), x[-1:].copy()))
+        none = np.empty(0, x.dtype)
+        return chain(x, ends[comm.rank - 1][1] if comm.rank else none,
+                     ends[comm.rank + 1][0] if comm.rank + 1 < comm.size else none)
+
+    return evaluate
+
+
+def start(comm: Any | None = None) -> np.ndarray:
+    x = np.where(np.arange(N) % 3, -1.2, 0.7)
+    return x if comm is None else np.array_split(x, comm.size)[comm.rank].copy()
+
+
+METHODS: dict[str, Callable[..., ol.Optimizer]] = {
+    "lbfgs": lambda x, **more: ol.LBFGS([x], max_iter=ITERATIONS, line_search_fn="nocedal_wright", history_size=5,
+                                        **more),
+    "torch": lambda x, **more: ol.LBFGS([x], max_iter=ITERATIONS, line_search_fn="strong_wolfe", **more),
+    "cg": lambda x, **more: ol.ConjugateGradient([x], max_iter=ITERATIONS, **more),
+    "halves": lambda x, **more: ol.LBFGS([x], max_iter=ITERATIONS, line_search_fn="hager_zhang",
+                                         history_dtype="bfloat16", **more),
+    "inner": lambda x, **more: ol.LBFGS([x], max_iter=ITERATIONS, line_search_fn="nocedal_wright",
+                                        inner=lambda u, v: float(u[0] @ v[0]), **more),
+    "h0": lambda x, **more: ol.ConjugateGradient([x], max_iter=ITERATIONS, h0=0.1, **more),
+    "bounds": lambda x, **more: ol.LBFGS([x], max_iter=ITERATIONS, line_search_fn="nocedal_wright",
+                                         bounds=(-1.0, 0.9), **more),
+}
+
+
+def run(method: str, x: np.ndarray, evaluate: Callable[[], tuple[float, np.ndarray]], **more: Any) -> Any:
+    opt: Any = METHODS[method](x, **more)
+
+    def closure() -> tuple[float, list[np.ndarray]]:
+        loss, gradient = evaluate()
+        return loss, [gradient]
+
+    first = opt.step(closure)
+    return x, first, opt.result.loss, opt.result.iterations, opt.result.evaluations
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_many_ranks_go_the_way_of_one(method: str) -> None:
+    none = np.empty(0)
+    x = start()
+    alone = run(method, x, lambda: chain(x, none, none))
+
+    def train(comm: Any) -> Any:
+        part = start(comm)
+        return run(method, part, part_of(comm, part), comm=comm)
+
+    [one] = mpi.simulate(1, train)
+    assert one[0].tobytes() == alone[0].tobytes()
+    assert one[1:] == alone[1:]
+    found = mpi.simulate(3, train)
+    assert len({each[1:] for each in found}) == 1                    # all ranks have the same numbers
+    assert found[0][1] == pytest.approx(alone[1])
+    assert found[0][3] == alone[3]
+    np.testing.assert_allclose(np.concatenate([each[0] for each in found]), alone[0], rtol=1e-6)
+    if method == "lbfgs":
+        assert [each[0].tobytes() for each in mpi.simulate(3, train)] == [each[0].tobytes() for each in found]
+
+
+@pytest.mark.parametrize("method", ["lbfgs", "cg"])
+def test_minimize(method: str) -> None:
+    none = np.empty(0)
+    alone = ol.minimize(lambda x: chain(x, none, none), start(), method=method, jac=True)
+
+    def train(comm: Any) -> Any:
+        seen = []
+        x = start(comm)
+
+        def fun(values: np.ndarray) -> tuple[float, np.ndarray]:
+            x[:] = values
+            return part_of(comm, x)()
+
+        found = ol.minimize(fun, start(comm), method=method, jac=True, comm=comm, callback=lambda x: seen.append(1))
+        assert len(seen) == found.nit
+        assert "hess_inv" not in found
+        return found
+
+    found = mpi.simulate(3, train)
+    assert all(each.success and each.fun == found[0].fun for each in found)
+    np.testing.assert_allclose(np.concatenate([each.x for each in found]), alone.x, atol=1e-3)
+
+
+def test_any_rank_may_ask_to_stop_and_all_raise_where_one_does() -> None:
+    def stops(comm: Any) -> Any:
+        part = start(comm)
+        seen: list[int] = []
+
+        def callback(result: Any) -> bool:
+            seen.append(1)
+            return comm.rank == 1 and len(seen) == 4
+
+        return run("lbfgs", part, part_of(comm, part), comm=comm, callback=callback)[3]
+
+    def raises(comm: Any) -> Any:
+        part = start(comm)
+        evaluate, calls = part_of(comm, part), []
+
+        def fails() -> tuple[float, np.ndarray]:
+            calls.append(1)
+            found = evaluate()
+            return found if len(calls) < 9 or comm.rank != 2 else (1 / 0, found[1])
+
+        with pytest.raises((ZeroDivisionError, mpi.RankError), match="division by zero"):
+            run("cg", part, fails, comm=comm)
+        return part_of(comm, part)()[0]
+
+    assert mpi.simulate(2, stops) == [4, 4]
+    assert sum(mpi.simulate(3, raises)) < chain(start(), np.empty(0), np.empty(0))[0]     # at the last accepted point
+
+
+def test_what_ranks_must_agree_in() -> None:
+    def train(comm: Any) -> Any:
+        part = start(comm)
+        with pytest.raises(mpi.RankError, match="`history_size` is 5 on rank 0; `history_size` is 6 on rank 1"):
+            run("lbfgs", part, part_of(comm, part), comm=comm) if comm.rank == 0 else ol.LBFGS(
+                [part], max_iter=ITERATIONS, line_search_fn="nocedal_wright", history_size=6,
+                comm=comm).step(lambda: 1.0)
+        with pytest.raises(ValueError, match="`jac` must be True or a function"):
+            ol.minimize(lambda x: float(x @ x), part, comm=comm)
+        with pytest.raises(TypeError, match="`comm` must be a communicator"):
+            ol.LBFGS([part], comm=3)
+
+    mpi.simulate(2, train)
+
+
+def test_a_rank_without_a_gradient_stands_still() -> None:
+    def train(comm: Any) -> Any:
+        x = np.full(2, 3.0)
+        opt = ol.LBFGS([x], line_search_fn="nocedal_wright", comm=comm)
+        opt.step(lambda: (float(x @ x), [2 * x]) if comm.rank else (0.0, [None]))
+        return x.round(6).tolist()
+
+    assert mpi.simulate(2, train) == [[3.0, 3.0], [0.0, 0.0]]

@@ -1,0 +1,114 @@
+"""What ranks of a real MPI run, for tests/mpi/test_mpiexec.py: `mpiexec -n 4 python mpi_program.py WHAT FOLDER`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import sys
+from typing import Any
+
+import numpy as np
+
+import optimlite as ol
+from optimlite import mpi
+from support.paths import ROOT
+from support.ranks import Params, gradients, model
+
+
+def digest(params: Params) -> str:
+    return hashlib.sha256(b"".join(array.tobytes() for array in params.values())).hexdigest()
+
+
+def train(comm: Any, order: str = "rank") -> tuple[Params, mpi.Sharded]:
+    params = model()
+    opt = mpi.Sharded(ol.Adam(params, lr=0.01, state_dtype="int8"), comm, order=order)
+    for step in range(3):
+        opt.step(grads=gradients(params, comm.rank, step), max_grad_norm=1.0)
+    return params, opt
+
+
+def bits(comm: Any, folder: str) -> str:
+    """Of all that is done with buffers: one hash."""
+    params, opt = train(comm)
+    mpi.save(f"{folder}/run", model=params, optimizer=opt, epoch=3)
+    tree, _ = train(comm, f"leaves:{comm.size}") if comm.size in (1, 2, 4) else (params, opt)
+    fast, _ = train(comm, "fast")
+    assert all(np.allclose(fast[name], params[name], rtol=1e-3, atol=1e-2) for name in params)
+    replicated = {name: array + array.dtype.type(comm.rank) for name, array in model().items()}
+    mpi.broadcast(replicated, comm)
+    parameters = ol.Adam(replicated).param_groups[0]["params"]
+    for p in parameters:
+        p.grad = gradients(replicated, comm.rank, 0)[p.name]
+    mpi.average_gradients(parameters, comm)
+    read = {name: np.zeros_like(array) for name, array in params.items()}
+    resumed = mpi.Sharded(ol.Adam(read, lr=0.01, state_dtype="int8"), comm)
+    mpi.restore(f"{folder}/run", comm, model=read, optimizer=resumed)
+    for one, own in ((opt, params), (resumed, read)):
+        one.step(grads=gradients(own, comm.rank, 3))
+    assert digest(read) == digest(params)
+    return " ".join(digest(one) for one in (params, tree, replicated, {p.name: p.grad for p in parameters}))
+
+
+def fault(comm: Any, folder: str) -> str:
+    """An exception on one rank reaches all; what is raised is caught, and the run goes on."""
+    params, opt = train(comm)
+    before = digest(params)
+    try:
+        opt.step((lambda: 1 / 0) if comm.rank == 1 else None, grads=None if comm.rank == 1 else
+                 gradients(params, comm.rank, 3))
+    except (mpi.RankError, ZeroDivisionError) as caught:
+        said = str(caught)
+    assert comm.rank == 1 or "rank 1 failed" in said
+    assert digest(params) == before
+    opt.step(grads=gradients(params, comm.rank, 3))
+    return digest(params)
+
+
+def inversion(comm: Any, folder: str) -> str:
+    """`minimize` over unknowns that are spread: the example's."""
+    sys.path.insert(0, str(ROOT / "examples"))
+    import distributed_inversion
+
+    result, before, after = distributed_inversion.invert(comm, 200)
+    return repr((result.fun, result.nit, result.nfev, before, after)) + result.message
+
+
+def killed(comm: Any, folder: str) -> str:
+    params, opt = train(comm)
+    if comm.rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    opt.step(grads=gradients(params, comm.rank, 3))
+    return "went on without rank 1"
+
+
+def killed_save(comm: Any, folder: str) -> str:
+    """One rank is killed in the middle of a save."""
+    from optimlite.mpi import checkpoint
+
+    params, opt = train(comm)
+    mpi.save(f"{folder}/run", model=params, optimizer=opt)
+    if comm.rank == 0:
+        os.rename(f"{folder}/run", f"{folder}/kept")
+        os.link(f"{folder}/kept", f"{folder}/run")
+    whole = checkpoint.transfer.write
+
+    def write(fd: int, jobs: Any, report: Any) -> Any:
+        found = whole(fd, jobs, report)
+        if comm.rank == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return found
+
+    checkpoint.transfer.write = write
+    opt.step(grads=gradients(params, comm.rank, 3))
+    mpi.save(f"{folder}/run", model=params, optimizer=opt)
+    return "saved without rank 2"
+
+
+if __name__ == "__main__":
+    from mpi4py import MPI
+
+    said = MPI.COMM_WORLD.allgather(globals()[sys.argv[1]](MPI.COMM_WORLD, sys.argv[2]))
+    assert len(set(said)) == 1, said
+    if MPI.COMM_WORLD.rank == 0:
+        print("result:", said[0])
