@@ -9,6 +9,7 @@ import platform
 import sys
 from glob import glob
 from pathlib import Path
+from zlib import crc32
 
 if sys.version_info < (3, 11):   # said before anything that older Pythons lack
     raise SystemExit(f"optimlite needs Python >= 3.11, and this is {platform.python_version()}")
@@ -87,6 +88,11 @@ def staged():
     return str(folder.parents[1])
 
 
+def declarations():
+    """A number for what driver and kernels must both be built from: native/dispatch.py tells if they weren't."""
+    return f"{crc32(b''.join(Path(name).read_bytes() for name in sorted(glob('pyx/*.pxd')))):08x}"
+
+
 def beside():
     """Where Cython finds the rules that aren't shipped, or none."""
     folder = Path("build/pyx", WHERE)
@@ -103,7 +109,8 @@ def extension(name, source, macros=(), flags=()):
         build_dir=f"build/pyx/{WHERE}/{name}", include_path=[staged(), beside()], compiler_directives=DIRECTIVES)
     # After cythonize, which keeps the settings of the first extension made from a source for all of them.
     result.define_macros = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
-                            ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"), *macros]
+                            ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
+                            ("OPTIMLITE_DECLARATIONS", declarations()), *macros]
     result.depends = [*result.depends, "setup.py", *glob("pyx/*.h"), *glob("pyx/*.px[di]"), *glob("pyx/rules/*.pxi")]
     result.level_flags = list(flags)
     return result
@@ -118,7 +125,7 @@ class Build(build_ext):
 
     def build_extension(self, ext):
         if self.compiler.compiler_type == "msvc":
-            ext.extra_compile_args = [*MSVC_FLAGS, "/std:c11"]
+            ext.extra_compile_args = [*MSVC_FLAGS, "/std:c11", "/experimental:c11atomics"]
         else:
             ext.extra_compile_args = [*UNIX_FLAGS, *ext.level_flags]
             if SANITIZE:

@@ -22,6 +22,7 @@ from . import header, transfer
 from .atomic import replacement
 from .files import path_of
 from .header import Tensor, code_of
+from .system import write_at
 from .threads import Crew
 from .tree import Encoded, encode
 
@@ -182,7 +183,8 @@ def _forget() -> None:
     _pending.clear()
 
 
-os.register_at_fork(after_in_child=_forget)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 atexit.register(end)
 
 
@@ -204,4 +206,4 @@ def write(path: str, encoded: Encoded, fsync: bool, report: Callable[[int], None
         sums = transfer.write(fd, jobs, report)
         crcs = {tensor.name: crc for (tensor, _), crc in zip(jobs, sums, strict=True)}
         text = header.build(names, encoded.json, crcs)
-        transfer.full(os.pwritev, fd, [np.frombuffer(text, np.uint8)], 0)
+        transfer.full(write_at, fd, [np.frombuffer(text, np.uint8)], 0)
