@@ -6,6 +6,7 @@
 
 import os
 import platform
+import subprocess
 import sys
 from glob import glob
 from pathlib import Path
@@ -32,6 +33,7 @@ LEVELS = {"baseline": VECTORS, "v3": [*VECTORS, "-march=x86-64-v3"],
 # Each loop once with coupled decay and once without, and its last elements written out: a sixth of a module, for those
 # that most programs run.  What the others do without is a thirtieth of theirs.
 SMALLER = ["-fno-tree-pre", *(f"-fno-align-{what}" for what in ("functions", "loops", "jumps", "labels"))]
+GCC_FLAGS = {*VECTORS, *FASTER, *SMALLER, "-Werror=double-promotion"}    # clang finds it in intended ones
 FASTEST = ("v3", "v4") if X86 else ("baseline",)
 SAME = {("f64", "v4"): "v3"}     # as native/dispatch.py has it, with the reason
 if sys.platform == "win32":
@@ -123,11 +125,18 @@ class Build(build_ext):
         super().finalize_options()
         self.parallel = self.parallel or os.cpu_count()
 
+    def is_clang(self):
+        """Also where it is called cc or gcc, as on macOS."""
+        said = subprocess.run([*self.compiler.compiler_so[:1], "--version"], capture_output=True, text=True)
+        return "clang" in said.stdout
+
     def build_extension(self, ext):
         if self.compiler.compiler_type == "msvc":
             ext.extra_compile_args = [*MSVC_FLAGS, "/std:c11", "/experimental:c11atomics"]
         else:
             ext.extra_compile_args = [*UNIX_FLAGS, *ext.level_flags]
+            if self.is_clang():          # it vectorises by itself, and knows the other flags as little
+                ext.extra_compile_args = [flag for flag in ext.extra_compile_args if flag not in GCC_FLAGS]
             if SANITIZE:
                 ext.extra_compile_args += ["-g", "-fno-omit-frame-pointer", f"-fsanitize={SANITIZE}"]
                 ext.extra_link_args = [f"-fsanitize={SANITIZE}"]
@@ -147,11 +156,13 @@ def kernels():
                          for level in chosen(LEVELS, "OPTIMLITE_LEVELS"))
 
 
-setup(
-    ext_modules=[extension(name, f"pyx/{name}.pyx", flags=DRIVER_FLAGS.get(name, SMALL)) for name in MODULES] + [
+def extensions():
+    return [extension(name, f"pyx/{name}.pyx", flags=DRIVER_FLAGS.get(name, SMALL)) for name in MODULES] + [
         extension(f"kernels_{kind}_{level}", "pyx/kernels.pyx", TYPES[kind],
                   [*KERNEL_FLAGS, *LEVELS[level], *(FASTER if kind == "f32" and level in FASTEST else SMALLER)])
-        for kind, level in kernels()
-    ],
-    cmdclass={"build_ext": Build},
-)
+        for kind, level in kernels()]
+
+
+LISTS = {"sdist", "egg_info", "dist_info"} & set(sys.argv)       # needs no C, for which Cython takes a minute
+
+setup(ext_modules=[] if LISTS else extensions(), cmdclass={"build_ext": Build})

@@ -6,9 +6,7 @@
 
 #if defined(_WIN32)
 
-#ifndef NOMINMAX
-#define NOMINMAX
-#endif
+#define WIN32_LEAN_AND_MEAN      /* the rest has a macro `hyper`, for one */
 #include <windows.h>
 
 typedef SRWLOCK os_mutex;

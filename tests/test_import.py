@@ -263,6 +263,7 @@ def test_the_version_stands_in_one_place() -> None:
     newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
     assert newest is not None
     assert newest[1] == ol.__version__
+    assert f'version: "{ol.__version__}"' in (ROOT / ".ci" / "conda" / "recipe.yaml").read_text(encoding="utf-8")
 
 
 def test_python_with_optimizations_works() -> None:

@@ -147,12 +147,12 @@ def make_wheel(python: Python, sdist: Path, finish: bool) -> Path | None:
 
 
 def beside(sdist: Path, folder: Path) -> Path:
-    """The sdist without the package and its sources: so that the tests import the installed one."""
+    """The sdist without what builds the package: so that the tests import the installed one, and know that they do."""
     shutil.rmtree(folder, ignore_errors=True)
     with tarfile.open(sdist) as archive:
         archive.extractall(folder, filter="data")
     [tree] = folder.iterdir()
-    for name in ("optimlite", "pyx", "setup.py"):
+    for name in ("optimlite", "pyx", "setup.py", "Makefile"):
         unwanted = tree / name
         unwanted.unlink() if unwanted.is_file() else shutil.rmtree(unwanted)
     return tree

@@ -91,7 +91,8 @@ def test_what_is_not_built_fails(missing: str, tmp_path: Path, monkeypatch: pyte
 def test_the_tests_of_the_sdist_import_the_installed_package(tmp_path: Path) -> None:
     """Nothing of its own sources is left beside them, and all that they read is."""
     root = tmp_path / "optimlite-1"
-    for name in ("optimlite/a.py", "pyx/a.pyx", "tests/test_a.py", "docs/a.md", "setup.py", "README.md"):
+    for name in ("optimlite/a.py", "pyx/a.pyx", "tests/test_a.py", "docs/a.md", "setup.py", "Makefile",
+                 "README.md"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
     with tarfile.open(tmp_path / "sdist.tar.gz", "w:gz") as archive:
