@@ -26,6 +26,7 @@ WORK = ROOT / "build" / "pythons"
 OLDEST = (3, 11)
 NAMES = re.compile(r"python3(\.\d+t?)?")
 NUMPY = [f"2.{minor}" for minor in range(20)]            # where to look for the oldest with a wheel
+BUILDERS = ("optimlite", "pyx", "setup.py", "Makefile")   # not beside an installed package: tests look for them
 PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check")
 FINISH = ROOT / ".ci" / "finish.py"
 STEP = ("import numpy as np, optimlite as ol; a = np.ones(3); ol.Adam([a]).step(grads=[np.ones(3)]); assert a[0] < 1; "
@@ -152,7 +153,7 @@ def beside(sdist: Path, folder: Path) -> Path:
     with tarfile.open(sdist) as archive:
         archive.extractall(folder, filter="data")
     [tree] = folder.iterdir()
-    for name in ("optimlite", "pyx", "setup.py", "Makefile"):
+    for name in BUILDERS:
         unwanted = tree / name
         unwanted.unlink() if unwanted.is_file() else shutil.rmtree(unwanted)
     return tree
