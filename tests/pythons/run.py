@@ -16,7 +16,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -150,8 +149,7 @@ def make_wheel(python: Python, sdist: Path, finish: bool) -> Path | None:
 def beside(sdist: Path, folder: Path) -> Path:
     """The sdist without what builds the package: so that the tests import the installed one, and know that they do."""
     shutil.rmtree(folder, ignore_errors=True)
-    with tarfile.open(sdist) as archive:
-        archive.extractall(folder, filter="data")
+    shutil.unpack_archive(sdist, folder)
     [tree] = folder.iterdir()
     for name in BUILDERS:
         unwanted = tree / name
