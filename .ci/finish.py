@@ -6,6 +6,7 @@ ask for, so it is as old as the system on which they were linked allows.
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -45,8 +46,11 @@ def finish(wheel: Path) -> None:
     tool("check-wheel-contents", wheel)
     tool("twine", "check", "--strict", wheel)
     if "linux" in wheel.name:
-        [verdict] = [line for line in tool("auditwheel", "show", wheel).split("\n\n") if "platform tag" in line]
-        print(" ".join(verdict.split()))
+        said = " ".join(tool("auditwheel", "show", wheel).split())
+        tag = re.search(r'consistent with the following platform tag: "(\w+)"', said)
+        if tag is None or tag[1] not in wheel.name:
+            sys.exit(f"{wheel.name} has another tag than auditwheel finds: {said}")
+        print(f"{wheel.name}: {tag[1]} by auditwheel")
 
 
 if __name__ == "__main__":
