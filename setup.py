@@ -6,9 +6,11 @@
 
 import os
 import platform
+import subprocess
 import sys
 from glob import glob
 from pathlib import Path
+from zlib import crc32
 
 if sys.version_info < (3, 11):   # said before anything that older Pythons lack
     raise SystemExit(f"optimlite needs Python >= 3.11, and this is {platform.python_version()}")
@@ -31,6 +33,7 @@ LEVELS = {"baseline": VECTORS, "v3": [*VECTORS, "-march=x86-64-v3"],
 # Each loop once with coupled decay and once without, and its last elements written out: a sixth of a module, for those
 # that most programs run.  What the others do without is a thirtieth of theirs.
 SMALLER = ["-fno-tree-pre", *(f"-fno-align-{what}" for what in ("functions", "loops", "jumps", "labels"))]
+GCC_FLAGS = {*VECTORS, *FASTER, *SMALLER, "-Werror=double-promotion"}    # clang finds it in intended ones
 FASTEST = ("v3", "v4") if X86 else ("baseline",)
 SAME = {("f64", "v4"): "v3"}     # as native/dispatch.py has it, with the reason
 if sys.platform == "win32":
@@ -87,6 +90,11 @@ def staged():
     return str(folder.parents[1])
 
 
+def declarations():
+    """A number for what driver and kernels must both be built from: native/dispatch.py tells if they weren't."""
+    return f"{crc32(b''.join(Path(name).read_bytes() for name in sorted(glob('pyx/*.pxd')))):08x}"
+
+
 def beside():
     """Where Cython finds the rules that aren't shipped, or none."""
     folder = Path("build/pyx", WHERE)
@@ -103,7 +111,8 @@ def extension(name, source, macros=(), flags=()):
         build_dir=f"build/pyx/{WHERE}/{name}", include_path=[staged(), beside()], compiler_directives=DIRECTIVES)
     # After cythonize, which keeps the settings of the first extension made from a source for all of them.
     result.define_macros = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
-                            ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"), *macros]
+                            ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
+                            ("OPTIMLITE_DECLARATIONS", declarations()), *macros]
     result.depends = [*result.depends, "setup.py", *glob("pyx/*.h"), *glob("pyx/*.px[di]"), *glob("pyx/rules/*.pxi")]
     result.level_flags = list(flags)
     return result
@@ -116,11 +125,18 @@ class Build(build_ext):
         super().finalize_options()
         self.parallel = self.parallel or os.cpu_count()
 
+    def is_clang(self):
+        """Also where it is called cc or gcc, as on macOS."""
+        said = subprocess.run([*self.compiler.compiler_so[:1], "--version"], capture_output=True, text=True)
+        return "clang" in said.stdout
+
     def build_extension(self, ext):
         if self.compiler.compiler_type == "msvc":
-            ext.extra_compile_args = [*MSVC_FLAGS, "/std:c11"]
+            ext.extra_compile_args = [*MSVC_FLAGS, "/std:c11", "/experimental:c11atomics"]
         else:
             ext.extra_compile_args = [*UNIX_FLAGS, *ext.level_flags]
+            if self.is_clang():          # it vectorises by itself, and knows the other flags as little
+                ext.extra_compile_args = [flag for flag in ext.extra_compile_args if flag not in GCC_FLAGS]
             if SANITIZE:
                 ext.extra_compile_args += ["-g", "-fno-omit-frame-pointer", f"-fsanitize={SANITIZE}"]
                 ext.extra_link_args = [f"-fsanitize={SANITIZE}"]
@@ -140,11 +156,13 @@ def kernels():
                          for level in chosen(LEVELS, "OPTIMLITE_LEVELS"))
 
 
-setup(
-    ext_modules=[extension(name, f"pyx/{name}.pyx", flags=DRIVER_FLAGS.get(name, SMALL)) for name in MODULES] + [
+def extensions():
+    return [extension(name, f"pyx/{name}.pyx", flags=DRIVER_FLAGS.get(name, SMALL)) for name in MODULES] + [
         extension(f"kernels_{kind}_{level}", "pyx/kernels.pyx", TYPES[kind],
                   [*KERNEL_FLAGS, *LEVELS[level], *(FASTER if kind == "f32" and level in FASTEST else SMALLER)])
-        for kind, level in kernels()
-    ],
-    cmdclass={"build_ext": Build},
-)
+        for kind, level in kernels()]
+
+
+LISTS = {"sdist", "egg_info", "dist_info"} & set(sys.argv)       # needs no C, for which Cython takes a minute
+
+setup(ext_modules=[] if LISTS else extensions(), cmdclass={"build_ext": Build})

@@ -1,9 +1,8 @@
-"""Compresses a wheel's files again, by Zopfli: a twentieth smaller, and every pip reads it. `make package` runs it."""
+"""Compresses a wheel's files again, by Zopfli: a twentieth smaller, and every pip reads it. Part of `finish.py`."""
 
 from __future__ import annotations
 
 import os
-import sys
 import zipfile
 from pathlib import Path
 
@@ -21,8 +20,3 @@ def recompress(wheel: Path) -> None:
     before = wheel.stat().st_size
     os.replace(beside, wheel)
     print(f"{wheel.name}: {before:,} bytes, now {wheel.stat().st_size:,}")
-
-
-if __name__ == "__main__":
-    for path in sys.argv[1:]:
-        recompress(Path(path))

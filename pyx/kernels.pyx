@@ -18,8 +18,8 @@ from .real cimport (bits_of_single, const_real_array, decayed, double_sqrt, epsi
 from .reductions cimport add, dot, limit, max_abs, scale, sum_abs, sum_squares
 from .sweep cimport Common, last_pass, measure, sweep, sweep_only, sweep_whole
 from .table cimport (EVERYTHING, FORMAT, GROUP, HYPER, LINES, MODIFIER, NUMBERS, PASSES, PRODUCTS, ROWS, RULE,
-                     SCALARS, SHARING, SQUARES, SUM, TENSOR, VECTOR, Between, BetweenLines, BetweenRows, Decode, Encode,
-                     Entry, KernelRow, Kind, Lines, Own, Pass, Scope, Sums, Sweep, Work, VectorKernel)
+                     SCALARS, SHARING, SQUARES, SUM, TABLE, TENSOR, VECTOR, Between, BetweenLines, BetweenRows,
+                     Decode, Encode, Entry, KernelRow, Kind, Lines, Own, Pass, Scope, Sums, Sweep, Work, VectorKernel)
 
 KERNELS = {}                     # name: (capsule of the row, names of coefficients, names of float64 coefficients)
 
@@ -37,8 +37,7 @@ cdef KernelRow* new_row(str name, Kind kind, dict fields, dict scalars) except N
         raise ValueError(f"kernel '{name}' must have a name of its own, at most {HYPER - len(COMMON)} + {SCALARS} "
                          f"coefficients, and none called {', '.join(COMMON)} or twice, got {[*fields, *scalars]}")
     row.kind, row.itemsize = kind, sizeof(real)
-    KERNELS[name] = (PyCapsule_New(row, "optimlite.kernel", NULL), (*COMMON, *fields) if kind == RULE else (),
-                     (*scalars,))
+    KERNELS[name] = (PyCapsule_New(row, TABLE, NULL), (*COMMON, *fields) if kind == RULE else (), (*scalars,))
     return row
 
 

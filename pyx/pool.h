@@ -19,30 +19,16 @@
 #ifndef OPTIMLITE_POOL_H
 #define OPTIMLITE_POOL_H
 
+#include <stdatomic.h>
+#include <stdint.h>
+
 #include "shared.h"
+#include "system.h"
 
 typedef void (*pool_task)(void *context, Py_ssize_t part);
 
 static shared_int max_threads = 1;       /* read where Python's lock is not held */
 static shared_int pool_eager = 0;        /* for tests: every job is for all threads, whether that pays or not */
-
-#if defined(_WIN32)              /* no POSIX threads: the caller does everything */
-
-static int pool_init(void) { return 0; }
-static int pool_started(void) { return 0; }
-static void pool_run(pool_task task, void *context, Py_ssize_t parts, int threads) {
-    (void)threads;
-    for (Py_ssize_t part = 0; part < parts; part++) task(context, part);
-}
-
-#else
-
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
-#include <stdatomic.h>
-#include <stdint.h>
-#include <time.h>
 
 enum { POOL_LIMIT = 256 };
 #define POOL_SPIN_NS 50000       /* how long a worker looks for the next job before it sleeps */
@@ -88,34 +74,12 @@ static struct {
     int64_t balance;             /* ns that help has won */
     int64_t end;                 /* of the last job */
     double pace;                 /* ns of a part in the last job */
-    pthread_mutex_t lock;
-    pthread_cond_t wake;
-    pthread_cond_t done;
+    os_mutex lock;
+    os_condition wake;
+    os_condition done;
     pool_share share[POOL_LIMIT];
-} pool = {.busy = ATOMIC_FLAG_INIT, .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER,
-          .done = PTHREAD_COND_INITIALIZER, .rouse = 20000, .balance = POOL_GRACE_NS};
-
-static inline void pool_pause(void) {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ __volatile__("yield");
-#endif
-}
-
-static int64_t pool_clock(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
-static int pool_cpu(void) {      /* -1: unknown */
-#if defined(__linux__)
-    return sched_getcpu();
-#else
-    return -1;
-#endif
-}
+} pool = {.busy = ATOMIC_FLAG_INIT, .lock = OS_MUTEX, .wake = OS_CONDITION, .done = OS_CONDITION, .rouse = 20000,
+          .balance = POOL_GRACE_NS};
 
 static long long pool_left(void) {
     long long left = 0;
@@ -133,11 +97,11 @@ static void pool_call(pool_effort *mine, double pace) {
     int pays = pool.brisk == POOL_BRISK || (double)pool_left() * pace >= 2 * rouse * others;
     if (!pays && !pool_eager) return;
     if (atomic_fetch_sub(&pool.callable, 1) <= 0) return;
-    pthread_mutex_lock(&pool.lock);
+    os_lock(&pool.lock);
     pool.called = mine->now;
-    pthread_mutex_unlock(&pool.lock);            /* first, or the sleeper may wake only to wait for it */
-    pthread_cond_signal(&pool.wake);
-    int64_t now = pool_clock();
+    os_unlock(&pool.lock);      /* first, or the sleeper may wake only to wait for it */
+    os_signal(&pool.wake);
+    int64_t now = os_clock();
     mine->calling += now - mine->now;
     mine->now = now;
 }
@@ -148,7 +112,7 @@ static void pool_work(int self, pool_effort *mine) {
         long long part;
         while ((part = atomic_fetch_add_explicit(&share->next, 1, memory_order_relaxed)) < share->end) {
             pool.task(pool.context, (Py_ssize_t)part);
-            int64_t now = pool_clock();
+            int64_t now = os_clock();
             mine->parts++;
             mine->speed += 1.0 / (double)(now - mine->now + 1);
             mine->now = now;
@@ -160,13 +124,13 @@ static void pool_work(int self, pool_effort *mine) {
 
 /* Sleeps until there is a generation other than `seen`; returns when it was called, 0 if it wasn't. */
 static int64_t pool_sleep(unsigned seen) {
-    pthread_mutex_lock(&pool.lock);
+    os_lock(&pool.lock);
     pool.called = 0;
     atomic_fetch_add(&pool.asleep, 1);
-    while ((unsigned)(atomic_load(&pool.gate) >> 32) == seen) pthread_cond_wait(&pool.wake, &pool.lock);
+    while ((unsigned)(atomic_load(&pool.gate) >> 32) == seen) os_wait(&pool.wake, &pool.lock);
     atomic_fetch_sub(&pool.asleep, 1);
     int64_t called = pool.called;
-    pthread_mutex_unlock(&pool.lock);
+    os_unlock(&pool.lock);
     return called;
 }
 
@@ -185,9 +149,9 @@ static int64_t pool_await(unsigned seen, int64_t patience) {
     int64_t until = 0;
     for (unsigned turn = 1; patience; turn++) {
         if ((unsigned)(atomic_load(&pool.gate) >> 32) != seen) return 0;
-        pool_pause();
+        os_pause();
         if (turn % 64) continue;
-        int64_t now = pool_clock();
+        int64_t now = os_clock();
         if (!until) until = now + patience;
         if (now >= until) break;
     }
@@ -197,44 +161,34 @@ static int64_t pool_await(unsigned seen, int64_t patience) {
 static void pool_leave(void) {
     unsigned long long gate = atomic_fetch_sub(&pool.gate, 1);
     if (!(gate & POOL_WAITING) || (gate & POOL_INSIDE) > 1) return;
-    pthread_mutex_lock(&pool.lock);
-    pthread_mutex_unlock(&pool.lock);
-    pthread_cond_signal(&pool.done);
-}
-
-/* A worker that is called to a CPU in use waits its turn there: else it would take the caller's, of all CPUs. */
-static void pool_be_polite(void) {
-#if defined(__linux__)
-    int policy;
-    struct sched_param param;
-    if (!pthread_getschedparam(pthread_self(), &policy, &param) && policy == SCHED_OTHER)
-        pthread_setschedparam(pthread_self(), SCHED_BATCH, &param);
-#endif
+    os_lock(&pool.lock);
+    os_unlock(&pool.lock);
+    os_signal(&pool.done);
 }
 
 /* What a worker does in a job that it has come in time for; returns how long it shall look for the next one. */
 static int64_t pool_join(int self, unsigned long long gate, int64_t called) {
-    if (pool.cpu >= 0 && pool.cpu == pool_cpu() && !pool_eager) return 0;    /* gives the caller its CPU back */
+    if (pool.cpu >= 0 && pool.cpu == os_cpu() && !pool_eager) return 0;    /* gives the caller its CPU back */
     if ((gate & POOL_INSIDE) + 1 < (unsigned)pool.threads) {
-        pool_effort mine = {.now = pool_clock()};
+        pool_effort mine = {.now = os_clock()};
         if (called) pool_learn(mine.now - called);
         pool_work(self % pool.threads, &mine);
     }
     return POOL_SPIN_NS;
 }
 
-static void *pool_worker(void *argument) {
+static os_result OS_THREAD pool_worker(void *argument) {
     int self = (int)(intptr_t)argument;
     int64_t patience = POOL_SPIN_NS;
     unsigned seen = 0;           /* generations start at 1, so a late starter joins the job it was made for */
-    pool_be_polite();
+    os_be_polite();
     for (;;) {
         int64_t called = pool_await(seen, patience);
         unsigned long long gate = atomic_load(&pool.gate);
         seen = (unsigned)(gate >> 32);
         patience = POOL_SPIN_NS;
         if (called && !(gate & POOL_OPEN)) {     /* too late: CPUs are busy, and looking out would keep one so */
-            pool_learn(pool_clock() - called);
+            pool_learn(os_clock() - called);
             patience = 0;
         }
         while ((gate & POOL_OPEN) && (unsigned)(gate >> 32) == seen)
@@ -244,24 +198,14 @@ static void *pool_worker(void *argument) {
                 break;
             }
     }
-    return NULL;
+    return 0;
 }
 
 static void pool_start(int threads) {
-    sigset_t all, before;
-    pthread_attr_t detached;
-    if (pool.started >= threads - 1) return;
-    sigfillset(&all);            /* signals belong to Python's main thread */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    pthread_attr_init(&detached);
-    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
     while (pool.started < threads - 1) {
-        pthread_t thread;
-        if (pthread_create(&thread, &detached, pool_worker, (void *)(intptr_t)(pool.started + 1))) break;
+        if (os_start(pool_worker, (void *)(intptr_t)(pool.started + 1))) break;
         pool.started++;
     }
-    pthread_attr_destroy(&detached);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 /* After fork the child has no workers, whatever the parent was doing. */
@@ -270,12 +214,12 @@ static void pool_after_fork(void) {
     atomic_store(&pool.gate, 0);
     atomic_store(&pool.asleep, 0);
     atomic_flag_clear(&pool.busy);
-    pthread_mutex_init(&pool.lock, NULL);
-    pthread_cond_init(&pool.wake, NULL);
-    pthread_cond_init(&pool.done, NULL);
+    os_new_mutex(&pool.lock);
+    os_new_condition(&pool.wake);
+    os_new_condition(&pool.done);
 }
 
-static int pool_init(void) { return pthread_atfork(NULL, NULL, pool_after_fork); }
+static int pool_init(void) { return os_after_fork(pool_after_fork); }
 
 static int pool_started(void) { return pool.started; }
 
@@ -283,7 +227,7 @@ static void pool_open(pool_task task, void *context, Py_ssize_t parts, int threa
     pool.threads = threads;
     pool.task = task;
     pool.context = context;
-    pool.cpu = pool_cpu();
+    pool.cpu = os_cpu();
     for (int k = 0; k < threads; k++) {
         atomic_store_explicit(&pool.share[k].next, parts * k / threads, memory_order_relaxed);
         pool.share[k].end = parts * (k + 1) / threads;
@@ -299,13 +243,13 @@ static void pool_open(pool_task task, void *context, Py_ssize_t parts, int threa
 static void pool_close(int64_t until) {
     atomic_fetch_and(&pool.gate, ~(unsigned long long)POOL_OPEN);
     for (unsigned turn = 1; atomic_load(&pool.gate) & POOL_INSIDE; turn++) {
-        pool_pause();
-        if (turn % 64 == 0 && pool_clock() > until) break;
+        os_pause();
+        if (turn % 64 == 0 && os_clock() > until) break;
     }
     if (!(atomic_fetch_or(&pool.gate, POOL_WAITING) & POOL_INSIDE)) return;
-    pthread_mutex_lock(&pool.lock);
-    while (atomic_load(&pool.gate) & POOL_INSIDE) pthread_cond_wait(&pool.done, &pool.lock);
-    pthread_mutex_unlock(&pool.lock);
+    os_lock(&pool.lock);
+    while (atomic_load(&pool.gate) & POOL_INSIDE) os_wait(&pool.done, &pool.lock);
+    os_unlock(&pool.lock);
 }
 
 /* Does a job with the workers; returns the ns that their help has won. */
@@ -316,7 +260,7 @@ static int64_t pool_together(pool_task task, void *context, Py_ssize_t parts, in
     pool_work(0, &mine);
     if (mine.parts) pool.pace = (double)mine.parts / mine.speed;
     pool_close(mine.now + (int64_t)(2 * pool.pace) + POOL_SPIN_NS);
-    pool.end = pool_clock();
+    pool.end = os_clock();
     if (!mine.calling) {         /* what isn't tried is forgotten */
         int64_t rouse = atomic_load_explicit(&pool.rouse, memory_order_relaxed);
         atomic_store_explicit(&pool.rouse, rouse - rouse / 1024, memory_order_relaxed);
@@ -338,11 +282,11 @@ static void pool_run(pool_task task, void *context, Py_ssize_t parts, int thread
     }
     pool_start(threads);
     if (pool.started + 1 < threads) threads = pool.started + 1;
-    int64_t start = pool_clock();
+    int64_t start = os_clock();
     pool.brisk = start - pool.end < POOL_SPIN_NS ? pool.brisk + (pool.brisk < POOL_BRISK) : 0;
     if (pool.alone && !pool_eager) {
         pool_alone(task, context, parts);
-        pool.end = pool_clock();
+        pool.end = os_clock();
         int64_t most = (int64_t)(2 * pool.pace * (double)parts), took = pool.end - start;
         pool.balance += (took < most ? took : most) / POOL_CAUTION;      /* time without a CPU is no work */
         pool.alone = pool.balance < POOL_GRACE_NS;
@@ -355,5 +299,4 @@ static void pool_run(pool_task task, void *context, Py_ssize_t parts, int thread
     atomic_flag_clear_explicit(&pool.busy, memory_order_release);
 }
 
-#endif
 #endif

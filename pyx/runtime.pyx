@@ -4,7 +4,7 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport floor, frexp, ldexp
 from libc.stdint cimport int64_t, uint64_t
 
-from .table cimport FORMAT, MODIFIER, RULE, VECTOR, KernelRow
+from .table cimport FORMAT, MODIFIER, RULE, TABLE, VECTOR, KernelRow
 
 # CPU levels ----------------------------------------------------------------------------------------------------------
 
@@ -123,10 +123,13 @@ cdef dict KINDS = {RULE: "rule", VECTOR: "vector", FORMAT: "format", MODIFIER: "
 
 
 cdef class Kernel:
-    """A row of a kernel module's table: Kernel(name, *KERNELS[name])."""
+    """A row of a kernel module's table: Kernel(name, *KERNELS[name]).
+
+    Raises ValueError for a row of a module that was built from other declarations.
+    """
 
     def __init__(self, str name not None, capsule, tuple fields not None, tuple scalars not None):
-        self.row = <const KernelRow*> PyCapsule_GetPointer(capsule, "optimlite.kernel")
+        self.row = <const KernelRow*> PyCapsule_GetPointer(capsule, TABLE)
         self.name, self.fields, self.scalars = name, fields, scalars
 
     @property

@@ -4,6 +4,9 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
+cdef extern from "shared.h":
+    const char* TABLE            # what a capsule of a row is called, with a hash of the declarations it was built from
+
 cdef enum:
     SLOTS = 5                    # state arrays that a rule can have
     HYPER = 32                   # coefficients that a rule can have, the common ones included

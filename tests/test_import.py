@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import shutil
 import subprocess
 import sys
@@ -254,9 +255,15 @@ def test_public_names_are_there() -> None:
     assert public <= set(ol.__all__)
 
 
-def test_the_version_is_that_of_the_project() -> None:
-    project = ROOT / "pyproject.toml"
-    assert ol.__version__ == tomllib.loads(project.read_text())["project"]["version"]
+def test_the_version_stands_in_one_place() -> None:
+    """`__version__`: what is built takes it from there, and the newest entry of the changelog is about it."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "version" in settings["project"]["dynamic"]
+    assert settings["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "optimlite.__version__"}
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
+    assert newest is not None
+    assert newest[1] == ol.__version__
+    assert f'version: "{ol.__version__}"' in (ROOT / ".ci" / "conda" / "recipe.yaml").read_text(encoding="utf-8")
 
 
 def test_python_with_optimizations_works() -> None:

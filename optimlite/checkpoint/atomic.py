@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator
 
+from . import system
 from .files import Descriptor, opened
 
 TEMPORARY = re.compile(r"\.optimlite-[0-9a-f]{16}\.tmp")
-NO_LOCKS = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL}
+FRESH = 3600                     # seconds in which a temporary is nobody's litter, where no lock tells
 
 
 @contextlib.contextmanager
@@ -31,21 +32,26 @@ def replacement(path: str, fsync: bool) -> Iterator[Descriptor]:
     try:
         # Opened before anything is written: after the rename nothing is left that can fail but its own fsync.
         # One call of C opens it and puts it into the list: no interrupt comes in between.
-        folders.extend(map(os.open, [folder], [os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC]))
+        if system.POSIX:
+            folders.extend(map(os.open, [folder], [os.O_RDONLY | os.O_DIRECTORY]))
         with create(folder) as file:                      # closing it drops the lock
             try:
-                if mode is not None:
+                if mode is not None and system.POSIX:
                     os.fchmod(file.fileno(), mode)
                 yield file
                 if fsync:
                     os.fsync(file.fileno())
+                if not system.POSIX:
+                    file.close()
                 os.replace(file.path, target)
             except BaseException:
                 with contextlib.suppress(OSError):
+                    file.close()
+                with contextlib.suppress(OSError):
                     os.unlink(file.path)
                 raise
-        if fsync:
-            os.fsync(folders[0])
+        for fd in folders if fsync else ():
+            os.fsync(fd)
     finally:
         for fd in folders:
             os.close(fd)
@@ -70,24 +76,15 @@ def create(folder: str) -> Descriptor:
         file = opened(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
             file.path = path
-            lock(file.fileno(), fcntl.LOCK_EX)
+            system.lock(file.fileno())
             if os.fstat(file.fileno()).st_nlink:
                 return file
         except BaseException:
+            file.close()
             with contextlib.suppress(OSError):
                 os.unlink(path)
-            file.close()
             raise
         file.close()                                      # another process swept it before it was locked
-
-
-def lock(fd: int, how: int) -> None:
-    """Locks; where the file system has no locks, nobody can take a temporary for litter either."""
-    try:
-        fcntl.flock(fd, how)
-    except OSError as fault:
-        if how & fcntl.LOCK_NB or fault.errno not in NO_LOCKS:
-            raise
 
 
 def sweep(folder: str) -> None:
@@ -98,8 +95,13 @@ def sweep(folder: str) -> None:
         return
     for path in found:
         with contextlib.suppress(OSError):
-            if not stat.S_ISREG(os.lstat(path).st_mode):
+            about = os.lstat(path)
+            if not stat.S_ISREG(about.st_mode):
                 continue
-            with opened(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK) as file:
-                lock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not system.POSIX:
+                if time.time() - about.st_mtime > FRESH:
+                    os.unlink(path)                       # which fails if somebody has it open
+                continue
+            with opened(path, os.O_RDONLY | system.NO_LINK | system.NO_WAIT) as file:
+                system.lock(file.fileno(), wait=False)
                 os.unlink(path)

@@ -22,6 +22,7 @@ from . import header, transfer
 from .atomic import replacement
 from .files import path_of
 from .header import Tensor, code_of
+from .system import write_at
 from .threads import Crew
 from .tree import Encoded, encode
 
@@ -182,7 +183,8 @@ def _forget() -> None:
     _pending.clear()
 
 
-os.register_at_fork(after_in_child=_forget)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 atexit.register(end)
 
 
@@ -209,7 +211,7 @@ def laid_out(encoded: Encoded) -> tuple[Names, Jobs]:
 
 def write_header(fd: int, names: Names, json: str, sums: list[int]) -> None:
     crcs = {name: crc for (name, *_), crc in zip(names, sums, strict=True)}
-    transfer.full(os.pwritev, fd, [np.frombuffer(header.build(names, json, crcs), np.uint8)], 0)
+    transfer.full(write_at, fd, [np.frombuffer(header.build(names, json, crcs), np.uint8)], 0)
 
 
 def write(path: str, encoded: Encoded, fsync: bool, report: Callable[[int], None]) -> None:

@@ -6,6 +6,8 @@ import os
 from io import FileIO
 from typing import Any
 
+from .system import BINARY
+
 
 class Descriptor(FileIO):
     """An open file that is closed with its last reference."""
@@ -18,7 +20,7 @@ def opened(path: str, flags: int) -> Descriptor:
     """Opens a file that isn't a folder; a new one with the mode that the umask leaves."""
     mode = "r+b" if flags & os.O_RDWR else "rb"
     # In one call of C: an interrupt between the system's number and the object that owns it would lose it.
-    [file] = map(Descriptor, map(os.open, [path], [flags | os.O_CLOEXEC], [0o666]), [mode])
+    [file] = map(Descriptor, map(os.open, [path], [flags | BINARY], [0o666]), [mode])
     return file
 
 

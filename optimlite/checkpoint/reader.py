@@ -15,6 +15,7 @@ from . import CheckpointError, header, transfer
 from .files import opened, path_of
 from .foreign import kind
 from .header import Tensor
+from .system import NO_WAIT, read_at
 from .tree import decode, replaced
 
 
@@ -29,7 +30,7 @@ class File:
         with self.named():
             # Looked at first, since a folder must not be opened, and opened so that a pipe put there can't halt it.
             self._check(os.stat(self.path))
-            self.file = opened(self.path, os.O_RDONLY | os.O_NONBLOCK)
+            self.file = opened(self.path, os.O_RDONLY | NO_WAIT)
             self.fd = self.file.fileno()
             self._read_header()
 
@@ -60,10 +61,9 @@ class File:
                                       else dict(self.tensors))
 
     def _bytes(self, count: int, offset: int) -> bytes:
-        found = os.pread(self.fd, count, offset)
-        if len(found) != count:
-            raise ValueError("the file was cut short while it was read")
-        return found
+        found = np.empty(count, np.uint8)
+        transfer.full(read_at, self.fd, [found] if count else [], offset)
+        return found.tobytes()
 
     def verify(self, tensors: list[Tensor] | None = None) -> None:
         """Reads every array, or some, and compares the checksums."""

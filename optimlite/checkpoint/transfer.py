@@ -6,7 +6,6 @@ Pieces are summed apart, in any order, and their sums combined: the result is th
 from __future__ import annotations
 
 import errno
-import os
 import sys
 from _thread import allocate_lock
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +17,7 @@ from ..native.threads import get_num_threads
 from .files import quoted
 from .header import Tensor
 from .sums import Sums
+from .system import read_at, write_at
 from .threads import Crew
 
 PIECE = 1 << 20                      # bytes that are copied, summed and written at a time: they stay in the cache
@@ -158,7 +158,7 @@ def write(fd: int, jobs: list[tuple[Tensor, np.ndarray]], report: Callable[[int]
             begin, end = piece.offset - first, piece.offset - first + piece.nbytes
             take(piece.array, scratch[begin:end])
             sums.add(piece.key, piece.offset, scratch[begin:end])
-        full(os.pwritev, fd, [scratch[:end]], first)
+        full(write_at, fd, [scratch[:end]], first)
         written.append(end)
 
     def tell() -> None:
@@ -191,7 +191,7 @@ def read(fd: int, jobs: list[tuple[Tensor, np.ndarray | None]], verify: bool) ->
                 begin = shift + piece.offset - first
                 buffer = scratch[begin:begin + piece.nbytes]
             buffers.append((buffer, direct))
-        full(os.preadv, fd, [buffer for buffer, _ in buffers], first)
+        full(read_at, fd, [buffer for buffer, _ in buffers], first)
         for piece, (buffer, direct) in zip(batch, buffers, strict=True):
             if not direct:
                 use(piece, buffer)
@@ -228,12 +228,12 @@ def take(array: np.ndarray, buffer: np.ndarray) -> None:
 
 
 def full(call: Callable[..., int], fd: int, buffers: list[np.ndarray], offset: int) -> None:
-    """Repeats a pwritev or preadv until it has moved all bytes."""
+    """Repeats a `write_at` or `read_at` until it has moved all bytes."""
     buffers = list(buffers)
     while buffers:
         moved = call(fd, buffers, offset)
         if not moved:
-            if call is os.preadv:
+            if call is read_at:
                 raise ValueError(f"the file was cut short at byte {offset} while it was read")
             raise OSError(errno.EIO, "the file takes no more bytes")
         offset += moved

@@ -59,7 +59,11 @@ def kernels(dtype: np.dtype, level: str) -> dict[str, Kernel]:
     except ModuleNotFoundError:
         raise ImportError(f"the kernels for {dtype} on level '{level}' were not built; "
                           f"`make build` builds all") from None
-    return {name: Kernel(name, *row) for name, row in module.KERNELS.items()}
+    try:
+        return {name: Kernel(name, *row) for name, row in module.KERNELS.items()}
+    except ValueError:
+        raise ImportError(f"`{module.__name__}` was built from other sources than `{Kernel.__module__}`; run "
+                          f"`make build`, or install optimlite again") from None
 
 
 def kernel(name: str, dtype: np.dtype, kind: str = "rule") -> Kernel:

@@ -15,7 +15,7 @@ import pytest
 import safetensors.numpy
 
 import optimlite as ol
-from optimlite.checkpoint import atomic, sums
+from optimlite.checkpoint import sums, system
 from optimlite.checkpoint import threads as threads_module
 from optimlite.checkpoint import transfer as transfer_module
 from optimlite.checkpoint.reader import File
@@ -396,7 +396,7 @@ def test_only_temporaries_that_nobody_holds_are_swept(tmp_path: Path) -> None:
         path.touch()
     os.symlink(others[0], tmp_path / f".optimlite-{'d' * 16}.tmp")
     with open(held, "rb") as file:
-        atomic.lock(file.fileno(), atomic.fcntl.LOCK_EX)
+        system.lock(file.fileno())
         ol.save(tmp_path / "a", part=1)
         assert held.exists()
         assert not stale.exists()

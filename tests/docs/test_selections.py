@@ -144,7 +144,7 @@ def test_the_files_that_a_script_names_are_there(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("path", "name", "folder"), [
-    ("covering/run.py", "PARTS", "."), ("covering/run.py", "LEFT_OUT", "."), ("pythons/run.py", "BESIDE", "."),
+    ("covering/run.py", "PARTS", "."), ("covering/run.py", "LEFT_OUT", "."), ("pythons/run.py", "BUILDERS", "."),
     ("pythons/run.py", "LONG", "."), ("mutation/run.py", "TESTS", "."), ("mutation/run.py", "FRESH", "."),
     ("mutation/run.py", "SOURCES", "optimlite"),
 ])
@@ -171,6 +171,8 @@ def test_what_is_packed_is_there_and_complete() -> None:
     for line in (ROOT / "MANIFEST.in").read_text(encoding="utf-8").splitlines():
         verb, *names = line.split()
         assert verb not in ("graft", "include") or all((ROOT / name).exists() for name in names), line
+    for name in settings()["cibuildwheel"]["test-sources"]:
+        assert (ROOT / name).exists(), name
     for name in settings()["ruff"]["lint"]["per-file-ignores"]:
         assert list(ROOT.glob(name)), name
 

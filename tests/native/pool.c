@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 typedef ptrdiff_t Py_ssize_t;
 #include "pool.h"
 
@@ -10,19 +11,19 @@ enum { PARTS = 64 };
 #define PART_NS 10000
 #define LATE_NS 3000000
 
-static pthread_t caller;
+static _Thread_local int caller;
 static atomic_int ran[PARTS];
 static atomic_int helped, late;  /* parts of others in a job; whether they lose their CPU */
 
 static void work(void *context, Py_ssize_t part) {
     (void)context;
-    int64_t until = pool_clock() + PART_NS;
-    if (!pthread_equal(pthread_self(), caller)) {
+    int64_t until = os_clock() + PART_NS;
+    if (!caller) {
         struct timespec pause = {0, LATE_NS};
         helped++;
         if (late) nanosleep(&pause, NULL);
     }
-    while (pool_clock() < until);
+    while (os_clock() < until);
     ran[part]++;
 }
 
@@ -40,7 +41,7 @@ static int jobs(int count, int threads) {        /* returns in how many of them 
 }
 
 int main(void) {
-    caller = pthread_self();
+    caller = 1;
     if (pool_init() || jobs(20, 3) < 0) return 1;
     late = pool_eager = 1;                       /* others take part as soon as they get a CPU */
     int tries = 0, found = 0;

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib
 import os
+import sys
 import zlib
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,6 +16,7 @@ import pytest
 import optimlite as ol
 from optimlite.engine.rule_optimizer import RuleOptimizer
 from optimlite.native import dispatch, files, parameters, plans, runtime, steps, threads
+from support.paths import ROOT
 
 
 def adam_rule() -> runtime.Kernel:
@@ -178,3 +183,28 @@ def test_the_quota_of_a_container_is_rounded_up(tmp_path: Any, monkeypatch: pyte
 def test_nothing_is_no_array_to_overlap_with() -> None:
     with pytest.raises(TypeError, match="`array` must be an array, got None"):
         parameters.AddressRanges([np.ones(2)]).overlaps(None)         # type: ignore[arg-type]
+
+
+# Kernels and driver --------------------------------------------------------------------------------------------------
+
+STALE = b"optimlite.kernel 00000000"             # a capsule's name must outlive it
+
+
+def test_kernels_of_other_sources_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row that is laid out otherwise would be a call to anywhere."""
+    capsule = ctypes.pythonapi.PyCapsule_New
+    capsule.restype, capsule.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+    stale = ModuleType("optimlite.native.kernels_f32_baseline")
+    stale.KERNELS = {"adam": (capsule(id(stale), STALE, None), (), ())}      # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, stale.__name__, stale)
+    with pytest.raises(ImportError, match=r"^`optimlite.native.kernels_f32_baseline` was built from other sources than "
+                                          r"`optimlite.native.runtime`; run `make build`, or "):
+        dispatch.kernels.__wrapped__(np.dtype(np.float32), "baseline")
+
+
+@pytest.mark.skipif(not (ROOT / "pyx").exists(), reason="needs the sources of what is installed")
+def test_rows_are_known_by_the_declarations_that_they_were_built_from() -> None:
+    """After a change of the kernel table, a module that was built before is told from one that fits."""
+    declared = zlib.crc32(b"".join(path.read_bytes() for path in sorted((ROOT / "pyx").glob("*.pxd"))))
+    module = importlib.import_module(f"optimlite.native.kernels_f32_{dispatch.level}")
+    assert {repr(row[0]).split('"')[1] for row in module.KERNELS.values()} == {f"optimlite.kernel {declared:08x}"}

@@ -17,3 +17,15 @@ def test_sums_without_vector_types(macros: tuple[str, ...], tmp_path: Path) -> N
     program, source = tmp_path / "lanes", ROOT / "tests" / "native" / "lanes.c"
     subprocess.run(["cc", "-O3", "-ffp-contract=off", *macros, "-I", ROOT / "pyx", source, "-o", program], check=True)
     assert subprocess.run([program]).returncode == 0
+
+
+@pytest.mark.parametrize(("compiler", "flags"), [
+    ("clang", ["-pthread"]), ("musl-gcc", ["-pthread", "-static"]), ("aarch64-linux-gnu-gcc", ["-pthread"]),
+    ("x86_64-w64-mingw32-gcc", ["-static", "-lpthread"]),          # the test's own nanosleep, not the pool
+])
+def test_the_pool_is_compiled_for_other_systems(compiler: str, flags: list[str], tmp_path: Path) -> None:
+    if shutil.which(compiler) is None:
+        pytest.skip(f"needs {compiler}")
+    source = ROOT / "tests" / "native" / "pool.c"
+    subprocess.run([compiler, "-std=c11", "-O2", "-Werror=incompatible-pointer-types", "-I", ROOT / "pyx", source,
+                    "-o", tmp_path / "pool", *flags], check=True)

@@ -1,7 +1,10 @@
-"""The suite on every CPython >= 3.11 of this machine, with the oldest NumPy that it has and the newest. `make pythons`.
+"""The suite on every CPython >= 3.11 of this machine, with the oldest NumPy that it has and the newest.
 
-For each Python, a wheel is built as a user builds it (against the newest NumPy), and installed into two virtual
-environments that differ in NumPy. The tests run beside the installed package, not on the working tree.
+The sdist is built once. For each Python, a wheel is built from it as a user builds one (against the newest NumPy), and
+installed into two virtual environments that differ in NumPy: at first nothing else is there, and no compiler is used.
+The tests are the sdist's, and run beside the installed package, not on the working tree.
+
+`make pythons` does that; `make wheels` also finishes each wheel before it is installed, and leaves it in dist/.
 """
 
 from __future__ import annotations
@@ -22,8 +25,11 @@ WORK = ROOT / "build" / "pythons"
 OLDEST = (3, 11)
 NAMES = re.compile(r"python3(\.\d+t?)?")
 NUMPY = [f"2.{minor}" for minor in range(20)]            # where to look for the oldest with a wheel
-# What the tests read besides themselves; not the package, which comes from the wheel.
-BESIDE = ("tests", "examples", "benchmarks", "docs", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "pyproject.toml")
+BUILDERS = ("optimlite", "pyx", "setup.py", "Makefile")   # not beside an installed package: tests look for them
+PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check")
+FINISH = ROOT / ".ci" / "finish.py"
+STEP = ("import numpy as np, optimlite as ol; a = np.ones(3); ol.Adam([a]).step(grads=[np.ones(3)]); assert a[0] < 1; "
+        "print(ol.__version__, np.__version__)")
 # Minutes of their own, and no question of the Python or the NumPy: left to the newest of both.
 LONG = ("tests/benchmarks/test_benchmarks.py", "tests/checkpoint/test_crash.py", "tests/checkpoint/test_damage.py",
         "tests/examples")
@@ -107,7 +113,7 @@ def fresh(python: Python, folder: Path, log: Path) -> Path | None:
 
 
 def installed(inside: Path, log: Path, *what: str, **options: Any) -> bool:
-    return not run([inside, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *what], log, **options)
+    return not run([inside, *PIP, "install", *what], log, **options)
 
 
 def oldest_numpy(inside: Path, log: Path, env: dict[str, str]) -> bool:
@@ -115,18 +121,40 @@ def oldest_numpy(inside: Path, log: Path, env: dict[str, str]) -> bool:
     return any(installed(inside, log, "--only-binary", ":all:", f"numpy=={minor}.*", env=env) for minor in NUMPY)
 
 
-def beside(folder: Path) -> Path:
-    """The tests and what they read, without the package: so that they import the installed one."""
+def make_sdist(python: Python) -> Path | None:
+    log, folder = WORK / "sdist.log", WORK / "sdist"
+    log.unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
-    unwanted = shutil.ignore_patterns("__pycache__", "output", "*.so")
-    for name in BESIDE:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=unwanted)
-        elif source.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, folder)
-    return folder
+    inside = fresh(python, WORK / "sdist-build", log)
+    if inside and installed(inside, log, "build") and not run(
+            [inside, "-m", "build", "--sdist", "--outdir", folder, ROOT], log, env=environment(python)):
+        return next(folder.glob("*.tar.gz"))
+    return None
+
+
+def make_wheel(python: Python, sdist: Path, finish: bool) -> Path | None:
+    name = str(python)
+    log, folder = WORK / f"{name}-build.log", WORK / f"{name}-wheel"
+    log.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    inside = fresh(python, WORK / f"{name}-build", log)
+    if inside is None or run([inside, *PIP, "wheel", "--no-deps", "--wheel-dir", folder, sdist], log,
+                             env=environment(python)):
+        return None
+    if finish and run([sys.executable, FINISH, *folder.glob("*.whl")], log):
+        return None
+    return next(folder.glob("*.whl"))
+
+
+def beside(sdist: Path, folder: Path) -> Path:
+    """The sdist without what builds the package: so that the tests import the installed one, and know that they do."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.unpack_archive(sdist, folder)
+    [tree] = folder.iterdir()
+    for name in BUILDERS:
+        unwanted = tree / name
+        unwanted.unlink() if unwanted.is_file() else shutil.rmtree(unwanted)
+    return tree
 
 
 def verdict(code: int, log: Path) -> tuple[str, str]:
@@ -135,20 +163,10 @@ def verdict(code: int, log: Path) -> tuple[str, str]:
     return ("passed", last) if code == 0 and last else ("failed", last or f"ended with {code}, see {log.name}")
 
 
-def check(python: Python, arguments: Sequence[str], last: bool) -> Iterable[Outcome]:
+def check(python: Python, sdist: Path, wheel: Path, arguments: Sequence[str], last: bool) -> Iterable[Outcome]:
     """Two outcomes: with the oldest NumPy and with the newest, which runs all the tests if this is the last Python."""
-    env, name = environment(python), str(python)
-    log = WORK / f"{name}-build.log"
-    log.unlink(missing_ok=True)
-    builder = fresh(python, WORK / f"{name}-build", log)
-    wheels = WORK / f"{name}-wheel"
-    shutil.rmtree(wheels, ignore_errors=True)
-    built = builder and not run([builder, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps",
-                                 "--wheel-dir", wheels, ROOT], log, env=env)
-    if not built:
-        yield Outcome(name, "oldest and newest", "failed", f"no wheel was built, see {log.name}")
-        return
-    [wheel] = wheels.glob("*.whl")
+    name = str(python)
+    env = {**environment(python), "CC": "false", "PIP_ONLY_BINARY": ":all:"}
     for age in ("oldest", "newest"):
         folder = WORK / f"{name}-{age}"
         log = WORK / f"{name}-{age}.log"
@@ -157,16 +175,18 @@ def check(python: Python, arguments: Sequence[str], last: bool) -> Iterable[Outc
         if inside is None or (age == "oldest" and not oldest_numpy(inside, log, env)):
             yield Outcome(name, age, "skipped", f"no environment, or no wheel of NumPy 2, see {log.name}")
             continue
-        asked = subprocess.run([inside, "-m", "pip", "list", "--format=json"], capture_output=True, text=True, env=env)
-        pins = [f"numpy=={it['version']}" for it in json.loads(asked.stdout) if it["name"] == "numpy"]
-        if not installed(inside, log, *pins, f"{wheel}[test,demo]", env=env):
-            yield Outcome(name, " ".join(pins) or age, "failed", f"no packages for the tests, see {log.name}")
+        if not installed(inside, log, str(wheel), env=env) or run([inside, "-c", STEP], log, cwd=folder, env=env):
+            yield Outcome(name, age, "failed", f"no first step with NumPy alone, see {log.name}")
             continue
         said = subprocess.run([inside, "-c", "import numpy; print(numpy.__version__)"], capture_output=True, text=True)
-        tree = beside(folder / "tree")
+        numpy = said.stdout.strip()
+        if not installed(inside, log, f"numpy=={numpy}", f"{wheel}[test,demo]", env=env):
+            yield Outcome(name, numpy, "failed", f"no packages for the tests, see {log.name}")
+            continue
+        tree = beside(sdist, folder / "tree")
         left_out = [] if last and age == "newest" else [f"--ignore={name}" for name in LONG]
         code = run([inside, "-m", "pytest", "-p", "no:cacheprovider", *left_out, *arguments], log, cwd=tree, env=env)
-        yield Outcome(name, said.stdout.strip(), *verdict(code, log))
+        yield Outcome(name, numpy, *verdict(code, log))
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
@@ -174,9 +194,25 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+def every(pythons: Sequence[Python], finish: bool, arguments: Sequence[str]) -> Iterable[Outcome]:
+    sdist = make_sdist(pythons[-1]) if pythons else None
+    for python in pythons:
+        wheel = make_wheel(python, sdist, finish) if sdist else None
+        outcomes = check(python, sdist, wheel, arguments, python is pythons[-1]) if sdist and wheel else [
+            Outcome(str(python), "", "failed", f"no {'wheel' if sdist else 'sdist'} was built, see {WORK.name}/*.log")]
+        for outcome in outcomes:
+            print(*outcome, sep="  ", flush=True)
+            yield outcome
+        if finish and sdist and wheel:
+            (ROOT / "dist").mkdir(exist_ok=True)
+            shutil.copy(sdist, ROOT / "dist")
+            shutil.copy(wheel, ROOT / "dist")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog="Other arguments go to pytest.")
     parser.add_argument("--python", default="", help="only versions that begin so, as 3.12")
+    parser.add_argument("--finish", action="store_true", help="wheels as they are published, and to dist/")
     parser.add_argument("--list", action="store_true", help="say which there are, and stop")
     options, arguments = parser.parse_known_args()
     pythons = [python for python in chosen(map(ask, candidates())) if str(python).startswith(options.python)]
@@ -184,11 +220,7 @@ def main() -> int:
         print(*(f"{python}: {python.executable}" for python in pythons), sep="\n")
         return 0
     WORK.mkdir(parents=True, exist_ok=True)
-    outcomes: list[Outcome] = []
-    for python in pythons:
-        for outcome in check(python, arguments, python is pythons[-1]):
-            outcomes.append(outcome)
-            print(*outcome, sep="  ", flush=True)
+    outcomes = list(every(pythons, options.finish, arguments))
     text = table(outcomes)
     (WORK / "table.md").write_text(text + "\n", encoding="utf-8")
     print(f"\n{text}")

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +67,38 @@ def test_one_failure_fails_the_whole_and_stops_nothing(
     monkeypatch.setattr(pythons, "WORK", tmp_path / "work")
     monkeypatch.setattr(pythons, "candidates", lambda: [])
     monkeypatch.setattr(pythons, "chosen", lambda answers: there)
-    monkeypatch.setattr(pythons, "check", lambda python, arguments, last: [
+    monkeypatch.setattr(pythons, "make_sdist", lambda python: tmp_path / "sdist")
+    monkeypatch.setattr(pythons, "make_wheel", lambda python, sdist, finish: tmp_path / "wheel")
+    monkeypatch.setattr(pythons, "check", lambda python, sdist, wheel, arguments, last: [
         pythons.Outcome(str(python), "2.0", verdicts[there.index(python)], "detail")])
     monkeypatch.setattr(sys, "argv", ["pythons.py"])
     assert pythons.main() == code
     assert capsys.readouterr().out.endswith((tmp_path / "work" / "table.md").read_text())
     for number, verdict in enumerate(verdicts):
         assert f"| 3.11.{number} | 2.0 | {verdict} | detail |" in (tmp_path / "work" / "table.md").read_text()
+
+
+@pytest.mark.parametrize("missing", ["sdist", "wheel"])
+def test_what_is_not_built_fails(missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                 capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(pythons, "make_sdist", lambda python: None if missing == "sdist" else tmp_path / "sdist")
+    monkeypatch.setattr(pythons, "make_wheel", lambda python, sdist, finish: None)
+    [outcome] = pythons.every([pythons.Python((3, 11, 7), "", "/x")], False, [])
+    assert (outcome.verdict, outcome.python) == ("failed", "3.11.7")
+    assert f"no {missing} was built" in capsys.readouterr().out
+
+
+def test_the_tests_of_the_sdist_import_the_installed_package(tmp_path: Path) -> None:
+    """Nothing of its own sources is left beside them, and all that they read is."""
+    root = tmp_path / "optimlite-1"
+    for name in ("optimlite/a.py", "pyx/a.pyx", "tests/test_a.py", "docs/a.md", "setup.py", "Makefile",
+                 "README.md"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    with tarfile.open(tmp_path / "sdist.tar.gz", "w:gz") as archive:
+        archive.add(root, "optimlite-1")
+    tree = pythons.beside(tmp_path / "sdist.tar.gz", tmp_path / "tree")
+    assert sorted(path.name for path in tree.iterdir()) == ["README.md", "docs", "tests"]
 
 
 # Verbs ---------------------------------------------------------------------------------------------------------------
