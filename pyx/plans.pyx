@@ -11,7 +11,8 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
-from .parameters cimport AddressRanges, ParameterCore, assignments, fits, same_layout
+from .parameters cimport (AddressRanges, ParameterCore, assignments, fits, real_itemsize, same_layout,
+                          size_in_reals)
 from .runtime cimport Kernel
 from .strided cimport copy_between
 from .table cimport BLOCK, TILE, TILE_ROWS, Entry, Lines, Scales, Span
@@ -101,7 +102,7 @@ cdef class Plan:
             self.n_gathered += 1
             c = True
         self.entries[i].param = cnp.PyArray_DATA(array)
-        self.entries[i].size = cnp.PyArray_SIZE(array)
+        self.entries[i].size = size_in_reals(array)
         if self.lines != NULL:
             lines = &self.lines[i]
             lines.flipped = not c
@@ -133,7 +134,7 @@ cdef class Plan:
                              f", got {len(arrays)} and {len(scalars)}")
         for k, array in enumerate(arrays):
             self.entries[i].state[k] = cnp.PyArray_DATA(array)
-            self.state_itemsize[k] = cnp.PyArray_ITEMSIZE(array)
+            self.state_itemsize[k] = real_itemsize(array)
         for k, array in enumerate(scalars):
             self.scalar_address[i * self.scalars + k] = <int64_t*> cnp.PyArray_DATA(array)
             self.is_float[k] = cnp.PyArray_ISFLOAT(array)

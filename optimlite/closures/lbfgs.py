@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import checks
 from ..checks import count, optional_count
+from ..engine.method import Group
 from ..engine.state import StateMap
 from .closure_optimizer import ClosureOptimizer, optional_search, search_options
 from .line import LinePosition
@@ -291,3 +292,9 @@ class LBFGS(ClosureOptimizer):
             tolerance_change=tolerance_change, tolerance_loss=tolerance_loss, history_size=history_size,
             line_search_fn=line_search_fn, search_options=search_options,
             history_dtype=history_dtype, maximize=maximize), bounds, callback, h0, inner)
+
+    def check_group(self, group: Group) -> None:
+        super().check_group(group)
+        if group["history_dtype"] and any(parameter.dtype.kind == "c" for parameter in group["params"]):
+            raise ValueError(f"`history_dtype` can't be had with complex parameters, got {group['history_dtype']!r}; "
+                             f"leave it out")

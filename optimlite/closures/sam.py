@@ -100,11 +100,12 @@ class SAM(Wrapper):
                 raise TypeError(f"SAM takes no sparse gradients, got one of '{self.state.name_of(parameter)}'; make it "
                                 f"dense with gradient.to_dense(len(parameter))")
         with np.errstate(all="ignore"):
-            scaled = [np.ascontiguousarray(p.data * p.grad if self.adaptive else p.grad) for p, _ in found]
+            sizes: list[Any] = [abs(p.data) if p.dtype.kind == "c" else p.data for p, _ in found] if self.adaptive else []
+            scaled = [np.ascontiguousarray(sizes[k] * p.grad if sizes else p.grad) for k, (p, _) in enumerate(found)]
             scale = self.rho / (math.sqrt(sum(map(sum_squares, scaled))) + LEAST)
             return [p.data for p, _ in found], [
-                p.data + p.dtype.type(sign * scale) * (p.data * each if self.adaptive else each)
-                for (p, sign), each in zip(found, scaled, strict=True)]
+                p.data + p.dtype.type(sign * scale) * (sizes[k] * each if sizes else each)
+                for k, ((p, sign), each) in enumerate(zip(found, scaled, strict=True))]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_stepper": None}

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..native import dispatch
+from ..native.arrays import blocks_of
 from ..native.plans import Plan
-from ..native.vectors import Blocks, Vector
+from ..native.vectors import Vector
 from .gradient_options import bound_norm
 from .parameter import Parameter, laid_out
 from .sparse_grad import SparseGrad
@@ -87,7 +88,7 @@ class Space:
 
     def __init__(self, parameters: list[Parameter], names: list[str]) -> None:
         self.parameters, self.names = parameters, names
-        self.blocks = Blocks([p.size for p in parameters], [p.dtype.itemsize for p in parameters])
+        self.blocks = blocks_of([p.data for p in parameters])
         data = [parameter.data.view(np.ndarray) for parameter in parameters]
         current = [array if array.flags.forc else laid_out(array) for array in data]
         self.strided = [(copy, array) for copy, array in zip(current, data, strict=True) if copy is not array]

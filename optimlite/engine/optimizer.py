@@ -22,7 +22,7 @@ from .overlap import refusal, relation
 from .parameter import Parameter, describe
 from .sparse_grad import SparseGrad
 from .state import State, StateMap, check_distinct, fitting
-from .storage import EXACT
+from .storage import EXACT, kept
 
 if TYPE_CHECKING:
     from .memory import Memory
@@ -88,6 +88,7 @@ class Optimizer(Hooked):
     mixes_rows: ClassVar[bool] = False                   # no row of its state belongs to a row of the parameter
     later_options: ClassVar[tuple[str, ...]] = ()        # not in older state dicts, or torch's, but on by default
     options: ClassVar[dict[str, Check]] = EXACT          # hyper-parameters that a group may lack
+    takes_complex: ClassVar[bool] = True                 # whose parts are elements like any
     steps_another: ClassVar[bool] = False                # whose hooks are around a step
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -191,6 +192,7 @@ class Optimizer(Hooked):
         self.check_group(group)
         group |= {name: group[name].copy() for name in self.totals(group)}       # they may be another optimizer's
         for parameter, name in zip(parameters, names, strict=True):
+            self.check_kind(parameter, name, group)
             self.check_parameter(parameter, name, group)
         _check_distinct(parameters, names)
         states = self._make_way(parameters, names, by_name="param_names" in group)
@@ -281,6 +283,14 @@ class Optimizer(Hooked):
 
     def check_together(self, group: Mapping[str, Any]) -> None:
         """Raises ValueError for hyper-parameters that exclude each other."""
+
+    def check_kind(self, parameter: Parameter, name: str, group: Group) -> None:
+        """Raises for complex parameters of a method that isn't for single elements, or with state in a format."""
+        if not self.takes_complex and parameter.dtype.kind == "c":
+            raise TypeError(f"{type(self).__name__} takes no complex parameters, since its state is of rows or "
+                            f"matrices of real numbers, got {parameter.dtype} for '{name}'; use another optimizer, or "
+                            f"a.real and a.imag, two parameters that share its memory")
+        kept(self, group, parameter)
 
     def check_parameter(self, parameter: Parameter, name: str, group: Group) -> None:
         """Raises ValueError for a parameter that the method can't use in this group."""

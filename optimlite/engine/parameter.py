@@ -15,6 +15,7 @@ from .overlap import overlaps_itself
 from .sparse_grad import SparseGrad
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+COMPLEX = (np.dtype(np.complex64), np.dtype(np.complex128))      # pairs of floats, to rules
 
 
 def describe(name: str | None, shape: tuple[int, ...]) -> str:
@@ -35,20 +36,10 @@ def laid_out(array: np.ndarray, make: Callable[..., np.ndarray] = np.empty, dtyp
     return make(array.shape, array.dtype if dtype is None else dtype, order="F" if array.flags.fnc else "C")
 
 
-def complex_cure(array: Any) -> str:
-    """How to have the real and imaginary parts of complex numbers as floats, without a copy."""
-    real = f"np.float{4 * array.dtype.itemsize}"
-    if array.dtype.itemsize > 16:
-        return f"use a.astype(np.complex128).view(np.float64), {USE_IT}"
-    if array.ndim and array.strides[-1] == array.itemsize:
-        return f"use a.view({real}), which shares its memory: the real and imaginary parts by turns"
-    return "use a.real and a.imag, two parameters that share its memory"
-
-
 def float_cure(array: np.ndarray) -> str:
     """What makes a parameter of an array of another type."""
     if array.dtype.kind == "c":
-        return complex_cure(array)
+        return f"use a.astype(np.complex128), {USE_IT}"
     if array.dtype == object and array.size and isinstance(array.flat[0], np.ndarray):
         return "use list(a)"
     return f"use a.astype(np.float32), {USE_IT}"
@@ -57,11 +48,12 @@ def float_cure(array: np.ndarray) -> str:
 def gradient_cure(gradient: Any, array: np.ndarray) -> str:
     """What makes a gradient of the parameter `array` of one that has another type."""
     real = f".astype(np.{array.dtype})"
-    if gradient.dtype.kind == "c":               # which of them depends on what the parameter is
+    if gradient.dtype.kind == "c" and array.dtype.kind != "c":   # which of them depends on what the parameter is
         return (f"use grad.view(np.float{4 * gradient.dtype.itemsize}) if the parameter is such a view of complex "
                 f"numbers, grad.real{'' if gradient.real.dtype == array.dtype else real} if it is real")
-    wide = gradient.dtype == np.float64          # the parameter is float32, then
-    return f"use grad{real}" + (", or float32 data: NumPy computes in float64 where one operand is" if wide else "")
+    if gradient.dtype.kind != array.dtype.kind or gradient.dtype.itemsize != 2 * array.dtype.itemsize:
+        return f"use grad{real}"
+    return f"use grad{real}, or {array.dtype} data: NumPy computes in {gradient.dtype} where one operand is"
 
 
 def check_array(array: Any, name: str | None) -> np.ndarray:
@@ -73,11 +65,12 @@ def check_array(array: Any, name: str | None) -> np.ndarray:
     what = f"parameter {describe(name, array.shape)}" if name else describe(name, array.shape)
     if masked(array):
         raise TypeError(f"{what} must be a plain array, got a masked one; use a.filled(0), {USE_IT}")
-    if array.dtype.kind == "f" and not array.dtype.isnative and array.dtype.newbyteorder("=") in FLOATS:
+    if not array.dtype.isnative and array.dtype.newbyteorder("=") in (*FLOATS, *COMPLEX):
         raise TypeError(f"{what} must be in native byte order, got {array.dtype.str}; "
                         f"use a.astype(np.{array.dtype.name}), {USE_IT}")
-    if array.dtype not in FLOATS:
-        raise TypeError(f"{what} must be float32 or float64, got {array.dtype}; {float_cure(array)}")
+    if array.dtype not in FLOATS and array.dtype not in COMPLEX:
+        known = "complex64 or complex128" if array.dtype.kind == "c" else "float32 or float64"
+        raise TypeError(f"{what} must be {known}, got {array.dtype}; {float_cure(array)}")
     if overlaps_itself(array):
         raise ValueError(f"{what} must have memory of its own for each element, got strides {array.strides} for the "
                          f"shape {array.shape}; use a.copy(), {USE_IT}")
@@ -91,9 +84,9 @@ def check_array(array: Any, name: str | None) -> np.ndarray:
 class Parameter(AsArray, ParameterCore):
     """A parameter of a model: shares the memory of `data`, and behaves as that array in expressions.
 
-    data: a float32 or float64 array or view of one, aligned, writeable and in native byte order; anything else raises,
-        since it would have to be copied.  Strides are free, but no two elements may share memory; steps of strided
-        arrays cost two more copies.
+    data: a float32, float64, complex64 or complex128 array or view of one, aligned, writeable and in native byte order;
+        anything else raises, since it would have to be copied.  Strides are free, but no two elements may share memory;
+        steps of strided arrays cost two more copies.
     name: what messages and state dicts call it, and `optimizer.state[name]`.
 
     `p.data` is that very array; `p.data = a` copies values into it.  `p.grad` is None or an array of the parameter's
@@ -190,9 +183,9 @@ class Parameter(AsArray, ParameterCore):
         if isinstance(gradient, SparseGrad):
             gradient.check(array, what)
             return gradient
-        if isinstance(gradient, (int, float, np.generic)) and array.ndim == 0:
-            scalar = np.asarray(gradient)
-            if scalar.dtype.kind in "fiu" and (not isinstance(gradient, np.generic) or scalar.dtype == array.dtype):
+        if isinstance(gradient, (int, float, complex, np.generic)) and array.ndim == 0:
+            scalar, kinds = np.asarray(gradient), "fiuc" if array.dtype.kind == "c" else "fiu"
+            if scalar.dtype.kind in kinds and (not isinstance(gradient, np.generic) or scalar.dtype == array.dtype):
                 return scalar.astype(array.dtype)
         if isinstance(gradient, Parameter):
             raise TypeError(f"gradient of {what} must be an array, got a Parameter; use its .data or .grad")

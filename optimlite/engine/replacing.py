@@ -41,6 +41,7 @@ def replace(optimizer: Optimizer, old: Parameter, new: Any, rows: Any) -> Parame
     name = optimizer.state.name_of(old)
     group = group_of(optimizer, old, name)
     parameter = as_parameter(new, old, name)
+    optimizer.check_kind(parameter, name, group)
     optimizer.check_parameter(parameter, name, group)
     rivals = [one for one in optimizer.state.sharing(parameter) if one is not old]
     check_apart(optimizer, parameter, rivals, name)

@@ -38,7 +38,7 @@ class State(dict[str, np.ndarray]):
 
     def __setitem__(self, key: str, value: Any) -> None:
         array = np.asarray(value)
-        if array.dtype.kind not in "biuf":
+        if array.dtype.kind not in "biufc":
             raise TypeError(f"state `{key}` must be a numeric array or a number, got {type(value).__name__}")
         if self.get(key) is not array:               # `state["step"] += 1` ends here: the same array
             super().__setitem__(key, array)

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import checks
 from .formats import FORMATS, SHARING, Format, Rounding
-from .parameter import Parameter
+from .parameter import Parameter, describe
 from .state import Place, empty, fitting, place_of
 
 if TYPE_CHECKING:
@@ -90,7 +90,10 @@ def scales_of(key: str) -> str:
 
 
 def kept(method: Storing, group: Group, parameter: Parameter) -> dict[str, Kept]:
-    """The state arrays of a parameter that are in a format."""
+    """The state arrays of a parameter that are in a format; raises ValueError where none can be."""
+    if group.get("state_dtype") and parameter.dtype.kind == "c":
+        raise ValueError(f"`state_dtype` can't be had for complex parameters, got {group['state_dtype']!r} for "
+                         f"{describe(parameter.name, parameter.shape)}; give it a group with state_dtype=None")
     if not (name := group.get("state_dtype")) or (FORMATS[name].scaled and parameter.data.size < SMALL):
         return {}
     exact = {*method.line_states, *method.exact_states}
@@ -112,7 +115,8 @@ def places(method: Storing, group: Group, parameter: Parameter) -> dict[str, Pla
 def new_arrays(method: Storing, group: Group, parameter: Parameter, wanted: Iterable[str]) -> dict[str, np.ndarray]:
     """Those arrays of a parameter's state as they begin."""
     initial, formats = method.initial_state(group, parameter), kept(method, group, parameter)
-    values = {key: np.array(initial.get(key, 0.0), parameter.dtype) for key in method.state_shapes(group, parameter)}
+    values = {key: in_both_parts(initial.get(key, 0.0), parameter.dtype)
+              for key in method.state_shapes(group, parameter)}
     for key, form in formats.items():
         values[key], scale = form.encode(values[key])
         if scale is not None:
@@ -123,6 +127,11 @@ def new_arrays(method: Storing, group: Group, parameter: Parameter, wanted: Iter
             result[key] = empty(place)
             result[key][...] = values[key]
     return result
+
+
+def in_both_parts(value: float, dtype: np.dtype) -> np.ndarray:
+    """A number as an array without axes; complex ones have it twice, as rules see two numbers."""
+    return np.array(complex(value, value) if dtype.kind == "c" else value, dtype)
 
 
 def counts_to_round(method: Storing, group: Group) -> bool:

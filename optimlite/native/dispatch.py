@@ -13,6 +13,7 @@ from .runtime import Kernel, cpu_supports
 
 LEVELS = ("baseline", "v3", "v4")        # x86-64's micro-architecture levels; the baseline is every other CPU's too
 TYPES = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
+PARTS = {np.dtype(np.complex64): np.dtype(np.float32), np.dtype(np.complex128): np.dtype(np.float64)}
 
 
 def built(level: str) -> bool:
@@ -60,7 +61,7 @@ def kernels(dtype: np.dtype, level: str) -> dict[str, Kernel]:
 
 def kernel(name: str, dtype: np.dtype, kind: str = "rule") -> Kernel:
     """A kernel of this kind; raises ValueError, with what may have been meant, for an unknown name."""
-    table = kernels(dtype, level)
+    table = kernels(PARTS.get(dtype, dtype), level)          # complex numbers are pairs to them
     if name in table and table[name].kind == kind:
         return table[name]
     import difflib
