@@ -155,6 +155,8 @@ def listed_parameters(parameters: Any) -> list[Parameter | Gradient]:
     """The Parameters whose gradients are meant, or what stands for gradients that came by themselves."""
     found: list[Parameter | Gradient] = []
     for path, leaf in leaves(parameters, RULE):
+        if isinstance(leaf, Parameter) and isinstance(leaf.grad, np.ndarray):
+            clippable(leaf.grad, path)
         found.append(leaf if isinstance(leaf, Parameter) else Gradient(clippable(leaf, path)))
         if type(found[0]) is not type(found[-1]):
             raise TypeError(f"{RULE}, and not both, got {type(leaf).__name__} at '{path}'; give the Parameters' .grad")

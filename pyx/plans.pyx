@@ -15,7 +15,7 @@ from .parameters cimport (AddressRanges, ParameterCore, assignments, fits, real_
                           size_in_reals)
 from .runtime cimport Kernel
 from .strided cimport copy_between
-from .table cimport BLOCK, TILE, TILE_ROWS, Entry, Lines, Scales, Span
+from .table cimport BLOCK, TILE, TILE_ROWS, Beside, Entry, Lines, Scales, Span
 
 cnp.import_array()
 
@@ -77,6 +77,7 @@ cdef class Plan:
         PyMem_Free(self.entries)
         PyMem_Free(self.lines)
         PyMem_Free(self.scales)
+        PyMem_Free(self.beside)
         PyMem_Free(self.scalar_address)
         PyMem_Free(self.is_float)
         PyMem_Free(self.has_state)
@@ -121,6 +122,20 @@ cdef class Plan:
         self.scales = <Scales*> PyMem_Calloc(self.count + 1, sizeof(Scales))
         if not self.scales:
             raise MemoryError
+
+    cdef int make_beside(self) except -1:
+        if self.beside == NULL:
+            self.beside = <Beside*> PyMem_Calloc(self.count + 1, sizeof(Beside))
+            if self.beside == NULL:
+                raise MemoryError
+            self.shadows = [None] * self.count
+        return 0
+
+    def write_to(self, Py_ssize_t i, cnp.ndarray shadow not None, Kernel format not None):
+        """Has steps of parameter i write a copy of it; the caller has checked shape and layout."""
+        self.make_beside()
+        self.shadows[i] = shadow, [shadow]               # twice, as in `attach`
+        self.beside[i].copy, self.beside[i].copy_format = cnp.PyArray_DATA(shadow), &format.row.format
 
     def attach(self, Py_ssize_t i, list arrays not None, list scalars not None, bint has_stepped, tuple scales=()):
         """Enters parameter i's state into the table; the caller has checked dtype, shape and layout.
@@ -189,21 +204,41 @@ cdef class Plan:
         if self.copies[i] is not None:
             self.copies[i] = None
             self.n_copies -= 1
+        if self.beside != NULL:
+            self.beside[i].gradient = NULL
         if parameter.gradient is None:
             self.entries[i].grad = NULL
         elif not isinstance(parameter.gradient, cnp.ndarray):
             return False
         else:
             gradient = parameter.gradient
+            if cnp.PyArray_TYPE(gradient) != cnp.PyArray_TYPE(parameter.array):
+                self.read_as(i, parameter, gradient)
             if self.usable(i, parameter.array, gradient) and not memory.overlaps(gradient):
                 self.entries[i].grad = cnp.PyArray_DATA(gradient)
             else:                                # strided, misaligned, or overlapping a parameter or state
-                copy = np.empty_like(self.layout(i), subok=False)
+                copy = np.empty_like(self.layout(i), gradient.dtype, subok=False)
                 self.copies[i] = copy
                 self.n_copies += 1
                 self.entries[i].grad = cnp.PyArray_DATA(copy)
         self.bound_version[i] = parameter.version
         return True
+
+    cdef int read_as(self, Py_ssize_t i, ParameterCore parameter, cnp.ndarray gradient) except -1:
+        # of another float type than the parameter's
+        cdef Kernel format
+        if self.reads is None:
+            raise TypeError(f"a gradient is {gradient.dtype} but its parameter, of shape {np.shape(gradient)}, is "
+                            f"{parameter.array.dtype}, and this optimizer doesn't cast; use cast_grads=True")
+        format = self.reads(gradient.dtype)
+        self.make_beside()
+        self.beside[i].gradient = &format.row.format
+        return 0
+
+    cdef Py_ssize_t gradient_itemsize(self, Py_ssize_t i) noexcept:
+        if self.beside != NULL and self.beside[i].gradient != NULL:
+            return self.beside[i].gradient.bytes
+        return self.kernel.row.itemsize
 
     cdef bint usable(self, Py_ssize_t i, cnp.ndarray array, cnp.ndarray gradient) noexcept:
         return same_layout(array if self.gathered[i] is None else <cnp.ndarray> self.gathered[i], gradient)

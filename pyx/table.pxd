@@ -76,6 +76,11 @@ cdef struct Format:              # how a state array is stored
     Decode decode
     Encode encode
 
+cdef struct Beside:              # what an entry has in another type than the float type, a parameter's own entry alone
+    const Format* gradient       # how its gradient is stored; NULL: as the float type
+    const Format* copy_format    # and a copy of the parameter, in 16 bits, that steps write
+    void* copy
+
 cdef struct Scales:              # an entry's, of the state arrays that have some
     void* of[SLOTS]
 
@@ -169,6 +174,8 @@ cdef struct Work:                # of one launch in one pass
     const Format* formats[SLOTS]         # of the state; NULL: the float type itself
     const Scales* scales         # of each entry, or NULL
     Rounding rounding
+    const Beside* beside         # of the first n_beside entries
+    Py_ssize_t n_beside
     const Own* own               # of each entry
     bint cautious_decay          # `keep` is for elements that decay and update move the same way
     const Lines* lines           # of each entry, or NULL

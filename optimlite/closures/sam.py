@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import flag, nonnegative, shown
+from ..engine.formats import widened
 from ..engine.optimizer import Optimizer
 from ..engine.parameter import Parameter
 from ..engine.wrapper import Wrapper
@@ -100,8 +101,10 @@ class SAM(Wrapper):
                 raise TypeError(f"SAM takes no sparse gradients, got one of '{self.state.name_of(parameter)}'; make it "
                                 f"dense with gradient.to_dense(len(parameter))")
         with np.errstate(all="ignore"):
-            sizes: list[Any] = [abs(p.data) if p.dtype.kind == "c" else p.data for p, _ in found] if self.adaptive else []
-            scaled = [np.ascontiguousarray(sizes[k] * p.grad if sizes else p.grad) for k, (p, _) in enumerate(found)]
+            sizes: list[Any] = [abs(p.data) if p.dtype.kind == "c" else p.data for p, _ in found]
+            sizes = sizes if self.adaptive else []
+            grads = [widened(p.grad).astype(p.dtype, order="C", copy=False) for p, _ in found]
+            scaled = [np.ascontiguousarray(sizes[k] * grad if sizes else grad) for k, grad in enumerate(grads)]
             scale = self.rho / (math.sqrt(sum(map(sum_squares, scaled))) + LEAST)
             return [p.data for p, _ in found], [
                 p.data + p.dtype.type(sign * scale) * (sizes[k] * each if sizes else each)

@@ -108,7 +108,7 @@ class VectorSpace:
         # An element that can't move has a gradient of no interest, which may be NaN.
         spoilt = None if fixed is None else fixed & ~np.isfinite(gradient)
         same = gradient.flags.f_contiguous if data.flags.fnc else gradient.flags.c_contiguous
-        if same and gradient.flags.aligned and (spoilt is None or not spoilt.any()):
+        if same and gradient.flags.aligned and gradient.dtype == data.dtype and (spoilt is None or not spoilt.any()):
             return np.asarray(gradient)
         own = laid_out(data)
         np.copyto(own, gradient)

@@ -22,6 +22,13 @@ def is_bfloat16(dtype: np.dtype) -> bool:
     return dtype.name == "bfloat16" or (dtype == BFLOAT16 and "optimlite" in (dtype.metadata or ()))
 
 
+def widened(array: Any) -> Any:
+    """As float32 what is ours or ml_dtypes'; anything else as it is."""
+    if not is_bfloat16(array.dtype):
+        return array
+    return (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+
+
 Rounding = int | None            # 64 bits that a step's random bits follow from; None: to the nearest
 
 

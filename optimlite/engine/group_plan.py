@@ -13,6 +13,7 @@ from ..native.parameters import AddressRanges
 from ..native.plans import Plan, RowPlan, SparsePlan
 from ..native.runtime import Kernel
 from ..native.steps import GroupPlanCore
+from .formats import is_bfloat16
 from .method import Group, Method, Recipe
 from .modifiers import coefficients_of, modifier_of
 from .parameter import Parameter, describe
@@ -53,6 +54,8 @@ class GroupPlan(GroupPlanCore):
         if made_of != self.made_of or group["params"] is not self.params or self.version != version:
             plans = self.make_plans(method, made_of[0])
             scalars, counts = tuple(method.scalars_of(group)), counts_to_round(method, group)
+            for parameter in group["params"]:
+                parameter.casts = bool(group.get("cast_grads"))
             # at once: neither an interrupt nor a refusal may leave one without the others
             self.made_of, self.plans, self.scalars, self.counts = made_of, plans, scalars, counts
         self.params, self.totals = group["params"], [group[name] for name in method.totals(group)]
@@ -99,6 +102,7 @@ class GroupPlan(GroupPlanCore):
                 check_modifier(method, either, modifier or "cautious_weight_decay")
         if modifier:
             plan.modifier = dispatch.kernel(modifier, dtype, "modifier")
+        plan.reads = reading(dtype) if self.group.get("cast_grads") else None
         plan.formats = kept(method, self.group, parameters[0])
         if plan.formats:
             kernels = [plan.formats[key].kernel if key in plan.formats else None for key in slots]
@@ -199,6 +203,15 @@ def check_scalars(scalars: Mapping[str, float], state: Mapping[str, np.ndarray],
 def alike(method: Method, group: Group, parameter: Parameter) -> tuple[int, np.dtype, bool]:
     """What parameters of one plan have in common: the rule, the float type, and whether state is in a format."""
     return method.which_rule(parameter), parameter.dtype, bool(kept(method, group, parameter))
+
+
+def reading(dtype: np.dtype) -> Callable[[np.dtype], Kernel]:
+    """What decodes gradients of other types for parameters of this one."""
+    def format_of(given: np.dtype) -> Kernel:
+        name = "bfloat16" if is_bfloat16(given) else "float16" if given == np.float16 else "other"
+        return dispatch.kernel(name, dtype, "format")
+
+    return format_of
 
 
 def check_rule(method: Method, kernel: Kernel, slots: dict[str, float]) -> None:

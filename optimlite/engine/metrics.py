@@ -12,6 +12,7 @@ from ..native import dispatch
 from ..native.arrays import blocks_of
 from ..native.plans import Plan
 from ..native.vectors import Vector
+from .formats import widened
 from .gradient_options import bound_norm
 from .parameter import Parameter, laid_out
 from .sparse_grad import SparseGrad
@@ -127,10 +128,10 @@ def bound(plan: Plan) -> Iterator[tuple[Parameter, np.ndarray | SparseGrad]]:
 
 
 def dense(pairs: list[tuple[Parameter, np.ndarray | SparseGrad]]) -> list[np.ndarray]:
-    """The gradients without gaps; sparse ones as the tables that they stand for."""
-    return [gradient if isinstance(gradient, np.ndarray) and gradient.flags.forc else
-            np.ascontiguousarray(parameter.grad.to_dense(len(parameter)) if isinstance(parameter.grad, SparseGrad)
-                                 else gradient) for parameter, gradient in pairs]
+    """The gradients in their parameters' types and without gaps; sparse ones as the tables that they stand for."""
+    return [gradient if isinstance(gradient, np.ndarray) and gradient.flags.forc and gradient.dtype == parameter.dtype
+            else np.asarray(parameter.grad.to_dense(len(parameter)) if isinstance(parameter.grad, SparseGrad)
+                            else widened(gradient), parameter.dtype, order="C") for parameter, gradient in pairs]
 
 
 def rows(suffix: str, weight: float, update: float) -> dict[str, float]:

@@ -200,6 +200,7 @@ class Optimizer(Hooked):
         self._trees.append((nesting.skeleton(tree), parameters))
         for parameter, name in zip(parameters, names, strict=True):
             self.state.register(parameter, name, states.get(parameter))
+            parameter.casts = bool(group.get("cast_grads"))
         self._rearranged()
 
     def _check_not_groups(self, params: Any) -> None:

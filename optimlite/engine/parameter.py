@@ -11,6 +11,7 @@ import numpy as np
 from ..checks import shown
 from ..native.parameters import ParameterCore
 from .as_array import AsArray
+from .formats import is_bfloat16, widened
 from .overlap import overlaps_itself
 from .sparse_grad import SparseGrad
 
@@ -45,15 +46,23 @@ def float_cure(array: np.ndarray) -> str:
     return f"use a.astype(np.float32), {USE_IT}"
 
 
+def castable(dtype: np.dtype, array: np.ndarray) -> bool:
+    """Whether gradients of this type can be read as the parameter's: real floats, or complex ones."""
+    if array.dtype.kind == "c":
+        return dtype in COMPLEX
+    return dtype in FLOATS or dtype == np.float16 or is_bfloat16(dtype)
+
+
 def gradient_cure(gradient: Any, array: np.ndarray) -> str:
     """What makes a gradient of the parameter `array` of one that has another type."""
     real = f".astype(np.{array.dtype})"
     if gradient.dtype.kind == "c" and array.dtype.kind != "c":   # which of them depends on what the parameter is
         return (f"use grad.view(np.float{4 * gradient.dtype.itemsize}) if the parameter is such a view of complex "
                 f"numbers, grad.real{'' if gradient.real.dtype == array.dtype else real} if it is real")
-    if gradient.dtype.kind != array.dtype.kind or gradient.dtype.itemsize != 2 * array.dtype.itemsize:
-        return f"use grad{real}"
-    return f"use grad{real}, or {array.dtype} data: NumPy computes in {gradient.dtype} where one operand is"
+    wide = gradient.dtype.kind == array.dtype.kind and gradient.dtype.itemsize == 2 * array.dtype.itemsize
+    why = f", or {array.dtype} data: NumPy computes in {gradient.dtype} where one operand is" if wide else ""
+    cast = "; or let the optimizer convert: cast_grads=True" if castable(gradient.dtype, array) else ""
+    return f"use grad{real}{why}{cast}"
 
 
 def check_array(array: Any, name: str | None) -> np.ndarray:
@@ -100,7 +109,7 @@ class Parameter(AsArray, ParameterCore):
         [-1.5, -1.5]
     """
 
-    __slots__ = ("_buffer", "_name")
+    __slots__ = ("_buffer", "_name", "casts")
     __array_priority__ = 1
 
     def __init__(self, data: np.ndarray, name: str | None = None) -> None:
@@ -108,6 +117,7 @@ class Parameter(AsArray, ParameterCore):
             raise TypeError(f"`name` must be a str, got {shown(name)}")
         super().__init__(check_array(data, name))
         self._name = name
+        self.casts = False                       # whether gradients may be of other float types: an optimizer's option
         self._buffer: np.ndarray | None = None           # the memory of accumulated gradients, kept between steps
 
     if TYPE_CHECKING:            # the core's own, which knows nothing of sparse gradients
@@ -149,17 +159,18 @@ class Parameter(AsArray, ParameterCore):
             self.grad = self._joined(gradient)
             return
         if not (type(gradient) is np.ndarray and gradient.dtype == array.dtype and gradient.shape == array.shape):
-            gradient = self.accepts(gradient)
+            gradient = widened(self.accepts(gradient))
         before = self.grad
         if before is None or before is not self._buffer:
             if self._buffer is None or sys.getrefcount(self._buffer) > 2:
                 self._buffer = laid_out(array)
             buffer = self._buffer
-            np.copyto(buffer, gradient if before is None else before)
+            np.copyto(buffer, gradient if before is None else widened(before))
             self.grad = buffer
             if before is None:
                 return
-        same = gradient.flags.aligned and gradient.strides == self._buffer.strides
+        same = (gradient.flags.aligned and gradient.strides == self._buffer.strides
+                and gradient.dtype == self._buffer.dtype)
         if same and not np.may_share_memory(gradient, self._buffer):
             from ..native.arrays import over_arrays  # most programs never accumulate
 
@@ -185,7 +196,8 @@ class Parameter(AsArray, ParameterCore):
             return gradient
         if isinstance(gradient, (int, float, complex, np.generic)) and array.ndim == 0:
             scalar, kinds = np.asarray(gradient), "fiuc" if array.dtype.kind == "c" else "fiu"
-            if scalar.dtype.kind in kinds and (not isinstance(gradient, np.generic) or scalar.dtype == array.dtype):
+            if scalar.dtype.kind in kinds and (
+                    self.casts or not isinstance(gradient, np.generic) or scalar.dtype == array.dtype):
                 return scalar.astype(array.dtype)
         if isinstance(gradient, Parameter):
             raise TypeError(f"gradient of {what} must be an array, got a Parameter; use its .data or .grad")
@@ -194,7 +206,7 @@ class Parameter(AsArray, ParameterCore):
                             f"use {converted(gradient, array.dtype)}")
         if masked(gradient):
             raise TypeError(f"gradient of {what} must be a plain array, got a masked one; use grad.filled(0)")
-        if gradient.dtype != array.dtype:
+        if gradient.dtype != array.dtype and not (self.casts and castable(gradient.dtype, array)):
             raise TypeError(f"gradient of {what} is {gradient.dtype} but the parameter is {array.dtype}; "
                             f"{gradient_cure(gradient, array)}")
         if gradient.shape == array.shape and isinstance(gradient, np.ndarray):
@@ -208,7 +220,7 @@ class Parameter(AsArray, ParameterCore):
 
     def __reduce__(self) -> tuple[Any, ...]:
         _refuse_joblib(sys._getframe(1))
-        return _rebuild, (type(self), self.array, self._name, self.grad)
+        return _rebuild, (type(self), self.array, self._name, self.grad, self.casts)
 
 
 def converted(gradient: Any, dtype: np.dtype) -> str:
@@ -220,12 +232,13 @@ def converted(gradient: Any, dtype: np.dtype) -> str:
     return f"np.asarray(grad, dtype=np.{dtype})"
 
 
-def _rebuild(cls: type[Parameter], data: np.ndarray, name: str | None, grad: np.ndarray | None) -> Parameter:
+def _rebuild(cls: type[Parameter], data: np.ndarray, name: str | None, grad: np.ndarray | None,
+             casts: bool = False) -> Parameter:
     if not data.flags.writeable:
         raise ValueError(f"parameter {describe(name, data.shape)} came to this process read-only, as joblib passes "
                          f"arrays above 1 MB; use joblib.Parallel(..., max_nbytes=None)")
     parameter = cls(data, name)
-    parameter.grad = grad
+    parameter.casts, parameter.grad = casts, grad
     return parameter
 
 

@@ -81,6 +81,7 @@ def as_parameter(new: Any, old: Parameter, name: str) -> Parameter:
         parameter = new
     else:
         parameter = old if new is old.data else Parameter(new, name)
+    parameter.casts = old.casts
     if parameter.dtype != old.dtype:
         raise TypeError(f"the new '{name}' must be {old.dtype} as the old one, got {parameter.dtype}; "
                         f"use new.astype(np.{old.dtype}), {USE_IT}")

@@ -64,8 +64,10 @@ def check_method(optimizer: Optimizer) -> None:
 
 def norm_of(parameter: Parameter) -> float:
     from ..native.arrays import sum_squares
+    from .formats import widened
     from .sparse_grad import SparseGrad
 
     grad: Any = parameter.grad
     array = grad.to_dense(len(parameter)) if isinstance(grad, SparseGrad) else grad
+    array = widened(array).astype(parameter.dtype, copy=False)
     return math.sqrt(sum_squares(array if array.flags.forc and array.flags.aligned else array.copy()))

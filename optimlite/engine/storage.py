@@ -19,17 +19,19 @@ SMALL = 4096                     # a tensor with fewer elements isn't worth scal
 
 
 class Storage(TypedDict, total=False):
-    """How an optimizer keeps its state; a parameter group may say otherwise.
+    """How an optimizer keeps its state, and reads gradients; a parameter group may say otherwise.
 
     state_dtype: "bfloat16" (2 bytes an element) or "int8" (1 byte, and 1 for each 128 elements; tensors of fewer than
         4,096 elements stay as they are); None: the parameter's own type.
     rounding: "stochastic" (up or down at random, right in the mean) or "nearest", which loses small changes.
     seed: of the randomness, an integer from 0 to 2**63 - 1.
+    cast_grads: gradients may be of another float type than the parameter's, and are converted as they are read.
     """
 
     state_dtype: str | None
     rounding: str
     seed: int
+    cast_grads: bool
 
 
 def seed(name: str, value: Any) -> int:
@@ -39,7 +41,8 @@ def seed(name: str, value: Any) -> int:
 
 
 CHECKS: dict[str, checks.Check] = {"state_dtype": checks.optional(checks.one_of(*FORMATS)),
-                                   "rounding": checks.one_of("stochastic", "nearest"), "seed": seed}
+                                   "rounding": checks.one_of("stochastic", "nearest"), "seed": seed,
+                                   "cast_grads": checks.flag}
 
 
 def refused(name: str, value: Any) -> Any:
@@ -49,7 +52,16 @@ def refused(name: str, value: Any) -> Any:
                          f"must be exact; leave it out")
 
 
-EXACT: dict[str, checks.Check] = dict.fromkeys(CHECKS, refused)           # the options of an optimizer that takes none
+def no_cast(name: str, value: Any) -> bool:
+    """The same of `cast_grads`."""
+    if checks.flag(name, value):
+        raise ValueError(f"`{name}` can't be had here, where gradients are read by more than the step; "
+                         f"use grad.astype(parameter.dtype)")
+    return False
+
+
+# the options of an optimizer that takes none
+EXACT: dict[str, checks.Check] = {**dict.fromkeys(CHECKS, refused), "cast_grads": no_cast}
 
 
 class Kept(NamedTuple):
