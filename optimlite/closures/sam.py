@@ -15,6 +15,7 @@ from ..checks import flag, nonnegative, shown
 from ..engine.formats import widened
 from ..engine.optimizer import Optimizer
 from ..engine.parameter import Parameter
+from ..engine.shadows import with_shadows
 from ..engine.wrapper import Wrapper
 from ..native.arrays import sum_squares
 from ..swapping import Swap, held
@@ -106,9 +107,9 @@ class SAM(Wrapper):
             grads = [widened(p.grad).astype(p.dtype, order="C", copy=False) for p, _ in found]
             scaled = [np.ascontiguousarray(sizes[k] * grad if sizes else grad) for k, grad in enumerate(grads)]
             scale = self.rho / (math.sqrt(sum(map(sum_squares, scaled))) + LEAST)
-            return [p.data for p, _ in found], [
+            return with_shadows([p for p, _ in found], [
                 p.data + p.dtype.type(sign * scale) * (sizes[k] * each if sizes else each)
-                for k, ((p, sign), each) in enumerate(zip(found, scaled, strict=True))]
+                for k, ((p, sign), each) in enumerate(zip(found, scaled, strict=True))])
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_stepper": None}

@@ -13,6 +13,7 @@ from ..native.steps import Launch
 from .group_plan import Created
 from .method import Group
 from .parameter import Parameter, laid_out
+from .shadows import format_name
 from .state import StateMap
 
 # Launches, one list after the other, and numbers to be stored in float64 arrays without axes.
@@ -28,7 +29,7 @@ class Follower(NamedTuple):
 
     def follow(self, groups: list[Group], state: StateMap, created: list[Created]) -> Sequel:
         """What a step is to end with; slow weights that begin with it are noted in `created`."""
-        counts, values, pairs = [], [], list[tuple[np.ndarray, np.ndarray]]()
+        counts, values, pairs = [], [], list[tuple[Parameter, np.ndarray]]()
         for group in groups:
             stepping = [parameter for parameter in group["params"] if parameter.grad is not None]
             if not stepping:
@@ -39,7 +40,7 @@ class Follower(NamedTuple):
             meets = steps >= self.k
             counts.append(group["lookahead_step"])
             values.append(0.0 if meets else float(steps))
-            pairs += [(parameter.data, state[parameter]["slow"]) for parameter in stepping] if meets else []
+            pairs += [(parameter, state[parameter]["slow"]) for parameter in stepping] if meets else []
         stages = [meeting([pair for pair in pairs if pair[0].dtype == dtype], dtype, self.alpha)
                   for dtype in dict.fromkeys(p.dtype for p, _ in pairs)]
         return [list(stage) for stage in zip(*stages, strict=True)], counts, values
@@ -54,9 +55,12 @@ def begin(state: StateMap, parameter: Parameter, created: list[Created]) -> None
         dict.update(entries, {"slow": slow})     # unnoticed: plans needn't know
 
 
-def meeting(pairs: list[tuple[np.ndarray, np.ndarray]], dtype: np.dtype, alpha: float) -> tuple[Launch, Launch]:
+def meeting(pairs: list[tuple[Parameter, np.ndarray]], dtype: np.dtype, alpha: float) -> tuple[Launch, Launch]:
     """Of one float type: parameters go back by 1 - alpha of the way, then the slow weights are what they are."""
-    back = plan_of("mean", pairs, dtype)
+    back = plan_of("mean", [(parameter.data, slow) for parameter, slow in pairs], dtype)
+    for at, (parameter, _) in enumerate(pairs):
+        if parameter.shadow is not None:
+            back.write_to(at, parameter.shadow, dispatch.kernel(format_name(parameter.shadow), dtype, "format"))
     # the copy in which a strided parameter is stepped has its values then
     there = plan_of("assign", [(slow, back.layout(at)) for at, (_, slow) in enumerate(pairs)], dtype)
     return Launch(back, 0, {"weight": 1.0 - alpha}, {}), Launch(there, 0, {}, {})

@@ -91,6 +91,11 @@ def halves(flat: np.ndarray, noise: np.ndarray) -> np.ndarray:
     return upper
 
 
+def nearest_halves(flat: np.ndarray) -> np.ndarray:
+    """bfloat16 to the nearest, ties away from 0."""
+    return halves(flat, noise_of(None, 0, flat.size))
+
+
 def scattered(x: np.ndarray) -> np.ndarray:
     """Splitmix64's: each bit of the result depends on all of x."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xbf58476d1ce4e5b9)

@@ -17,6 +17,8 @@ from .formats import is_bfloat16
 from .method import Group, Method, Recipe
 from .modifiers import coefficients_of, modifier_of
 from .parameter import Parameter, describe
+from .shadows import format_name
+from .sparse_grad import SparseGrad
 from .state import Place
 from .storage import counts_to_round, kept, new_arrays, places, scales_of
 
@@ -55,7 +57,7 @@ class GroupPlan(GroupPlanCore):
             plans = self.make_plans(method, made_of[0])
             scalars, counts = tuple(method.scalars_of(group)), counts_to_round(method, group)
             for parameter in group["params"]:
-                parameter.casts = bool(group.get("cast_grads"))
+                parameter.casts = parameter.shadow is not None or bool(group.get("cast_grads"))
             # at once: neither an interrupt nor a refusal may leave one without the others
             self.made_of, self.plans, self.scalars, self.counts = made_of, plans, scalars, counts
         self.params, self.totals = group["params"], [group[name] for name in method.totals(group)]
@@ -102,7 +104,10 @@ class GroupPlan(GroupPlanCore):
                 check_modifier(method, either, modifier or "cautious_weight_decay")
         if modifier:
             plan.modifier = dispatch.kernel(modifier, dtype, "modifier")
-        plan.reads = reading(dtype) if self.group.get("cast_grads") else None
+        shadows = {at: p.shadow for at, p in enumerate(parameters) if p.shadow is not None}
+        plan.reads = reading(dtype) if shadows or self.group.get("cast_grads") else None
+        for at, shadow in shadows.items():
+            plan.write_to(at, shadow, dispatch.kernel(format_name(shadow), dtype, "format"))
         plan.formats = kept(method, self.group, parameters[0])
         if plan.formats:
             kernels = [plan.formats[key].kernel if key in plan.formats else None for key in slots]
@@ -131,6 +136,9 @@ class GroupPlan(GroupPlanCore):
         if any(form.format.scaled for form in plan.formats.values()):
             raise TypeError("a sparse gradient can't step state in int8, where elements of several rows share a scale; "
                             "use state_dtype='bfloat16', or make it dense with gradient.to_dense(len(parameter))")
+        if any(p.shadow is not None and isinstance(p.grad, SparseGrad) for p in plan.parameters):
+            raise TypeError("a sparse gradient can't step a parameter with a shadow, which is written as a whole; make "
+                            "it dense with gradient.to_dense(len(parameter))")
         return lambda p: p.grad.arrays() if unchanged else p.grad.to_dense(len(p.data))
 
     # State -----------------------------------------------------------------------------------------------------------

@@ -88,7 +88,8 @@ class Optimizer(Hooked):
     mixes_rows: ClassVar[bool] = False                   # no row of its state belongs to a row of the parameter
     later_options: ClassVar[tuple[str, ...]] = ()        # not in older state dicts, or torch's, but on by default
     options: ClassVar[dict[str, Check]] = EXACT          # hyper-parameters that a group may lack
-    takes_complex: ClassVar[bool] = True                 # whose parts are elements like any
+    by_element: ClassVar[bool] = True                    # else it has state of rows or matrices of real numbers
+    writes_shadows: ClassVar[bool] = False
     steps_another: ClassVar[bool] = False                # whose hooks are around a step
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -200,7 +201,7 @@ class Optimizer(Hooked):
         self._trees.append((nesting.skeleton(tree), parameters))
         for parameter, name in zip(parameters, names, strict=True):
             self.state.register(parameter, name, states.get(parameter))
-            parameter.casts = bool(group.get("cast_grads"))
+            parameter.casts = parameter.shadow is not None or bool(group.get("cast_grads"))
         self._rearranged()
 
     def _check_not_groups(self, params: Any) -> None:
@@ -286,11 +287,14 @@ class Optimizer(Hooked):
         """Raises ValueError for hyper-parameters that exclude each other."""
 
     def check_kind(self, parameter: Parameter, name: str, group: Group) -> None:
-        """Raises for complex parameters of a method that isn't for single elements, or with state in a format."""
-        if not self.takes_complex and parameter.dtype.kind == "c":
+        """Raises for parameters of a kind that the method, or the group's options, can't step: complex, shadowed."""
+        if not self.by_element and parameter.dtype.kind == "c":
             raise TypeError(f"{type(self).__name__} takes no complex parameters, since its state is of rows or "
                             f"matrices of real numbers, got {parameter.dtype} for '{name}'; use another optimizer, or "
                             f"a.real and a.imag, two parameters that share its memory")
+        if parameter.shadow is not None and not (self.writes_shadows and self.by_element):
+            raise TypeError(f"{type(self).__name__} writes no shadows, got one of '{name}'; use another optimizer, or "
+                            f"give the parameter without it")
         kept(self, group, parameter)
 
     def check_parameter(self, parameter: Parameter, name: str, group: Group) -> None:
@@ -554,3 +558,7 @@ def _check_distinct(parameters: list[Parameter], names: list[str]) -> None:
         seen.add(parameter)
     check_distinct((f"parameter '{name}'" for name in names), (parameter.data for parameter in parameters),
                    f"list it once{checks.TIED}")
+    shadows = {name: p.shadow for name, p in zip(names, parameters, strict=True) if p.shadow is not None}
+    if shadows:
+        check_distinct([f"parameter '{name}'" for name in names] + [f"the shadow of '{name}'" for name in shadows],
+                       [*(p.data for p in parameters), *shadows.values()])

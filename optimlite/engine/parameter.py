@@ -11,8 +11,9 @@ import numpy as np
 from ..checks import shown
 from ..native.parameters import ParameterCore
 from .as_array import AsArray
-from .formats import is_bfloat16, widened
+from .formats import BFLOAT16, is_bfloat16, widened
 from .overlap import overlaps_itself
+from .shadows import checked, rounded
 from .sparse_grad import SparseGrad
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -97,6 +98,8 @@ class Parameter(AsArray, ParameterCore):
         anything else raises, since it would have to be copied.  Strides are free, but no two elements may share memory;
         steps of strided arrays cost two more copies.
     name: what messages and state dicts call it, and `optimizer.state[name]`.
+    shadow: an array in 16 bits that the model computes with (float16, ml_dtypes' bfloat16, or uint16 for its bits); it
+        is filled here, and every step writes it.  Gradients may be of any float type then.
 
     `p.data` is that very array; `p.data = a` copies values into it.  `p.grad` is None or an array of the parameter's
     shape and dtype (checked when assigned; strided gradients count by their values; a scalar is a gradient of a 0-d
@@ -109,15 +112,17 @@ class Parameter(AsArray, ParameterCore):
         [-1.5, -1.5]
     """
 
-    __slots__ = ("_buffer", "_name", "casts")
+    __slots__ = ("_buffer", "_name", "_shadow", "casts")
     __array_priority__ = 1
 
-    def __init__(self, data: np.ndarray, name: str | None = None) -> None:
+    def __init__(self, data: np.ndarray, name: str | None = None, *, shadow: np.ndarray | None = None) -> None:
         if name is not None and not isinstance(name, str):
             raise TypeError(f"`name` must be a str, got {shown(name)}")
         super().__init__(check_array(data, name))
         self._name = name
-        self.casts = False                       # whether gradients may be of other float types: an optimizer's option
+        self._shadow = None if shadow is None else checked(shadow, data, describe(name, data.shape))
+        self.casts = shadow is not None          # whether gradients may be of other float types: an optimizer's option
+        self.update_shadow()
         self._buffer: np.ndarray | None = None           # the memory of accumulated gradients, kept between steps
 
     if TYPE_CHECKING:            # the core's own, which knows nothing of sparse gradients
@@ -139,13 +144,25 @@ class Parameter(AsArray, ParameterCore):
 
     @data.setter
     def data(self, value: Any) -> None:
-        if value is self.array:
-            return                       # p.data -= g ends here
+        if value is self.array:                  # p.data -= g ends here
+            self.update_shadow()
+            return
         value = np.asarray(value)
         if value.shape != self.array.shape:
             raise ValueError(f"data of {describe(self._name, self.array.shape)} must keep its shape "
                              f"{self.array.shape}, got {value.shape}")
         np.copyto(self.array, value)
+        self.update_shadow()
+
+    @property
+    def shadow(self) -> np.ndarray | None:
+        """The copy in 16 bits that steps write."""
+        return self._shadow
+
+    def update_shadow(self) -> None:
+        """Writes the shadow anew, after somebody else than an optimizer has written to the parameter."""
+        if self._shadow is not None:
+            self._shadow[...] = rounded(self.array, self._shadow)
 
     def accumulate_grad(self, gradient: Any) -> None:
         """Adds to `.grad`, in place, in a buffer that the parameter owns: micro-batches add up without temporaries.
@@ -206,6 +223,8 @@ class Parameter(AsArray, ParameterCore):
                             f"use {converted(gradient, array.dtype)}")
         if masked(gradient):
             raise TypeError(f"gradient of {what} must be a plain array, got a masked one; use grad.filled(0)")
+        if gradient.dtype == np.uint16 and self._shadow is not None and self._shadow.dtype == np.uint16:
+            gradient = gradient.view(BFLOAT16)
         if gradient.dtype != array.dtype and not (self.casts and castable(gradient.dtype, array)):
             raise TypeError(f"gradient of {what} is {gradient.dtype} but the parameter is {array.dtype}; "
                             f"{gradient_cure(gradient, array)}")
@@ -220,7 +239,7 @@ class Parameter(AsArray, ParameterCore):
 
     def __reduce__(self) -> tuple[Any, ...]:
         _refuse_joblib(sys._getframe(1))
-        return _rebuild, (type(self), self.array, self._name, self.grad, self.casts)
+        return _rebuild, (type(self), self.array, self._name, self.grad, self.casts, self._shadow)
 
 
 def converted(gradient: Any, dtype: np.dtype) -> str:
@@ -233,11 +252,11 @@ def converted(gradient: Any, dtype: np.dtype) -> str:
 
 
 def _rebuild(cls: type[Parameter], data: np.ndarray, name: str | None, grad: np.ndarray | None,
-             casts: bool = False) -> Parameter:
+             casts: bool = False, shadow: np.ndarray | None = None) -> Parameter:
     if not data.flags.writeable:
         raise ValueError(f"parameter {describe(name, data.shape)} came to this process read-only, as joblib passes "
                          f"arrays above 1 MB; use joblib.Parallel(..., max_nbytes=None)")
-    parameter = cls(data, name)
+    parameter = cls(data, name, shadow=shadow) if shadow is not None else cls(data, name)
     parameter.casts, parameter.grad = casts, grad
     return parameter
 

@@ -81,6 +81,9 @@ def as_parameter(new: Any, old: Parameter, name: str) -> Parameter:
         parameter = new
     else:
         parameter = old if new is old.data else Parameter(new, name)
+    if old.shadow is not None and parameter.shadow is None:
+        raise TypeError(f"the new '{name}' must have a shadow, as the old one has, got an array; "
+                        f"use Parameter(new, shadow=...)")
     parameter.casts = old.casts
     if parameter.dtype != old.dtype:
         raise TypeError(f"the new '{name}' must be {old.dtype} as the old one, got {parameter.dtype}; "

@@ -313,6 +313,8 @@ def commit(optimizer: Optimizer, found: Fit) -> None:
             new[key] = refilled(group[key], new[key])
         group.update(new)
     optimizer.state.invalidate()                 # live arrays have other values now
+    for parameter, _ in found.states:            # which may have been read from the same file
+        parameter.update_shadow()
 
 
 def place(optimizer: Optimizer, parameter: Parameter, key: str, array: Any) -> np.ndarray:

@@ -53,7 +53,7 @@ class Adafactor(RuleOptimizer):
     scalars = {"step": 0}
     state_names = ("step", "row_var", "col_var", "variance")
     line_states = ("row_var", "col_var")
-    takes_complex = False
+    by_element = False
 
     def __init__(self, params: Any, lr: float = 1e-2, beta2_decay: float = -0.8,
                  eps: tuple[float | None, float] = (None, 1e-3), d: float = 1.0, weight_decay: float = 0.0, *,

@@ -7,12 +7,11 @@ from contextlib import contextmanager
 from math import sqrt
 from typing import Any, Unpack
 
-import numpy as np
-
 from .. import swapping
 from ..checks import flag, fraction, interval, nonnegative, pair
 from ..engine.method import Group, Recipe
 from ..engine.rule_optimizer import RuleOptimizer
+from ..engine.shadows import with_shadows
 from ..engine.storage import EXACT, Storage
 from ..native.runtime import power, real_power
 from .radam import rectification
@@ -62,15 +61,15 @@ class ScheduleFree(RuleOptimizer):
 
         Raises RuntimeError where averages of these parameters are swapped in already.
         """
-        live, averages = [], []
+        parameters, averages = [], []
         for group in self.param_groups:
             away = 1.0 - 1.0 / self.share_of_average(group)
             for p in group["params"]:
-                live.append(p.data)
+                parameters.append(p)
                 averages.append(p.data.copy(order="K"))
                 if "z" in self.state[p]:
                     averages[-1] += p.dtype.type(away) * (self.state[p]["z"] - p.data)
-        yield from swapping.held(swapping.Swap(live, averages))
+        yield from swapping.held(swapping.Swap(*with_shadows(parameters, averages)))
 
     def __getstate__(self) -> dict[str, Any]:
         arrays = [p.data for group in self.param_groups for p in group["params"]]
@@ -82,7 +81,7 @@ class ScheduleFree(RuleOptimizer):
         parameters = [p for group in self.param_groups for p in group["params"]]
         for parameter, values in zip(parameters, own, strict=bool(own)):
             if not swapping.meets([parameter.data]):                 # as where a shallow copy shares them
-                np.copyto(parameter.data, values)
+                parameter.data = values
 
 
 class ScheduleFreeSGD(ScheduleFree):

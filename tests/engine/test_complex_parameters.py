@@ -13,7 +13,7 @@ from optimlite.engine.whole_matrix import MatrixOptimizer
 from support.cases import CASES, Case
 
 DTYPES = [np.complex64, np.complex128]
-TAKING = [case for case in CASES if case.optimizer.takes_complex]
+TAKING = [case for case in CASES if case.optimizer.by_element]
 
 
 @pytest.fixture
