@@ -67,6 +67,9 @@ class Average:
         self._parameters, self._names, _ = nesting.as_parameters(nesting.read(params))
         if not self._parameters:
             raise ValueError("an average needs at least one parameter, got an empty nesting")
+        if halves := [name for name, p in zip(self._names, self._parameters, strict=True) if p.half]:
+            raise TypeError(f"an average takes no parameters of 16 bits, got '{halves[0]}'; use a float32 master, "
+                            f"Parameter(master, shadow=a16)")
         self._check_distinct(self._parameters)
         self._averages = [Parameter(laid_out(p.data, np.zeros), name)
                           for p, name in zip(self._parameters, self._names, strict=True)]

@@ -70,6 +70,32 @@ cdef void encode_bfloat16(const void* values, void* stored, void* scales, Py_ssi
                   noise_of_block(noise, k, nearest), spread)
 
 
+# A parameter in bfloat16 that has a float32's bits: its own are those of the float32 rounded to the nearest, ties away
+# from 0, and the lower half of the float32 is state.  Where that half begins with 1, the upper one was rounded up.
+
+cdef void decode_split(const void* stored, const void* low, void* values, Py_ssize_t n) noexcept nogil:
+    cdef const uint16_t* upper = <const uint16_t*> stored
+    cdef const uint16_t* lower = <const uint16_t*> low
+    cdef real_array x = <real*> values
+    cdef Py_ssize_t i
+    for i in range(n):
+        x[i] = <real> single_of((<uint32_t> upper[i] << 16) + <uint32_t> <int32_t> <int16_t> lower[i])
+
+
+cdef void encode_split(const void* values, void* stored, void* low, Py_ssize_t n, uint32_t noise,
+                       bint nearest) noexcept nogil:
+    cdef const_real_array x = <const real*> values
+    cdef uint16_t* upper = <uint16_t*> stored
+    cdef uint16_t* lower = <uint16_t*> low
+    cdef uint32_t bits
+    cdef Py_ssize_t i
+    for i in range(n):
+        bits = bits_of_single(<float> x[i])
+        bits = QUIET if <int32_t> (bits & MAGNITUDE) > INFINITE else bits        # its upper half stays NaN, rounded up
+        upper[i] = <uint16_t> ((bits + 0x8000) >> 16)
+        lower[i] = <uint16_t> bits
+
+
 # float16, of gradients and of copies of parameters, which are rounded to the nearest, ties to even.
 
 cdef enum:
@@ -246,6 +272,7 @@ cdef int bind_format(str name, int bytes, bint scaled, Decode decode, Encode enc
 
 bind_format("bfloat16", 2, False, decode_bfloat16, encode_bfloat16)
 bind_format("float16", 2, False, decode_float16, encode_float16)
+bind_format("split", 2, False, decode_split, encode_split)
 bind_format("other", 12 - sizeof(real), False, decode_other, NULL)
 bind_format("int8", 1, True, decode_int8, encode_int8)
 bind_format("int8_unsigned", 1, True, decode_int8_unsigned, encode_int8_unsigned)

@@ -3,8 +3,8 @@
 # What a rule yields for a tile goes into a buffer, which stays in the first-level cache; what is done with it stands
 # here once for all rules, and so does how state is stored.
 
-from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset
 
 from .lanes cimport itself, largest_magnitude, product, square, sum_lanes, total
 from .noise cimport GOLDEN, scattered
@@ -16,6 +16,8 @@ from .table cimport (HYPER, LANES, LARGEST, NUMBERS, PRODUCTS, SHARING, SLOTS, S
 cdef struct Room:
     real state[SLOTS][TILE]
     real y[NUMBERS][TILE]
+    real p[TILE]                         # parameters of which the lower halves are state
+    uint16_t halves[TILE]
     real g[TILE]
     real read[TILE]                      # gradients that are stored in another type
     real row_factors[3 * TILE]           # of the matrices that a tile meets: the outer ones may reach beyond it
@@ -87,6 +89,29 @@ cdef inline const real* read_gradient(const Work* a, Py_ssize_t entry, Py_ssize_
     return room.read
 
 
+cdef inline void heed(const Beside* beside, Py_ssize_t at, Py_ssize_t n, real* p, Room* room) noexcept nogil:
+    # takes over what somebody has written to the copy
+    cdef const uint16_t* copy = <const uint16_t*> beside.copy + at
+    cdef Py_ssize_t i
+    beside.copy_format.encode(p, room.halves, NULL, n, 0, True)
+    if memcmp(room.halves, copy, n * sizeof(uint16_t)):
+        beside.copy_format.decode(copy, NULL, room.p, n)
+        for i in range(n):
+            p[i] = p[i] if room.halves[i] == copy[i] else room.p[i]
+
+
+cdef inline real* open_parameter(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ssize_t n,
+                                 Room* room) noexcept nogil:
+    # in place, or joined of its two halves
+    cdef const Beside* beside = &a.beside[entry] if entry < a.n_beside else NULL
+    if beside == NULL or beside.split == NULL:
+        if beside != NULL and beside.heeded:
+            heed(beside, at, n, (<real*> a.entries[entry].param) + at, room)
+        return (<real*> a.entries[entry].param) + at
+    beside.split.decode(<const uint16_t*> a.entries[entry].param + at, <const uint16_t*> beside.low + at, room.p, n)
+    return room.p
+
+
 cdef inline void zero_gradient(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
     cdef const Format* format = format_of_gradient(a, entry)
     cdef Py_ssize_t bytes = format.bytes if format != NULL else sizeof(real)
@@ -103,7 +128,7 @@ cdef inline void open_tile(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ss
     cdef const Entry* e = &a.entries[entry]
     cdef const Format* format
     cdef int k
-    t.n, t.p, t.g = n, (<real*> e.param) + at, NULL
+    t.n, t.p, t.g = n, open_parameter(a, entry, at, n, room), NULL
     if with_gradient:
         t.g = finished(<const Common*> t.hyper, n, <const real*> t.p, read_gradient(a, entry, at, n, room), room.g)
     if a.measuring != NULL and a.measuring.state_unread:
@@ -130,10 +155,14 @@ cdef inline uint32_t noise_of(const Work* a, int k, Py_ssize_t at) noexcept nogi
     return <uint32_t> (bits >> 32) + <uint32_t> ((at - tile) // SHARING) * <uint32_t> GOLDEN
 
 
-cdef inline void write_copy(const Work* a, Py_ssize_t entry, Py_ssize_t at, const Tile* t) noexcept nogil:
-    # of a parameter that has moved, to the nearest
+cdef inline void close_parameter(const Work* a, Py_ssize_t entry, Py_ssize_t at, const Tile* t) noexcept nogil:
+    # when it has moved: its two halves, or a copy, to the nearest
     cdef const Beside* beside = &a.beside[entry] if entry < a.n_beside else NULL
-    if beside != NULL and beside.copy != NULL:
+    if beside == NULL:
+        return
+    if beside.split != NULL:
+        beside.split.encode(t.p, <uint16_t*> a.entries[entry].param + at, <uint16_t*> beside.low + at, t.n, 0, True)
+    elif beside.copy != NULL:
         beside.copy_format.encode(t.p, <char*> beside.copy + at * beside.copy_format.bytes, NULL, t.n, 0, True)
 
 
@@ -257,7 +286,7 @@ cdef inline void sweep_decoded(const Work* a, Py_ssize_t first, Py_ssize_t last)
             for k in range(SLOTS):
                 tile.state[k] = t.s[k]
             a.rule.run(&swept, 0, 1)
-            write_copy(a, entry, at, &t)
+            close_parameter(a, entry, at, &t)
             close_tile(a, entry, at, &t)
             at += t.n
         if a.zero_grad and format_of_gradient(a, entry) != NULL:         # what the rule has zeroed was read from it
@@ -287,7 +316,7 @@ cdef inline void last_spans(const Work* a, Py_ssize_t first, Py_ssize_t last) no
             if not a.rule.whole:
                 apply(t.n, <real*> t.p, <const real*> t.g if t.g != NULL else room.y[0], room.y[0], keep,
                       <real> 1 if a.cautious_decay else keep, scale, against)
-            write_copy(a, entry, at, &t)
+            close_parameter(a, entry, at, &t)
             close_tile(a, entry, at, &t)
             at += t.n
         if a.zero_grad:

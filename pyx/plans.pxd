@@ -38,7 +38,8 @@ cdef class Plan:
     cdef Py_ssize_t n_entries
     cdef Scales* scales                  # of each entry's state, or NULL
     cdef public object reads             # function of a dtype: the format by which gradients of it are read, or None
-    cdef list shadows                    # parameter: the copy in 16 bits that steps write, or None
+    cdef list shadows                    # parameter: the copy in 16 bits that steps write, or the lower half; or None
+    cdef int real_type                   # NumPy's number of the float type of gradients that need no decoding
     cdef Beside* beside                  # of each parameter, or NULL
     cdef Lines* lines                    # of each parameter, where the kernel works by rows and columns
     cdef list keep_alive                 # state arrays and scalars: the tables hold bare pointers

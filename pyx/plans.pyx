@@ -65,6 +65,8 @@ cdef class Plan:
         self.stale = self.gradients_changed = True
         for i in range(n):
             parameter = parameters[i]
+            self.real_type = (cnp.NPY_FLOAT if cnp.PyArray_ITEMSIZE(parameter.array) == 2
+                              else cnp.PyArray_TYPE(parameter.array))
             self.place(i, parameter.array)
             self.bound_version[i] = parameter.version - 1
             self.cohort_of[i] = SKIPPED
@@ -136,6 +138,19 @@ cdef class Plan:
         self.make_beside()
         self.shadows[i] = shadow, [shadow]               # twice, as in `attach`
         self.beside[i].copy, self.beside[i].copy_format = cnp.PyArray_DATA(shadow), &format.row.format
+
+    def step_halves(self, Py_ssize_t i, cnp.ndarray low not None, Kernel format not None):
+        """Parameter i is the upper half of a float32, and `low`, likewise checked, the lower one."""
+        self.make_beside()
+        self.shadows[i] = low, [low]
+        self.beside[i].low, self.beside[i].split = cnp.PyArray_DATA(low), &format.row.format
+
+    def step_master(self, Py_ssize_t i, cnp.ndarray master not None, Kernel format not None):
+        """Parameter i is a copy, in 16 bits, of a float32 array, `master`, likewise checked."""
+        self.write_to(i, self.layout(i), format)
+        self.beside[i].heeded = True
+        self.shadows[i] = master, [master]
+        self.entries[i].param = cnp.PyArray_DATA(master)
 
     def attach(self, Py_ssize_t i, list arrays not None, list scalars not None, bint has_stepped, tuple scales=()):
         """Enters parameter i's state into the table; the caller has checked dtype, shape and layout.
@@ -212,7 +227,7 @@ cdef class Plan:
             return False
         else:
             gradient = parameter.gradient
-            if cnp.PyArray_TYPE(gradient) != cnp.PyArray_TYPE(parameter.array):
+            if cnp.PyArray_TYPE(gradient) != self.real_type:
                 self.read_as(i, parameter, gradient)
             if self.usable(i, parameter.array, gradient) and not memory.overlaps(gradient):
                 self.entries[i].grad = cnp.PyArray_DATA(gradient)

@@ -78,8 +78,11 @@ cdef struct Format:              # how a state array is stored
 
 cdef struct Beside:              # what an entry has in another type than the float type, a parameter's own entry alone
     const Format* gradient       # how its gradient is stored; NULL: as the float type
+    const Format* split          # the parameter is the upper half of float32, or NULL,
+    void* low                    # and here are the lower halves
     const Format* copy_format    # and a copy of the parameter, in 16 bits, that steps write
     void* copy
+    bint heeded                  # the copy is what users know: where it isn't the parameter rounded, they have set it
 
 cdef struct Scales:              # an entry's, of the state arrays that have some
     void* of[SLOTS]

@@ -101,6 +101,10 @@ class SAM(Wrapper):
             if not isinstance(parameter.grad, np.ndarray):
                 raise TypeError(f"SAM takes no sparse gradients, got one of '{self.state.name_of(parameter)}'; make it "
                                 f"dense with gradient.to_dense(len(parameter))")
+            if parameter.half:
+                raise TypeError(f"SAM takes no parameters of 16 bits, got {parameter.half} for "
+                                f"'{self.state.name_of(parameter)}'; use a float32 master, "
+                                f"Parameter(master, shadow=a16)")
         with np.errstate(all="ignore"):
             sizes: list[Any] = [abs(p.data) if p.dtype.kind == "c" else p.data for p, _ in found]
             sizes = sizes if self.adaptive else []

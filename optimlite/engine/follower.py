@@ -48,6 +48,9 @@ class Follower(NamedTuple):
 
 def begin(state: StateMap, parameter: Parameter, created: list[Created]) -> None:
     entries = state[parameter]
+    if parameter.half:
+        raise TypeError(f"Lookahead takes no parameters of 16 bits, got {parameter.half} for "
+                        f"'{state.name_of(parameter)}'; use a float32 master, Parameter(master, shadow=a16)")
     if "slow" not in entries:
         slow = laid_out(parameter.data) if parameter.data.flags.forc else np.empty(parameter.shape, parameter.dtype)
         slow[...] = parameter.data

@@ -23,8 +23,8 @@ def is_bfloat16(dtype: np.dtype) -> bool:
 
 
 def widened(array: Any) -> Any:
-    """As float32 what is ours or ml_dtypes'; anything else as it is."""
-    if not is_bfloat16(array.dtype):
+    """As float32 what is bfloat16, of which uint16 are the bits; anything else as it is."""
+    if array.dtype != np.uint16 and not is_bfloat16(array.dtype):
         return array
     return (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
 

@@ -89,9 +89,10 @@ class Space:
 
     def __init__(self, parameters: list[Parameter], names: list[str]) -> None:
         self.parameters, self.names = parameters, names
-        self.blocks = blocks_of([p.data for p in parameters])
         data = [parameter.data.view(np.ndarray) for parameter in parameters]
-        current = [array if array.flags.forc else laid_out(array) for array in data]
+        current = [array if array.flags.forc and not p.half else laid_out(array, dtype=p.float_type)
+                   for array, p in zip(data, parameters, strict=True)]
+        self.blocks = blocks_of(current)
         self.strided = [(copy, array) for copy, array in zip(current, data, strict=True) if copy is not array]
         self.current = Vector(current)
         self.old = Vector([laid_out(array) for array in current])
@@ -113,7 +114,7 @@ class Space:
 
     def _gather(self) -> None:
         for copy, array in self.strided:
-            np.copyto(copy, array)
+            np.copyto(copy, widened(array))
 
     def _run(self, name: str, vectors: list[Vector], c: float = 0.0, by_array: bool = False) -> list[float]:
         return self.blocks.run(dispatch.vector_kernels(name, dispatch.level), vectors, np.array([[c]]),
@@ -129,9 +130,16 @@ def bound(plan: Plan) -> Iterator[tuple[Parameter, np.ndarray | SparseGrad]]:
 
 def dense(pairs: list[tuple[Parameter, np.ndarray | SparseGrad]]) -> list[np.ndarray]:
     """The gradients in their parameters' types and without gaps; sparse ones as the tables that they stand for."""
-    return [gradient if isinstance(gradient, np.ndarray) and gradient.flags.forc and gradient.dtype == parameter.dtype
-            else np.asarray(parameter.grad.to_dense(len(parameter)) if isinstance(parameter.grad, SparseGrad)
-                            else widened(gradient), parameter.dtype, order="C") for parameter, gradient in pairs]
+    return [dense_gradient(parameter, gradient) for parameter, gradient in pairs]
+
+
+def dense_gradient(parameter: Parameter, gradient: np.ndarray | SparseGrad) -> np.ndarray:
+    dtype = parameter.float_type
+    if isinstance(gradient, np.ndarray) and gradient.flags.forc and gradient.dtype == dtype:
+        return gradient
+    given = parameter.grad
+    made = given.to_dense(len(parameter)) if isinstance(given, SparseGrad) else widened(gradient)
+    return np.asarray(made, dtype, order="C")
 
 
 def rows(suffix: str, weight: float, update: float) -> dict[str, float]:

@@ -90,6 +90,7 @@ class Optimizer(Hooked):
     options: ClassVar[dict[str, Check]] = EXACT          # hyper-parameters that a group may lack
     by_element: ClassVar[bool] = True                    # else it has state of rows or matrices of real numbers
     writes_shadows: ClassVar[bool] = False
+    takes_halves: ClassVar[bool] = False                 # parameters of 16 bits
     steps_another: ClassVar[bool] = False                # whose hooks are around a step
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -201,7 +202,7 @@ class Optimizer(Hooked):
         self._trees.append((nesting.skeleton(tree), parameters))
         for parameter, name in zip(parameters, names, strict=True):
             self.state.register(parameter, name, states.get(parameter))
-            parameter.casts = parameter.shadow is not None or bool(group.get("cast_grads"))
+            parameter.casts = parameter.reads_any or bool(group.get("cast_grads"))
         self._rearranged()
 
     def _check_not_groups(self, params: Any) -> None:
@@ -295,6 +296,9 @@ class Optimizer(Hooked):
         if parameter.shadow is not None and not (self.writes_shadows and self.by_element):
             raise TypeError(f"{type(self).__name__} writes no shadows, got one of '{name}'; use another optimizer, or "
                             f"give the parameter without it")
+        if parameter.half and not (self.takes_halves and self.by_element):
+            raise TypeError(f"{type(self).__name__} takes no parameters of 16 bits, got {parameter.half} for '{name}'; "
+                            f"use a.astype(np.float32), and let the model use that array, or round it")
         kept(self, group, parameter)
 
     def check_parameter(self, parameter: Parameter, name: str, group: Group) -> None:
@@ -558,7 +562,7 @@ def _check_distinct(parameters: list[Parameter], names: list[str]) -> None:
         seen.add(parameter)
     check_distinct((f"parameter '{name}'" for name in names), (parameter.data for parameter in parameters),
                    f"list it once{checks.TIED}")
-    shadows = {name: p.shadow for name, p in zip(names, parameters, strict=True) if p.shadow is not None}
+    shadows = [(name, p.shadow) for name, p in zip(names, parameters, strict=True) if p.shadow is not None]
     if shadows:
-        check_distinct([f"parameter '{name}'" for name in names] + [f"the shadow of '{name}'" for name in shadows],
-                       [*(p.data for p in parameters), *shadows.values()])
+        check_distinct([f"parameter '{name}'" for name in names] + [f"the shadow of '{name}'" for name, _ in shadows],
+                       [*(p.data for p in parameters), *(shadow for _, shadow in shadows)])

@@ -13,7 +13,7 @@ from ..native.parameters import ParameterCore
 from .as_array import AsArray
 from .formats import BFLOAT16, is_bfloat16, widened
 from .overlap import overlaps_itself
-from .shadows import checked, rounded
+from .shadows import checked, format_name, rounded
 from .sparse_grad import SparseGrad
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -56,7 +56,7 @@ def castable(dtype: np.dtype, array: np.ndarray) -> bool:
 
 def gradient_cure(gradient: Any, array: np.ndarray) -> str:
     """What makes a gradient of the parameter `array` of one that has another type."""
-    real = f".astype(np.{array.dtype})"
+    real = f".astype(np.{array.dtype if array.itemsize > 2 else np.dtype(np.float32)})"
     if gradient.dtype.kind == "c" and array.dtype.kind != "c":   # which of them depends on what the parameter is
         return (f"use grad.view(np.float{4 * gradient.dtype.itemsize}) if the parameter is such a view of complex "
                 f"numbers, grad.real{'' if gradient.real.dtype == array.dtype else real} if it is real")
@@ -66,8 +66,15 @@ def gradient_cure(gradient: Any, array: np.ndarray) -> str:
     return f"use grad{real}{why}{cast}"
 
 
-def check_array(array: Any, name: str | None) -> np.ndarray:
-    """Returns `array` if kernels can update it in place; raises, with the cure, if they can't."""
+def is_half(dtype: np.dtype) -> bool:
+    return dtype == np.float16 or is_bfloat16(dtype)
+
+
+def check_array(array: Any, name: str | None, declared: bool = False) -> np.ndarray:
+    """Returns `array` if kernels can update it in place; raises, with the cure, if they can't.
+
+    `declared`: uint16 are the bits of bfloat16.
+    """
     if not isinstance(array, np.ndarray):
         which = f"parameter '{name}'" if name else "a parameter"
         raise TypeError(f"{which} must be a NumPy array, got {type(array).__name__}; "
@@ -78,7 +85,8 @@ def check_array(array: Any, name: str | None) -> np.ndarray:
     if not array.dtype.isnative and array.dtype.newbyteorder("=") in (*FLOATS, *COMPLEX):
         raise TypeError(f"{what} must be in native byte order, got {array.dtype.str}; "
                         f"use a.astype(np.{array.dtype.name}), {USE_IT}")
-    if array.dtype not in FLOATS and array.dtype not in COMPLEX:
+    half = array.dtype == np.uint16 if declared else is_half(array.dtype)
+    if not half and array.dtype not in FLOATS and array.dtype not in COMPLEX:
         known = "complex64 or complex128" if array.dtype.kind == "c" else "float32 or float64"
         raise TypeError(f"{what} must be {known}, got {array.dtype}; {float_cure(array)}")
     if overlaps_itself(array):
@@ -97,7 +105,9 @@ class Parameter(AsArray, ParameterCore):
     data: a float32, float64, complex64 or complex128 array or view of one, aligned, writeable and in native byte order;
         anything else raises, since it would have to be copied.  Strides are free, but no two elements may share memory;
         steps of strided arrays cost two more copies.
+        Of 16 bits, float16 and ml_dtypes' bfloat16, what is missing to a float32 is state of the optimizer's.
     name: what messages and state dicts call it, and `optimizer.state[name]`.
+    dtype: "bfloat16" says that a uint16 array holds its bits.
     shadow: an array in 16 bits that the model computes with (float16, ml_dtypes' bfloat16, or uint16 for its bits); it
         is filled here, and every step writes it.  Gradients may be of any float type then.
 
@@ -112,16 +122,23 @@ class Parameter(AsArray, ParameterCore):
         [-1.5, -1.5]
     """
 
-    __slots__ = ("_buffer", "_name", "_shadow", "casts")
+    __slots__ = ("_buffer", "_name", "_shadow", "casts", "half")
     __array_priority__ = 1
 
-    def __init__(self, data: np.ndarray, name: str | None = None, *, shadow: np.ndarray | None = None) -> None:
+    def __init__(self, data: np.ndarray, name: str | None = None, *, dtype: str | None = None,
+                 shadow: np.ndarray | None = None) -> None:
         if name is not None and not isinstance(name, str):
             raise TypeError(f"`name` must be a str, got {shown(name)}")
-        super().__init__(check_array(data, name))
+        if dtype not in (None, "bfloat16"):
+            raise ValueError(f"`dtype` must be 'bfloat16', of which uint16 are the bits, or None, got {shown(dtype)}")
+        super().__init__(check_array(data, name, dtype is not None and getattr(data, "dtype", None) == np.uint16))
+        self.half = format_name(data) if data.dtype.itemsize == 2 else None      # the format of 16 bits that it has
+        if self.half and shadow is not None:
+            raise TypeError(f"`shadow` is for float32 and float64, and {describe(name, data.shape)} has 16 bits "
+                            f"itself; leave it out")
         self._name = name
         self._shadow = None if shadow is None else checked(shadow, data, describe(name, data.shape))
-        self.casts = shadow is not None          # whether gradients may be of other float types: an optimizer's option
+        self.casts = self.reads_any              # whether gradients may be of other float types: an optimizer's option
         self.update_shadow()
         self._buffer: np.ndarray | None = None           # the memory of accumulated gradients, kept between steps
 
@@ -151,8 +168,20 @@ class Parameter(AsArray, ParameterCore):
         if value.shape != self.array.shape:
             raise ValueError(f"data of {describe(self._name, self.array.shape)} must keep its shape "
                              f"{self.array.shape}, got {value.shape}")
+        if self.half and value.dtype != self.array.dtype:
+            value = rounded(value, self.array)
         np.copyto(self.array, value)
         self.update_shadow()
+
+    @property
+    def float_type(self) -> np.dtype:
+        """What its rule computes in, and its state is of."""
+        return np.dtype(np.float32) if self.half else self.array.dtype
+
+    @property
+    def reads_any(self) -> bool:
+        """Whether gradients may be of other float types without an optimizer's option."""
+        return self.half is not None or self._shadow is not None
 
     @property
     def shadow(self) -> np.ndarray | None:
@@ -176,11 +205,11 @@ class Parameter(AsArray, ParameterCore):
             self.grad = self._joined(gradient)
             return
         if not (type(gradient) is np.ndarray and gradient.dtype == array.dtype and gradient.shape == array.shape):
-            gradient = widened(self.accepts(gradient))
-        before = self.grad
+            gradient = self.accepts(gradient)
+        gradient, before = widened(gradient), self.grad
         if before is None or before is not self._buffer:
             if self._buffer is None or sys.getrefcount(self._buffer) > 2:
-                self._buffer = laid_out(array)
+                self._buffer = laid_out(array, dtype=self.float_type)
             buffer = self._buffer
             np.copyto(buffer, gradient if before is None else widened(before))
             self.grad = buffer
@@ -215,7 +244,7 @@ class Parameter(AsArray, ParameterCore):
             scalar, kinds = np.asarray(gradient), "fiuc" if array.dtype.kind == "c" else "fiu"
             if scalar.dtype.kind in kinds and (
                     self.casts or not isinstance(gradient, np.generic) or scalar.dtype == array.dtype):
-                return scalar.astype(array.dtype)
+                return scalar.astype(self.float_type)
         if isinstance(gradient, Parameter):
             raise TypeError(f"gradient of {what} must be an array, got a Parameter; use its .data or .grad")
         if not isinstance(gradient, (np.ndarray, np.generic)):
@@ -223,10 +252,11 @@ class Parameter(AsArray, ParameterCore):
                             f"use {converted(gradient, array.dtype)}")
         if masked(gradient):
             raise TypeError(f"gradient of {what} must be a plain array, got a masked one; use grad.filled(0)")
-        if gradient.dtype == np.uint16 and self._shadow is not None and self._shadow.dtype == np.uint16:
+        if gradient.dtype == np.uint16 and (array if self._shadow is None else self._shadow).dtype == np.uint16:
             gradient = gradient.view(BFLOAT16)
         if gradient.dtype != array.dtype and not (self.casts and castable(gradient.dtype, array)):
-            raise TypeError(f"gradient of {what} is {gradient.dtype} but the parameter is {array.dtype}; "
+            raise TypeError(f"gradient of {what} is {gradient.dtype} but the parameter is "
+                            f"{self.half or array.dtype}; "
                             f"{gradient_cure(gradient, array)}")
         if gradient.shape == array.shape and isinstance(gradient, np.ndarray):
             return gradient
@@ -239,7 +269,8 @@ class Parameter(AsArray, ParameterCore):
 
     def __reduce__(self) -> tuple[Any, ...]:
         _refuse_joblib(sys._getframe(1))
-        return _rebuild, (type(self), self.array, self._name, self.grad, self.casts, self._shadow)
+        return _rebuild, (type(self), self.array, self._name, self.grad, self.casts, self._shadow,
+                          self.half)
 
 
 def converted(gradient: Any, dtype: np.dtype) -> str:
@@ -252,11 +283,12 @@ def converted(gradient: Any, dtype: np.dtype) -> str:
 
 
 def _rebuild(cls: type[Parameter], data: np.ndarray, name: str | None, grad: np.ndarray | None,
-             casts: bool = False, shadow: np.ndarray | None = None) -> Parameter:
+             casts: bool = False, shadow: np.ndarray | None = None, half: str | None = None) -> Parameter:
     if not data.flags.writeable:
         raise ValueError(f"parameter {describe(name, data.shape)} came to this process read-only, as joblib passes "
                          f"arrays above 1 MB; use joblib.Parallel(..., max_nbytes=None)")
-    parameter = cls(data, name, shadow=shadow) if shadow is not None else cls(data, name)
+    more: dict[str, Any] = {"shadow": shadow} if shadow is not None else {}
+    parameter = cls(data, name, **more, **({"dtype": half} if half == "bfloat16" else {}))
     parameter.casts, parameter.grad = casts, grad
     return parameter
 

@@ -80,7 +80,8 @@ def as_parameter(new: Any, old: Parameter, name: str) -> Parameter:
     if isinstance(new, Parameter):
         parameter = new
     else:
-        parameter = old if new is old.data else Parameter(new, name)
+        declared = "bfloat16" if old.half == "bfloat16" else None
+        parameter = old if new is old.data else Parameter(new, name, dtype=declared)
     if old.shadow is not None and parameter.shadow is None:
         raise TypeError(f"the new '{name}' must have a shadow, as the old one has, got an array; "
                         f"use Parameter(new, shadow=...)")

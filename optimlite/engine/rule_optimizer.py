@@ -34,6 +34,7 @@ class RuleOptimizer(Optimizer):
                        "exp_avg_var")
     options = STORAGE
     writes_shadows = True
+    takes_halves = True
 
     def __init__(self, params: Any, defaults: Mapping[str, Any], **storage: Unpack[Storage]) -> None:
         super().__init__(params, {**defaults, **storage})

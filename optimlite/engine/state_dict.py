@@ -13,7 +13,7 @@ from ..native.parameters import AddressRanges
 from .formats import BFLOAT16, is_bfloat16
 from .parameter import Parameter
 from .state import Place, empty, place_of
-from .storage import converted, format_of, new_arrays, places
+from .storage import converted, format_of, new_arrays, places, with_master
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
@@ -45,7 +45,8 @@ def save(optimizer: Optimizer, copy: bool, plain: bool) -> dict[str, Any]:
             entries: Mapping[str, np.ndarray] = optimizer.state[parameter]
             if entries:
                 if plain and optimizer.state_names is not None:
-                    entries = converted(optimizer, {**group, "state_dtype": None}, parameter, entries)
+                    entries = with_master(parameter, converted(optimizer, {**group, "state_dtype": None}, parameter,
+                                                               entries))
                 state[index] = {key: array.copy(order="K") if copy else array for key, array in entries.items()}
                 if optimizer.state_names is not None:
                     state[index] |= pending(optimizer, groups[-1], parameter, entries)
@@ -280,7 +281,9 @@ def target(optimizer: Optimizer, parameter: Parameter, key: str, wanted: Mapping
         return own
     if optimizer.state_names is None:
         return None
-    return np.asarray(scalars[key]) if key in scalars else np.broadcast_to(parameter.dtype.type(0), parameter.shape)
+    if key in scalars:
+        return np.asarray(scalars[key])
+    return np.broadcast_to(parameter.float_type.type(0), parameter.shape)
 
 
 def as_array(value: Any) -> Any:

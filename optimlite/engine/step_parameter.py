@@ -69,5 +69,5 @@ def norm_of(parameter: Parameter) -> float:
 
     grad: Any = parameter.grad
     array = grad.to_dense(len(parameter)) if isinstance(grad, SparseGrad) else grad
-    array = widened(array).astype(parameter.dtype, copy=False)
+    array = widened(array).astype(parameter.float_type, copy=False)
     return math.sqrt(sum_squares(array if array.flags.forc and array.flags.aligned else array.copy()))

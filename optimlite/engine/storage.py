@@ -15,6 +15,7 @@ from .state import Place, empty, fitting, place_of
 if TYPE_CHECKING:
     from .method import Group, Storing
 
+LOW, MASTER = "low_bits", "master"       # state of parameters in bfloat16, and in float16: what a float32 has beyond
 SMALL = 4096                     # a tensor with fewer elements isn't worth scales
 
 
@@ -118,17 +119,22 @@ def places(method: Storing, group: Group, parameter: Parameter) -> dict[str, Pla
     formats, found = kept(method, group, parameter), {}
     for key, shape in method.state_shapes(group, parameter).items():
         form = formats[key].format if key in formats else None
-        found[key] = place_of(parameter, shape, form.dtype if form else parameter.dtype, key in method.line_states)
+        found[key] = place_of(parameter, shape, form.dtype if form else parameter.float_type, key in method.line_states)
         if form and form.scaled:
             found[scales_of(key)] = Place(shape_of_scales(parameter.data), np.dtype(np.int8), None)
+    if parameter.half:
+        key, dtype = (LOW, np.uint16) if parameter.half == "bfloat16" else (MASTER, np.float32)
+        found[key] = place_of(parameter, parameter.shape, np.dtype(dtype))
     return found
 
 
 def new_arrays(method: Storing, group: Group, parameter: Parameter, wanted: Iterable[str]) -> dict[str, np.ndarray]:
     """Those arrays of a parameter's state as they begin."""
     initial, formats = method.initial_state(group, parameter), kept(method, group, parameter)
-    values = {key: in_both_parts(initial.get(key, 0.0), parameter.dtype)
+    values = {key: in_both_parts(initial.get(key, 0.0), parameter.float_type)
               for key in method.state_shapes(group, parameter)}
+    if parameter.half:
+        values |= {LOW: np.zeros((), np.uint16), MASTER: parameter.data}
     for key, form in formats.items():
         values[key], scale = form.encode(values[key])
         if scale is not None:
@@ -174,18 +180,36 @@ def converted(method: Storing, group: Group, parameter: Parameter, saved: Mappin
         values = read(saved[key])
         if form is not None:
             scales = None if scales is None else read(scales)
-            values = Kept(form, key in method.unsigned_states, 0).decode(values, scales, parameter.dtype)
+            values = Kept(form, key in method.unsigned_states, 0).decode(values, scales, parameter.float_type)
         result.pop(scales_of(key), None)
         if one is not None:
             values, scales = one.encode(fitting(parameter, values))
             if scales is not None:
                 result[scales_of(key)] = scales
         result[key] = values
+    if parameter.half:
+        halves(method, group, parameter, result)
     if counts_to_round(method, group):
         result.setdefault("step", np.array(0))
     elif "step" not in method.scalars:
         result.pop("step", None)
     return result
+
+
+def halves(method: Storing, group: Group, parameter: Parameter, result: dict[str, Any]) -> None:
+    """What a parameter of 16 bits needs: of a float32 master, or as where it has no more than its own bits."""
+    if parameter.half == "bfloat16" and MASTER in result:
+        result[LOW] = read(result.pop(MASTER)).view(np.uint32).astype(np.uint16)
+    if not result.keys() & {LOW, MASTER}:
+        result |= new_arrays(method, group, parameter, [LOW, MASTER])
+
+
+def with_master(parameter: Parameter, entries: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """State with a float32 master in place of the lower halves of one."""
+    if LOW in entries:
+        low = entries.pop(LOW).view(np.int16).astype(np.int32)
+        entries[MASTER] = ((parameter.data.view(np.uint16).astype(np.int32) << 16) + low).view(np.float32)
+    return entries
 
 
 def format_of(dtype: np.dtype) -> Format | None:

@@ -32,6 +32,7 @@ class ScheduleFree(RuleOptimizer):
 
     scalars = {"step": 0, "weight_sum": 0.0, "lr_max": 0.0}
     exact_states = ("z",)
+    takes_halves = False                         # averages would be theirs
 
     def share_of_average(self, group: Group) -> float:
         raise NotImplementedError

@@ -112,6 +112,8 @@ class Model:
         self.fun, self.params = fun, params
         tree = nesting.read(params)
         self.parameters, self.names, _ = nesting.as_parameters(tree)
+        if any(parameter.half for parameter in self.parameters):
+            raise TypeError("`params` must be of more than 16 bits for differences; use a.astype(np.float64)")
         self.tree = nesting.skeleton(tree)
 
     def gradients(self) -> list[np.ndarray]:
