@@ -287,8 +287,8 @@ def _rebuild(cls: type[Parameter], data: np.ndarray, name: str | None, grad: np.
     if not data.flags.writeable:
         raise ValueError(f"parameter {describe(name, data.shape)} came to this process read-only, as joblib passes "
                          f"arrays above 1 MB; use joblib.Parallel(..., max_nbytes=None)")
-    more: dict[str, Any] = {"shadow": shadow} if shadow is not None else {}
-    parameter = cls(data, name, **more, **({"dtype": half} if half == "bfloat16" else {}))
+    more: dict[str, Any] = {"shadow": shadow, "dtype": "bfloat16" if half == "bfloat16" else None}
+    parameter = cls(data, name, **{key: value for key, value in more.items() if value is not None})
     parameter.casts, parameter.grad = casts, grad
     return parameter
 

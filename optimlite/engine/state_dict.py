@@ -13,7 +13,7 @@ from ..native.parameters import AddressRanges
 from .formats import BFLOAT16, is_bfloat16
 from .parameter import Parameter
 from .state import Place, empty, place_of
-from .storage import converted, format_of, new_arrays, places, with_master
+from .storage import LOW, MASTER, converted, format_of, new_arrays, places, with_master
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
@@ -57,7 +57,8 @@ def save(optimizer: Optimizer, copy: bool, plain: bool) -> dict[str, Any]:
 def pending(optimizer: Optimizer, group: dict[str, Any], parameter: Parameter,
             entries: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """What the next step will add to a state, where an option was switched on since the last one."""
-    missing = [key for key in places(optimizer, group, parameter) if key not in entries]
+    missing = [key for key in places(optimizer, group, parameter) if key not in entries
+               and not (key == LOW and MASTER in entries)]
     return new_arrays(optimizer, group, parameter, missing) if missing else {}
 
 
