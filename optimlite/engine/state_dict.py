@@ -208,6 +208,10 @@ def new_state(optimizer: Optimizer, parameter: Parameter, saved: Mapping[str, An
     """The saved entries as arrays that fit the parameter, all or None; whatever doesn't fit is noted."""
     entries: dict[str, Any] = {}
     name, names = optimizer.state.name_of(parameter), optimizer.state_names
+    if names is not None and ("state1" in saved or any(str(key).startswith("__bnb") for key in saved)):
+        from .eight_bits import decoded  # few programs load bitsandbytes' state
+
+        saved = decoded(saved, optimizer.state_shapes(group, parameter), f"state['{name}']")
     # torch's SGD has None before its first momentum
     given = {key: as_array(value) for key, value in saved.items() if value is not None}
     wanted: dict[str, Place] = {}
@@ -291,6 +295,8 @@ def as_array(value: Any) -> Any:
     """An array from ours, from a torch tensor, or from a number; what is deferred stays so."""
     if isinstance(value, Deferred):
         return value
+    if hasattr(value, "dequantize") and hasattr(value, "codes"):     # torchao's, of 8 or 4 bits
+        value = value.dequantize()
     if hasattr(value, "detach"):
         value = value.detach().cpu()
         if str(value.dtype) == "torch.bfloat16":     # NumPy has no such type; float32 holds all its values
