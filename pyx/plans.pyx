@@ -133,24 +133,24 @@ cdef class Plan:
             self.shadows = [None] * self.count
         return 0
 
-    def write_to(self, Py_ssize_t i, cnp.ndarray shadow not None, Kernel format not None):
-        """Has steps of parameter i write a copy of it; the caller has checked shape and layout."""
-        self.make_beside()
-        self.shadows[i] = shadow, [shadow]               # twice, as in `attach`
-        self.beside[i].copy, self.beside[i].copy_format = cnp.PyArray_DATA(shadow), &format.row.format
+    def keep_beside(self, Py_ssize_t i, str what not None, cnp.ndarray array not None, Kernel format not None):
+        """Enters what parameter i has in another type; the caller has checked shape and layout.
 
-    def step_halves(self, Py_ssize_t i, cnp.ndarray low not None, Kernel format not None):
-        """Parameter i is the upper half of a float32, and `low`, likewise checked, the lower one."""
+        `what`: its "shadow", the "low" halves of what it is the upper halves of, or the "master" that it is a copy of.
+        """
+        cdef Beside* beside
+        cdef cnp.ndarray copy
         self.make_beside()
-        self.shadows[i] = low, [low]
-        self.beside[i].low, self.beside[i].split = cnp.PyArray_DATA(low), &format.row.format
-
-    def step_master(self, Py_ssize_t i, cnp.ndarray master not None, Kernel format not None):
-        """Parameter i is a copy, in 16 bits, of a float32 array, `master`, likewise checked."""
-        self.write_to(i, self.layout(i), format)
-        self.beside[i].heeded = True
-        self.shadows[i] = master, [master]
-        self.entries[i].param = cnp.PyArray_DATA(master)
+        beside = &self.beside[i]
+        self.shadows[i] = array, [array]                 # twice, as in `attach`
+        if what == "low":
+            beside.low, beside.split = cnp.PyArray_DATA(array), &format.row.format
+            return
+        beside.copy, beside.copy_format = cnp.PyArray_DATA(array), &format.row.format
+        if what == "master":
+            copy = self.layout(i)
+            beside.copy, beside.heeded = cnp.PyArray_DATA(copy), True
+            self.entries[i].param = cnp.PyArray_DATA(array)
 
     def attach(self, Py_ssize_t i, list arrays not None, list scalars not None, bint has_stepped, tuple scales=()):
         """Enters parameter i's state into the table; the caller has checked dtype, shape and layout.

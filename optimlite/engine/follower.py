@@ -63,7 +63,8 @@ def meeting(pairs: list[tuple[Parameter, np.ndarray]], dtype: np.dtype, alpha: f
     back = plan_of("mean", [(parameter.data, slow) for parameter, slow in pairs], dtype)
     for at, (parameter, _) in enumerate(pairs):
         if parameter.shadow is not None:
-            back.write_to(at, parameter.shadow, dispatch.kernel(format_name(parameter.shadow), dtype, "format"))
+            form = dispatch.kernel(format_name(parameter.shadow), dtype, "format")
+            back.keep_beside(at, "shadow", parameter.shadow, form)
     # the copy in which a strided parameter is stepped has its values then
     there = plan_of("assign", [(slow, back.layout(at)) for at, (_, slow) in enumerate(pairs)], dtype)
     return Launch(back, 0, {"weight": 1.0 - alpha}, {}), Launch(there, 0, {}, {})

@@ -108,7 +108,7 @@ class GroupPlan(GroupPlanCore):
         casts = self.group.get("cast_grads") or any(parameter.reads_any for parameter in parameters)
         plan.reads = reading(dtype) if casts else None
         for at, shadow in shadows.items():
-            plan.write_to(at, shadow, dispatch.kernel(format_name(shadow), dtype, "format"))
+            plan.keep_beside(at, "shadow", shadow, dispatch.kernel(format_name(shadow), dtype, "format"))
         plan.formats = kept(method, self.group, parameters[0])
         if plan.formats:
             kernels = [plan.formats[key].kernel if key in plan.formats else None for key in slots]
@@ -187,9 +187,9 @@ def attach(plan: Plan, at: int, state: Mapping[str, np.ndarray], scalars: Iterab
     plan.attach(at, [state[key] for key in plan.slots], [state[key] for key in scalars], has_stepped,
                 tuple(state.get(scales_of(key)) for key in plan.slots) if plan.formats else ())
     if (half := plan.parameters[at].half) == "bfloat16":
-        plan.step_halves(at, state[LOW], dispatch.kernel("split", np.dtype(np.float32), "format"))
+        plan.keep_beside(at, "low", state[LOW], dispatch.kernel("split", np.dtype(np.float32), "format"))
     elif half:
-        plan.step_master(at, state[MASTER], dispatch.kernel(half, np.dtype(np.float32), "format"))
+        plan.keep_beside(at, "master", state[MASTER], dispatch.kernel(half, np.dtype(np.float32), "format"))
 
 
 def check_place(array: np.ndarray, place: Place, key: str, where: str) -> None:

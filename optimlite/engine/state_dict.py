@@ -253,7 +253,7 @@ def misfit(array: Any, like: np.ndarray | None) -> str:
     if array.dtype.kind not in "biufc":
         return f"is {array.dtype}, not a numeric array"
     if like is not None and "c" in (kinds := {array.dtype.kind, like.dtype.kind}) and len(kinds) > 1:
-        return f"is {array.dtype}, not {like.dtype}: of complex numbers one is, and the other not"
+        return f"is {array.dtype}, which isn't cast to {like.dtype}"
     form = format_of(array.dtype)
     if like is not None and form and like.dtype.kind in "fu" and form is not format_of(like.dtype):
         return f"is {array.dtype}, codes that lack their scales or are of another shape"

@@ -67,7 +67,7 @@ AROUND: dict[str, dict[str, Any]] = {"swept": {}, "int8": {"state_dtype": "int8"
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("given", MADE)
 @pytest.mark.parametrize("kind", AROUND)
-def test_what_is_around_a_step(kind: str, given: str, dtype: Any) -> None:
+def test_what_is_around_a_step(kind: str, given: str, dtype: Any, level: str, threads: None) -> None:
     """Clipping by the norm of blocks, unscaling, skipping, zeroing, other layouts, threads."""
     rng = np.random.default_rng(0)
     shape = (1301, 51)
@@ -80,6 +80,7 @@ def test_what_is_around_a_step(kind: str, given: str, dtype: Any) -> None:
         if number == 3:
             gradient[0, 0] = bfloat(np.array(np.nan)) if given == "bfloat16" else np.nan
         plain = cast(np.ascontiguousarray(gradient), dtype)
+        ol.set_num_threads(number + 1)
         one.step(grads=[gradient], **options)
         other.step(grads=[plain], **options)
         assert not np.asarray(gradient).view().any()

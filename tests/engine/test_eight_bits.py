@@ -44,7 +44,8 @@ def test_codes_of_bitsandbytes(moments: tuple[np.ndarray, np.ndarray], nested: b
     if state_dtype is None:
         for key, values in zip(("exp_avg", "exp_avg_sq"), moments, strict=True):
             largest = abs(values).max()
-            assert state[key].dtype == np.float32 and abs(state[key] - values).max() <= largest / 255 * 1.01
+            assert state[key].dtype == np.float32
+            assert abs(state[key] - values).max() <= largest / 255 * 1.01
     opt.step(grads={"W": moments[0].copy()})
 
 

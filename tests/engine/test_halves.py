@@ -60,14 +60,15 @@ def test_the_bits_are_those_of_a_float32_master(case: Case, half: str) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("half", ["bfloat16", "float16"])
-def test_what_is_around_a_step(half: str, layout: str) -> None:
+def test_what_is_around_a_step(half: str, layout: str, level: str, threads: None) -> None:
     """Blocks, layouts, clipping, zeroing, int8 state, gradients of every type."""
     rng = np.random.default_rng(0)
     start = made(rng.standard_normal((1301, 17)), half)
     parameter = ol.Parameter(LAYOUTS[layout](start.data), "W", dtype="bfloat16" if half == "bfloat16" else None)
     exact = LAYOUTS[layout](seen(start))
     one, other = ol.Adam([parameter], state_dtype="int8"), ol.Adam([exact], state_dtype="int8")
-    for made_of in (np.float16, np.float32, np.float64):
+    for count, made_of in enumerate((np.float16, np.float32, np.float64), 1):
+        ol.set_num_threads(count)
         gradient = rng.standard_normal(parameter.shape).astype(made_of)
         plain = gradient.astype(np.float32)
         one.step(grads=[gradient], max_grad_norm=0.5, zero_grad=True)
