@@ -12,6 +12,7 @@ from . import swapping
 from .checks import checked, fraction, number, shown
 from .engine import nesting
 from .engine.parameter import Parameter, laid_out
+from .engine.shadows import with_shadows
 from .engine.state import check_distinct
 from .native import dispatch
 from .native.parameters import AddressRanges, Stepping
@@ -66,6 +67,9 @@ class Average:
         self._parameters, self._names, _ = nesting.as_parameters(nesting.read(params))
         if not self._parameters:
             raise ValueError("an average needs at least one parameter, got an empty nesting")
+        if halves := [name for name, p in zip(self._names, self._parameters, strict=True) if p.half]:
+            raise TypeError(f"an average takes no parameters of 16 bits, got '{halves[0]}'; use a float32 master, "
+                            f"Parameter(master, shadow=a16)")
         self._check_distinct(self._parameters)
         self._averages = [Parameter(laid_out(p.data, np.zeros), name)
                           for p, name in zip(self._parameters, self._names, strict=True)]
@@ -203,8 +207,9 @@ class Average:
         """
         if not self.n_averaged:
             raise RuntimeError("there is no average yet; call update() first")
-        live, averages = ([p.data for p in held] for held in (self._parameters, self._averages))
-        self._swap = swap = Swap(live, [average.copy(order="K") for average in averages], averages)
+        averages = [average.data for average in self._averages]
+        live, own = with_shadows(self._parameters, [average.copy(order="K") for average in averages])
+        self._swap = swap = Swap(live, own, averages)
         try:
             yield from swapping.held(swap)
         finally:
@@ -248,8 +253,8 @@ class Average:
     def _show(self) -> None:
         """Lets the parameters hold what the averages are now, if they are swapped in."""
         if self._swap and self._swap.there:
-            for average, live in zip(self._averages, self._swap.live, strict=True):
-                np.copyto(live, average.data)
+            for average, parameter in zip(self._averages, self._parameters, strict=True):
+                parameter.data = average.data
 
     def __getstate__(self) -> dict[str, Any]:
         self.averages                            # noqa: B018 - takes in what was written to the parameters
@@ -262,7 +267,7 @@ class Average:
         own = saved.get("_own", ())              # of parameters that were pickled while they held the averages
         self.__dict__.update({key: value for key, value in saved.items() if key != "_own"}, _swap=None)
         for parameter, values in zip(self._parameters, own, strict=bool(own)):
-            np.copyto(parameter.data, values)
+            parameter.data = values
         self._memory, self._plans = self._made_plans(self._parameters, self._averages)
 
     def __copy__(self) -> Average:               # a shallow one: it shares the arrays, and what is swapped in

@@ -15,7 +15,7 @@ from .checks import checked
 from .engine import nesting
 from .engine.gradient_options import check_writable, clip_coefficient
 from .engine.overlap import first_overlap
-from .engine.parameter import FLOATS, Parameter, describe, masked
+from .engine.parameter import COMPLEX, FLOATS, Parameter, describe, masked
 from .native.gradients import clippable_in_place, in_parameter_order
 from .native.parameters import AddressRanges, ParameterCore
 
@@ -77,8 +77,8 @@ def clip_grad_value_(parameters: Any, clip_value: float) -> None:
     parameters: Parameters, whose `.grad` is meant, or arrays, which are gradients themselves; in any nesting.
     clip_value: at least 0.
 
-    Raises ValueError as `clip_grad_norm_` does, before anything is changed.  `optimizer.step(max_grad_value=...)` does
-    the same without writing to the gradients.
+    Raises ValueError as `clip_grad_norm_` does, and TypeError for complex gradients, before anything is changed.
+    `optimizer.step(max_grad_value=...)` does the same without writing to the gradients.
 
         >>> W = ol.Parameter(np.zeros(2))
         >>> W.grad = np.array([3.0, -0.5])
@@ -88,7 +88,10 @@ def clip_grad_value_(parameters: Any, clip_value: float) -> None:
     """
     listed = listed_parameters(parameters)
     most = bound("clip_value", clip_value)
-    for gradient in in_place("limit", writable_gradients(listed, "clipped"), most):
+    gradients = writable_gradients(listed, "clipped")
+    if any(gradient.dtype.kind == "c" for gradient in gradients):
+        raise TypeError("complex gradients have no order to be clipped by value, got one; use clip_grad_norm_")
+    for gradient in in_place("limit", gradients, most):
         limit = gradient.dtype.type(most)
         np.copyto(gradient, limit, where=gradient > limit)       # not np.clip, whose zeros' signs depend on the strides
         np.copyto(gradient, -limit, where=gradient < -limit)
@@ -105,8 +108,8 @@ def get_total_norm(tensors: Any, norm_type: float = 2.0,
     error_if_nonfinite: raises RuntimeError for an infinite or NaN norm.
 
     For the norms 1, 2 and inf the bits don't depend on the number of threads or the CPU; other orders take longer, and
-    the C library's powers.  float16 is read as float32.  Empty arrays add nothing; without arrays the norm is 0.
-    Raises TypeError for what isn't an array of real floats.
+    the C library's powers.  float16 is read as float32, and of complex numbers |x| is the magnitude.  Empty arrays add
+    nothing; without arrays the norm is 0.  Raises TypeError for what isn't an array of floats.
 
         >>> ol.get_total_norm([np.array([3.0, 0.0]), np.array([[4.0]])])
         5.0
@@ -152,6 +155,8 @@ def listed_parameters(parameters: Any) -> list[Parameter | Gradient]:
     """The Parameters whose gradients are meant, or what stands for gradients that came by themselves."""
     found: list[Parameter | Gradient] = []
     for path, leaf in leaves(parameters, RULE):
+        if isinstance(leaf, Parameter) and isinstance(leaf.grad, np.ndarray):
+            clippable(leaf.grad, path)
         found.append(leaf if isinstance(leaf, Parameter) else Gradient(clippable(leaf, path)))
         if type(found[0]) is not type(found[-1]):
             raise TypeError(f"{RULE}, and not both, got {type(leaf).__name__} at '{path}'; give the Parameters' .grad")
@@ -162,7 +167,7 @@ def listed_parameters(parameters: Any) -> list[Parameter | Gradient]:
 
 
 def clippable(gradient: np.ndarray, path: str) -> np.ndarray:
-    if gradient.dtype not in FLOATS or masked(gradient):
+    if gradient.dtype not in (*FLOATS, *COMPLEX) or masked(gradient):
         which = f"gradient '{path}'" if path else "a gradient"
         got = "a masked array" if masked(gradient) else gradient.dtype
         raise TypeError(f"{which} must be a plain array of float32 or float64 to be clipped in place, got {got}")
@@ -181,7 +186,10 @@ def order(norm_type: Any) -> float:
 
 def flat(array: Any) -> np.ndarray:
     """The elements of an array in one dimension, in the order of memory where that has no gaps."""
-    if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.dtype.itemsize > 8:
+    plain = isinstance(array, np.ndarray)
+    if plain and array.dtype in COMPLEX:
+        return np.require(np.ravel(array, order="K" if array.flags.forc else "C"), requirements="A")
+    if not plain or array.dtype.kind != "f" or array.dtype.itemsize > 8:
         raise TypeError(f"`tensors` must be arrays of float16, float32 or float64, got "
                         f"{getattr(array, 'dtype', type(array).__name__)}")
     dtype = np.float64 if array.dtype.itemsize == 8 else np.float32
@@ -190,15 +198,16 @@ def flat(array: Any) -> np.ndarray:
 
 def total_norm(arrays: list[np.ndarray], norm_type: float, error_if_nonfinite: bool) -> float:
     p = order(norm_type)
-    arrays = sorted((array for array in arrays if array.size), key=lambda array: array.itemsize)     # as a step does
-    if p in FAST:
+    # as a step does
+    arrays = sorted((array for array in arrays if array.size), key=lambda array: array.real.itemsize)
+    if p in FAST and (p == 2 or not any(array.dtype.kind == "c" for array in arrays)):
         from .native.arrays import over_arrays  # few programs clip outside of steps
 
         [result] = over_arrays(FAST[p], arrays)
         result = math.sqrt(result) if p == 2 else result
     else:
         with np.errstate(all="ignore"):
-            norms = [np.linalg.norm(array.ravel().astype(np.float64), p) for array in arrays]
+            norms = [np.linalg.norm(array.ravel().astype(np.result_type(array, np.float64)), p) for array in arrays]
             result = float(np.linalg.norm(np.array(norms), p)) if norms else 0.0
     if error_if_nonfinite and not math.isfinite(result):
         raise RuntimeError(f"the total norm of the gradients must be finite, got {result}; skip this step, "
@@ -245,4 +254,6 @@ def scale(gradients: list[np.ndarray], factor: float) -> None:
     if factor != 1.0:
         with np.errstate(all="ignore"):
             for gradient in in_place("scale", gradients, factor):
-                np.multiply(gradient, gradient.dtype.type(factor), out=gradient)
+                # part by part: a complex product would make NaN of what is infinite
+                for part in (gradient.real, gradient.imag) if gradient.dtype.kind == "c" else (gradient,):
+                    np.multiply(part, part.dtype.type(factor), out=part)

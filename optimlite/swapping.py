@@ -18,6 +18,8 @@ Pairs = list[tuple[np.ndarray, np.ndarray]]
 class Swap:
     """What to exchange for averages to be in the parameters' place, and what to have everything back.
 
+    `live`: the parameters' arrays, perhaps with their shadows behind them, as `with_shadows` returns them.
+
     `own`: arrays with the averages, made for it, which hold the parameters' own values meanwhile.  What has been
     written to the parameters in between is taken for the average: it goes to `averages`, if these are kept.
     Raises RuntimeError where others are in their place already.
@@ -30,7 +32,7 @@ class Swap:
         # 0, while the averages are there 1, afterwards 2: exchanged with the arrays, so true of them at any moment.
         self.state = np.array(0)
         self.into: Pairs = [*zip(live, own, strict=True), (self.state, np.array(1))]
-        kept = [] if averages is None else zip(own, averages, strict=True)
+        kept = [] if averages is None else zip(own, averages, strict=False)      # shadows, behind, aren't averages
         self.back: Pairs = [*zip(live, own, strict=True), *kept, (self.state, np.array(2))]
 
     @property

@@ -70,6 +70,87 @@ cdef void encode_bfloat16(const void* values, void* stored, void* scales, Py_ssi
                   noise_of_block(noise, k, nearest), spread)
 
 
+# A parameter in bfloat16 that has a float32's bits: its own are those of the float32 rounded to the nearest, ties away
+# from 0, and the lower half of the float32 is state.  Where that half begins with 1, the upper one was rounded up.
+
+cdef void decode_split(const void* stored, const void* low, void* values, Py_ssize_t n) noexcept nogil:
+    cdef const uint16_t* upper = <const uint16_t*> stored
+    cdef const uint16_t* lower = <const uint16_t*> low
+    cdef real_array x = <real*> values
+    cdef Py_ssize_t i
+    for i in range(n):
+        x[i] = <real> single_of((<uint32_t> upper[i] << 16) + <uint32_t> <int32_t> <int16_t> lower[i])
+
+
+cdef void encode_split(const void* values, void* stored, void* low, Py_ssize_t n, uint32_t noise,
+                       bint nearest) noexcept nogil:
+    cdef const_real_array x = <const real*> values
+    cdef uint16_t* upper = <uint16_t*> stored
+    cdef uint16_t* lower = <uint16_t*> low
+    cdef uint32_t bits
+    cdef Py_ssize_t i
+    for i in range(n):
+        bits = bits_of_single(<float> x[i])
+        bits = QUIET if <int32_t> (bits & MAGNITUDE) > INFINITE else bits        # its upper half stays NaN, rounded up
+        upper[i] = <uint16_t> ((bits + 0x8000) >> 16)
+        lower[i] = <uint16_t> bits
+
+
+# float16, of gradients and of copies of parameters, which are rounded to the nearest, ties to even.
+
+cdef enum:
+    HALF_MAGNITUDE = 0x7fff      # without its sign
+    HALF_INFINITE = 0x7c00
+    HALF_QUIET = 0x7e00
+    HALF_NORMAL = 0x400          # the least normal number, smaller ones being multiples of 2^-24
+    REBIASED = 0x38000000        # between the exponents of the two types, as a float32 has them
+    TOO_LARGE = 0x47800000       # 2^16
+    NORMAL = 0x38800000          # 2^-14
+    LEAST_HALF = 0x33800000      # 2^-24
+    ONE_HALF = 0x3f000000        # whose last bit is worth 2^-24
+
+
+cdef void decode_float16(const void* stored, const void* scales, void* values, Py_ssize_t n) noexcept nogil:
+    cdef const uint16_t* half = <const uint16_t*> stored
+    cdef real_array x = <real*> values
+    cdef float least = single_of(LEAST_HALF)
+    cdef int32_t size
+    cdef uint32_t bits
+    cdef Py_ssize_t i
+    for i in range(n):
+        size = half[i] & HALF_MAGNITUDE
+        bits = (<uint32_t> size << 13) + REBIASED
+        bits = bits + REBIASED if size >= HALF_INFINITE else bits
+        bits = bits if size >= HALF_NORMAL else bits_of_single(<float> size * least)
+        x[i] = <real> single_of(bits | (<uint32_t> (half[i] & 0x8000) << 16))
+
+
+cdef void encode_float16(const void* values, void* stored, void* scales, Py_ssize_t n, uint32_t noise,
+                         bint nearest) noexcept nogil:
+    cdef const_real_array x = <const real*> values
+    cdef uint16_t* half = <uint16_t*> stored
+    cdef float offset = single_of(ONE_HALF)
+    cdef uint32_t bits, kept
+    cdef int32_t size
+    cdef Py_ssize_t i
+    for i in range(n):
+        bits = bits_of_single(<float> x[i])
+        size = <int32_t> (bits & MAGNITUDE)
+        kept = (<uint32_t> size - REBIASED + 0xfff + ((<uint32_t> size >> 13) & 1)) >> 13
+        kept = kept if size >= NORMAL else bits_of_single(single_of(<uint32_t> size) + offset) - ONE_HALF
+        kept = kept if size < TOO_LARGE else HALF_INFINITE
+        kept = kept if size <= INFINITE else HALF_QUIET
+        half[i] = <uint16_t> (kept | ((bits >> 16) & 0x8000))
+
+
+cdef void decode_other(const void* stored, const void* scales, void* values, Py_ssize_t n) noexcept nogil:
+    # the other one of float32 and float64
+    cdef real_array x = <real*> values
+    cdef Py_ssize_t i
+    for i in range(n):
+        x[i] = <real> (<const double*> stored)[i] if sizeof(real) == 4 else <real> (<const float*> stored)[i]
+
+
 # int8: a byte for each element, and for each block one more, the exponent of a power of two, its scale.  A code is what
 # the float32 1 + |value| / scale has of exponent and of the first three bits of its fraction, from 1 on.  So values
 # below the scale are coded in even steps of an eighth of it, others in steps of an eighth to a sixteenth of themselves,
@@ -190,5 +271,8 @@ cdef int bind_format(str name, int bytes, bint scaled, Decode decode, Encode enc
 
 
 bind_format("bfloat16", 2, False, decode_bfloat16, encode_bfloat16)
+bind_format("float16", 2, False, decode_float16, encode_float16)
+bind_format("split", 2, False, decode_split, encode_split)
+bind_format("other", 12 - sizeof(real), False, decode_other, NULL)
 bind_format("int8", 1, True, decode_int8, encode_int8)
 bind_format("int8_unsigned", 1, True, decode_int8_unsigned, encode_int8_unsigned)

@@ -10,13 +10,14 @@ from libc.stdlib cimport qsort
 from .parameters cimport AddressRanges, ParameterCore, assignments, find_bounds, in_fortran_order, same_layout
 from .plans cimport TENSOR_COST, Plan
 from .runtime cimport Kernel, run_jobs
-from .table cimport BLOCK, Entry, VectorKernel
+from .table cimport BLOCK, Entry, Format, VectorKernel
 
 cnp.import_array()
 
 cdef struct Block:               # of a gradient
     VectorKernel kernel
     void* gradient
+    const Format* format         # NULL: the float type
     Py_ssize_t n
     double result
 
@@ -30,9 +31,16 @@ cdef void run_blocks(void* context, Py_ssize_t k) noexcept nogil:
     # last job first: a step that follows finds the arrays that it begins with in the cache
     cdef const Blocks* blocks = <const Blocks*> context
     cdef Py_ssize_t job = blocks.jobs - 1 - k, i
+    cdef Block* block
+    cdef double[BLOCK] values
+    cdef void* vector
     for i in range(blocks.first[job], blocks.first[job + 1]):
-        blocks.block[i].result = 0.0
-        blocks.block[i].kernel(&blocks.block[i].gradient, 1, NULL, blocks.block[i].n, &blocks.block[i].result)
+        block, vector = &blocks.block[i], blocks.block[i].gradient
+        if block.format != NULL:
+            block.format.decode(vector, NULL, values, block.n)
+            vector = values
+        block.result = 0.0
+        block.kernel(&vector, 1, NULL, block.n, &block.result)
 
 
 # The entries of parameter i's gradient: the rows that a sparse one touches; a dense one is read as a whole, also by
@@ -76,7 +84,9 @@ def sum_over_gradients(list terms not None) -> float:
                         weight = 0
                     block = &blocks.block[n]
                     block.kernel, block.n = kernel.row.vector, min(<Py_ssize_t> BLOCK, entry.size - at)
-                    block.gradient = <char*> entry.grad + at * kernel.row.itemsize
+                    block.gradient = <char*> entry.grad + at * (plan.gradient_itemsize(i) if k == i
+                                                                else kernel.row.itemsize)
+                    block.format = plan.beside[i].gradient if plan.beside != NULL and k == i else NULL
                     weight += block.n + TENSOR_COST
                     at += BLOCK
                     n += 1
@@ -150,7 +160,7 @@ cdef bint disjoint(list plans) except -1:
         for i in range(plan.count):
             if plan.entries[i].grad and plan.entries[i].size:
                 ranges[n].begin = <uintptr_t> plan.entries[i].grad
-                ranges[n].end = ranges[n].begin + <uintptr_t> (plan.entries[i].size * plan.kernel.row.itemsize)
+                ranges[n].end = ranges[n].begin + <uintptr_t> (plan.entries[i].size * plan.gradient_itemsize(i))
                 n += 1
     result = lie_apart(ranges, n)
     PyMem_Free(ranges)

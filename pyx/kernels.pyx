@@ -5,7 +5,7 @@
 
 from cpython.mem cimport PyMem_Calloc
 from cpython.pycapsule cimport PyCapsule_New
-from libc.stdint cimport int8_t, int32_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int8_t, int16_t, int32_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 
 from .algebra cimport (combine, combine_halves, compare, copy, depart, free_gradient, gram, gram_halves, launch,

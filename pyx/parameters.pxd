@@ -7,6 +7,15 @@ from libc.string cimport memcmp
 cdef uint64_t assignments
 
 
+cdef inline Py_ssize_t size_in_reals(cnp.ndarray a) noexcept:
+    # Kernels see a complex number as two real ones, side by side.
+    return cnp.PyArray_SIZE(a) * (2 if cnp.PyArray_ISCOMPLEX(a) else 1)
+
+
+cdef inline int real_itemsize(cnp.ndarray a) noexcept:
+    return cnp.PyArray_ITEMSIZE(a) // (2 if cnp.PyArray_ISCOMPLEX(a) else 1)
+
+
 cdef inline bint fits(cnp.ndarray a, cnp.ndarray b) noexcept:
     # same dtype, byte order and shape; an array without axes has no DIMS
     cdef int d = cnp.PyArray_NDIM(a)

@@ -3,20 +3,23 @@
 # What a rule yields for a tile goes into a buffer, which stays in the first-level cache; what is done with it stands
 # here once for all rules, and so does how state is stored.
 
-from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset
 
 from .lanes cimport itself, largest_magnitude, product, square, sum_lanes, total
 from .noise cimport GOLDEN, scattered
 from .real cimport const_real_array, double_array, infinity, larger, prefetch, real, real_array, sign
 from .sweep cimport Common, scale_and_clip
-from .table cimport (HYPER, LANES, LARGEST, NUMBERS, PRODUCTS, SHARING, SLOTS, SQUARES, SUM, TILE, TILE_ROWS, Entry,
-                     Format, Lines, Own, Pass, Span, Work, Tile)
+from .table cimport (HYPER, LANES, LARGEST, NUMBERS, PRODUCTS, SHARING, SLOTS, SQUARES, SUM, TILE, TILE_ROWS, Beside,
+                     Entry, Format, Lines, Own, Pass, Span, Work, Tile)
 
 cdef struct Room:
     real state[SLOTS][TILE]
     real y[NUMBERS][TILE]
+    real p[TILE]                         # parameters of which the lower halves are state
+    uint16_t halves[TILE]
     real g[TILE]
+    real read[TILE]                      # gradients that are stored in another type
     real row_factors[3 * TILE]           # of the matrices that a tile meets: the outer ones may reach beyond it
     real column_factors[3 * TILE]
 
@@ -72,6 +75,49 @@ cdef inline const real* finished(const Common* common, Py_ssize_t n, const_real_
     return out
 
 
+cdef inline const Format* format_of_gradient(const Work* a, Py_ssize_t entry) noexcept nogil:
+    return a.beside[entry].gradient if entry < a.n_beside else NULL
+
+
+cdef inline const real* read_gradient(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ssize_t n,
+                                      Room* room) noexcept nogil:
+    # gradients in place, or as the float type
+    cdef const Format* format = format_of_gradient(a, entry)
+    if format == NULL:
+        return (<const real*> a.entries[entry].grad) + at
+    format.decode(<const char*> a.entries[entry].grad + at * format.bytes, NULL, room.read, n)
+    return room.read
+
+
+cdef inline void heed(const Beside* beside, Py_ssize_t at, Py_ssize_t n, real* p, Room* room) noexcept nogil:
+    # takes over what somebody has written to the copy
+    cdef const uint16_t* copy = <const uint16_t*> beside.copy + at
+    cdef Py_ssize_t i
+    beside.copy_format.encode(p, room.halves, NULL, n, 0, True)
+    if memcmp(room.halves, copy, n * sizeof(uint16_t)):
+        beside.copy_format.decode(copy, NULL, room.p, n)
+        for i in range(n):
+            p[i] = p[i] if room.halves[i] == copy[i] else room.p[i]
+
+
+cdef inline real* open_parameter(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ssize_t n,
+                                 Room* room) noexcept nogil:
+    # in place, or joined of its two halves
+    cdef const Beside* beside = &a.beside[entry] if entry < a.n_beside else NULL
+    if beside == NULL or beside.split == NULL:
+        if beside != NULL and beside.heeded:
+            heed(beside, at, n, (<real*> a.entries[entry].param) + at, room)
+        return (<real*> a.entries[entry].param) + at
+    beside.split.decode(<const uint16_t*> a.entries[entry].param + at, <const uint16_t*> beside.low + at, room.p, n)
+    return room.p
+
+
+cdef inline void zero_gradient(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
+    cdef const Format* format = format_of_gradient(a, entry)
+    cdef Py_ssize_t bytes = format.bytes if format != NULL else sizeof(real)
+    memset(<char*> a.entries[entry].grad + at * bytes, 0, n * bytes)
+
+
 cdef inline void* scales_at(const Work* a, Py_ssize_t entry, int k, Py_ssize_t at) noexcept nogil:
     return <char*> a.scales[entry].of[k] + at // SHARING if a.formats[k].scaled else NULL
 
@@ -82,9 +128,9 @@ cdef inline void open_tile(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ss
     cdef const Entry* e = &a.entries[entry]
     cdef const Format* format
     cdef int k
-    t.n, t.p, t.g = n, (<real*> e.param) + at, NULL
+    t.n, t.p, t.g = n, open_parameter(a, entry, at, n, room), NULL
     if with_gradient:
-        t.g = finished(<const Common*> t.hyper, n, <const real*> t.p, (<const real*> e.grad) + at, room.g)
+        t.g = finished(<const Common*> t.hyper, n, <const real*> t.p, read_gradient(a, entry, at, n, room), room.g)
     if a.measuring != NULL and a.measuring.state_unread:
         return
     for k in range(a.rule.slots):
@@ -107,6 +153,17 @@ cdef inline uint32_t noise_of(const Work* a, int k, Py_ssize_t at) noexcept nogi
     cdef Py_ssize_t tile = at - at % TILE
     cdef uint64_t bits = scattered(a.rounding.key ^ (<uint64_t> k << 56) ^ <uint64_t> tile)
     return <uint32_t> (bits >> 32) + <uint32_t> ((at - tile) // SHARING) * <uint32_t> GOLDEN
+
+
+cdef inline void close_parameter(const Work* a, Py_ssize_t entry, Py_ssize_t at, const Tile* t) noexcept nogil:
+    # when it has moved: its two halves, or a copy, to the nearest
+    cdef const Beside* beside = &a.beside[entry] if entry < a.n_beside else NULL
+    if beside == NULL:
+        return
+    if beside.split != NULL:
+        beside.split.encode(t.p, <uint16_t*> a.entries[entry].param + at, <uint16_t*> beside.low + at, t.n, 0, True)
+    elif beside.copy != NULL:
+        beside.copy_format.encode(t.p, <char*> beside.copy + at * beside.copy_format.bytes, NULL, t.n, 0, True)
 
 
 cdef inline void close_tile(const Work* a, Py_ssize_t entry, Py_ssize_t at, const Tile* t) noexcept nogil:
@@ -197,17 +254,19 @@ cdef inline void fetch(const char* address, Py_ssize_t bytes) noexcept nogil:
 
 cdef inline void fetch_tile(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
     cdef const Entry* e = &a.entries[entry]
-    cdef Py_ssize_t bytes
+    cdef const Format* format = format_of_gradient(a, entry)
+    cdef Py_ssize_t bytes = format.bytes if format != NULL else sizeof(real)
     cdef int k
     fetch(<const char*> e.param + at * sizeof(real), n * sizeof(real))
-    fetch(<const char*> e.grad + at * sizeof(real), n * sizeof(real))
+    fetch(<const char*> e.grad + at * bytes, n * bytes)
     for k in range(a.rule.slots):
         bytes = a.formats[k].bytes if a.formats[k] != NULL else sizeof(real)
         fetch(<const char*> e.state[k] + at * bytes, n * bytes)
 
 
 cdef inline void sweep_decoded(const Work* a, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    # A rule of one pass, whose state is stored in a format: swept as ever, a tile at a time in the place of a tensor.
+    # A rule of one pass, whose state or gradient is stored in a format, or which leaves a copy of the parameter: swept
+    # as ever, a tile at a time in the place of a tensor.
     cdef Work swept = a[0]
     cdef Entry tile
     cdef Span span
@@ -224,12 +283,15 @@ cdef inline void sweep_decoded(const Work* a, Py_ssize_t first, Py_ssize_t last)
             open_tile(a, entry, at, min(<Py_ssize_t> STRETCH, end - at), False, &room, &t)
             if at + t.n < end:
                 fetch_tile(a, entry, at + t.n, min(<Py_ssize_t> STRETCH, end - at - t.n))
-            tile.param, tile.grad, span.end = t.p, (<real*> a.entries[entry].grad) + at, t.n
+            tile.param, tile.grad, span.end = t.p, <void*> read_gradient(a, entry, at, t.n, &room), t.n
             for k in range(SLOTS):
                 tile.state[k] = t.s[k]
             a.rule.run(&swept, 0, 1)
+            close_parameter(a, entry, at, &t)
             close_tile(a, entry, at, &t)
             at += t.n
+        if a.zero_grad and format_of_gradient(a, entry) != NULL:         # what the rule has zeroed was read from it
+            zero_gradient(a, entry, a.spans[j].begin, end - a.spans[j].begin)
 
 
 cdef inline void last_spans(const Work* a, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
@@ -255,11 +317,11 @@ cdef inline void last_spans(const Work* a, Py_ssize_t first, Py_ssize_t last) no
             if not a.rule.whole:
                 apply(t.n, <real*> t.p, <const real*> t.g if t.g != NULL else room.y[0], room.y[0], keep,
                       <real> 1 if a.cautious_decay else keep, scale, against)
+            close_parameter(a, entry, at, &t)
             close_tile(a, entry, at, &t)
             at += t.n
         if a.zero_grad:
-            at = a.spans[k].begin
-            memset((<real*> a.entries[entry].grad) + at, 0, (end - at) * sizeof(real))
+            zero_gradient(a, entry, a.spans[k].begin, end - a.spans[k].begin)
 
 
 # Sums of squares by row and by column.  A row's are in lanes over at most TILE columns, a column's from the first row
@@ -311,7 +373,8 @@ cdef inline void lines_of_rows(const_real_array x, Py_ssize_t rows, Py_ssize_t c
 cdef inline void measure_elements(const Work* tiled, Tile* t, const Entry* e, Py_ssize_t at, Py_ssize_t n,
                                   Room* room) noexcept nogil:
     t.n, t.p = n, (<real*> e.param) + at
-    t.g = finished(<const Common*> t.hyper, n, <const real*> t.p, (<const real*> e.grad) + at, room.g)
+    t.g = finished(<const Common*> t.hyper, n, <const real*> t.p, read_gradient(tiled, e - tiled.entries, at, n, room),
+                   room.g)
     tiled.measuring.measure(tiled, 0, 0)
 
 

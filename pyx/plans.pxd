@@ -5,7 +5,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 from .parameters cimport AddressRanges, ParameterCore
 from .runtime cimport Kernel
-from .table cimport SLOTS, Entry, Lines, Scales, Span
+from .table cimport SLOTS, Beside, Entry, Lines, Scales, Span
 
 cdef enum:
     TENSOR_COST = 64             # what visiting a tensor costs, in elements
@@ -38,6 +38,10 @@ cdef class Plan:
     cdef Py_ssize_t n_entries
     cdef Scales* scales                  # of each entry's state, or NULL
     cdef Py_ssize_t* offsets             # parameter: where it begins in its tensor; NULL: all are whole
+    cdef public object reads             # function of a dtype: the format by which gradients of it are read, or None
+    cdef list shadows                    # parameter: the copy in 16 bits that steps write, or the lower half; or None
+    cdef int real_type                   # NumPy's number of the float type of gradients that need no decoding
+    cdef Beside* beside                  # of each parameter, or NULL
     cdef Lines* lines                    # of each parameter, where the kernel works by rows and columns
     cdef list keep_alive                 # state arrays and scalars: the tables hold bare pointers
     cdef list copies                     # parameter: an owned copy of a gradient that can't be used where it lies
@@ -67,6 +71,9 @@ cdef class Plan:
     cdef int place(self, Py_ssize_t i, cnp.ndarray array) except -1
     cpdef bint bind(self, AddressRanges memory) except -1
     cdef bint rebind(self, Py_ssize_t i, ParameterCore parameter, AddressRanges memory) except -1
+    cdef int make_beside(self) except -1
+    cdef int read_as(self, Py_ssize_t i, ParameterCore parameter, cnp.ndarray gradient) except -1
+    cdef Py_ssize_t gradient_itemsize(self, Py_ssize_t i) noexcept
     cdef bint usable(self, Py_ssize_t i, cnp.ndarray array, cnp.ndarray gradient) noexcept
     cdef bint steps_copy(self, Py_ssize_t i) noexcept
     cdef void gather(self) noexcept

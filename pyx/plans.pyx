@@ -11,10 +11,11 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
-from .parameters cimport AddressRanges, ParameterCore, assignments, fits, same_layout
+from .parameters cimport (AddressRanges, ParameterCore, assignments, fits, real_itemsize, same_layout,
+                          size_in_reals)
 from .runtime cimport Kernel
 from .strided cimport copy_between
-from .table cimport BLOCK, TILE, TILE_ROWS, Entry, Lines, Scales, Span
+from .table cimport BLOCK, TILE, TILE_ROWS, Beside, Entry, Lines, Scales, Span
 
 cnp.import_array()
 
@@ -64,6 +65,8 @@ cdef class Plan:
         self.stale = self.gradients_changed = True
         for i in range(n):
             parameter = parameters[i]
+            self.real_type = (cnp.NPY_FLOAT if cnp.PyArray_ITEMSIZE(parameter.array) == 2
+                              else cnp.PyArray_TYPE(parameter.array))
             self.place(i, parameter.array)
             self.bound_version[i] = parameter.version - 1
             self.cohort_of[i] = SKIPPED
@@ -77,6 +80,7 @@ cdef class Plan:
         PyMem_Free(self.lines)
         PyMem_Free(self.scales)
         PyMem_Free(self.offsets)
+        PyMem_Free(self.beside)
         PyMem_Free(self.scalar_address)
         PyMem_Free(self.is_float)
         PyMem_Free(self.has_state)
@@ -102,7 +106,7 @@ cdef class Plan:
             self.n_gathered += 1
             c = True
         self.entries[i].param = cnp.PyArray_DATA(array)
-        self.entries[i].size = cnp.PyArray_SIZE(array)
+        self.entries[i].size = size_in_reals(array)
         if self.lines != NULL:
             lines = &self.lines[i]
             lines.flipped = not c
@@ -129,6 +133,33 @@ cdef class Plan:
             for i in range(self.count):
                 self.offsets[i] = self.parameters[i].offset
 
+    cdef int make_beside(self) except -1:
+        if self.beside == NULL:
+            self.beside = <Beside*> PyMem_Calloc(self.count + 1, sizeof(Beside))
+            if self.beside == NULL:
+                raise MemoryError
+            self.shadows = [None] * self.count
+        return 0
+
+    def keep_beside(self, Py_ssize_t i, str what not None, cnp.ndarray array not None, Kernel format not None):
+        """Enters what parameter i has in another type; the caller has checked shape and layout.
+
+        `what`: its "shadow", the "low" halves of what it is the upper halves of, or the "master" that it is a copy of.
+        """
+        cdef Beside* beside
+        cdef cnp.ndarray copy
+        self.make_beside()
+        beside = &self.beside[i]
+        self.shadows[i] = array, [array]                 # twice, as in `attach`
+        if what == "low":
+            beside.low, beside.split = cnp.PyArray_DATA(array), &format.row.format
+            return
+        beside.copy, beside.copy_format = cnp.PyArray_DATA(array), &format.row.format
+        if what == "master":
+            copy = self.layout(i)
+            beside.copy, beside.heeded = cnp.PyArray_DATA(copy), True
+            self.entries[i].param = cnp.PyArray_DATA(array)
+
     def attach(self, Py_ssize_t i, list arrays not None, list scalars not None, bint has_stepped, tuple scales=()):
         """Enters parameter i's state into the table; the caller has checked dtype, shape and layout.
 
@@ -141,7 +172,7 @@ cdef class Plan:
                              f", got {len(arrays)} and {len(scalars)}")
         for k, array in enumerate(arrays):
             self.entries[i].state[k] = cnp.PyArray_DATA(array)
-            self.state_itemsize[k] = cnp.PyArray_ITEMSIZE(array)
+            self.state_itemsize[k] = real_itemsize(array)
         for k, array in enumerate(scalars):
             self.scalar_address[i * self.scalars + k] = <int64_t*> cnp.PyArray_DATA(array)
             self.is_float[k] = cnp.PyArray_ISFLOAT(array)
@@ -196,21 +227,41 @@ cdef class Plan:
         if self.copies[i] is not None:
             self.copies[i] = None
             self.n_copies -= 1
+        if self.beside != NULL:
+            self.beside[i].gradient = NULL
         if parameter.gradient is None:
             self.entries[i].grad = NULL
         elif not isinstance(parameter.gradient, cnp.ndarray):
             return False
         else:
             gradient = parameter.gradient
+            if cnp.PyArray_TYPE(gradient) != self.real_type:
+                self.read_as(i, parameter, gradient)
             if self.usable(i, parameter.array, gradient) and not memory.overlaps(gradient):
                 self.entries[i].grad = cnp.PyArray_DATA(gradient)
             else:                                # strided, misaligned, or overlapping a parameter or state
-                copy = np.empty_like(self.layout(i), subok=False)
+                copy = np.empty_like(self.layout(i), gradient.dtype, subok=False)
                 self.copies[i] = copy
                 self.n_copies += 1
                 self.entries[i].grad = cnp.PyArray_DATA(copy)
         self.bound_version[i] = parameter.version
         return True
+
+    cdef int read_as(self, Py_ssize_t i, ParameterCore parameter, cnp.ndarray gradient) except -1:
+        # of another float type than the parameter's
+        cdef Kernel format
+        if self.reads is None:
+            raise TypeError(f"a gradient is {gradient.dtype} but its parameter, of shape {np.shape(gradient)}, is "
+                            f"{parameter.array.dtype}, and this optimizer doesn't cast; use cast_grads=True")
+        format = self.reads(gradient.dtype)
+        self.make_beside()
+        self.beside[i].gradient = &format.row.format
+        return 0
+
+    cdef Py_ssize_t gradient_itemsize(self, Py_ssize_t i) noexcept:
+        if self.beside != NULL and self.beside[i].gradient != NULL:
+            return self.beside[i].gradient.bytes
+        return self.kernel.row.itemsize
 
     cdef bint usable(self, Py_ssize_t i, cnp.ndarray array, cnp.ndarray gradient) noexcept:
         return same_layout(array if self.gathered[i] is None else <cnp.ndarray> self.gathered[i], gradient)

@@ -52,19 +52,19 @@ cdef class SparseRows:
 
     def __init__(self, cnp.ndarray indices not None, cnp.ndarray values not None, cnp.ndarray table not None):
         cdef Py_ssize_t n = cnp.PyArray_SIZE(indices), height = cnp.PyArray_DIM(table, 0), i
-        cdef Py_ssize_t width = cnp.PyArray_SIZE(table) // height if height else 0
+        cdef Py_ssize_t width = size_in_reals(table) // height if height else 0
         cdef const int64_t* index = <const int64_t*> cnp.PyArray_DATA(indices)
         cdef int64_t largest = 0
         cdef bint ascending = True
-        if cnp.PyArray_SIZE(values) != n * width:        # checked when it was assigned, but arrays can be altered
-            raise ValueError(f"a sparse gradient has {cnp.PyArray_SIZE(values)} values instead of {n} rows of {width}")
+        if size_in_reals(values) != n * width:           # checked when it was assigned, but arrays can be altered
+            raise ValueError(f"a sparse gradient has {size_in_reals(values)} values instead of {n} rows of {width}")
         self.both = <TouchedRow*> PyMem_Malloc((2 * n + 1) * sizeof(TouchedRow))
         if not self.both:
             raise MemoryError
         self.rows, self.keep_alive = self.both, values
         for i in range(n):
             self.rows[i].row = index[i]
-            self.rows[i].values = cnp.PyArray_BYTES(values) + i * width * cnp.PyArray_ITEMSIZE(values)
+            self.rows[i].values = cnp.PyArray_BYTES(values) + i * width * real_itemsize(values)
             if self.rows[i].row < 0 or self.rows[i].row >= height:
                 raise ValueError(f"a sparse gradient has index {self.rows[i].row}, but the table has {height} rows")
             if i and self.rows[i].row <= self.rows[i - 1].row:
@@ -73,7 +73,7 @@ cdef class SparseRows:
         self.count = n
         if not ascending:
             self.rows = sort_rows(self.both, self.both + n, n, largest)
-            self.merge(width, cnp.PyArray_ITEMSIZE(values))
+            self.merge(width, real_itemsize(values))
 
     cdef int merge(self, Py_ssize_t width, Py_ssize_t itemsize) except -1:
         cdef Py_ssize_t i, repeated = 0, last = -1

@@ -36,7 +36,7 @@ cdef class Launch:
 
     cdef bint at_once(self) noexcept:
         return not (self.kernel.row.n_passes or self.plan.modifier is not None or self.plan.stored is not None
-                    or self.plan.cautious_decay)
+                    or self.plan.cautious_decay or self.plan.beside != NULL)
 
     cdef const Pass* measuring(self, Py_ssize_t phase) noexcept:
         # what this launch does in a phase before the last, or NULL
@@ -192,6 +192,7 @@ cdef class PreparedStep:
         p.work.rule, p.work.scalars, p.work.lines = launch.kernel.row, p.scalars, launch.plan.lines
         p.work.measuring, p.work.own, p.work.sums = NULL, NULL, NULL
         p.work.cautious_decay = launch.plan.cautious_decay
+        p.work.beside, p.work.n_beside = launch.plan.beside, launch.plan.count if launch.plan.beside != NULL else 0
         for k in range(SLOTS):
             p.work.formats[k] = NULL
         if launch.plan.stored is not None:

@@ -51,10 +51,12 @@ cdef inline void copy_rows(const Copy* c, char* strided, Py_ssize_t by_row, char
         copy_elements(strided, by_row, by_element, contiguous, rows, n, 4, True)
     elif c.itemsize == 4:
         copy_elements(strided, by_row, by_element, contiguous, rows, n, 4, False)
-    elif c.gathers:
+    elif c.itemsize == 8 and c.gathers:
         copy_elements(strided, by_row, by_element, contiguous, rows, n, 8, True)
-    else:
+    elif c.itemsize == 8:
         copy_elements(strided, by_row, by_element, contiguous, rows, n, 8, False)
+    else:
+        copy_elements(strided, by_row, by_element, contiguous, rows, n, c.itemsize, c.gathers)
 
 
 cdef inline void copy_block(void* context, Py_ssize_t job) noexcept nogil:
@@ -87,7 +89,7 @@ cdef inline void copy_block(void* context, Py_ssize_t job) noexcept nogil:
 
 
 cdef inline void copy_between(cnp.ndarray strided, cnp.ndarray contiguous, bint gathers) noexcept:
-    # two arrays of one shape, of elements of 4 or 8 bytes, that share no memory
+    # two arrays of one shape, of numbers of any kind, that share no memory
     cdef Copy c
     cdef int k, axis, axes = cnp.PyArray_NDIM(strided)
     cdef bint forwards = cnp.PyArray_IS_C_CONTIGUOUS(contiguous)

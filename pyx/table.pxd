@@ -79,6 +79,14 @@ cdef struct Format:              # how a state array is stored
     Decode decode
     Encode encode
 
+cdef struct Beside:              # what an entry has in another type than the float type, a parameter's own entry alone
+    const Format* gradient       # how its gradient is stored; NULL: as the float type
+    const Format* split          # the parameter is the upper half of float32, or NULL,
+    void* low                    # and here are the lower halves
+    const Format* copy_format    # and a copy of the parameter, in 16 bits, that steps write
+    void* copy
+    bint heeded                  # the copy is what users know: where it isn't the parameter rounded, they have set it
+
 cdef struct Scales:              # an entry's, of the state arrays that have some
     void* of[SLOTS]
 
@@ -173,6 +181,8 @@ cdef struct Work:                # of one launch in one pass
     const Scales* scales         # of each entry, or NULL
     const Py_ssize_t* offsets    # of each entry's first element in its tensor, or NULL: all are whole
     Rounding rounding
+    const Beside* beside         # of the first n_beside entries
+    Py_ssize_t n_beside
     const Own* own               # of each entry
     bint cautious_decay          # `keep` is for elements that decay and update move the same way
     const Lines* lines           # of each entry, or NULL

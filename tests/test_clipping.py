@@ -67,7 +67,7 @@ def test_the_norm_takes_any_layout_and_half_precision() -> None:
     assert ol.get_total_norm(np.array(-2.0)) == 2.0
 
 
-@pytest.mark.parametrize("what", [np.ones(3, int), np.ones(3, complex), np.ones(3, bool), [1.0, 2.0], "ab",
+@pytest.mark.parametrize("what", [np.ones(3, int), np.ones(3, bool), [1.0, 2.0], "ab",
                                   ol.Parameter(np.ones(3)), [ol.Parameter(np.ones(3))]], ids=label)
 def test_the_norm_refuses_what_is_no_float_array(what: Any) -> None:
     with pytest.raises(TypeError, match="`tensors` must be arrays"):

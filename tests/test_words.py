@@ -133,7 +133,7 @@ def test_gradients_of_the_other_float_type() -> None:
                                         r"grad.astype\(np.float32\), or float32 data: NumPy computes in float64 where"):
         opt.step(grads={"W": np.ones(2)})
     with pytest.raises(TypeError, match=r"^gradient of 'W' is float32 but the parameter is float64; use "
-                                        r"grad.astype\(np.float64\)$"):
+                                        r"grad.astype\(np.float64\); or let the optimizer convert: cast_grads=True$"):
         ol.SGD({"W": np.ones(2)}).step(grads={"W": np.ones(2, F)})
 
 

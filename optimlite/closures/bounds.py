@@ -63,6 +63,12 @@ def limits(pair: Any, parameter: Parameter, name: str) -> tuple[np.ndarray, np.n
 def limit(value: Any, inwards: float, parameter: Parameter, name: str) -> np.ndarray:
     array = laid_out(parameter.data)
     wanted = -inwards if value is None else value
+    if array.dtype.kind == "c":
+        if value is not None:
+            raise TypeError(f"`bounds` of '{name}' must be None, for it is complex, and complex numbers have no order; "
+                            f"let its real and imaginary parts be two parameters")
+        array.real[...] = array.imag[...] = wanted
+        return array
     try:
         with np.errstate(over="ignore"):         # what is beyond the type is rounded inwards, too
             array[...] = wanted

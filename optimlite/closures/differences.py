@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import shown
+from ..native.arrays import parts
 from .descent import real_loss
 from .unknowns import Unknowns
 
@@ -51,9 +52,10 @@ class Differences:
         self.low, self.high = [], []
         for array, pair in zip(unknowns.arrays.values(), pairs or [None] * len(unknowns.arrays), strict=True):
             low, high = pair or (None, None)
-            self.low.append(np.broadcast_to(-np.inf if low is None else low, array.shape).ravel())
-            self.high.append(np.broadcast_to(np.inf if high is None else high, array.shape).ravel())
-        self.size = sum(array.size for array in unknowns.arrays.values())
+            n = parts(array).size                # complex ones have no bounds
+            self.low.append(np.broadcast_to(-np.inf if low is None else low, array.shape if pair else n).ravel())
+            self.high.append(np.broadcast_to(np.inf if high is None else high, array.shape if pair else n).ravel())
+        self.size = sum(parts(array).size for array in unknowns.arrays.values())
         self.map, self.pool = mapping(workers)
         if self.size > MANY:
             warnings.warn(f"a gradient by differences takes {self.each:,} evaluations of `fun`; give the gradient as "
@@ -73,7 +75,7 @@ class Differences:
 
     def of_array(self, index: int, loss: float) -> np.ndarray:
         x = list(self.unknowns.arrays.values())[index]
-        flat = x.ravel()
+        flat = parts(x)
         first, second = self.steps(flat, self.low[index], self.high[index])
         move = partial(moved, self.loss, self.unknowns, index)
         able = np.flatnonzero(first)             # the others can't move
@@ -87,7 +89,7 @@ class Differences:
         else:                                    # exact for parabolas, wherever the two points are
             (a, b), other = values.reshape(2, -1) - loss, second[able]
             slope[able] = (a * other / h - b * h / other) / (other - h)
-        return slope.astype(x.dtype).reshape(x.shape)
+        return slope.astype(flat.dtype).view(x.dtype).reshape(x.shape)
 
     def steps(self, x: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Two steps from each unknown, opposite ones where both sides have room; the first alone serves two points."""
@@ -120,8 +122,8 @@ def exact(x: np.ndarray, step: np.ndarray) -> np.ndarray:
 def moved(loss: Callable[[Any], Any], unknowns: Unknowns, index: int, shift: tuple[int, float]) -> float:
     """The loss with one unknown of one array shifted."""
     arrays = list(unknowns.views)
-    own = np.array(arrays[index])
-    own.flat[shift[0]] += shift[1]               # whatever its order: reshape(-1) may copy
+    own = np.array(arrays[index], order="C")
+    parts(own)[shift[0]] += shift[1]
     own.flags.writeable = False
     arrays[index] = own
     return real_loss(loss(unknowns.nest(arrays)))

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import checks
 from ..checks import count, optional_count
+from ..engine.method import Group
 from ..engine.state import StateMap
 from .closure_optimizer import ClosureOptimizer
 from .line import LinePosition
@@ -367,3 +368,9 @@ class LBFGS(ClosureOptimizer):
     @l1.setter
     def l1(self, l1: Any) -> None:
         self._l1 = self._weights(l1)
+
+    def check_group(self, group: Group) -> None:
+        super().check_group(group)
+        if group["history_dtype"] and any(parameter.dtype.kind == "c" for parameter in group["params"]):
+            raise ValueError(f"`history_dtype` can't be had with complex parameters, got {group['history_dtype']!r}; "
+                             f"leave it out")

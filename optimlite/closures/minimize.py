@@ -30,8 +30,8 @@ def minimize(fun: Callable[..., Any], x0: Any = None, args: Any = (), method: st
 
     fun: `fun(x, *args)` returns the loss, and the gradient with it if `jac` is True.
     x0: an array of any shape, or arrays in a dict, list or tuple, nested as you like; `fun`, `jac`, `callback`, the
-        bounds and the result have the same nesting.  float32 stays float32 throughout, every other real type becomes
-        float64.  x0 isn't changed, and `fun` gets the same arrays each time, to be read only.
+        bounds and the result have the same nesting.  float32 and complex64 stay so throughout, every other type becomes
+        float64 or complex128.  x0 isn't changed, and `fun` gets the same arrays each time, to be read only.
     args: further arguments of `fun` and `jac`; a tuple, or the only one.
     method: "lbfgs" (None), "cg" or "newton-cg"; scipy's "L-BFGS-B", "CG", "Newton-CG" and "trust-ncg" mean these.
     jac: True if `fun` returns (loss, gradient); a function that returns the gradient; "2-point" or "3-point" (False)
@@ -116,7 +116,7 @@ def unused(method: str, hess: Any, hessp: Any, constraints: Any) -> None:
 
 def configured(method: str, unknowns: Unknowns, given: Mapping[str, Any], tol: float | None) -> dict[str, Any]:
     """The options of the optimizer."""
-    single = all(array.dtype == np.float32 for array in unknowns.arrays.values())
+    single = all(array.real.dtype == np.float32 for array in unknowns.arrays.values())
     tolerance_loss = 0.0 if single or method != "lbfgs" else FTOL if tol is None else tol
     made = {**METHODS[method][1],
             # float32 losses soon don't resolve the decrease any more; slopes do
@@ -174,7 +174,7 @@ class Run:
             njev=found.evaluations, success=found.converged, status=found.status,
             message="`callback` raised `StopIteration`" if self.interrupted else found.reason)
         if self.method == "lbfgs" and self.optimizer.comm is None:
-            size = sum(array.size for array in self.unknowns.arrays.values())
+            size = method.space.size
             result["hess_inv"] = InverseHessian(method.pairs(), size)
         result["state"] = self.state()
         return result

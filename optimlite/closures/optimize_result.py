@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from ..engine.html import table
+from ..native.arrays import parts
 
 Pair = tuple[Sequence[np.ndarray], Sequence[np.ndarray]]        # s and y, an array for each unknown
 
 
 def flattened(vectors: Sequence[Sequence[np.ndarray]], size: int) -> np.ndarray:
-    rows = [np.concatenate([np.ravel(array) for array in vector]) for vector in vectors]
+    rows = [np.concatenate([parts(array) for array in vector]) for vector in vectors]
     return np.array(rows, np.float64).reshape(len(rows), size)
 
 
@@ -64,7 +65,8 @@ class Intermediate(OptimizeResult):
 
 
 class InverseHessian:
-    """The inverse Hessian that L-BFGS has come to, as an operator over all unknowns, one after another.
+    """The inverse Hessian that L-BFGS has come to, as an operator over all unknowns, one after another; of complex ones
+    the real and imaginary parts by turns.
 
     `H @ v`, `H.matvec(v)` and `H(v)` multiply by it; `H.todense()` is the matrix.  Sums are in double.  With bounds it
     describes the variables that were free.
@@ -102,6 +104,8 @@ class InverseHessian:
         return f"InverseHessian({self.shape[0]} x {self.shape[1]}, from {self.n_corrs} pairs)"
 
     def matvec(self, vector: Any) -> np.ndarray:
+        if np.asarray(vector).dtype.kind == "c":
+            raise TypeError("the vector must be real, got complex numbers; use v.view(np.float64), their parts")
         q = np.array(vector, np.float64)
         if q.size != self.shape[1]:
             raise ValueError(f"the vector must have {self.shape[1]} elements, got shape {q.shape}")

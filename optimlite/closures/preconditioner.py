@@ -64,7 +64,7 @@ def per_parameter(h0: Any, names: list[str]) -> list[Any]:
 
 def positive(diagonal: Any, parameter: Parameter, name: str) -> np.ndarray:
     try:
-        made = np.broadcast_to(np.asarray(diagonal, parameter.dtype), parameter.shape)
+        made = np.broadcast_to(np.asarray(diagonal, parameter.data.real.dtype), parameter.shape)
     except (TypeError, ValueError):
         raise ValueError(f"`h0` of '{name}' must be numbers that broadcast to {parameter.shape}, "
                          f"got {shown(diagonal)}") from None

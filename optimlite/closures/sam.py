@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from ..checks import flag, nonnegative, shown
+from ..engine.formats import widened
 from ..engine.optimizer import Optimizer
 from ..engine.parameter import Parameter
+from ..engine.shadows import with_shadows
 from ..engine.wrapper import Wrapper
 from ..native.arrays import sum_squares
 from ..swapping import Swap, held
@@ -99,12 +101,19 @@ class SAM(Wrapper):
             if not isinstance(parameter.grad, np.ndarray):
                 raise TypeError(f"SAM takes no sparse gradients, got one of '{self.state.name_of(parameter)}'; make it "
                                 f"dense with gradient.to_dense(len(parameter))")
+            if parameter.half:
+                raise TypeError(f"SAM takes no parameters of 16 bits, got {parameter.half} for "
+                                f"'{self.state.name_of(parameter)}'; use a float32 master, "
+                                f"Parameter(master, shadow=a16)")
         with np.errstate(all="ignore"):
-            scaled = [np.ascontiguousarray(p.data * p.grad if self.adaptive else p.grad) for p, _ in found]
+            sizes: list[Any] = [abs(p.data) if p.dtype.kind == "c" else p.data for p, _ in found]
+            sizes = sizes if self.adaptive else []
+            grads = [widened(p.grad).astype(p.dtype, order="C", copy=False) for p, _ in found]
+            scaled = [np.ascontiguousarray(sizes[k] * grad if sizes else grad) for k, grad in enumerate(grads)]
             scale = self.rho / (math.sqrt(sum(map(sum_squares, scaled))) + LEAST)
-            return [p.data for p, _ in found], [
-                p.data + p.dtype.type(sign * scale) * (p.data * each if self.adaptive else each)
-                for (p, sign), each in zip(found, scaled, strict=True)]
+            return with_shadows([p for p, _ in found], [
+                p.data + p.dtype.type(sign * scale) * (sizes[k] * each if sizes else each)
+                for k, ((p, sign), each) in enumerate(zip(found, scaled, strict=True))])
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_stepper": None}

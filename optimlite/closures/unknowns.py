@@ -9,11 +9,11 @@ import numpy as np
 
 from ..checks import shown
 
-PLAIN = "fiub"                   # kinds of numbers that are taken; complex ones as pairs
+PLAIN = "fiubc"                  # kinds of numbers that are taken
 
 
 class Unknowns:
-    """The leaves of `x0`, in order, by their paths: copies, float32 as such and every other real type as float64.
+    """The leaves of `x0`, in order, by their paths: copies, float32 and complex64 as such, others as the wider type.
 
     `x0` is a nesting if it is a dict, or a list or tuple with a dict or an array in it; everything else is one array.
     """
@@ -106,19 +106,16 @@ def start(given: Any, path: str) -> np.ndarray:
         array = np.asarray(given)
     except ValueError:                           # rows of several lengths
         array = np.array(None)
-    if array.dtype.kind == "c":
-        parts = f"x0.view(np.float{array.dtype.itemsize * 4})"
-        raise TypeError(f"{named('`x0`', path)} must be real, got {array.dtype}; start from {parts}, the real and "
-                        f"imaginary parts, and let `fun` take and return such arrays")
     if array.dtype.kind not in PLAIN:
         raise TypeError(f"{named('`x0`', path)} must be an array of numbers, got {shown(given)}")
-    return np.array(array, dtype=np.float32 if array.dtype == np.float32 else np.float64)
+    single, double = (np.complex64, np.complex128) if array.dtype.kind == "c" else (np.float32, np.float64)
+    return np.array(array, dtype=single if array.dtype == single else double)
 
 
 def as_gradient(gradient: Any, x: np.ndarray, path: str) -> np.ndarray:
     """The gradient in x's type and shape."""
     given, what = np.asarray(gradient), named("the gradient", path)
-    if given.dtype.kind not in PLAIN:
+    if given.dtype.kind not in PLAIN or (given.dtype.kind == "c" and x.dtype.kind != "c"):
         cure = (f"; x is real, and so must be its gradient: use gradient.view(np.float{4 * given.dtype.itemsize}) if x "
                 f"is such a view of complex numbers, gradient.real if not" if given.dtype.kind == "c" else "")
         raise TypeError(f"{what} must be an array of real numbers, got {shown(gradient)}{cure}")

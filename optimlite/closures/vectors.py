@@ -15,7 +15,8 @@ import numpy as np
 from ..engine.parameter import Parameter, laid_out
 from ..engine.sparse_grad import SparseGrad
 from ..native import dispatch
-from ..native.vectors import Blocks, Vector, copy_each, two_loops
+from ..native.arrays import blocks_of
+from ..native.vectors import Vector, copy_each, two_loops
 
 NONE = np.zeros((1, 0))
 Box = tuple[Vector, Vector]      # the lower and the upper limits
@@ -44,9 +45,9 @@ class VectorSpace:
         self.gathered = [laid_out(array) for array in self.strided]
         copies = iter(self.gathered)
         self.x = Vector([p.data if p.data.flags.forc else next(copies) for p in self.parameters])
-        self.size = sum(p.size for p in self.parameters)
+        self.size = sum(p.size * (2 if p.dtype.kind == "c" else 1) for p in self.parameters)
         self.eps = max((float(np.finfo(p.dtype).eps) for p in self.parameters), default=0.0)
-        self.blocks = Blocks([p.size for p in self.parameters], [p.dtype.itemsize for p in self.parameters])
+        self.blocks = blocks_of([p.data for p in self.parameters])
         self.rescale([])
         self.missing: dict[int, np.ndarray] = {}         # zeros in the place of gradients that are None
         self.fixed: list[np.ndarray | None] = [None] * len(self.parameters)      # elements whose bounds are equal
@@ -112,7 +113,7 @@ class VectorSpace:
         # An element that can't move has a gradient of no interest, which may be NaN.
         spoilt = None if fixed is None else fixed & ~np.isfinite(gradient)
         same = gradient.flags.f_contiguous if data.flags.fnc else gradient.flags.c_contiguous
-        if same and gradient.flags.aligned and (spoilt is None or not spoilt.any()):
+        if same and gradient.flags.aligned and gradient.dtype == data.dtype and (spoilt is None or not spoilt.any()):
             return np.asarray(gradient)
         own = laid_out(data)
         np.copyto(own, gradient)

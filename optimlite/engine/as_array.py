@@ -82,6 +82,9 @@ class AsArray:
     def __float__(self) -> float:
         return float(self.array)
 
+    def __complex__(self) -> complex:
+        return complex(self.array)
+
     def __int__(self) -> int:
         return int(self.array)
 

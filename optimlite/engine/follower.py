@@ -14,6 +14,7 @@ from ..native.steps import Launch
 from .group_plan import Created
 from .method import Group
 from .parameter import Parameter, laid_out
+from .shadows import format_name
 from .state import StateMap
 
 # Launches, one list after the other, and numbers to be stored in float64 arrays without axes.
@@ -71,7 +72,7 @@ class Follower:
             return []
         launches = known.meetings.get(groups)
         if launches is None:
-            pairs = [(parameter.data, state[parameter]["slow"]) for at in groups for parameter in known.stepping[at]]
+            pairs = [(parameter, state[parameter]["slow"]) for at in groups for parameter in known.stepping[at]]
             launches = [meeting([pair for pair in pairs if pair[0].dtype == dtype], dtype, self.alpha)
                         for dtype in dict.fromkeys(p.dtype for p, _ in pairs)]
             known.meetings[groups] = launches
@@ -84,6 +85,9 @@ class Follower:
 
 def begin(state: StateMap, parameter: Parameter, created: list[Created]) -> None:
     entries = state[parameter]
+    if parameter.half:
+        raise TypeError(f"Lookahead takes no parameters of 16 bits, got {parameter.half} for "
+                        f"'{state.name_of(parameter)}'; use a float32 master, Parameter(master, shadow=a16)")
     if "slow" not in entries:
         slow = laid_out(parameter.data) if parameter.data.flags.forc else np.empty(parameter.shape, parameter.dtype)
         slow[...] = parameter.data
@@ -91,9 +95,13 @@ def begin(state: StateMap, parameter: Parameter, created: list[Created]) -> None
         dict.update(entries, {"slow": slow})     # unnoticed: plans needn't know
 
 
-def meeting(pairs: list[tuple[np.ndarray, np.ndarray]], dtype: np.dtype, alpha: float) -> tuple[Launch, Launch]:
+def meeting(pairs: list[tuple[Parameter, np.ndarray]], dtype: np.dtype, alpha: float) -> tuple[Launch, Launch]:
     """Of one float type: parameters go back by 1 - alpha of the way, then the slow weights are what they are."""
-    back = plan_of("mean", pairs, dtype)
+    back = plan_of("mean", [(parameter.data, slow) for parameter, slow in pairs], dtype)
+    for at, (parameter, _) in enumerate(pairs):
+        if parameter.shadow is not None:
+            form = dispatch.kernel(format_name(parameter.shadow), dtype, "format")
+            back.keep_beside(at, "shadow", parameter.shadow, form)
     # the copy in which a strided parameter is stepped has its values then
     there = plan_of("assign", [(slow, back.layout(at)) for at, (_, slow) in enumerate(pairs)], dtype)
     return Launch(back, 0, {"weight": 1.0 - alpha}, {}), Launch(there, 0, {}, {})

@@ -22,6 +22,13 @@ def is_bfloat16(dtype: np.dtype) -> bool:
     return dtype.name == "bfloat16" or (dtype == BFLOAT16 and "optimlite" in (dtype.metadata or ()))
 
 
+def widened(array: Any) -> Any:
+    """As float32 what is bfloat16, of which uint16 are the bits; anything else as it is."""
+    if array.dtype != np.uint16 and not is_bfloat16(array.dtype):
+        return array
+    return (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+
+
 Rounding = int | None            # 64 bits that a step's random bits follow from; None: to the nearest
 
 
@@ -82,6 +89,11 @@ def halves(flat: np.ndarray, noise: np.ndarray) -> np.ndarray:
     bits = np.where(sizes > 0x7f800000, np.uint32(0x7fc00000), bits)
     upper: np.ndarray = (bits >> 16).astype(np.uint16).view(BFLOAT16)
     return upper
+
+
+def nearest_halves(flat: np.ndarray) -> np.ndarray:
+    """bfloat16 to the nearest, ties away from 0."""
+    return halves(flat, noise_of(None, 0, flat.size))
 
 
 def scattered(x: np.ndarray) -> np.ndarray:

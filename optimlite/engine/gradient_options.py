@@ -15,7 +15,7 @@ from ..native.gradients import not_zeroable_in_place, sum_over_gradients
 from ..native.parameters import AddressRanges
 from ..native.plans import Plan
 from .overlap import overlaps_itself, relation
-from .parameter import Parameter
+from .parameter import Parameter, describe
 from .sparse_grad import SparseGrad
 
 if TYPE_CHECKING:
@@ -83,11 +83,21 @@ def check_writable(gradient: np.ndarray, what: str, done: str, cure: str, memory
         raise ValueError(f"{what} {reason} and can't be {done}; {cure}")
 
 
+def check_ordered(plans: list[Plan]) -> None:
+    """Raises TypeError for complex gradients, which have no largest value."""
+    for plan in plans:
+        if plan.parameters and plan.parameters[0].dtype.kind == "c":
+            raise TypeError(f"`max_grad_value` can't clip complex gradients, which have no order, got one of "
+                            f"{describe(plan.parameters[0].name, plan.parameters[0].shape)}; use max_grad_norm")
+
+
 class GradientPass:
     """The gradients of one step, bound in plans, and what the step does with them."""
 
     def __init__(self, optimizer: RuleOptimizer, options: GradientOptions, plans: list[Plan]) -> None:
         self.optimizer, self.options, self.plans = optimizer, options, plans
+        if options.max_grad_value is not None:
+            check_ordered(plans)
         self.zero_in_sweep = False
         self.zero_later: list[Parameter] = []    # the parameters whose gradient the sweep can't zero
         if options.zero_grad:

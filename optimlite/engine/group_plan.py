@@ -13,11 +13,14 @@ from ..native.parameters import AddressRanges
 from ..native.plans import Plan, RowPlan, SparsePlan
 from ..native.runtime import Kernel
 from ..native.steps import GroupPlanCore
+from .formats import is_bfloat16
 from .method import Group, Method, Recipe
 from .modifiers import coefficients_of, modifier_of
 from .parameter import Parameter, describe
+from .shadows import format_name
+from .sparse_grad import SparseGrad
 from .state import Place
-from .storage import counts_to_round, kept, new_arrays, places, scales_of
+from .storage import LOW, MASTER, counts_to_round, kept, new_arrays, places, scales_of
 
 Created = tuple[dict[str, np.ndarray], str]      # an entry of the state that begins with this step
 
@@ -53,6 +56,8 @@ class GroupPlan(GroupPlanCore):
         if made_of != self.made_of or group["params"] is not self.params or self.version != version:
             plans = self.make_plans(method, made_of[0])
             scalars, counts = tuple(method.scalars_of(group)), counts_to_round(method, group)
+            for parameter in group["params"]:
+                parameter.casts = parameter.reads_any or bool(group.get("cast_grads"))
             # at once: neither an interrupt nor a refusal may leave one without the others
             self.made_of, self.plans, self.scalars, self.counts = made_of, plans, scalars, counts
         self.params, self.totals = group["params"], [group[name] for name in method.totals(group)]
@@ -99,6 +104,11 @@ class GroupPlan(GroupPlanCore):
                 check_modifier(method, either, modifier or "cautious_weight_decay")
         if modifier:
             plan.modifier = dispatch.kernel(modifier, dtype, "modifier")
+        shadows = {at: p.shadow for at, p in enumerate(parameters) if p.shadow is not None}
+        casts = self.group.get("cast_grads") or any(parameter.reads_any for parameter in parameters)
+        plan.reads = reading(dtype) if casts else None
+        for at, shadow in shadows.items():
+            plan.keep_beside(at, "shadow", shadow, dispatch.kernel(format_name(shadow), dtype, "format"))
         plan.formats = kept(method, self.group, parameters[0])
         if plan.formats:
             kernels = [plan.formats[key].kernel if key in plan.formats else None for key in slots]
@@ -110,13 +120,13 @@ class GroupPlan(GroupPlanCore):
                 self.check_state(method, plan, at)
                 if all(key in state for key in (*places(method, self.group, parameter), *scalars)):
                     attach(plan, at, state, scalars, True)
-            elif not (slots or scalars):
+            elif not (slots or scalars or parameter.half):
                 plan.attach(at, [], [], True)
         return plan
 
     def outgrown(self, method: Method, plan: Plan) -> SparsePlan:
         """The same plan with room for sparse gradients."""
-        grown = self.make_plan(method, plan.parameters, (plan.kernel.name, plan.slots), plan.parameters[0].dtype,
+        grown = self.make_plan(method, plan.parameters, (plan.kernel.name, plan.slots), plan.parameters[0].float_type,
                                SparsePlan)
         assert isinstance(grown, SparsePlan)
         return grown
@@ -127,6 +137,9 @@ class GroupPlan(GroupPlanCore):
         if any(form.format.scaled for form in plan.formats.values()):
             raise TypeError("a sparse gradient can't step state in int8, where elements of several rows share a scale; "
                             "use state_dtype='bfloat16', or make it dense with gradient.to_dense(len(parameter))")
+        if any(p.reads_any and isinstance(p.grad, SparseGrad) for p in plan.parameters):
+            raise TypeError("a sparse gradient can't step a parameter with 16 bits or a shadow, which is written as a "
+                            "whole; make it dense with gradient.to_dense(len(parameter))")
         return lambda p: p.grad.arrays() if unchanged else p.grad.to_dense(len(p.data))
 
     # State -----------------------------------------------------------------------------------------------------------
@@ -173,6 +186,10 @@ class SparseGroupPlan(GroupPlan):
 def attach(plan: Plan, at: int, state: Mapping[str, np.ndarray], scalars: Iterable[str], has_stepped: bool) -> None:
     plan.attach(at, [state[key] for key in plan.slots], [state[key] for key in scalars], has_stepped,
                 tuple(state.get(scales_of(key)) for key in plan.slots) if plan.formats else ())
+    if (half := plan.parameters[at].half) == "bfloat16":
+        plan.keep_beside(at, "low", state[LOW], dispatch.kernel("split", np.dtype(np.float32), "format"))
+    elif half:
+        plan.keep_beside(at, "master", state[MASTER], dispatch.kernel(half, np.dtype(np.float32), "format"))
 
 
 def check_place(array: np.ndarray, place: Place, key: str, where: str) -> None:
@@ -196,9 +213,18 @@ def check_scalars(scalars: Mapping[str, float], state: Mapping[str, np.ndarray],
                              f"got {scalar.dtype} of shape {scalar.shape}")
 
 
-def alike(method: Method, group: Group, parameter: Parameter) -> tuple[int, np.dtype, bool]:
-    """What parameters of one plan have in common: the rule, the float type, and whether state is in a format."""
-    return method.which_rule(parameter), parameter.dtype, bool(kept(method, group, parameter))
+def alike(method: Method, group: Group, parameter: Parameter) -> tuple[int, np.dtype, tuple[Any, ...]]:
+    """What parameters of one plan have in common: the rule, the float type, and how they and their state are stored."""
+    return method.which_rule(parameter), parameter.float_type, (bool(kept(method, group, parameter)), parameter.half)
+
+
+def reading(dtype: np.dtype) -> Callable[[np.dtype], Kernel]:
+    """What decodes gradients of other types for parameters of this one."""
+    def format_of(given: np.dtype) -> Kernel:
+        name = "bfloat16" if is_bfloat16(given) or given == np.uint16 else "float16" if given == np.float16 else "other"
+        return dispatch.kernel(name, dtype, "format")
+
+    return format_of
 
 
 def check_rule(method: Method, kernel: Kernel, slots: dict[str, float]) -> None:

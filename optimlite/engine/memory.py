@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 class Memory(NamedTuple):
-    """Bytes by what they hold; `state` by the names of its arrays.  What hasn't come to be yet isn't counted."""
+    """Bytes by what they hold, shadows with their parameters; `state` by the names of its arrays.
+
+    What hasn't come to be yet isn't counted.
+    """
 
     elements: int
     parameters: int
@@ -38,7 +41,7 @@ def memory(optimizer: Optimizer) -> Memory:
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             elements += parameter.data.size
-            parameters += parameter.data.nbytes
+            parameters += parameter.data.nbytes + (0 if parameter.shadow is None else parameter.shadow.nbytes)
             gradients += bytes_of(parameter.grad)
             for key, array in optimizer.state[parameter].items():
                 state[key] = state.get(key, 0) + array.nbytes

@@ -12,6 +12,7 @@ from ..native import dispatch
 from ..native.arrays import over_arrays, sum_squares
 from ..native.plans import Plan, SparsePlan
 from ..native.steps import Probe
+from .formats import widened
 from .parameter import Parameter
 from .sparse_grad import SparseGrad, dense
 from .whole_matrix import MatrixOptimizer
@@ -71,7 +72,7 @@ class Watch:
         if skipped:
             self._keep(optimizer, [(parameter, square, 0.0, 0.0) for parameter, square in self._gradients.items()])
             return None
-        self._tables = {parameter: sum_squares(gapless(parameter.data))
+        self._tables = {parameter: sum_squares(gapless(widened(parameter.data)))
                         for plan in plans if isinstance(plan, SparsePlan)
                         for parameter in plan.parameters if isinstance(parameter.grad, SparseGrad)}
         squares, move = (dispatch.vector_kernels(name, dispatch.level) for name in ("sum_squares", "move"))
@@ -122,16 +123,21 @@ class Watch:
 def squares_of_gradients(plans: list[Plan]) -> dict[Parameter, float]:
     """Of those that are bound; sparse ones are the tables that they stand for."""
     pairs = [(parameter, plan.gradient(at)) for plan in plans for at, parameter in enumerate(plan.parameters)]
-    present = {parameter: gapless(dense(parameter.grad, parameter) if isinstance(parameter.grad, SparseGrad) else found)
+    present = {parameter: in_its_type(parameter, dense(parameter.grad, parameter)
+                                      if isinstance(parameter.grad, SparseGrad) else found)
                for parameter, found in pairs if found is not None}
     return dict(zip(present, over_arrays("sum_squares", [*present.values()], by_array=True), strict=True))
+
+
+def in_its_type(parameter: Parameter, grad: np.ndarray) -> np.ndarray:
+    return gapless(np.asarray(widened(grad), parameter.float_type))
 
 
 def whole_rows(gradients: dict[Parameter, float], found: list[Row]) -> Iterator[Row]:
     """Of a step by matrices, which sweeps what it has computed: state, too, and not each parameter."""
     moved = {id(core.array): squares for core, _, *squares in found}
     for parameter, gradient in gradients.items():
-        before, change = moved.get(id(parameter.data)) or (sum_squares(gapless(parameter.data)), 0.0)
+        before, change = moved.get(id(parameter.data)) or (sum_squares(gapless(widened(parameter.data))), 0.0)
         yield parameter, gradient, before, change
 
 

@@ -22,7 +22,7 @@ from .overlap import refusal, relation
 from .parameter import Parameter, describe
 from .sparse_grad import SparseGrad
 from .state import State, StateMap, check_distinct, fitting
-from .storage import EXACT
+from .storage import EXACT, kept
 
 if TYPE_CHECKING:
     from .memory import Memory
@@ -88,6 +88,9 @@ class Optimizer(Hooked):
     mixes_rows: ClassVar[bool] = False                   # no row of its state belongs to a row of the parameter
     later_options: ClassVar[tuple[str, ...]] = ()        # not in older state dicts, or torch's, but on by default
     options: ClassVar[dict[str, Check]] = EXACT          # hyper-parameters that a group may lack
+    by_element: ClassVar[bool] = True                    # else it has state of rows or matrices of real numbers
+    writes_shadows: ClassVar[bool] = False
+    takes_halves: ClassVar[bool] = False                 # parameters of 16 bits
     steps_another: ClassVar[bool] = False                # whose hooks are around a step
     restored_by: ClassVar[str] = ""                      # what reads its state from a file, if not `ol.restore`
 
@@ -192,6 +195,7 @@ class Optimizer(Hooked):
         self.check_group(group)
         group |= {name: group[name].copy() for name in self.totals(group)}       # they may be another optimizer's
         for parameter, name in zip(parameters, names, strict=True):
+            self.check_kind(parameter, name, group)
             self.check_parameter(parameter, name, group)
         _check_distinct(parameters, names)
         states = self._make_way(parameters, names, by_name="param_names" in group)
@@ -199,6 +203,7 @@ class Optimizer(Hooked):
         self._trees.append((nesting.skeleton(tree), parameters))
         for parameter, name in zip(parameters, names, strict=True):
             self.state.register(parameter, name, states.get(parameter))
+            parameter.casts = parameter.reads_any or bool(group.get("cast_grads"))
         self._rearranged()
 
     def _check_not_groups(self, params: Any) -> None:
@@ -282,6 +287,20 @@ class Optimizer(Hooked):
 
     def check_together(self, group: Mapping[str, Any]) -> None:
         """Raises ValueError for hyper-parameters that exclude each other."""
+
+    def check_kind(self, parameter: Parameter, name: str, group: Group) -> None:
+        """Raises for parameters of a kind that the method, or the group's options, can't step: complex, shadowed."""
+        if not self.by_element and parameter.dtype.kind == "c":
+            raise TypeError(f"{type(self).__name__} takes no complex parameters, since its state is of rows or "
+                            f"matrices of real numbers, got {parameter.dtype} for '{name}'; use another optimizer, or "
+                            f"a.real and a.imag, two parameters that share its memory")
+        if parameter.shadow is not None and not (self.writes_shadows and self.by_element):
+            raise TypeError(f"{type(self).__name__} writes no shadows, got one of '{name}'; use another optimizer, or "
+                            f"give the parameter without it")
+        if parameter.half and not (self.takes_halves and self.by_element):
+            raise TypeError(f"{type(self).__name__} takes no parameters of 16 bits, got {parameter.half} for '{name}'; "
+                            f"use a.astype(np.float32), and let the model use that array, or round it")
+        kept(self, group, parameter)
 
     def check_parameter(self, parameter: Parameter, name: str, group: Group) -> None:
         """Raises ValueError for a parameter that the method can't use in this group."""
@@ -544,3 +563,7 @@ def _check_distinct(parameters: list[Parameter], names: list[str]) -> None:
         seen.add(parameter)
     check_distinct((f"parameter '{name}'" for name in names), (parameter.data for parameter in parameters),
                    f"list it once{checks.TIED}")
+    shadows = [(name, p.shadow) for name, p in zip(names, parameters, strict=True) if p.shadow is not None]
+    if shadows:
+        check_distinct([f"parameter '{name}'" for name in names] + [f"the shadow of '{name}'" for name, _ in shadows],
+                       [*(p.data for p in parameters), *(shadow for _, shadow in shadows)])

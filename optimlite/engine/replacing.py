@@ -41,6 +41,7 @@ def replace(optimizer: Optimizer, old: Parameter, new: Any, rows: Any) -> Parame
     name = optimizer.state.name_of(old)
     group = group_of(optimizer, old, name)
     parameter = as_parameter(new, old, name)
+    optimizer.check_kind(parameter, name, group)
     optimizer.check_parameter(parameter, name, group)
     rivals = [one for one in optimizer.state.sharing(parameter) if one is not old]
     check_apart(optimizer, parameter, rivals, name)
@@ -79,7 +80,12 @@ def as_parameter(new: Any, old: Parameter, name: str) -> Parameter:
     if isinstance(new, Parameter):
         parameter = new
     else:
-        parameter = old if new is old.data else Parameter(new, name)
+        declared = "bfloat16" if old.half == "bfloat16" else None
+        parameter = old if new is old.data else Parameter(new, name, dtype=declared)
+    if old.shadow is not None and parameter.shadow is None:
+        raise TypeError(f"the new '{name}' must have a shadow, as the old one has, got an array; "
+                        f"use Parameter(new, shadow=...)")
+    parameter.casts = old.casts
     if parameter.dtype != old.dtype:
         raise TypeError(f"the new '{name}' must be {old.dtype} as the old one, got {parameter.dtype}; "
                         f"use new.astype(np.{old.dtype}), {USE_IT}")

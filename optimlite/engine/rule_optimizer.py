@@ -33,6 +33,8 @@ class RuleOptimizer(Optimizer):
     unsigned_states = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "acc_delta", "sum", "variance", "exp_inf",
                        "exp_avg_var")
     options = STORAGE
+    writes_shadows = True
+    takes_halves = True
 
     def __init__(self, params: Any, defaults: Mapping[str, Any], **storage: Unpack[Storage]) -> None:
         super().__init__(params, {**defaults, **storage})

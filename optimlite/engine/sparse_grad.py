@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+TYPES = (np.float32, np.float64, np.complex64, np.complex128)
+
 
 class SparseGrad:
     """The gradient of a table of which few rows were used, such as an embedding: `SparseGrad(indices, values)`.
@@ -33,12 +35,10 @@ class SparseGrad:
         rows = np.asarray(indices)
         if rows.dtype.kind not in "iu" and rows.size:
             raise TypeError(f"`indices` of a sparse gradient must be integers, got {rows.dtype}")
-        if not isinstance(values, np.ndarray) or values.dtype not in (np.float32, np.float64):
+        if not isinstance(values, np.ndarray) or values.dtype not in TYPES:
             got = values.dtype if isinstance(values, np.ndarray) else type(values).__name__
-            imaginary = isinstance(values, np.ndarray) and values.dtype.kind == "c"
-            cure = (f"values.view(np.float{4 * values.itemsize}), or values.real" if imaginary
-                    else "np.asarray(values, dtype=np.float32)")
-            raise TypeError(f"`values` of a sparse gradient must be a float32 or float64 array, got {got}; use {cure}")
+            raise TypeError(f"`values` of a sparse gradient must be a float32 or float64 array, got {got}; "
+                            f"use np.asarray(values, dtype=np.float32)")
         if rows.ndim != 1:
             raise ValueError(f"`indices` of a sparse gradient must have one dimension, got shape {rows.shape}")
         if values.ndim == 0 or len(values) != len(rows):

@@ -38,7 +38,7 @@ class State(dict[str, np.ndarray]):
 
     def __setitem__(self, key: str, value: Any) -> None:
         array = np.asarray(value)
-        if array.dtype.kind not in "biuf":
+        if array.dtype.kind not in "biufc":
             raise TypeError(f"state `{key}` must be a numeric array or a number, got {type(value).__name__}")
         if self.get(key) is not array:               # `state["step"] += 1` ends here: the same array
             super().__setitem__(key, array)
@@ -212,15 +212,19 @@ class StateMap(Mapping[Any, State]):
         return f"{{{', '.join(f'{self.name_of(p)!r}: {state!r}' for p, state in self.items())}}}"
 
     def arrays(self) -> Iterator[np.ndarray]:
-        """All the memory that steps write to: of the parameters and of their state."""
+        """All the memory that steps write to: of the parameters, of their shadows and of their state."""
         for parameter, state in self._states.items():
             yield parameter.data
+            if parameter.shadow is not None:
+                yield parameter.shadow
             yield from state.values()
 
     def labels(self) -> Iterator[str]:
         """What to call each of `arrays()` in a message."""
         for parameter, state in self._states.items():
             yield f"parameter '{self.name_of(parameter)}'"
+            if parameter.shadow is not None:
+                yield f"the shadow of '{self.name_of(parameter)}'"
             yield from (f"state `{key}` of '{self.name_of(parameter)}'" for key in state)
 
 

@@ -13,7 +13,7 @@ from ..native.parameters import AddressRanges
 from .formats import BFLOAT16, is_bfloat16
 from .parameter import Parameter
 from .state import Place, empty, place_of
-from .storage import converted, format_of, new_arrays, places
+from .storage import LOW, MASTER, converted, format_of, new_arrays, places, with_master
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
@@ -45,7 +45,8 @@ def save(optimizer: Optimizer, copy: bool, plain: bool) -> dict[str, Any]:
             entries: Mapping[str, np.ndarray] = optimizer.state[parameter]
             if entries:
                 if plain and optimizer.state_names is not None:
-                    entries = converted(optimizer, {**group, "state_dtype": None}, parameter, entries)
+                    entries = with_master(parameter, converted(optimizer, {**group, "state_dtype": None}, parameter,
+                                                               entries))
                 state[index] = {key: array.copy(order="K") if copy else array for key, array in entries.items()}
                 if optimizer.state_names is not None:
                     state[index] |= pending(optimizer, groups[-1], parameter, entries)
@@ -56,7 +57,8 @@ def save(optimizer: Optimizer, copy: bool, plain: bool) -> dict[str, Any]:
 def pending(optimizer: Optimizer, group: dict[str, Any], parameter: Parameter,
             entries: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """What the next step will add to a state, where an option was switched on since the last one."""
-    missing = [key for key in places(optimizer, group, parameter) if key not in entries]
+    missing = [key for key in places(optimizer, group, parameter) if key not in entries
+               and not (key == LOW and MASTER in entries)]
     return new_arrays(optimizer, group, parameter, missing) if missing else {}
 
 
@@ -210,6 +212,10 @@ def new_state(optimizer: Optimizer, parameter: Parameter, saved: Mapping[str, An
     """The saved entries as arrays that fit the parameter, all or None; whatever doesn't fit is noted."""
     entries: dict[str, Any] = {}
     name, names = optimizer.state.name_of(parameter), optimizer.state_names
+    if names is not None and ("state1" in saved or any(str(key).startswith("__bnb") for key in saved)):
+        from .eight_bits import decoded  # few programs load bitsandbytes' state
+
+        saved = decoded(saved, optimizer.state_shapes(group, parameter), f"state['{name}']")
     # torch's SGD has None before its first momentum
     given = {key: as_array(value) for key, value in saved.items() if value is not None}
     wanted: dict[str, Place] = {}
@@ -248,8 +254,10 @@ def new_state(optimizer: Optimizer, parameter: Parameter, saved: Mapping[str, An
 
 def misfit(array: Any, like: np.ndarray | None) -> str:
     """Why an array can't be loaded where `like` stands; empty if it can."""
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in "biufc":
         return f"is {array.dtype}, not a numeric array"
+    if like is not None and "c" in (kinds := {array.dtype.kind, like.dtype.kind}) and len(kinds) > 1:
+        return f"is {array.dtype}, which isn't cast to {like.dtype}"
     form = format_of(array.dtype)
     if like is not None and form and like.dtype.kind in "fu" and form is not format_of(like.dtype):
         return f"is {array.dtype}, codes that lack their scales or are of another shape"
@@ -282,13 +290,17 @@ def target(optimizer: Optimizer, parameter: Parameter, key: str, wanted: Mapping
         return own
     if optimizer.state_names is None:
         return None
-    return np.asarray(scalars[key]) if key in scalars else np.broadcast_to(parameter.dtype.type(0), parameter.shape)
+    if key in scalars:
+        return np.asarray(scalars[key])
+    return np.broadcast_to(parameter.float_type.type(0), parameter.shape)
 
 
 def as_array(value: Any) -> Any:
     """An array from ours, from a torch tensor, or from a number; what is deferred stays so."""
     if isinstance(value, Deferred):
         return value
+    if hasattr(value, "dequantize") and hasattr(value, "codes"):     # torchao's, of 8 or 4 bits
+        value = value.dequantize()
     if hasattr(value, "detach"):
         value = value.detach().cpu()
         if str(value.dtype) == "torch.bfloat16":     # NumPy has no such type; float32 holds all its values
@@ -315,6 +327,8 @@ def commit(optimizer: Optimizer, found: Fit) -> None:
             new[key] = refilled(group[key], new[key])
         group.update(new)
     optimizer.state.invalidate()                 # live arrays have other values now
+    for parameter, _ in found.states:            # which may have been read from the same file
+        parameter.update_shadow()
 
 
 def place(optimizer: Optimizer, parameter: Parameter, key: str, array: Any) -> np.ndarray:

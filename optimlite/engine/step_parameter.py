@@ -77,7 +77,8 @@ def check_others(optimizer: Any, parameter: Parameter) -> None:
 
 def norm_of(parameter: Parameter) -> float:
     from ..native.arrays import sum_squares
+    from .formats import widened
 
     grad: Any = parameter.grad
-    array = dense(grad, parameter)
+    array = widened(dense(grad, parameter)).astype(parameter.float_type, copy=False)
     return math.sqrt(sum_squares(array if array.flags.forc and array.flags.aligned else array.copy()))

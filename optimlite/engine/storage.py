@@ -9,27 +9,30 @@ import numpy as np
 
 from .. import checks
 from .formats import FORMATS, SHARING, Format, Rounding
-from .parameter import Parameter
+from .parameter import Parameter, describe
 from .state import Place, empty, fitting, place_of
 
 if TYPE_CHECKING:
     from .method import Group, Storing
 
+LOW, MASTER = "low_bits", "master"       # state of parameters in bfloat16, and in float16: what a float32 has beyond
 SMALL = 4096                     # a tensor with fewer elements isn't worth scales
 
 
 class Storage(TypedDict, total=False):
-    """How an optimizer keeps its state; a parameter group may say otherwise.
+    """How an optimizer keeps its state, and reads gradients; a parameter group may say otherwise.
 
     state_dtype: "bfloat16" (2 bytes an element) or "int8" (1 byte, and 1 for each 128 elements; tensors of fewer than
         4,096 elements stay as they are); None: the parameter's own type.
     rounding: "stochastic" (up or down at random, right in the mean) or "nearest", which loses small changes.
     seed: of the randomness, an integer from 0 to 2**63 - 1.
+    cast_grads: gradients may be of another float type than the parameter's, and are converted as they are read.
     """
 
     state_dtype: str | None
     rounding: str
     seed: int
+    cast_grads: bool
 
 
 def seed(name: str, value: Any) -> int:
@@ -39,7 +42,8 @@ def seed(name: str, value: Any) -> int:
 
 
 CHECKS: dict[str, checks.Check] = {"state_dtype": checks.optional(checks.one_of(*FORMATS)),
-                                   "rounding": checks.one_of("stochastic", "nearest"), "seed": seed}
+                                   "rounding": checks.one_of("stochastic", "nearest"), "seed": seed,
+                                   "cast_grads": checks.flag}
 
 
 def refused(name: str, value: Any) -> Any:
@@ -49,7 +53,16 @@ def refused(name: str, value: Any) -> Any:
                          f"must be exact; leave it out")
 
 
-EXACT: dict[str, checks.Check] = dict.fromkeys(CHECKS, refused)           # the options of an optimizer that takes none
+def no_cast(name: str, value: Any) -> bool:
+    """The same of `cast_grads`."""
+    if checks.flag(name, value):
+        raise ValueError(f"`{name}` can't be had here, where gradients are read by more than the step; "
+                         f"use grad.astype(parameter.dtype)")
+    return False
+
+
+# the options of an optimizer that takes none
+EXACT: dict[str, checks.Check] = {**dict.fromkeys(CHECKS, refused), "cast_grads": no_cast}
 
 
 class Kept(NamedTuple):
@@ -90,7 +103,10 @@ def scales_of(key: str) -> str:
 
 
 def kept(method: Storing, group: Group, parameter: Parameter) -> dict[str, Kept]:
-    """The state arrays of a parameter that are in a format."""
+    """The state arrays of a parameter that are in a format; raises ValueError where none can be."""
+    if group.get("state_dtype") and parameter.dtype.kind == "c":
+        raise ValueError(f"`state_dtype` can't be had for complex parameters, got {group['state_dtype']!r} for "
+                         f"{describe(parameter.name, parameter.shape)}; give it a group with state_dtype=None")
     if not (name := group.get("state_dtype")) or (FORMATS[name].scaled and parameter.tensor_size < SMALL):
         return {}
     exact = {*method.line_states, *method.exact_states}
@@ -103,16 +119,22 @@ def places(method: Storing, group: Group, parameter: Parameter) -> dict[str, Pla
     formats, found = kept(method, group, parameter), {}
     for key, shape in method.state_shapes(group, parameter).items():
         form = formats[key].format if key in formats else None
-        found[key] = place_of(parameter, shape, form.dtype if form else parameter.dtype, key in method.line_states)
+        found[key] = place_of(parameter, shape, form.dtype if form else parameter.float_type, key in method.line_states)
         if form and form.scaled:
             found[scales_of(key)] = Place(shape_of_scales(parameter.data), np.dtype(np.int8), None)
+    if parameter.half:
+        key, dtype = (LOW, np.uint16) if parameter.half == "bfloat16" else (MASTER, np.float32)
+        found[key] = place_of(parameter, parameter.shape, np.dtype(dtype))
     return found
 
 
 def new_arrays(method: Storing, group: Group, parameter: Parameter, wanted: Iterable[str]) -> dict[str, np.ndarray]:
     """Those arrays of a parameter's state as they begin."""
     initial, formats = method.initial_state(group, parameter), kept(method, group, parameter)
-    values = {key: np.array(initial.get(key, 0.0), parameter.dtype) for key in method.state_shapes(group, parameter)}
+    values = {key: in_both_parts(initial.get(key, 0.0), parameter.float_type)
+              for key in method.state_shapes(group, parameter)}
+    if parameter.half:
+        values |= {LOW: np.zeros((), np.uint16), MASTER: parameter.data}
     for key, form in formats.items():
         values[key], scale = form.encode(values[key])
         if scale is not None:
@@ -123,6 +145,11 @@ def new_arrays(method: Storing, group: Group, parameter: Parameter, wanted: Iter
             result[key] = empty(place)
             result[key][...] = values[key]
     return result
+
+
+def in_both_parts(value: float, dtype: np.dtype) -> np.ndarray:
+    """A number as an array without axes; complex ones have it twice, as rules see two numbers."""
+    return np.array(complex(value, value) if dtype.kind == "c" else value, dtype)
 
 
 def counts_to_round(method: Storing, group: Group) -> bool:
@@ -153,18 +180,36 @@ def converted(method: Storing, group: Group, parameter: Parameter, saved: Mappin
         values = read(saved[key])
         if form is not None:
             scales = None if scales is None else read(scales)
-            values = Kept(form, key in method.unsigned_states, 0).decode(values, scales, parameter.dtype)
+            values = Kept(form, key in method.unsigned_states, 0).decode(values, scales, parameter.float_type)
         result.pop(scales_of(key), None)
         if one is not None:
             values, scales = one.encode(fitting(parameter, values))
             if scales is not None:
                 result[scales_of(key)] = scales
         result[key] = values
+    if parameter.half:
+        halves(method, group, parameter, result)
     if counts_to_round(method, group):
         result.setdefault("step", np.array(0))
     elif "step" not in method.scalars:
         result.pop("step", None)
     return result
+
+
+def halves(method: Storing, group: Group, parameter: Parameter, result: dict[str, Any]) -> None:
+    """What a parameter of 16 bits needs: of a float32 master, or as where it has no more than its own bits."""
+    if parameter.half == "bfloat16" and MASTER in result:
+        result[LOW] = read(result.pop(MASTER)).view(np.uint32).astype(np.uint16)
+    if not result.keys() & {LOW, MASTER}:
+        result |= new_arrays(method, group, parameter, [LOW, MASTER])
+
+
+def with_master(parameter: Parameter, entries: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """State with a float32 master in place of the lower halves of one."""
+    if LOW in entries:
+        low = entries.pop(LOW).view(np.int16).astype(np.int32)
+        entries[MASTER] = ((parameter.data.view(np.uint16).astype(np.int32) << 16) + low).view(np.float32)
+    return entries
 
 
 def format_of(dtype: np.dtype) -> Format | None:

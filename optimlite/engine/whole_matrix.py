@@ -38,6 +38,7 @@ class MatrixOptimizer(RuleOptimizer):
 
     single_pass = False
     options = EXACT
+    by_element = False
     twin: ClassVar[str]          # the whole method in `optimlite.reference`
 
     def whole(self, group: Group) -> bool:

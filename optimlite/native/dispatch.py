@@ -16,6 +16,7 @@ TYPES = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 # What a level shares with a lower one.  Doubles gain little from 512 bits: large steps wait for memory, small ones for
 # divisions and square roots, of which most CPUs do no more in a vector twice as wide.
 SAME = {("f64", "v4"): "v3"}
+PARTS = {np.dtype(np.complex64): np.dtype(np.float32), np.dtype(np.complex128): np.dtype(np.float64)}
 
 
 def built(level: str) -> bool:
@@ -68,7 +69,7 @@ def kernels(dtype: np.dtype, level: str) -> dict[str, Kernel]:
 
 def kernel(name: str, dtype: np.dtype, kind: str = "rule") -> Kernel:
     """A kernel of this kind; raises ValueError, with what may have been meant, for an unknown name."""
-    table = kernels(dtype, level)
+    table = kernels(PARTS.get(dtype, dtype), level)          # complex numbers are pairs to them
     if name in table and table[name].kind == kind:
         return table[name]
     import difflib

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ class Plan:
     modifier: Kernel | None
     cautious_decay: bool
     formats: dict[str, Any]
+    reads: Callable[[np.dtype], Kernel] | None
     slots: dict[str, float]
     def __init__(self, parameters: list[Any], kernel: Kernel, scalars: int) -> None: ...
     def layout(self, i: int) -> np.ndarray: ...
     def store_as(self, formats: list[Kernel | None], seed: int, nearest: bool) -> None: ...
+    def keep_beside(self, i: int, what: str, array: np.ndarray, format: Kernel) -> None: ...
     def attach(
         self,
         i: int,

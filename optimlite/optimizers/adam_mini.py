@@ -61,6 +61,7 @@ class AdamMini(RuleOptimizer):
     scalars = {"step": 0}
     state_names = ("step", "exp_avg", "exp_avg_sq_mean", "exp_avg_sq")
     options = EXACT
+    by_element = False
     line_states = ("exp_avg", "exp_avg_sq_mean", "exp_avg_sq")   # laid out as rows are
 
     def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,

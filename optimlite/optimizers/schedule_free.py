@@ -7,12 +7,11 @@ from contextlib import contextmanager
 from math import sqrt
 from typing import Any, Unpack
 
-import numpy as np
-
 from .. import swapping
 from ..checks import flag, fraction, interval, nonnegative, pair
 from ..engine.method import Group, Recipe
 from ..engine.rule_optimizer import RuleOptimizer
+from ..engine.shadows import with_shadows
 from ..engine.storage import EXACT, Storage
 from ..native.runtime import power, real_power
 from .radam import rectification
@@ -33,6 +32,7 @@ class ScheduleFree(RuleOptimizer):
 
     scalars = {"step": 0, "weight_sum": 0.0, "lr_max": 0.0}
     exact_states = ("z",)
+    takes_halves = False                         # averages would be theirs
 
     def share_of_average(self, group: Group) -> float:
         raise NotImplementedError
@@ -62,15 +62,15 @@ class ScheduleFree(RuleOptimizer):
 
         Raises RuntimeError where averages of these parameters are swapped in already.
         """
-        live, averages = [], []
+        parameters, averages = [], []
         for group in self.param_groups:
             away = 1.0 - 1.0 / self.share_of_average(group)
             for p in group["params"]:
-                live.append(p.data)
+                parameters.append(p)
                 averages.append(p.data.copy(order="K"))
                 if "z" in self.state[p]:
                     averages[-1] += p.dtype.type(away) * (self.state[p]["z"] - p.data)
-        yield from swapping.held(swapping.Swap(live, averages))
+        yield from swapping.held(swapping.Swap(*with_shadows(parameters, averages)))
 
     def __getstate__(self) -> dict[str, Any]:
         arrays = [p.data for p in self._parameters()]
@@ -81,7 +81,7 @@ class ScheduleFree(RuleOptimizer):
         super().__setstate__(saved)
         for parameter, values in zip(self._parameters(), own, strict=bool(own)):
             if not swapping.meets([parameter.data]):                 # as where a shallow copy shares them
-                np.copyto(parameter.data, values)
+                parameter.data = values
 
 
 class ScheduleFreeSGD(ScheduleFree):
@@ -169,7 +169,7 @@ class ScheduleFreeAdamW(ScheduleFreeAdam):
     eps: keeps the division finite.    weight_decay: see u.
     warmup_steps: over so many steps lr grows in proportion to t.    r, weight_lr_power: the weights of the average.
     maximize: ascends, as if grad were negated.
-    storage: `state_dtype="bfloat16"` or `"int8"` keeps state in fewer bytes; `rounding`, `seed`: see docs/memory.md.
+    storage: `state_dtype="bfloat16"` or `"int8"`: smaller state; `rounding`, `seed`, `cast_grads`: see docs/memory.md.
 
     State: `step`, `weight_sum`, `lr_max`, `z`, `exp_avg_sq` (v).
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, for a beta1 outside (0, 1) and a beta2
@@ -212,7 +212,7 @@ class ScheduleFreeRAdam(ScheduleFreeAdam):
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: the learning rate.    betas, eps, weight_decay, r, weight_lr_power, maximize: as in ScheduleFreeAdamW.
     silent_sgd_phase: the first steps move nothing.
-    storage: `state_dtype="bfloat16"` or `"int8"` keeps state in fewer bytes; `rounding`, `seed`: see docs/memory.md.
+    storage: `state_dtype="bfloat16"` or `"int8"`: smaller state; `rounding`, `seed`, `cast_grads`: see docs/memory.md.
 
     State: `step`, `weight_sum`, `lr_max`, `z`, `exp_avg_sq` (v).
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, for a beta1 outside (0, 1) and a beta2

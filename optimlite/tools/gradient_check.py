@@ -73,7 +73,8 @@ def check_grad(fun: Callable[[Any], Any], params: Any, directions: int = 4, tole
 
     fun: `fun(params)` returns (loss, grads), grads in the nesting of `params`, or the loss alone if it assigns `.grad`
         of Parameters.  It is called about 20 times for each direction, and must give the same loss for the same params.
-    params: arrays or Parameters in any nesting; they are changed in place meanwhile, and restored.
+    params: arrays or Parameters in any nesting; they are changed in place meanwhile, and restored.  Of complex ones a
+        gradient is dL/dRe + i dL/dIm, and the last number of a place is 0 for the real part, 1 for the imaginary one.
     directions: of random signs, for each tensor.    seed: of these.
     tolerance: relative to the gradient's norm; 1e-6 for float64 and 2e-3 for float32 unless given.  Differences that
         are less exact than that count by the error that they say they have.
@@ -97,6 +98,11 @@ def check_grad(fun: Callable[[Any], Any], params: Any, directions: int = 4, tole
                       for parameter, name, gradient in zip(model.parameters, model.names, gradients, strict=True)])
 
 
+def pairs(array: np.ndarray) -> np.ndarray:
+    """An array as it is, or the parts of complex numbers in a last axis of their own."""
+    return np.stack([array.real, array.imag], axis=-1) if array.dtype.kind == "c" else array
+
+
 class Model:
     """A function of parameters, which are moved in place."""
 
@@ -106,6 +112,8 @@ class Model:
         self.fun, self.params = fun, params
         tree = nesting.read(params)
         self.parameters, self.names, _ = nesting.as_parameters(tree)
+        if any(parameter.half for parameter in self.parameters):
+            raise TypeError("`params` must be of more than 16 bits for differences; use a.astype(np.float64)")
         self.tree = nesting.skeleton(tree)
 
     def gradients(self) -> list[np.ndarray]:
@@ -118,14 +126,14 @@ class Model:
         for parameter, name, grad in zip(self.parameters, self.names, grads, strict=True):
             if grad is None:
                 raise ValueError(f"`fun` must return (loss, grads) or assign every .grad, got none for '{name}'")
-            found.append(np.array(dense(parameter.accepts(grad), parameter), np.float64))
+            found.append(np.array(pairs(dense(parameter.accepts(grad), parameter)), np.float64))
         return found
 
     def loss(self, parameter: Parameter, values: np.ndarray) -> float:
         """The loss with other values in the place of one parameter's."""
         kept = parameter.data.copy()
         try:
-            parameter.data = values
+            parameter.data = values.view(parameter.dtype)[..., 0] if parameter.dtype.kind == "c" else values
             with np.errstate(all="ignore"):      # far from where it was, it may overflow
                 returned = self.fun(self.params)
         finally:
@@ -134,7 +142,7 @@ class Model:
 
     def slope(self, parameter: Parameter, direction: np.ndarray) -> tuple[float, float]:
         """The derivative along a direction, and its error: from steps of the parameter's size, and else of 1."""
-        touched = parameter.data[direction != 0].astype(np.float64)
+        touched = pairs(parameter.data)[direction != 0].astype(np.float64)
         size = float(np.sqrt(np.mean(touched ** 2))) or 1.0
         first = 0.2 / len(touched) ** 0.25
         found = self._slope(parameter, direction, min(first, 0.1) * size)
@@ -144,12 +152,12 @@ class Model:
 
     def _slope(self, parameter: Parameter, direction: np.ndarray, h: float) -> tuple[float, float]:
         """By Ridders' method: C. Ridders 1982, Accurate computation of F'(x) and F'(x) F''(x)."""
-        data, along = parameter.data.astype(np.float64), float((direction ** 2).sum())
+        data, along = pairs(parameter.data), float((direction ** 2).sum())
         best, error = math.nan, math.inf
         before: list[float] = []
         for _ in range(SHRINKS):
             # what rounding makes of p + h d counts, not what was meant
-            high, low = ((data + sign * h * direction).astype(parameter.dtype) for sign in (1, -1))
+            high, low = ((data + sign * h * direction).astype(data.dtype) for sign in (1, -1))
             across = float(((high.astype(np.float64) - low) * direction).sum()) / along
             if not across:
                 break
@@ -174,11 +182,11 @@ def one_tensor(model: Model, parameter: Parameter, name: str, gradient: np.ndarr
     norm = float(np.linalg.norm(gradient))
     worst = Tensor(name, parameter.shape, -1.0, 0.0)
     for _ in range(directions):
-        signs = rng.choice([-1.0, 1.0], parameter.shape)
+        signs = rng.choice([-1.0, 1.0], gradient.shape)
         found, doubt = model.slope(parameter, signs)
-        scale = max(norm, abs(found) / math.sqrt(parameter.size)) or 1.0
+        scale = max(norm, abs(found) / math.sqrt(gradient.size)) or 1.0
         off = abs(found - float((gradient * signs).sum())) / scale
-        least = tolerance or TOLERANCE[parameter.dtype.itemsize]
+        least = tolerance or TOLERANCE[parameter.data.real.itemsize]
         this = Tensor(name, parameter.shape, off, max(least, SAFETY * doubt / scale))
         if not (off <= this.tolerance):
             return located(model, parameter, gradient, signs, this)
@@ -188,12 +196,12 @@ def one_tensor(model: Model, parameter: Parameter, name: str, gradient: np.ndarr
 
 def located(model: Model, parameter: Parameter, gradient: np.ndarray, signs: np.ndarray, result: Tensor) -> Tensor:
     """Finds the element whose gradient is wrong, by halves: always the one that is further off."""
-    places = np.arange(parameter.size)
+    places = np.arange(gradient.size)
     while len(places) > 1:
         halves = [places[:len(places) // 2], places[len(places) // 2:]]
         places = max(halves, key=lambda half: difference(model, parameter, gradient, signs, half)[0])
     _, given, expected = difference(model, parameter, gradient, np.ones_like(signs), places)
-    result.worst = tuple(int(i) for i in np.unravel_index(places[0], parameter.shape))
+    result.worst = tuple(int(i) for i in np.unravel_index(places[0], gradient.shape))
     result.given, result.expected = given, expected
     return result
 
@@ -201,9 +209,9 @@ def located(model: Model, parameter: Parameter, gradient: np.ndarray, signs: np.
 def difference(model: Model, parameter: Parameter, gradient: np.ndarray, signs: np.ndarray, places: np.ndarray,
                ) -> tuple[float, float, float]:
     """How far off the gradient is over some elements: the difference, and what is compared."""
-    direction = np.zeros(parameter.size)
+    direction: np.ndarray = np.zeros(gradient.size)
     direction[places] = signs.ravel()[places]
-    direction = direction.reshape(parameter.shape)
+    direction = direction.reshape(gradient.shape)
     expected, _ = model.slope(parameter, direction)
     given = float((gradient * direction).sum())
     return abs(expected - given), given, expected

@@ -6,6 +6,7 @@ import itertools
 import re
 import sys
 import textwrap
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,8 @@ def marks(page: str) -> Any:
 def test_the_code_of_a_page_runs_as_it_is_pasted(page: str, tmp_path: Path) -> None:
     if page in NEEDS:
         pytest.importorskip(NEEDS[page])
-    script = "".join(f"exec(compile({block!r}, {page!r}, 'exec'), globals())\n" for block in blocks(page))
+    known = [block for block in blocks(page) if "import ml_dtypes" not in block or find_spec("ml_dtypes")]
+    script = "".join(f"exec(compile({block!r}, {page!r}, 'exec'), globals())\n" for block in known)
     done = run_python(f"import os\nos.chdir({str(tmp_path)!r})\n{script}", PYTHONPATH=":".join(filter(None, sys.path)))
     assert done.returncode == 0, done.stderr
     printed = shape_of(done.stdout)

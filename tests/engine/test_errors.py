@@ -50,11 +50,10 @@ def read_only() -> np.ndarray:
 
 # What is wrong, the rule in the message, and the cure.
 ARRAYS: dict[str, tuple[Callable[[], Any], str, str]] = {
-    "float16": (lambda: np.zeros(4, np.float16), "must be float32 or float64, got float16", "a.astype(np.float32)"),
     "long double": (lambda: np.zeros(4, np.longdouble), "must be float32 or float64, got", "a.astype(np.float32)"),
     "int": (lambda: np.zeros(4, np.int32), "must be float32 or float64, got int32", "a.astype(np.float32)"),
     "bool": (lambda: np.zeros(4, bool), "must be float32 or float64, got bool", "a.astype(np.float32)"),
-    "complex": (lambda: np.zeros(4, np.complex64), "must be float32 or float64, got complex64", ""),
+    "long complex": (lambda: np.zeros(4, np.clongdouble), "must be complex64 or complex128, got", "np.complex128"),
     "object": (lambda: np.array([1.0, None]), "must be float32 or float64, got object", ""),
     "record": (lambda: np.zeros(4, [("x", "f4")]), "must be float32 or float64, got [('x', '<f4')]", ""),
     "text": (lambda: np.array(["a"]), "must be float32 or float64, got <U1", ""),

@@ -398,7 +398,7 @@ def test_execution_flags_and_names_are_not_loaded_as_hyper_parameters() -> None:
 
 @pytest.mark.parametrize(("array", "like", "reason"), [
     (np.ones(2), np.ones(2), ""), (np.array("x"), None, "is <U1, not a numeric array"),
-    (np.ones(2, complex), np.ones(2), "is complex128, not a numeric array"), (np.ones(5, bool), None, ""),
+    (np.ones(2, complex), np.ones(2), "is complex128, which isn't cast to float64"), (np.ones(5, bool), None, ""),
     (np.ones(2), np.ones(3), "has shape (2,), not (3,)"), (np.full(2, 0.5), np.ones(2, np.float32), ""),
     (np.full(2, 0.1), np.ones(2, np.float32), "is float64 and would lose values as float32"),
     (np.full(2, np.nan), np.ones(2, np.float32), ""), (np.array(2.0), np.array(1), ""),
