@@ -69,8 +69,8 @@ def translated(options: Mapping[str, Any], method: str) -> tuple[dict[str, Any],
         elif name in known and (key != "initial_trust_radius" or method == "newton-cg"):
             ours[name] = value
         elif name in ("history_size", "l1"):
-            why = "it keeps no history; leave it out" if name == "history_size" else "use 'lbfgs'"
-            raise ValueError(f"`options` has no `{key}` with method '{method}': {why}")
+            why = "keeps no history; leave it out" if name == "history_size" else "needs smooth losses; use 'lbfgs'"
+            raise ValueError(f"`options` has no `{key}` with method '{method}', which {why}")
         else:
             everything = [*known, *SCIPY, *SEARCH, *HERE]
             meant = resembles(key, everything)

@@ -207,7 +207,7 @@ def test_methods_that_are_not_here(method: str, meant: str) -> None:
     ("lbfgs", {"return_all": True}, "`options` has no `return_all`; keep each x in a `callback`"),
     ("lbfgs", {"maxit": 1}, "`options` has no `maxit`; did you mean `maxiter`"),
     ("lbfgs", {"norm": 2}, "it must be np.inf: gradients are measured by max"),
-    ("cg", {"maxcor": 5}, "`options` has no `maxcor` with method 'cg': it keeps no history"),
+    ("cg", {"maxcor": 5}, "`options` has no `maxcor` with method 'cg', which keeps no history"),
     ("lbfgs", {"c1": 0.5, "c2": 0.1}, "`search_options` must have 'c1' and 'c2' with 0 < c1 < c2 < 1"),
 ])
 def test_scipys_other_options_are_refused_with_a_cure(method: str, options: dict[str, Any], message: str) -> None:

@@ -271,7 +271,7 @@ def test_groups_must_have_one_lr() -> None:
 
 
 @pytest.mark.parametrize(("method", "l1", "message"), [
-    ("cg", 1, "`options` has no `l1` with method 'cg': use 'lbfgs'"),
+    ("cg", 1, "`options` has no `l1` with method 'cg', which needs smooth losses"),
     (None, {"a": 1}, r"`l1` must be nested as `x0` is, a dict with the keys \['a', 'b'\]"),
     (None, {"a": 1, "b": -1}, "`l1` of 'b' must be >= 0 and finite, got -1")])
 def test_what_minimize_refuses(method: Any, l1: Any, message: str) -> None:
