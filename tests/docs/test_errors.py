@@ -36,7 +36,7 @@ def twice() -> None:
 
 
 def a_rate_of_its_own() -> None:
-    adam().lr = 0.1
+    adam().lr = 0.1  # type: ignore[attr-defined]
 
 
 def nested_gradients_for_flat_names() -> None:
@@ -76,7 +76,7 @@ CALLS: list[Callable[[], Any]] = [
     lambda: ol.Adam([np.broadcast_to(1.0, (3,))]),
     twice,
     lambda: ol.Adam([]),
-    lambda: ol.Adam([weights()], learning_rate=0.1),
+    lambda: ol.Adam([weights()], learning_rate=0.1),  # type: ignore[call-arg]
     lambda: ol.SGD([weights()], lr=-0.1),
     a_rate_of_its_own,
     lambda: ol.group_by_name({"W": weights()}, {"*.bias": {"weight_decay": 0}}),
