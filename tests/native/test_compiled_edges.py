@@ -122,6 +122,8 @@ def test_what_a_class_says_of_its_rule_is_checked(name: str, slots: dict[str, fl
     assert not optimizer.state["0"]
 
 
+@pytest.mark.skipif("traffic0" not in dispatch.kernels(np.dtype(np.float32), dispatch.level),
+                    reason="a wheel has no rules of benchmarks")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("states", range(4))
 def test_the_traffic_of_benchmarks_moves_every_array_once(states: int, dtype: Any) -> None:
