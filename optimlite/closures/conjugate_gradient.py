@@ -290,4 +290,4 @@ class ConjugateGradient(ClosureOptimizer):
             lr=lr, max_iter=max_iter, max_eval=max_eval, tolerance_grad=tolerance_grad,
             tolerance_change=tolerance_change, tolerance_loss=tolerance_loss, beta=beta, line_search_fn=line_search_fn,
             search_options=search_options, restart_every=restart_every, maximize=maximize),
-            bounds, callback, h0, inner, comm)
+            bounds, callback, h0, inner, comm=comm)

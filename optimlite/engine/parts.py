@@ -17,7 +17,7 @@ from .hooks import call, passed
 from .method import Group
 from .modifiers import modifier_of
 from .optimizer import _OF_THIS_OBJECT, Optimizer
-from .parameter import Parameter
+from .parameter import FLOATS, Parameter
 from .rule_optimizer import RuleOptimizer
 from .sparse_grad import SparseGrad
 from .state import StateMap
@@ -130,14 +130,26 @@ def follow(made: RuleOptimizer, method: RuleOptimizer) -> None:
     made._current_plans()
 
 
+def check_plain(parameter: Parameter, name: str) -> None:
+    """Raises for what can't be summed over ranks, or given to all, in the parameter's own type."""
+    gradient, dtype = parameter.grad, parameter.data.dtype
+    if dtype not in FLOATS or parameter.shadow is not None:
+        raise TypeError(f"'{name}' must be float32 or float64, without a shadow, to be stepped by many ranks, got "
+                        f"{dtype}{'' if parameter.shadow is None else ' with one'}; use float32, and state_dtype= for "
+                        f"fewer bytes")
+    if isinstance(gradient, SparseGrad):
+        raise TypeError(f"the gradient of '{name}' is sparse, which can't be summed over ranks; make it dense with "
+                        f"gradient.to_dense(len(parameter))")
+    if gradient is not None and gradient.dtype != dtype:
+        raise TypeError(f"the gradient of '{name}' is {gradient.dtype}, and sums over ranks are {dtype}, as the "
+                        f"parameter; use grad.astype(np.{dtype})")
+
+
 def check_gradients(method: RuleOptimizer, zero: bool) -> list[bool]:
-    """Which parameters have a gradient.  Raises for a sparse one, and for one that can't be zeroed where it shall be.
-    """
+    """Which parameters have a gradient.  Raises for one that can't be summed, or zeroed where it shall be."""
     parameters = [parameter for group in method.param_groups for parameter in group["params"]]
     for parameter in parameters:
-        if isinstance(parameter.grad, SparseGrad):
-            raise TypeError(f"the gradient of '{method.state.name_of(parameter)}' is sparse, which can't be summed "
-                            f"over ranks; make it dense with gradient.to_dense(len(parameter))")
+        check_plain(parameter, method.state.name_of(parameter))
     if zero:
         method._check_zeroing([parameter for parameter in parameters if parameter.grad is not None])
     return [parameter.grad is not None for parameter in parameters]

@@ -10,8 +10,7 @@ from ..checks import one_of
 from ..engine import nesting, ranks
 from ..engine.optimizer import Optimizer
 from ..engine.parameter import Parameter, laid_out
-from ..engine.parts import BLOCK
-from ..engine.sparse_grad import SparseGrad
+from ..engine.parts import BLOCK, check_plain
 from . import safety
 from .reduction import Exchange, check_order, flat
 from .shares import Tensor, assigned
@@ -84,9 +83,7 @@ def average_gradients(params: Any, comm: Any = None, reduce: str = "mean", order
                              f"Sharded.leaf takes more")
         parameters, names = found_in(params)
         for parameter, name in zip(parameters, names, strict=True):
-            if isinstance(parameter.grad, SparseGrad):
-                raise TypeError(f"the gradient of '{name}' is sparse, which can't be summed over ranks; make it dense "
-                                f"with gradient.to_dense(len(parameter))")
+            check_plain(parameter, name)
         return parameters, names
 
     parameters, _ = ranks.together(comm, find)

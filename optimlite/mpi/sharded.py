@@ -275,6 +275,8 @@ def check_method(wrapper: Sharded) -> None:
         raise TypeError(f"`optimizer` can't be a {name}; give what it wraps")
     if not method.accepts_dense:
         raise TypeError(f"`optimizer` can't be {name}, whose gradients are sparse; use Adam")
+    for parameter in (parameter for group in method.param_groups for parameter in group["params"]):
+        of_parts.check_plain(parameter, method.state.name_of(parameter))
     if any(method.totals(group) for group in method.param_groups):
         raise TypeError(f"`optimizer` can't be {name}, which moves a number of all its parameters together; use "
                         f"optimlite.mpi.average_gradients and step it on every rank")

@@ -242,6 +242,24 @@ def test_what_can_not_be_spread(make: Any, message: str) -> None:
         mpi.simulate(2, lambda comm: mpi.Sharded(make(model()), comm))
 
 
+@pytest.mark.parametrize("parameter", [lambda: np.zeros(3, np.float16), lambda: np.zeros(3, np.complex64),
+                                       lambda: ol.Parameter(np.zeros(3, np.float32), shadow=np.empty(3, np.float16))],
+                         ids=["float16", "complex64", "shadow"])
+def test_parameters_of_other_kinds_are_refused(parameter: Any) -> None:
+    with pytest.raises(TypeError, match="'p' must be float32 or float64, without a shadow"):
+        mpi.simulate(2, lambda comm: mpi.Sharded(ol.SGD({"p": parameter()}), comm))
+    with pytest.raises(TypeError, match="must be float32 or float64, without a shadow"):
+        mpi.simulate(2, lambda comm: mpi.average_gradients(ol.SGD({"p": parameter()}), comm))
+
+
+def test_gradients_of_another_type_are_refused() -> None:
+    def train(comm: Any) -> None:
+        mpi.Sharded(ol.SGD({"p": np.zeros(3)}, cast_grads=True), comm).step(grads=[np.ones(3, np.float32)])
+
+    with pytest.raises(TypeError, match="the gradient of 'p' is float32, and sums over ranks are float64"):
+        mpi.simulate(2, train)
+
+
 # Where ranks differ, or fail -----------------------------------------------------------------------------------------
 
 def each_raises(ranks: int, train: Any) -> list[str]:
