@@ -49,31 +49,51 @@ cdef struct Probed:              # a launch
     bint gradients
 
 
+cdef inline const void* gradient_as_floats(const Work* a, const Span* strip, int itemsize, void* room) noexcept nogil:
+    cdef const Beside* beside = &a.beside[strip.entry] if strip.entry < a.n_beside else NULL
+    cdef const char* grad = <const char*> a.entries[strip.entry].grad
+    if beside == NULL or beside.gradient == NULL:
+        return grad + strip.begin * itemsize
+    beside.gradient.decode(grad + strip.begin * beside.gradient.bytes, NULL, room, strip.end - strip.begin)
+    return room
+
+
+cdef inline const void* parameter_as_floats(const Work* a, const Span* strip, int itemsize, void* room) noexcept nogil:
+    cdef const Beside* beside = &a.beside[strip.entry] if strip.entry < a.n_beside else NULL
+    cdef const char* param = <const char*> a.entries[strip.entry].param
+    if beside == NULL or beside.split == NULL:
+        return param + strip.begin * itemsize
+    beside.split.decode(<const uint16_t*> param + strip.begin, <const uint16_t*> beside.low + strip.begin, room,
+                        strip.end - strip.begin)
+    return room
+
+
 cdef void run_probed(const Job* job) noexcept nogil:
     cdef double before[STRIP]
     cdef double change[STRIP]
+    cdef double read[STRIP]              # what is stored in another type
     cdef double minus = -1.0
     cdef const Probed* probed = job.probed
     cdef Work work = job.work[0]
     cdef Span strip
-    cdef void* vectors[3]
+    cdef const void* vectors[3]
     cdef Squares* squares
-    cdef void* grad
     cdef Py_ssize_t k, n, end, most = STRIP * sizeof(double) // probed.itemsize
-    vectors[0], vectors[2], work.spans = change, before, &strip
+    work.spans = &strip
     for k in range(job.first, job.last):
         strip, squares = job.work.spans[k], &probed.squares[k]
         end, squares.gradient, squares.before, squares.change = strip.end, 0.0, 0.0, 0.0
         while strip.begin < end:
             n = min(most, end - strip.begin)
             strip.end = strip.begin + n
-            vectors[1] = <char*> work.entries[strip.entry].param + strip.begin * probed.itemsize
             if probed.gradients:         # before the sweep zeroes them
-                grad = <char*> work.entries[strip.entry].grad + strip.begin * probed.itemsize
-                probed.kernels[0](&grad, 1, NULL, n, &squares.gradient)
-            memcpy(before, vectors[1], n * probed.itemsize)
+                vectors[0] = gradient_as_floats(&work, &strip, probed.itemsize, read)
+                probed.kernels[0](<void**> vectors, 1, NULL, n, &squares.gradient)
+            memcpy(before, parameter_as_floats(&work, &strip, probed.itemsize, read), n * probed.itemsize)
             job.run(&work, 0, 1)
-            probed.kernels[1](vectors, 3, &minus, n, NULL)       # change = p - before
-            probed.kernels[0](vectors, 1, NULL, n, &squares.change)
-            probed.kernels[0](vectors + 2, 1, NULL, n, &squares.before)
+            vectors[0], vectors[2] = change, before
+            vectors[1] = parameter_as_floats(&work, &strip, probed.itemsize, read)
+            probed.kernels[1](<void**> vectors, 3, &minus, n, NULL)      # change = p - before
+            probed.kernels[0](<void**> vectors, 1, NULL, n, &squares.change)
+            probed.kernels[0](<void**> (vectors + 2), 1, NULL, n, &squares.before)
             strip.begin = strip.end

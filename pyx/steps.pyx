@@ -7,15 +7,15 @@ from cpython.dict cimport PyDict_GetItemWithError
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.ref cimport PyObject
 from libc.math cimport INFINITY
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from .noise cimport scattered
 from .parameters cimport AddressRanges
 from .plans cimport Cut, Plan, SparsePlan
 from .runtime cimport Kernel, run_jobs
-from .table cimport (GROUP, HYPER, LARGEST, LINES, NUMBERS, OWN, ROWS, SCALARS, SLOTS, TENSOR, KernelRow, Own, Pass,
-                     Scope, Span, Sums, Sweep, TILE, VectorKernel, Work)
+from .table cimport (GROUP, HYPER, LARGEST, LINES, NUMBERS, OWN, ROWS, SCALARS, SLOTS, TENSOR, Beside, KernelRow, Own,
+                     Pass, Scope, Span, Sums, Sweep, TILE, VectorKernel, Work)
 
 cnp.import_array()
 
@@ -169,6 +169,7 @@ cdef class PreparedStep:
             launch.plan.stage(launch.scalars, p.words)
             p.work.entries, p.work.hyper = launch.plan.entries, p.hyper
             p.work.zero_grad, p.work.tile = zero_grad, NULL
+            p.work.beside, p.work.n_beside = launch.plan.beside, launch.plan.count if launch.plan.beside != NULL else 0
             p.cancelled = False
             self.most_jobs += max(launch.plan.cut.n_jobs, launch.plan.line_cut.n_jobs, launch.plan.matrix_cut.n_jobs)
             if not launch.at_once():
@@ -192,7 +193,6 @@ cdef class PreparedStep:
         p.work.rule, p.work.scalars, p.work.lines = launch.kernel.row, p.scalars, launch.plan.lines
         p.work.measuring, p.work.own, p.work.sums = NULL, NULL, NULL
         p.work.cautious_decay = launch.plan.cautious_decay
-        p.work.beside, p.work.n_beside = launch.plan.beside, launch.plan.count if launch.plan.beside != NULL else 0
         for k in range(SLOTS):
             p.work.formats[k] = NULL
         if launch.plan.stored is not None:

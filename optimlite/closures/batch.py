@@ -19,7 +19,7 @@ from .optimize_result import OptimizeResult
 from .result import ASKED
 from .scipy_options import FTOL, GTOL, translated
 from .search_choice import search_options, suits
-from .unknowns import PLAIN, elementwise, start
+from .unknowns import REAL, check_real, elementwise, start
 
 
 @checked
@@ -63,6 +63,7 @@ def minimize_batch(fun: Callable[..., Any], X0: Any, args: Any = (), *, bounds: 
     if callback is not None and not callable(callback):
         raise TypeError(f"`callback` must be callable, got {shown(callback)}")
     x = start(X0, "")
+    check_real(x, "`X0`")
     if x.ndim != 2:
         raise ValueError(f"`X0` must have two axes, a row for each problem, got shape {x.shape}")
     given = args if isinstance(args, tuple) else (args,)
@@ -156,7 +157,7 @@ class Batch:
         with np.errstate(**self.outside):
             losses, gradients = (np.asarray(one) for one in both(self.fun(x, *args)))
         for what, array, shape in (("losses", losses, x.shape[:1]), ("gradients", gradients, x.shape)):
-            if array.dtype.kind not in PLAIN or array.shape != shape:
+            if array.dtype.kind not in REAL or array.shape != shape:
                 raise ValueError(f"`fun` must return (losses, gradients), and {what} must be real numbers of shape "
                                  f"{shape}, got {array.dtype} of shape {array.shape}")
         return losses, gradients

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..checks import shown
 
-PLAIN = "fiubc"                  # kinds of numbers that are taken
+REAL = "fiub"                    # kinds of numbers that are taken
+PLAIN = REAL + "c"
 
 
 class Unknowns:
@@ -98,6 +99,12 @@ def match(form: Any, node: Any, what: str, found: dict[str, Any]) -> None:
 
 def named(what: str, path: str) -> str:
     return f"{what} of '{path}'" if path else what
+
+
+def check_real(array: np.ndarray, what: str) -> None:
+    if array.dtype.kind == "c":
+        raise TypeError(f"{what} must be real, got {array.dtype}; use the real and the imaginary parts, as "
+                        f"z.view(np.float{4 * array.itemsize}) has them")
 
 
 def start(given: Any, path: str) -> np.ndarray:

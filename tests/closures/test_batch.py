@@ -174,6 +174,7 @@ def test_nothing_to_do(X0: Array) -> None:
     ({"options": {"max_iters": 3}}, "`options` has no `max_iters`; did you mean `max_iter`?"),
     ({"options": {"max_iter": 0}}, "^`max_iter` must be an integer >= 1, got 0$"),
     ({"fun": 3}, "^`fun` must be a function, got 3$"),
+    ({"X0": np.ones((2, 3)) * 1j}, r"^`X0` must be real, got complex128; use .* z.view\(np.float64\) has them$"),
     ({"callback": 3}, "^`callback` must be callable, got 3$"),
     ({"whole": 3}, "^`whole` must be True or False, got 3$"),
     ({"bounds": (1, 0)}, "`bounds` of 'X0' must have low <= high"),

@@ -265,6 +265,11 @@ def test_what_is_refused(given: dict[str, Any], message: str) -> None:
         ol.LBFGS({"x": np.ones(2), "y": np.ones(3)}, **{"line_search_fn": "hager_zhang", **given})
 
 
+def test_complex_parameters_are_refused() -> None:
+    with pytest.raises(TypeError, match="`l1` can't be had with complex parameters, and 'z' is one"):
+        ol.LBFGS({"z": np.ones(2, complex)}, l1=0.1, line_search_fn="hager_zhang")
+
+
 def test_groups_must_have_one_lr() -> None:
     with pytest.raises(ValueError, match=r"`l1` must have the same `lr` in all groups, .*, got \[0.5, 1\]"):
         ol.LBFGS([{"params": [np.ones(2)]}, {"params": [np.ones(2)], "lr": 0.5}], l1=1, line_search_fn="hager_zhang")

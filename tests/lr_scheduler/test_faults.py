@@ -753,7 +753,7 @@ def test_the_documentation_shows_every_schedule_and_every_report_has_a_test():
     for name in ls.__all__:
         if name != "LRScheduler":
             assert f"### {name}\n" in text
-            assert (ROOT / "docs" / "schedules" / f"{name}.png").is_file()
+            assert (ROOT / "docs" / "pictures" / "schedules" / f"{name}.png").is_file()
     tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
     reports = re.findall(r"\d{4,6}", text[text.index("## Corrected"):])
     named = re.findall(r"\d{4,6}", " ".join(re.findall(r"def (test_\w+)", tests)))

@@ -13,7 +13,7 @@ from ...checks import checked, count, nonnegative, optional, positive, shown
 from ..differences import check_workers
 from ..optimize_result import Intermediate
 from ..result import Stop
-from ..unknowns import Unknowns
+from ..unknowns import Unknowns, check_real, named
 from .arguments import boxed, known_method, remembered, resumed, scales, size_of_history
 from .jacobian import Jacobian
 from .problem import Place, Problem, Tolerances
@@ -73,6 +73,8 @@ def least_squares(fun: Callable[..., Any], x0: Any = None, jac: Any = None, boun
     elif x0 is None:
         raise TypeError("`x0` must be an array of numbers, got None")
     unknowns = Unknowns(x0)
+    for path, array in unknowns.arrays.items():
+        check_real(array, named("`x0`", path))
     residuals = Residuals(fun, args if isinstance(args, tuple) else (args,), kwargs or {}, unknowns)
     pairs, box = boxed(bounds, unknowns)
     name = known_method(method, box)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...checks import shown
 from ..differences import SCHEMES, Differences
-from ..unknowns import PLAIN, Unknowns, named
+from ..unknowns import REAL, Unknowns, named
 from .residuals import Residuals, unfolded
 
 Array = np.ndarray
@@ -92,7 +92,7 @@ class Jacobian:
             matrix = np.asarray(given)
         except ValueError:                       # rows of several lengths
             matrix = np.array(None)
-        if matrix.dtype.kind not in PLAIN:
+        if matrix.dtype.kind not in REAL:
             raise TypeError(f"{named('`jac`', path)} must return real numbers or an operator with `matvec` and "
                             f"`rmatvec`, got {shown(given)}")
         shapes = {(r.size, size), (r.size, *shape)}
@@ -111,7 +111,7 @@ class Jacobian:
 
 def joined(what: str, found: list[Array], size: int, each: str) -> Array:
     vector = found[0].ravel() if len(found) == 1 else np.concatenate([leaf.ravel() for leaf in found])
-    if vector.size != size or vector.dtype.kind not in PLAIN:
+    if vector.size != size or vector.dtype.kind not in REAL:
         raise ValueError(f"{what} must have one real number for each of {size} {each}s, got {vector.size} of "
                          f"{vector.dtype}")
     return vector

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...checks import shown
-from ..unknowns import PLAIN, Unknowns, mapped, nested, refilled
+from ..unknowns import REAL, Unknowns, mapped, nested, refilled
 
 Array = np.ndarray
 
@@ -90,7 +90,7 @@ def unfolded(node: Any, found: list[Array]) -> Any:
     if nested(node):
         return refilled(node, [unfolded(child, found) for child in node])
     array = np.asarray(node)
-    if array.dtype.kind not in PLAIN:
+    if array.dtype.kind not in REAL:
         cure = "; return the real and the imaginary parts" if array.dtype.kind == "c" else ""
         came = "None; is a `return` missing?" if node is None else shown(node)
         raise TypeError(f"`fun` must return real numbers, got {came}{cure}")
