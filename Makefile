@@ -54,8 +54,8 @@ demo: $(BUILT) .venv/for-demo               ## train on handwritten digits; ARGS
 
 build: $(BUILT)                             ## the kernels, in place; LEVELS=v3 TYPES=f32 for one level and float type
 
-test: $(BUILT) .venv/for-test               ## the tests, JOBS=2 side by side; ARGS="-k name" for a part of them
-	$(call TESTS,not slow and not long and not large)
+test: $(BUILT) .venv/for-test               ## the tests, JOBS=2 side by side; ARGS="-k name" for a part of them, with all rows
+	$(if $(ARGS),$(call TESTS,not slow and not long and not large),$(call TESTS,not slow and not long and not large and not rest))
 
 test-all: $(BUILT) .venv/for-test           ## those that take longer, too, and 200 examples of each property
 	$(call TESTS,not long and not large,--hypothesis-profile=all)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import zlib
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -20,6 +22,21 @@ settings.register_profile("all", settings.get_profile("quick"), max_examples=200
 settings.register_profile("long", settings.get_profile("quick"), max_examples=10_000, derandomize=False)
 settings.register_profile("few", settings.get_profile("quick"), max_examples=10)         # for `make sanitize`
 settings.load_profile("quick")
+
+
+MANY, KEPT = 100, 5              # of a product of more rows, `make test` takes one in five
+
+
+@pytest.hookimpl(tryfirst=True)                   # before marks decide
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks as `rest` the lower CPU levels, and most rows of large products: always the same ones."""
+    rows = Counter(item.nodeid.partition("[")[0] for item in items)
+    for item in items:
+        parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        lower = parameters.get("level", dispatch.level) != dispatch.level
+        many = rows[item.nodeid.partition("[")[0]] > MANY and zlib.crc32(item.nodeid.encode()) % KEPT > 0
+        if lower or many:
+            item.add_marker(pytest.mark.rest)
 
 
 def pytest_collection_finish() -> None:

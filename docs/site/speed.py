@@ -17,7 +17,7 @@ KEPT = ("kind", "optimizer", "gradients", "case", "tensors", "elements", "second
 NAMES = {"500 x 32": "500 tensors of 32", "200 x 1,000": "200 tensors of 1,000", "MLP": "MLP, 6 tensors, 109 k",
          "1 M": "one tensor of 1 M", "ResNet-50": "ResNet-50, 161 tensors, 25.6 M", "50 M": "one tensor of 50 M",
          "GPT-2": "GPT-2, 148 tensors, 124 M"}
-COLOURS = ["#d9822b", "#7a4fa3", "#2a6f97", "#b23a48", "#6b7280"]
+SHOWN = {"NumPy in-place": "#d9822b", "Numba": "#7a4fa3", "torch foreach": "#2a6f97", "torch fused": "#b23a48"}
 
 
 def rows(gradients: str) -> list[dict[str, Any]]:
@@ -39,7 +39,7 @@ def duration(seconds: float) -> str:
 def table(gradients: str) -> list[str]:
     """Markdown: optimlite's time of a step, and the others' in times of it."""
     found = rows(gradients)
-    others = [name for name in found[0]["ratio"] if name not in ("optimlite", "limit")]
+    others = [name for name in SHOWN if name in found[0]["ratio"]]
     lines = ["| parameters | optimlite | " + " | ".join(others) + " | of the limit of bandwidth |",
              "|---|" + "---:|" * (len(others) + 2)]
     for row in found:
@@ -61,12 +61,12 @@ def draw(folder: Path) -> None:
     from matplotlib import pyplot
 
     found = rows("persistent")
-    others = [name for name in found[0]["ratio"] if name not in ("optimlite", "limit")]
+    others = [name for name in SHOWN if name in found[0]["ratio"]]
     figure, ax = pyplot.subplots(figsize=(10, 4), layout="constrained")
     width = 0.8 / len(others)
-    for k, (name, colour) in enumerate(zip(others, COLOURS, strict=False)):
+    for k, name in enumerate(others):
         at = [x + (k - (len(others) - 1) / 2) * width for x in range(len(found))]
-        ax.bar(at, [row["ratio"].get(name, float("nan")) for row in found], width, label=name, color=colour, bottom=0)
+        ax.bar(at, [row["ratio"].get(name, float("nan")) for row in found], width, label=name, color=SHOWN[name])
     ax.axhline(1, color="#0b6e69", linewidth=2, label="optimlite")
     ax.set_yscale("log")
     ax.set_xticks(range(len(found)), [NAMES.get(row["case"], row["case"]).replace(", ", ",\n", 1) for row in found],

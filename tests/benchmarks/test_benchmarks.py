@@ -57,6 +57,7 @@ def test_plot(written, tmp_path):
     assert (tmp_path / "steps.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize("gradients", ["persistent", "fresh"])
 @pytest.mark.parametrize("work", WORKS, ids=lambda work: work.name)
 def test_contenders_agree(work, gradients):

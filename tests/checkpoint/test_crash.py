@@ -77,6 +77,7 @@ def calls(log: Path) -> list[str]:
 
 
 @strace
+@pytest.mark.rest
 def test_killed_at_every_system_call(tmp_path: Path) -> None:
     target, log = tmp_path / "run" / "a", tmp_path / "log"
     target.parent.mkdir()
@@ -145,6 +146,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
         assert os.listdir(tmp_path) == ["a"]
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize("kills", [100, pytest.param(1000, marks=pytest.mark.long)])
 @pytest.mark.parametrize("background", [False, True])
 def test_killed_at_random_times(tmp_path: Path, kills: int, background: bool) -> None:

@@ -59,6 +59,7 @@ def refused(path: str, read: Any = ol.load) -> str:
     return text
 
 
+@pytest.mark.rest
 def test_every_flipped_bit_and_every_truncation(tmp_path: Path) -> None:
     whole = small(tmp_path)
     assert len(whole) >= 2048

@@ -53,6 +53,7 @@ def test_a_handler_saves_while_a_call_waits_for_a_background_save(tmp_path: Path
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.rest
 def test_a_handler_saves_in_the_first_save_of_a_program(tmp_path: Path) -> None:
     """At 12 moments of the import of what saves, which takes about 10 ms."""
     for moment in range(1, 13):
@@ -67,6 +68,7 @@ def test_a_handler_saves_in_the_first_save_of_a_program(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize("count", [50, pytest.param(1000, marks=pytest.mark.long)])
 def test_handlers_save_at_random_moments(tmp_path: Path, count: int) -> None:
     """Foreground and background saves, loads, restores, waits: none hangs, and every file is whole."""
@@ -272,6 +274,7 @@ def memory() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize("times", [500, pytest.param(100_000, marks=pytest.mark.long)])
 def test_saves_and_restores_leave_nothing_behind(tmp_path: Path, times: int) -> None:
     model = {"W": np.ones((30, 40)), "b": np.ones(7, np.float32)}

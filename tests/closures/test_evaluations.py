@@ -36,6 +36,7 @@ def total(problems: str, method: str, others: int) -> int:
     return sum(count.evaluations for count in medians(problems, method, others).values())
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize(("method", "others"), RUNS)
 @pytest.mark.parametrize("problems", SETS)
 def test_solves_the_set_in_as_many_evaluations_as_scipy(problems: str, method: str, others: int) -> None:

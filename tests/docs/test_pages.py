@@ -64,6 +64,7 @@ def test_the_code_of_a_page_runs_as_it_is_pasted(page: str, tmp_path: Path) -> N
         assert found, f"the page shows\n{output}\nbut prints\n{done.stdout}"
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_each_bridges_example_runs_by_itself(library: str, tmp_path: Path) -> None:
     """A new user pastes the one of the library that there is."""

@@ -26,7 +26,7 @@ def extension(name: str) -> Any:
     return module
 
 
-docstrings = extension("docstrings")
+docstrings, speed = extension("docstrings"), extension("speed")
 
 
 def documented() -> list[str]:
@@ -72,3 +72,9 @@ def test_docstrings_become_lists_formulas_and_examples() -> None:
     assert ".. code-block:: text\n\n    p = p - lr * g        (|g| <= 1)\n" in text
     assert "\n\nState: `step`." in text
     assert "\n\n>>> opt.step()\n1.0\n" in text
+
+
+def test_the_readmes_figures_are_the_measured_ones() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "\n".join(speed.table("persistent")) in readme
+    assert speed.machine() in readme

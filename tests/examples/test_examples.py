@@ -258,6 +258,7 @@ def test_it_learns_the_digits(example: Any, name: str, lr: float) -> None:
     assert accuracy >= 0.97
 
 
+@pytest.mark.rest
 def test_every_optimizer_is_drawn(example: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib").use("Agg")
     optimizers = example("optimizers")

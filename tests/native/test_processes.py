@@ -16,6 +16,7 @@ from support.paths import TESTS
 FORKING = "ignore:This process:DeprecationWarning"       # CPython 3.12 warns of every fork beside threads
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 def test_children_step_with_the_parents_bits(method: str) -> None:
     """GCC PR60035, LightGBM#4751: a child that steps after its parent did hangs with OpenMP."""

@@ -417,6 +417,7 @@ def everything(opt: Any) -> list[bytes]:
         group["lookahead_step"].tobytes() if "lookahead_step" in group else b""]
 
 
+@pytest.mark.rest
 @pytest.mark.parametrize("steps", [0, 1])
 @pytest.mark.parametrize("make", [lookahead, sam], ids=["Lookahead", "SAM"])
 def test_an_interrupt_finds_all_of_a_step_or_nothing(make: Any, steps: int) -> None:
