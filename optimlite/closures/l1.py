@@ -29,8 +29,8 @@ class Weights(ByParameter):
     def __init__(self, l1: Any, parameters: Sequence[Parameter], names: Sequence[str]) -> None:
         for parameter, name in zip(parameters, names, strict=True):
             if parameter.dtype.kind == "c":
-                raise TypeError(f"`l1` can't be had with complex parameters, and '{name}' is one; leave it out, or give the "
-                                f"real and the imaginary parts as two parameters")
+                raise TypeError(f"`l1` can't be had with complex parameters, and '{name}' is one; leave it out, or "
+                                f"give the real and the imaginary parts as two parameters")
         several = isinstance(l1, (Mapping, list, tuple))
         given = one_each("l1", "weight", l1, names) if several else [l1] * len(names)
         super().__init__([(weight(*each),) for each in zip(given, parameters, names, strict=True)], parameters)
