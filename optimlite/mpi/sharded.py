@@ -111,7 +111,7 @@ class Sharded(Wrapper):
     # Stepping --------------------------------------------------------------------------------------------------------
 
     def leaf(self, grads: Any = None) -> None:
-        """Takes the gradients (or `grads`) of a micro-batch of this rank, where order is "leaves:K"; drops each `.grad`.
+        """Takes the gradients (or `grads`) of a micro-batch of this rank, for the order "leaves:K"; drops each `.grad`.
 
         The last one may be left to `step`.  What it raises, it raises on this rank alone.
         """
