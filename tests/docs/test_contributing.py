@@ -91,6 +91,7 @@ def follow(tree: Path) -> None:
     insert(package, '    "Signum": "optimizers.signum",\n', '    "ConjugateGradient": "closures')
 
 
+@pytest.mark.rest
 @pytest.mark.slow
 @pytest.mark.plain
 @pytest.mark.skipif(not (ROOT / "Makefile").exists(), reason="this test runs beside an installed package")

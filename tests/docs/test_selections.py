@@ -99,6 +99,7 @@ def collected() -> list[tuple[str, list[str]]]:
     return [(name.lower(), marks) for name, marks in found]
 
 
+@pytest.mark.rest
 @pytest.mark.slow
 @pytest.mark.plain
 def test_every_selection_selects_tests(collected: list[tuple[str, list[str]]]) -> None:
