@@ -25,8 +25,13 @@ def step(optimizer: RuleOptimizer, *, grad_scale: float = 1.0, max_grad_norm: fl
          max_grad_value: float | None = None, skip_nonfinite: bool = False, zero_grad: bool = False) -> None:
     """One step of `optimizer` in plain NumPy: the same parameters and state as `optimizer.step()`, bit for bit.
 
-    A gradient that overlaps another parameter or state in memory is read as it is when its turn comes.
+    A gradient that overlaps another parameter or state in memory is read as it is when its turn comes.  Parameters are
+    float32 or float64: what complex ones and those of 16 bits become, runs of their parts and of float32 tell.
     """
+    for p in (p for group in optimizer.param_groups for p in group["params"]):
+        if p.half or p.dtype.kind == "c":
+            raise TypeError(f"reference.step takes float32 and float64 parameters, got {p.half or p.dtype}; step a copy "
+                            f"of its parts, or of its values in float32")
     factor = grad_scale
     gradients = [(p.data, g) for group in optimizer.param_groups
                  for p in sorted(group["params"], key=optimizer.which_rule) if p.grad is not None

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import optimlite as ol
+from optimlite import reference
 from optimlite.engine.whole_matrix import MatrixOptimizer
 from support.cases import CASES, Case
 
@@ -185,3 +186,10 @@ def test_state_of_the_other_kind_of_numbers_is_refused() -> None:
     for one, other in ((ours, real), (real, ours)):
         with pytest.raises(ValueError, match=r"state\['p'\]\['exp_avg'\] is .*, which isn't cast to"):
             one.load_state_dict(other.state_dict())
+
+
+@pytest.mark.parametrize("array", [np.ones(2, complex), np.ones(2, np.float16)], ids=["complex", "float16"])
+def test_the_twin_says_what_it_takes(array: Any) -> None:
+    opt = ol.SGD([array], lr=0.1)
+    with pytest.raises(TypeError, match=r"reference.step takes float32 and float64 parameters, got (complex128|float16)"):
+        reference.step(opt)
