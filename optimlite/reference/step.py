@@ -30,8 +30,8 @@ def step(optimizer: RuleOptimizer, *, grad_scale: float = 1.0, max_grad_norm: fl
     """
     for p in (p for group in optimizer.param_groups for p in group["params"]):
         if p.half or p.dtype.kind == "c":
-            raise TypeError(f"reference.step takes float32 and float64 parameters, got {p.half or p.dtype}; step a copy "
-                            f"of its parts, or of its values in float32")
+            raise TypeError(f"reference.step takes float32 and float64 parameters, got {p.half or p.dtype}; step a "
+                            f"copy of its parts, or of its values in float32")
     factor = grad_scale
     gradients = [(p.data, g) for group in optimizer.param_groups
                  for p in sorted(group["params"], key=optimizer.which_rule) if p.grad is not None

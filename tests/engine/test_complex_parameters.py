@@ -191,5 +191,5 @@ def test_state_of_the_other_kind_of_numbers_is_refused() -> None:
 @pytest.mark.parametrize("array", [np.ones(2, complex), np.ones(2, np.float16)], ids=["complex", "float16"])
 def test_the_twin_says_what_it_takes(array: Any) -> None:
     opt = ol.SGD([array], lr=0.1)
-    with pytest.raises(TypeError, match=r"reference.step takes float32 and float64 parameters, got (complex128|float16)"):
+    with pytest.raises(TypeError, match=r"reference.step takes float32 and float64 parameters, got [cf]"):
         reference.step(opt)
