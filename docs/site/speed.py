@@ -40,13 +40,14 @@ def table(gradients: str) -> list[str]:
     """Markdown: optimlite's time of a step, and the others' in times of it."""
     found = rows(gradients)
     others = [name for name in SHOWN if name in found[0]["ratio"]]
-    lines = ["| parameters | optimlite | " + " | ".join(others) + " | of the limit of bandwidth |",
-             "|---|" + "---:|" * (len(others) + 2)]
+    large = any(row["elements"] > 1e7 for row in found)         # which don't fit into the cache
+    heads = ["parameters", "optimlite", *others, *(["of the limit of bandwidth"] if large else [])]
+    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
     for row in found:
         ratios = [f"{value:.3g}×" if (value := row["ratio"].get(name)) is not None else "" for name in others]
         share = row["seconds"]["limit"] / row["seconds"]["optimlite"] if row["elements"] > 1e7 else None
         cells = [NAMES.get(row["case"], row["case"]), f"**{duration(row['seconds']['optimlite'])}**", *ratios,
-                 f"{share:.2f}" if share else ""]
+                 *([f"{share:.2f}" if share else ""] if large else [])]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
