@@ -40,6 +40,13 @@ class Optimlite(Stepper):
         self.optimizer.step()
 
 
+class Passed(Optimlite):
+    """Fresh gradients as the quickstart gives them: as an argument of the step."""
+
+    def step(self, gradients: list[Array]) -> None:
+        self.optimizer.step(grads=gradients)
+
+
 class Traffic(RuleOptimizer):
     """Not an optimizer: moves the bytes of one with `states` state arrays, on the same plan and threads."""
 
@@ -87,6 +94,8 @@ def contenders(problem: Problem) -> dict[str, Contender]:
     for name, cls in CONTENDERS.items():
         if all(importlib.util.find_spec(package) for package in ("numba", "torch") if package in name.lower()):
             present[name] = cls(problem)
+    if problem.fresh:
+        present["optimlite grads="] = Passed(problem)
     check(present)
     names = [one for name in present for one in ((f"{name} 1 thread", name) if name in SERIAL else (name,))]
     return {name: present.get(name) or Serial(present[name.removesuffix(" 1 thread")]) for name in names}

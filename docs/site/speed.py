@@ -1,7 +1,7 @@
 """The performance page's tables and picture, from `docs/measured.json`, so that no figure stands twice.
 
     python -m benchmarks --optimizer Adam --json full.json
-    python docs/site/speed.py --record full.json               keeps the medians, without the samples
+    python docs/site/speed.py --record full.json               keeps the medians, and of the old record what is not new
     python docs/site/speed.py docs/pictures                     draws speed.png
 """
 
@@ -22,13 +22,22 @@ SHOWN = {"NumPy in-place": "#d9822b", "Numba": "#7a4fa3", "torch foreach": "#2a6
 
 def rows(gradients: str) -> list[dict[str, Any]]:
     measured = json.loads(MEASURED.read_text(encoding="utf-8"))["rows"]
-    return [row for row in measured if row["gradients"] == gradients and row["optimizer"] == "Adam"]
+    found = [row for row in measured if row["gradients"] == gradients and row["optimizer"] == "Adam"]
+    return sorted(found, key=lambda row: list(NAMES).index(row["case"]))
 
 
 def record(source: Path) -> None:
     full = json.loads(source.read_text(encoding="utf-8"))
     kept = [{key: row[key] for key in KEPT if key in row} for row in full["rows"] if row["kind"] == "step"]
+    new = {place(row) for row in kept}
+    old = json.loads(MEASURED.read_text(encoding="utf-8"))
+    if old["machine"] == full["machine"]:
+        kept = [row for row in old["rows"] if place(row) not in new] + kept
     MEASURED.write_text(json.dumps({"machine": full["machine"], "rows": kept}, indent=1) + "\n", encoding="utf-8")
+
+
+def place(row: dict[str, Any]) -> tuple[str, ...]:
+    return row["optimizer"], row["gradients"], row["case"]
 
 
 def duration(seconds: float) -> str:
@@ -38,15 +47,18 @@ def duration(seconds: float) -> str:
 
 def table(gradients: str) -> list[str]:
     """Markdown: optimlite's time of a step, and the others' in times of it."""
-    found = rows(gradients)
+    found, passed = rows(gradients), "optimlite grads="
     others = [name for name in SHOWN if name in found[0]["ratio"]]
     large = any(row["elements"] > 1e7 for row in found)         # which don't fit into the cache
-    heads = ["parameters", "optimlite", *others, *(["of the limit of bandwidth"] if large else [])]
+    both = passed in found[0]["seconds"]
+    heads = ["parameters", "optimlite", *(["with `step(grads=…)`"] if both else []), *others,
+             *(["of the limit of bandwidth"] if large else [])]
     lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
     for row in found:
         ratios = [f"{value:.3g}×" if (value := row["ratio"].get(name)) is not None else "" for name in others]
         share = row["seconds"]["limit"] / row["seconds"]["optimlite"] if row["elements"] > 1e7 else None
-        cells = [NAMES.get(row["case"], row["case"]), f"**{duration(row['seconds']['optimlite'])}**", *ratios,
+        cells = [NAMES.get(row["case"], row["case"]), f"**{duration(row['seconds']['optimlite'])}**",
+                 *([f"**{duration(row['seconds'][passed])}**"] if both else []), *ratios,
                  *([f"{share:.2f}" if share else ""] if large else [])]
         lines.append("| " + " | ".join(cells) + " |")
     return lines

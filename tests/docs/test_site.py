@@ -76,5 +76,6 @@ def test_docstrings_become_lists_formulas_and_examples() -> None:
 
 def test_the_readmes_figures_are_the_measured_ones() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert "\n".join(speed.table("persistent")) in readme
+    for gradients in ("persistent", "fresh"):
+        assert "\n".join(speed.table(gradients)) in readme
     assert speed.machine() in readme
