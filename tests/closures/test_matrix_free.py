@@ -115,7 +115,7 @@ def test_a_linear_problem_is_one_run_of_conjugate_gradients() -> None:
         d, s = new + (new @ new) / (s @ s) * d, new
     np.testing.assert_allclose(fit.x, x, atol=1e-5)
     assert fit.njev == 2
-    assert products <= fit.products <= products + 10
+    assert abs(fit.products - products) <= 10    # sums in another order may end an iteration or two elsewhere
 
 
 @pytest.mark.slow
