@@ -6,6 +6,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from glob import glob
@@ -99,20 +100,42 @@ def declarations():
     return f"{crc32(b''.join(Path(name).read_bytes() for name in sorted(glob('pyx/*.pxd')))):08x}"
 
 
-def beside():
-    """Where Cython finds the rules that aren't shipped, or none."""
+def write(path, text):
+    """Nothing, where it is written already: a newer file would be compiled again."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
+def coefficients(sources):
+    """The names in each struct of a rule file, as a line of text: in C they are gone."""
+    for source in sources:
+        for struct, body in re.findall(r"^cdef struct (\w+):.*\n((?:    \S.*\n)+)", source, re.MULTILINE):
+            fields = [line.split("#")[0].split() for line in body.splitlines()]
+            if {kind for kind, *_ in fields} not in ({"real"}, {"double"}) or {len(field) for field in fields} != {2}:
+                raise SystemExit(f"struct {struct} of a rule must have numbers alone, all `real` or all `double`, a "
+                                 f"line for each, got\n{body}")
+            yield f"{struct} {' '.join(name for _, name in fields)}"
+
+
+def generated():
+    """Where Cython finds what is made here: the rules that aren't shipped, or none, and the names of coefficients."""
     folder = Path("build/pyx", WHERE)
     folder.mkdir(parents=True, exist_ok=True)
-    text = "\n".join(Path("pyx/rules", f"{name}.pxi").read_text(encoding="utf-8") for name in BESIDE[WHERE])
-    if not (folder / "beside.pxi").exists() or (folder / "beside.pxi").read_text(encoding="utf-8") != text:
-        (folder / "beside.pxi").write_text(text, encoding="utf-8")
+    rules = {Path(name).stem: Path(name).read_text(encoding="utf-8") for name in sorted(glob("pyx/rules/*.pxi"))}
+    others = [rules[name] for name in BESIDE["in_place"]]
+    write(folder / "beside.pxi", "\n".join(rules[name] for name in BESIDE[WHERE]))
+    [common] = re.findall(r"^cdef struct Common:.*\n(?:    \S.*\n)+", Path("pyx/sweep.pxd").read_text("utf-8"), re.M)
+    shipped = [text for text in rules.values() if text not in others or WHERE == "in_place"]
+    lines = "\n".join(coefficients([common, *shipped]))
+    write(folder / "coefficients.pxi",
+          f'cdef dict COEFFICIENTS = dict([line.split(" ", 1) for line in """{lines}""".splitlines()])\n')
     return str(folder)
 
 
 def extension(name, source, macros=(), flags=()):
     [result] = cythonize(
         [Extension(f"optimlite.native.{name}", [source], include_dirs=["pyx", np.get_include()])],
-        build_dir=f"build/pyx/{WHERE}/{name}", include_path=[staged(), beside()], compiler_directives=DIRECTIVES)
+        build_dir=f"build/pyx/{WHERE}/{name}", include_path=[staged(), generated()], compiler_directives=DIRECTIVES)
     # After cythonize, which keeps the settings of the first extension made from a source for all of them.
     result.define_macros = [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
                             ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),

@@ -265,7 +265,7 @@ cdef void encode_int8_unsigned(const void* values, void* stored, void* scales, P
 
 
 cdef int bind_format(str name, int bytes, bint scaled, Decode decode, Encode encode) except -1:
-    cdef KernelRow* row = new_row(name, FORMAT, {}, {})
+    cdef KernelRow* row = new_row(name, FORMAT)
     row.format.bytes, row.format.scaled, row.format.decode, row.format.encode = bytes, scaled, decode, encode
     return 0
 

@@ -16,41 +16,47 @@ from .passes cimport finish_lines, last_spans, measure_lines, measure_spans
 from .real cimport (bits_of_single, const_real_array, decayed, double_sqrt, epsilon, fabs, larger, maximum, real,
                     real_array, sign, single_of, sqrt, towards, widened)
 from .reductions cimport add, dot, limit, max_abs, scale, sum_abs, sum_squares
-from .sweep cimport Common, last_pass, measure, sweep, sweep_only, sweep_whole
+from .sweep cimport last_pass, measure, sweep, sweep_only, sweep_whole
 from .table cimport (EVERYTHING, FORMAT, GROUP, HYPER, LINES, MODIFIER, NUMBERS, PASSES, PRODUCTS, ROWS, RULE,
                      SCALARS, SHARING, SQUARES, SUM, TABLE, TENSOR, VECTOR, Between, BetweenLines, BetweenRows,
-                     Decode, Encode, Entry, KernelRow, Kind, Lines, Own, Pass, Scope, Sums, Sweep, Work, VectorKernel)
+                     Decode, Encode, Entry, How, KernelRow, Kind, Lines, Own, Pass, Scope, Sums, Sweep, Work,
+                     VectorKernel)
+
+cdef enum:
+    NOT = -1                     # measured
 
 KERNELS = {}                     # name: (capsule of the row, names of coefficients, names of float64 coefficients)
 
-cdef Common common_fields
-cdef dict COMMON = common_fields
+include "coefficients.pxi"       # COEFFICIENTS: the names in each struct of a rule file, in order; setup.py writes it
 
 
-cdef KernelRow* new_row(str name, Kind kind, dict fields, dict scalars) except NULL:
-    # structs become dicts of their names in order
+cdef KernelRow* new_row(str name, Kind kind, str coefficients=None, str scalars=None) except NULL:
+    # `coefficients` and `scalars` are names of structs
     cdef KernelRow* row = <KernelRow*> PyMem_Calloc(1, sizeof(KernelRow))        # kept for the life of the process
+    cdef list common = COEFFICIENTS["Common"].split()
+    cdef list fields = COEFFICIENTS[coefficients].split() if coefficients else []
+    cdef list beside = COEFFICIENTS[scalars].split() if scalars else []
     if not row:
         raise MemoryError
-    reserved = [field for field in (*fields, *scalars) if field in COMMON or (field in fields and field in scalars)]
-    if name in KERNELS or reserved or len(fields) + len(COMMON) > HYPER or len(scalars) > SCALARS:
-        raise ValueError(f"kernel '{name}' must have a name of its own, at most {HYPER - len(COMMON)} + {SCALARS} "
-                         f"coefficients, and none called {', '.join(COMMON)} or twice, got {[*fields, *scalars]}")
+    if name in KERNELS or len({*common, *fields, *beside}) < len(common) + len(fields) + len(beside) \
+            or len(common) + len(fields) > HYPER or len(beside) > SCALARS:
+        raise ValueError(f"kernel '{name}' must have a name of its own, at most {HYPER - len(common)} + {SCALARS} "
+                         f"coefficients, and none called {', '.join(common)} or twice, got {fields + beside}")
     row.kind, row.itemsize = kind, sizeof(real)
-    KERNELS[name] = (PyCapsule_New(row, TABLE, NULL), (*COMMON, *fields) if kind == RULE else (), (*scalars,))
+    KERNELS[name] = (PyCapsule_New(row, TABLE, NULL), tuple(common + fields) if kind == RULE else (), tuple(beside))
     return row
 
 
-cdef KernelRow* bind(str name, Sweep run, int slots, dict fields, dict scalars=None) except NULL:
-    cdef KernelRow* row = new_row(name, RULE, fields, scalars or {})
+cdef KernelRow* bind(str name, Sweep run, int slots, str coefficients, str scalars=None) except NULL:
+    cdef KernelRow* row = new_row(name, RULE, coefficients, scalars)
     row.run, row.slots = run, slots
     row.measure_spans, row.measure_lines = measure_spans, measure_lines
     row.finish_lines, row.last_spans = finish_lines, last_spans
     return row
 
 
-cdef int bind_whole(str name, Sweep run, int slots, dict fields) except -1:
-    bind(name, run, slots, fields).whole = True
+cdef int bind_whole(str name, Sweep run, int slots, str coefficients=None) except -1:
+    bind(name, run, slots, coefficients).whole = True
     return 0
 
 
@@ -61,15 +67,17 @@ cdef KernelRow* owns(int fields, KernelRow* row, int scalars=0) noexcept:
     return row
 
 
-cdef Pass* measured(KernelRow* row, Sweep formula, tuple how, Scope scope, Between between) except NULL:
-    # adds a pass before the last
+cdef Pass* measured(KernelRow* row, Sweep formula, Scope scope, Between between, How how0, int how1=NOT, int how2=NOT,
+                    int how3=NOT) except NULL:
+    # adds a pass before the last, which yields one to four numbers
     cdef Pass* added = &row.passes[row.n_passes]
-    cdef int k
-    if row.n_passes == PASSES - 1 or len(how) > NUMBERS:
-        raise ValueError(f"a rule has at most {PASSES - 1} passes before the last, of at most {NUMBERS} numbers")
-    added.measure, added.numbers, added.scope, added.between = formula, len(how), scope, between
-    for k in range(added.numbers):
-        added.how[k] = how[k]
+    cdef int* how = [how0, how1, how2, how3]
+    if row.n_passes == PASSES - 1:
+        raise ValueError(f"a rule has at most {PASSES - 1} passes before the last")
+    added.measure, added.scope, added.between = formula, scope, between
+    while added.numbers < NUMBERS and how[added.numbers] != NOT:
+        added.how[added.numbers] = <How> how[added.numbers]
+        added.numbers += 1
     row.n_passes += 1
     return added
 
@@ -77,20 +85,21 @@ cdef Pass* measured(KernelRow* row, Sweep formula, tuple how, Scope scope, Betwe
 cdef int measured_lines(KernelRow* row, Sweep formula, BetweenLines between, int states) except -1:
     # Adds a pass that sums squares by row and by column.  The rule then finds in s[slots] the product of the factors
     # that `between` makes of `states` state arrays, which have a value for each row, or for each column.
-    cdef Pass* added = measured(row, formula, (SQUARES,), LINES, NULL)
+    cdef Pass* added = measured(row, formula, LINES, NULL, SQUARES)
     added.between_lines, row.lines, row.line_states = between, added, states
     return 0
 
 
-cdef int measured_rows(KernelRow* row, Sweep formula, tuple how, BetweenRows between, int states=0) except -1:
+cdef int measured_rows(KernelRow* row, Sweep formula, BetweenRows between, int states, How how0, int how1=NOT,
+                       int how2=NOT, int how3=NOT) except -1:
     # Adds a pass whose numbers are combined row by row.  `states` state arrays have a number for each row.
-    measured(row, formula, how, ROWS, NULL).between_rows = between
+    measured(row, formula, ROWS, NULL, how0, how1, how2, how3).between_rows = between
     row.by_rows, row.line_states = True, states
     return 0
 
 
 cdef int bind_vector(str name, VectorKernel run, int sums, int maxima, int first_row=0, int per_row=0) except -1:
-    cdef KernelRow* row = new_row(name, VECTOR, {}, {})
+    cdef KernelRow* row = new_row(name, VECTOR)
     row.vector, row.sums, row.maxima, row.first_row, row.per_row = run, sums, maxima, first_row, per_row
     return 0
 

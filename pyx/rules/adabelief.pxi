@@ -21,5 +21,4 @@ cdef inline real adabelief(const void* hyper, real p, real g, real* s) noexcept 
 
 cdef void run_adabelief(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(adabelief, 2, w, i, j)
 
-cdef AdaBelief adabelief_fields
-bind("adabelief", run_adabelief, 2, adabelief_fields)
+bind("adabelief", run_adabelief, 2, "AdaBelief")

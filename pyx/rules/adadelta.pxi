@@ -18,5 +18,4 @@ cdef inline real adadelta(const void* hyper, real p, real g, real* s) noexcept n
 
 cdef void run_adadelta(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(adadelta, 2, w, i, j)
 
-cdef Adadelta adadelta_fields
-bind("adadelta", run_adadelta, 2, adadelta_fields)
+bind("adadelta", run_adadelta, 2, "Adadelta")

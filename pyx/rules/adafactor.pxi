@@ -124,10 +124,8 @@ cdef void run_adafactor(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogi
 cdef void run_adafactor_vector(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
     last_pass(adafactor_vector, 1, w.tile)
 
-cdef Adafactor adafactor_fields
-cdef AdafactorScalars adafactor_scalars
-cdef KernelRow* factored = bind("adafactor", run_adafactor, 0, adafactor_fields, adafactor_scalars)
+cdef KernelRow* factored = bind("adafactor", run_adafactor, 0, "Adafactor", "AdafactorScalars")
 measured_lines(factored, run_gradient, adafactor_lines, 2)
-measured(factored, run_adafactor_sizes, (SQUARES, SQUARES), TENSOR, adafactor_step)
-measured(bind("adafactor_vector", run_adafactor_vector, 1, adafactor_fields, adafactor_scalars),
-         run_adafactor_vector_sizes, (SQUARES, SQUARES), TENSOR, adafactor_step).moves = True
+measured(factored, run_adafactor_sizes, TENSOR, adafactor_step, SQUARES, SQUARES)
+measured(bind("adafactor_vector", run_adafactor_vector, 1, "Adafactor", "AdafactorScalars"),
+         run_adafactor_vector_sizes, TENSOR, adafactor_step, SQUARES, SQUARES).moves = True

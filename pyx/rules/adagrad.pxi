@@ -13,5 +13,4 @@ cdef inline real adagrad(const void* hyper, real p, real g, real* s) noexcept no
 
 cdef void run_adagrad(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(adagrad, 1, w, i, j)
 
-cdef Adagrad adagrad_fields
-bind("adagrad", run_adagrad, 1, adagrad_fields)
+bind("adagrad", run_adagrad, 1, "Adagrad")

@@ -53,8 +53,7 @@ cdef void run_amsgrad(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
 cdef void run_adam_root(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(adam_root, 2, w, i, j)
 cdef void run_amsgrad_root(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(amsgrad_root, 3, w, i, j)
 
-cdef Adam adam_fields
-bind("adam", run_adam, 2, adam_fields)
-bind("amsgrad", run_amsgrad, 3, adam_fields)
-bind("adam_root", run_adam_root, 2, adam_fields)
-bind("amsgrad_root", run_amsgrad_root, 3, adam_fields)
+bind("adam", run_adam, 2, "Adam")
+bind("amsgrad", run_amsgrad, 3, "Adam")
+bind("adam_root", run_adam_root, 2, "Adam")
+bind("amsgrad_root", run_amsgrad_root, 3, "Adam")

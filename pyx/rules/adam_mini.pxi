@@ -21,7 +21,7 @@ cdef inline real adam_mini(const void* hyper, real p, real g, real* m) noexcept 
 
 cdef void run_adam_mini(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: last_pass(adam_mini, 1, w.tile)
 
-cdef KernelRow* adam_mini_row = owns(1, bind("adam_mini", run_adam_mini, 1, adam_fields))
-measured_rows(adam_mini_row, run_gradient, (SQUARES,), adam_mini_moments, 1)
+cdef KernelRow* adam_mini_row = owns(1, bind("adam_mini", run_adam_mini, 1, "Adam"))
+measured_rows(adam_mini_row, run_gradient, adam_mini_moments, 1, SQUARES)
 adam_mini_row.passes[0].state_unread = True
-bind("adam_mini_elements", run_adam, 2, adam_fields).by_rows = True      # laid out as the others are
+bind("adam_mini_elements", run_adam, 2, "Adam").by_rows = True      # laid out as the others are

@@ -17,5 +17,4 @@ cdef inline real adamax(const void* hyper, real p, real g, real* s) noexcept nog
 
 cdef void run_adamax(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(adamax, 2, w, i, j)
 
-cdef Adamax adamax_fields
-bind("adamax", run_adamax, 2, adamax_fields)
+bind("adamax", run_adamax, 2, "Adamax")

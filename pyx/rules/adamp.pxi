@@ -77,11 +77,9 @@ cdef void run_adamp_moments(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept 
     measure(adamp_moments, 2, 4, w.tile)
 cdef void run_adamp(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: last_pass(adamp, 2, w.tile)
 
-cdef AdamP adamp_fields
-cdef AdamPScalars adamp_scalars
-cdef KernelRow* adamp_row = owns(1, bind("adamp", run_adamp, 2, adamp_fields, adamp_scalars))
-measured_rows(adamp_row, run_adamp_moments, (PRODUCTS, PRODUCTS, SQUARES, SQUARES), adamp_projection)
+cdef KernelRow* adamp_row = owns(1, bind("adamp", run_adamp, 2, "AdamP", "AdamPScalars"))
+measured_rows(adamp_row, run_adamp_moments, adamp_projection, 0, PRODUCTS, PRODUCTS, SQUARES, SQUARES)
 adamp_row.passes[0].moves = True
-cdef KernelRow* adamp_vector_row = owns(1, bind("adamp_vector", run_adamp, 2, adamp_fields, adamp_scalars))
-measured_rows(adamp_vector_row, run_adamp_moments, (PRODUCTS, PRODUCTS, SQUARES, SQUARES), no_projection)
+cdef KernelRow* adamp_vector_row = owns(1, bind("adamp_vector", run_adamp, 2, "AdamP", "AdamPScalars"))
+measured_rows(adamp_vector_row, run_adamp_moments, no_projection, 0, PRODUCTS, PRODUCTS, SQUARES, SQUARES)
 adamp_vector_row.passes[0].moves = True

@@ -28,5 +28,4 @@ cdef inline real adan(const void* hyper, real p, real g, real* s) noexcept nogil
 
 cdef void run_adan(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(adan, 4, w, i, j)
 
-cdef Adan adan_fields
-bind("adan", run_adan, 4, adan_fields)
+bind("adan", run_adan, 4, "Adan")

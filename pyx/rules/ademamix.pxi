@@ -23,5 +23,4 @@ cdef inline real ademamix(const void* hyper, real p, real g, real* s) noexcept n
 
 cdef void run_ademamix(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(ademamix, 3, w, i, j)
 
-cdef AdEMAMix ademamix_fields
-bind("ademamix", run_ademamix, 3, ademamix_fields)
+bind("ademamix", run_ademamix, 3, "AdEMAMix")

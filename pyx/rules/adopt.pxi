@@ -28,6 +28,5 @@ cdef inline real adopt_first(const void* hyper, real p, real g, real* s) noexcep
 cdef void run_adopt(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(adopt, 2, w, i, j)
 cdef void run_adopt_first(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(adopt_first, 2, w, i, j)
 
-cdef ADOPT adopt_fields
-bind("adopt", run_adopt, 2, adopt_fields)
-bind("adopt_first", run_adopt_first, 2, adopt_fields)
+bind("adopt", run_adopt, 2, "ADOPT")
+bind("adopt_first", run_adopt_first, 2, "ADOPT")

@@ -14,5 +14,4 @@ cdef inline void asgd(const void* hyper, real* p, real g, real* s) noexcept nogi
 
 cdef void run_asgd(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep_whole(asgd, 1, w, i, j)
 
-cdef ASGD asgd_fields
-bind_whole("asgd", run_asgd, 1, asgd_fields)
+bind_whole("asgd", run_asgd, 1, "ASGD")

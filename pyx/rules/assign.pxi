@@ -16,6 +16,5 @@ cdef inline void assign(const void* hyper, real* p, real g, real* s) noexcept no
 cdef void run_descend(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(descend, 0, w, i, j)
 cdef void run_assign(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep_only(assign, 0, w, i, j)
 
-cdef Descend descend_fields
-bind("descend", run_descend, 0, descend_fields)
-bind_whole("assign", run_assign, 0, {})
+bind("descend", run_descend, 0, "Descend")
+bind_whole("assign", run_assign, 0)

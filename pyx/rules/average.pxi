@@ -12,5 +12,4 @@ cdef inline void mean(const void* hyper, real* a, real p, real* s) noexcept nogi
 
 cdef void run_mean(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep_only(mean, 0, w, i, j)
 
-cdef Mean mean_fields
-bind_whole("mean", run_mean, 0, mean_fields)
+bind_whole("mean", run_mean, 0, "Mean")

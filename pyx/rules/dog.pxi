@@ -41,9 +41,7 @@ cdef void run_dog_distance(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept n
     measure(dog_distance, 1, 3, w.tile)
 cdef void run_dog(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: last_pass(dog, 0, w.tile)
 
-cdef DoG dog_fields
-cdef DoGScalars dog_scalars
-measured(bind("dog", run_dog, 1, dog_fields, dog_scalars),
-         run_dog_distance, (SQUARES, SQUARES, SQUARES), GROUP, dog_rate).moves = True
-measured(owns(0, bind("ldog", run_dog, 1, dog_fields, dog_scalars), 2),
-         run_dog_distance, (SQUARES, SQUARES, SQUARES), TENSOR, dog_rate).moves = True
+measured(bind("dog", run_dog, 1, "DoG", "DoGScalars"),
+         run_dog_distance, GROUP, dog_rate, SQUARES, SQUARES, SQUARES).moves = True
+measured(owns(0, bind("ldog", run_dog, 1, "DoG", "DoGScalars"), 2),
+         run_dog_distance, TENSOR, dog_rate, SQUARES, SQUARES, SQUARES).moves = True

@@ -46,8 +46,6 @@ cdef void run_lamb_moments(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept n
     measure(lamb_moments, 2, 2, w.tile)
 cdef void run_lamb(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: last_pass(lamb, 2, w.tile)
 
-cdef LAMB lamb_fields
-cdef TrustInUpdate lamb_scalars
-cdef KernelRow* lamb_row = bind("lamb", run_lamb, 2, lamb_fields, lamb_scalars)
-measured(lamb_row, run_lamb_moments, (SQUARES, SQUARES), TENSOR, lamb_trust).moves = True
+cdef KernelRow* lamb_row = bind("lamb", run_lamb, 2, "LAMB", "TrustInUpdate")
+measured(lamb_row, run_lamb_moments, TENSOR, lamb_trust, SQUARES, SQUARES).moves = True
 lamb_row.gradient_unread = True

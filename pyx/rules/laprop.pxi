@@ -19,5 +19,4 @@ cdef inline real laprop(const void* hyper, real p, real g, real* s) noexcept nog
 
 cdef void run_laprop(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(laprop, 2, w, i, j)
 
-cdef LaProp laprop_fields
-bind("laprop", run_laprop, 2, laprop_fields)
+bind("laprop", run_laprop, 2, "LaProp")

@@ -63,11 +63,9 @@ cdef void run_lars_momentum(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept 
 cdef void run_lars_nesterov(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
     last_pass(lars_nesterov, 1, w.tile)
 
-cdef LARS lars_fields
-cdef TrustInGradient lars_scalars
-measured(owns(1, bind("lars", run_lars, 0, lars_fields, lars_scalars)),
-         run_lars_norms, (SQUARES, SQUARES), TENSOR, lars_trust).state_unread = True
-measured(owns(1, bind("lars_momentum", run_lars_momentum, 1, lars_fields, lars_scalars)),
-         run_lars_norms, (SQUARES, SQUARES), TENSOR, lars_trust).state_unread = True
-measured(owns(1, bind("lars_nesterov", run_lars_nesterov, 1, lars_fields, lars_scalars)),
-         run_lars_norms, (SQUARES, SQUARES), TENSOR, lars_trust).state_unread = True
+measured(owns(1, bind("lars", run_lars, 0, "LARS", "TrustInGradient")),
+         run_lars_norms, TENSOR, lars_trust, SQUARES, SQUARES).state_unread = True
+measured(owns(1, bind("lars_momentum", run_lars_momentum, 1, "LARS", "TrustInGradient")),
+         run_lars_norms, TENSOR, lars_trust, SQUARES, SQUARES).state_unread = True
+measured(owns(1, bind("lars_nesterov", run_lars_nesterov, 1, "LARS", "TrustInGradient")),
+         run_lars_norms, TENSOR, lars_trust, SQUARES, SQUARES).state_unread = True

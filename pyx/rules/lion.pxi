@@ -17,5 +17,4 @@ cdef inline real lion(const void* hyper, real p, real g, real* m) noexcept nogil
 
 cdef void run_lion(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(lion, 1, w, i, j)
 
-cdef Lion lion_fields
-bind("lion", run_lion, 1, lion_fields)
+bind("lion", run_lion, 1, "Lion")

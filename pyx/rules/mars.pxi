@@ -51,6 +51,5 @@ cdef void run_mars_norm(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogi
 cdef void run_mars(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: last_pass(mars, 3, w.tile)
 cdef void run_mars_vector(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(mars_vector, 2, w, i, j)
 
-cdef Mars mars_fields
-measured(owns(1, bind("mars", run_mars, 3, mars_fields)), run_mars_norm, (SQUARES,), TENSOR, mars_size)
-bind("mars_vector", run_mars_vector, 2, mars_fields)
+measured(owns(1, bind("mars", run_mars, 3, "Mars")), run_mars_norm, TENSOR, mars_size, SQUARES)
+bind("mars_vector", run_mars_vector, 2, "Mars")

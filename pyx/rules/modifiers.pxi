@@ -40,7 +40,6 @@ cdef void run_agreement(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogi
 cdef void run_sizes_of_update(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
     measure(sizes_of_update, 0, 3, w.tile)
 
-cdef Limit limit_scalars
-measured(new_row("cautious", MODIFIER, {}, {}), run_agreement, (SUM,), TENSOR, larger_for_it).of_update = True
-measured(new_row("limited", MODIFIER, {}, limit_scalars), run_sizes_of_update, (SUM, SQUARES, SQUARES), TENSOR,
-         within_limit).of_update = True
+measured(new_row("cautious", MODIFIER), run_agreement, TENSOR, larger_for_it, SUM).of_update = True
+measured(new_row("limited", MODIFIER, None, "Limit"), run_sizes_of_update, TENSOR, within_limit,
+         SUM, SQUARES, SQUARES).of_update = True

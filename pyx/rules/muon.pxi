@@ -21,6 +21,5 @@ cdef void run_muon(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sw
 cdef void run_muon_nesterov(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
     sweep_only(muon_nesterov, 1, w, i, j)
 
-cdef Muon muon_fields
-bind_whole("muon", run_muon, 1, muon_fields)
-bind_whole("muon_nesterov", run_muon_nesterov, 1, muon_fields)
+bind_whole("muon", run_muon, 1, "Muon")
+bind_whole("muon_nesterov", run_muon_nesterov, 1, "Muon")

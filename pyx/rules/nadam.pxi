@@ -20,5 +20,4 @@ cdef inline real nadam(const void* hyper, real p, real g, real* s) noexcept nogi
 
 cdef void run_nadam(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(nadam, 2, w, i, j)
 
-cdef NAdam nadam_fields
-bind("nadam", run_nadam, 2, nadam_fields)
+bind("nadam", run_nadam, 2, "NAdam")

@@ -34,7 +34,5 @@ cdef void run_novograd_norm(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept 
     measure(novograd_norm, 0, 1, w.tile)
 cdef void run_novograd(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: last_pass(novograd, 1, w.tile)
 
-cdef NovoGrad novograd_fields
-cdef NovoGradScalars novograd_scalars
-measured(owns(1, bind("novograd", run_novograd, 1, novograd_fields, novograd_scalars), 1),
-         run_novograd_norm, (SQUARES,), TENSOR, novograd_size).state_unread = True
+measured(owns(1, bind("novograd", run_novograd, 1, "NovoGrad", "NovoGradScalars"), 1),
+         run_novograd_norm, TENSOR, novograd_size, SQUARES).state_unread = True

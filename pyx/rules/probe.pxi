@@ -3,7 +3,10 @@
 from .table cimport LARGEST
 
 cdef struct Probe:
-    real number[4]               # the tensor's own
+    real number0                 # the tensor's own
+    real number1
+    real number2
+    real number3
 
 cdef struct ProbeScalars:
     double least                 # of the sum, below which the last pass is cancelled
@@ -26,7 +29,7 @@ cdef bint probe_between(const double* c, const Sums* sums, double* state, Own* o
 
 cdef inline real probe(const void* hyper, real p, real g, real* s) noexcept nogil:
     cdef const Probe* h = <const Probe*> hyper
-    s[0], s[1], s[2], s[3] = h.number[0], h.number[1], h.number[2], h.number[3]
+    s[0], s[1], s[2], s[3] = h.number0, h.number1, h.number2, h.number3
     return g
 
 
@@ -34,13 +37,11 @@ cdef void run_probe_numbers(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept 
     measure(probe_numbers, 4, 4, w.tile)
 cdef void run_probe(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: last_pass(probe, 4, w.tile)
 
-cdef dict probe_fields = {"number0": 0, "number1": 0, "number2": 0, "number3": 0}
-cdef ProbeScalars probe_scalars
-measured(owns(4, bind("probe_tensor", run_probe, 4, probe_fields, probe_scalars)),
-         run_probe_numbers, (SUM, SQUARES, PRODUCTS, LARGEST), TENSOR, probe_between)
-measured(owns(4, bind("probe_own", run_probe, 4, probe_fields, probe_scalars), 1),
-         run_probe_numbers, (SUM, SQUARES, PRODUCTS, LARGEST), TENSOR, probe_between)
-measured(owns(4, bind("probe_group", run_probe, 4, probe_fields, probe_scalars)),
-         run_probe_numbers, (SUM, SQUARES, PRODUCTS, LARGEST), GROUP, probe_between)
-measured(owns(4, bind("probe_everything", run_probe, 4, probe_fields, probe_scalars)),
-         run_probe_numbers, (SUM, SQUARES, PRODUCTS, LARGEST), EVERYTHING, probe_between)
+measured(owns(4, bind("probe_tensor", run_probe, 4, "Probe", "ProbeScalars")),
+         run_probe_numbers, TENSOR, probe_between, SUM, SQUARES, PRODUCTS, LARGEST)
+measured(owns(4, bind("probe_own", run_probe, 4, "Probe", "ProbeScalars"), 1),
+         run_probe_numbers, TENSOR, probe_between, SUM, SQUARES, PRODUCTS, LARGEST)
+measured(owns(4, bind("probe_group", run_probe, 4, "Probe", "ProbeScalars")),
+         run_probe_numbers, GROUP, probe_between, SUM, SQUARES, PRODUCTS, LARGEST)
+measured(owns(4, bind("probe_everything", run_probe, 4, "Probe", "ProbeScalars")),
+         run_probe_numbers, EVERYTHING, probe_between, SUM, SQUARES, PRODUCTS, LARGEST)

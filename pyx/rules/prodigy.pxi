@@ -106,13 +106,9 @@ cdef void run_dadapt_adam_moments(const Work* w, Py_ssize_t i, Py_ssize_t j) noe
     measure(dadapt_adam_moments, 3, 3, w.tile)
 cdef void run_dadapt_adam(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: last_pass(dadapt_adam, 3, w.tile)
 
-cdef Prodigy prodigy_fields
-cdef DAdaptAdam dadapt_adam_fields
-cdef ProdigyScalars prodigy_scalars
-cdef DAdaptScalars dadapt_scalars
-cdef KernelRow* prodigy_row = owns(1, bind("prodigy", run_prodigy, 4, prodigy_fields, prodigy_scalars))
-measured(prodigy_row, run_prodigy_moments, (SUM, PRODUCTS), EVERYTHING, prodigy_distance).moves = True
+cdef KernelRow* prodigy_row = owns(1, bind("prodigy", run_prodigy, 4, "Prodigy", "ProdigyScalars"))
+measured(prodigy_row, run_prodigy_moments, EVERYTHING, prodigy_distance, SUM, PRODUCTS).moves = True
 prodigy_row.gradient_unread = True
-cdef KernelRow* dadapt_row = bind("dadapt_adam", run_dadapt_adam, 3, dadapt_adam_fields, dadapt_scalars)
-measured(dadapt_row, run_dadapt_adam_moments, (SUM, PRODUCTS), EVERYTHING, dadapt_distance).moves = True
+cdef KernelRow* dadapt_row = bind("dadapt_adam", run_dadapt_adam, 3, "DAdaptAdam", "DAdaptScalars")
+measured(dadapt_row, run_dadapt_adam_moments, EVERYTHING, dadapt_distance, SUM, PRODUCTS).moves = True
 dadapt_row.gradient_unread = True

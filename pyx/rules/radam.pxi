@@ -20,5 +20,4 @@ cdef inline real radam(const void* hyper, real p, real g, real* s) noexcept nogi
 
 cdef void run_radam(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(radam, 2, w, i, j)
 
-cdef RAdam radam_fields
-bind("radam", run_radam, 2, radam_fields)
+bind("radam", run_radam, 2, "RAdam")

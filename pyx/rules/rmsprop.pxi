@@ -52,8 +52,7 @@ cdef void run_rmsprop_momentum(const Work* w, Py_ssize_t i, Py_ssize_t j) noexce
 cdef void run_rmsprop_centered_momentum(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
     sweep(rmsprop_centered_momentum, 3, w, i, j)
 
-cdef RMSprop rmsprop_fields
-bind("rmsprop", run_rmsprop, 1, rmsprop_fields)
-bind("rmsprop_centered", run_rmsprop_centered, 2, rmsprop_fields)
-bind("rmsprop_momentum", run_rmsprop_momentum, 2, rmsprop_fields)
-bind("rmsprop_centered_momentum", run_rmsprop_centered_momentum, 3, rmsprop_fields)
+bind("rmsprop", run_rmsprop, 1, "RMSprop")
+bind("rmsprop_centered", run_rmsprop_centered, 2, "RMSprop")
+bind("rmsprop_momentum", run_rmsprop_momentum, 2, "RMSprop")
+bind("rmsprop_centered_momentum", run_rmsprop_centered_momentum, 3, "RMSprop")

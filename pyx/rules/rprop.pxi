@@ -19,5 +19,4 @@ cdef inline real rprop(const void* hyper, real p, real g, real* s) noexcept nogi
 
 cdef void run_rprop(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(rprop, 2, w, i, j)
 
-cdef Rprop rprop_fields
-bind("rprop", run_rprop, 2, rprop_fields)
+bind("rprop", run_rprop, 2, "Rprop")

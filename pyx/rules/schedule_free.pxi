@@ -44,7 +44,5 @@ cdef void run_schedule_free_sgd(const Work* w, Py_ssize_t i, Py_ssize_t j) noexc
 cdef void run_schedule_free_adam(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
     sweep(schedule_free_adam, 2, w, i, j)
 
-cdef ScheduleFree schedule_free_fields
-cdef ScheduleFreeAdam schedule_free_adam_fields
-bind("schedule_free_sgd", run_schedule_free_sgd, 1, schedule_free_fields)
-bind("schedule_free_adam", run_schedule_free_adam, 2, schedule_free_adam_fields)
+bind("schedule_free_sgd", run_schedule_free_sgd, 1, "ScheduleFree")
+bind("schedule_free_adam", run_schedule_free_adam, 2, "ScheduleFreeAdam")

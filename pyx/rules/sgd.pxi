@@ -30,8 +30,6 @@ cdef void run_sgd(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: swe
 cdef void run_momentum(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(momentum, 1, w, i, j)
 cdef void run_nesterov(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(nesterov, 1, w, i, j)
 
-cdef SGD sgd_fields
-cdef Momentum momentum_fields
-bind("sgd", run_sgd, 0, sgd_fields)
-bind("momentum", run_momentum, 1, momentum_fields)
-bind("nesterov", run_nesterov, 1, momentum_fields)
+bind("sgd", run_sgd, 0, "SGD")
+bind("momentum", run_momentum, 1, "Momentum")
+bind("nesterov", run_nesterov, 1, "Momentum")

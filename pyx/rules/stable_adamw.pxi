@@ -42,8 +42,6 @@ cdef void run_stable_moments(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept
     measure(stable_moments, 2, 1, w.tile)
 cdef void run_stable_adamw(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: last_pass(stable_adamw, 2, w.tile)
 
-cdef StableAdamW stable_adamw_fields
-cdef StableStep stable_adamw_scalars
-cdef KernelRow* stable_row = bind("stable_adamw", run_stable_adamw, 2, stable_adamw_fields, stable_adamw_scalars)
-measured(stable_row, run_stable_moments, (SQUARES,), TENSOR, stable_step).moves = True
+cdef KernelRow* stable_row = bind("stable_adamw", run_stable_adamw, 2, "StableAdamW", "StableStep")
+measured(stable_row, run_stable_moments, TENSOR, stable_step, SQUARES).moves = True
 stable_row.gradient_unread = True

@@ -62,12 +62,11 @@ cdef void run_traffic_moments_of(const Work* w, Py_ssize_t i, Py_ssize_t j) noex
 cdef void run_traffic_last(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
     sweep_only(traffic_last, 2, w, i, j)
 
-cdef Traffic traffic_fields
-bind_whole("traffic0", run_traffic0, 0, traffic_fields)
-bind_whole("traffic1", run_traffic1, 1, traffic_fields)
-bind_whole("traffic2", run_traffic2, 2, traffic_fields)
-bind_whole("traffic3", run_traffic3, 3, traffic_fields)
-bind_whole("traffic4", run_traffic4, 4, traffic_fields)
-bind_whole("traffic_moments", run_traffic_moments, 2, traffic_fields)
-bind_whole("traffic_moments_of", run_traffic_moments_of, 2, traffic_fields)
-bind_whole("traffic_last", run_traffic_last, 2, traffic_fields)
+bind_whole("traffic0", run_traffic0, 0, "Traffic")
+bind_whole("traffic1", run_traffic1, 1, "Traffic")
+bind_whole("traffic2", run_traffic2, 2, "Traffic")
+bind_whole("traffic3", run_traffic3, 3, "Traffic")
+bind_whole("traffic4", run_traffic4, 4, "Traffic")
+bind_whole("traffic_moments", run_traffic_moments, 2, "Traffic")
+bind_whole("traffic_moments_of", run_traffic_moments_of, 2, "Traffic")
+bind_whole("traffic_last", run_traffic_last, 2, "Traffic")

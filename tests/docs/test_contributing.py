@@ -55,11 +55,12 @@ def test_the_example_does_what_its_formula_says(signum: Any) -> None:
 
 
 def test_the_coefficients_fit_the_rules_struct(signum: Any) -> None:
+    [struct] = re.findall(r"^cdef struct (\w+):", RULE, re.MULTILINE)
     fields = re.findall(r"^    real (\w+)", RULE.split("cdef inline")[0], re.MULTILINE)
     optimizer = signum([np.ones(3)])
     name, slots = optimizer.rule(optimizer.param_groups[0])
     assert sorted(optimizer.coefficients(optimizer.param_groups[0], {}, True)) == sorted([*fields, "keep"])
-    assert f'bind("{name}", run_{name}, {len(slots)}, {name}_fields)' in RULE
+    assert f'bind("{name}", run_{name}, {len(slots)}, "{struct}")' in RULE
 
 
 # The whole way, in a copy of the tree --------------------------------------------------------------------------------
