@@ -128,7 +128,8 @@ cdef inline void open_tile(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ss
     cdef const Entry* e = &a.entries[entry]
     cdef const Format* format
     cdef int k
-    t.n, t.p, t.g = n, open_parameter(a, entry, at, n, room), NULL
+    t.n, t.p = n, open_parameter(a, entry, at, n, room)
+    t.g = t.p                            # to be read, and not used
     if with_gradient:
         t.g = finished(<const Common*> t.hyper, n, <const real*> t.p, read_gradient(a, entry, at, n, room), room.g)
     if a.measuring != NULL and a.measuring.state_unread:
