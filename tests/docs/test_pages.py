@@ -19,7 +19,7 @@ DOCS = ROOT / "docs"
 PAGES = ["batch.md", "checkpoints.md", "closures.md", "coming_from_scipy.md", "gradients.md", "inverse_problems.md",
          "memory.md", "mpi.md", "least_squares.md", "parameters.md", "schedulers.md", "tools.md", "which_optimizer.md",
          "tutorials/first_model.md",
-         "tutorials/training_loop.md", "tutorials/checkpoints_and_resume.md",
+         "tutorials/training_loop.md", "tutorials/learning_rate_schedules.md", "tutorials/checkpoints_and_resume.md",
          "tutorials/sparse_embeddings.md", "tutorials/inverse_problem.md",
          "tutorials/policy_gradient.md", "tutorials/fine_tuning_on_cpu.md", "recipes.md",
          "reproducibility.md", "cheat_sheet.md", "coming_from_torch.md",
