@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ..late_imports import imported
+from .error import CheckpointError
 from .rotation import Checkpoints
 
 if TYPE_CHECKING:
@@ -21,17 +22,6 @@ __all__ = ["CheckpointError", "Checkpoints", "load", "restore", "save"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class CheckpointError(ValueError):
-    """A file that is damaged, cut short or no checkpoint at all; the message names the file and the fault.
-
-        >>> try:
-        ...     values = ol.load(__file__)
-        ... except ol.CheckpointError:
-        ...     print("start anew")
-        start anew
-    """
 
 
 def by_name(function: Callable[P, R]) -> Callable[P, R]:

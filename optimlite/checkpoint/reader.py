@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from . import CheckpointError, header, transfer
+from . import header, transfer
+from .error import CheckpointError
 from .files import opened, path_of
 from .foreign import kind
 from .header import Tensor

@@ -19,7 +19,7 @@ from ..engine.overlap import overlaps_itself
 from ..engine.parameter import Parameter
 from ..lr_scheduler.base import LRScheduler
 from ..swapping import place_outside
-from . import CheckpointError
+from .error import CheckpointError
 from .files import printable
 from .header import Tensor, code_of
 from .matching import ByPath, Printer, matched

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..checks import checked, shown
 from ..late_imports import imported
+from .error import CheckpointError
 from .files import path_of
 
 if TYPE_CHECKING:
@@ -81,16 +82,18 @@ class Checkpoints:
         A damaged one is skipped with a warning.
         """
         imported(f"{__package__}.background")
-        from . import CheckpointError, restore
-        from .background import check_options
+        imported(f"{__package__}.restoring")
+        from .background import check_options, settle
+        from .restoring import restore
 
         check_options(strict=strict, best=best, verify=verify)
+        settle()
         paths = list(reversed(self.paths))
         if best:
             paths = sorted((path for path in paths if self._rank(path) < math.inf), key=self._rank)
         for path in paths:
             try:
-                return restore(path, strict=strict, verify=verify, **parts)
+                return restore(path, parts, strict, verify)
             except CheckpointError as fault:
                 warnings.warn(f"skipped a damaged checkpoint: {fault}", stacklevel=2)
             except FileNotFoundError:                     # removed since the folder was listed
@@ -112,7 +115,6 @@ class Checkpoints:
     def latest(self) -> str | None:
         """The newest checkpoint that isn't damaged."""
         imported(f"{__package__}.reader")
-        from . import CheckpointError
         from .reader import File
 
         for path in reversed(self.paths):
@@ -140,7 +142,6 @@ class Checkpoints:
         if self.metric is None:
             return math.inf
         imported(f"{__package__}.reader")
-        from . import CheckpointError
         from .reader import File
 
         if path not in self._values:

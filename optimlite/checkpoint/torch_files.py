@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from . import CheckpointError, load
+from . import load
 from .atomic import replacement
 from .background import save
+from .error import CheckpointError
 from .files import path_of
 from .foreign import PICKLE, TORCH, kind
 from .reader import File

@@ -51,6 +51,14 @@ def test_an_empty_folder_has_nothing(tmp_path: Path) -> None:
     assert checkpoints.restore(model=np.zeros(2)) is None
 
 
+def test_a_save_in_the_background_is_the_newest(tmp_path: Path) -> None:
+    """The folder was listed before the writing thread was done, so an older checkpoint came back."""
+    checkpoints = ol.Checkpoints(tmp_path)
+    checkpoints.save(epoch=0)
+    checkpoints.save(epoch=1, model=np.ones(2), background=True, progress=lambda *_: time.sleep(0.05))
+    assert checkpoints.restore(model=np.zeros(2)) == {"epoch": 1}
+
+
 def test_a_broken_newest_one_is_skipped_with_a_warning(tmp_path: Path) -> None:
     checkpoints = ol.Checkpoints(tmp_path, keep=3, best="loss")
     for epoch in range(3):
