@@ -12,14 +12,13 @@ from . import swapping
 from .checks import checked, fraction, number, shown
 from .engine import nesting
 from .engine.parameter import Parameter, laid_out
-from .engine.shadows import with_shadows
 from .engine.state import check_distinct
 from .native import dispatch
 from .native.parameters import AddressRanges, Stepping
 from .native.plans import Plan
 from .native.runtime import power
 from .native.steps import Launch, execute
-from .swapping import Swap
+from .swapping import Swap, with_shadows
 
 
 class Average:

@@ -10,9 +10,20 @@ from typing import Any
 import numpy as np
 
 from .engine.overlap import relation
+from .engine.parameter import Parameter
+from .engine.shadows import rounded
 from .native.parameters import byte_bounds
 
 Pairs = list[tuple[np.ndarray, np.ndarray]]
+
+
+def with_shadows(parameters: Iterable[Parameter], arrays: list[np.ndarray],
+                 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Parameters' arrays, and others to stand in their place for a while; with them, their shadows and others."""
+    pairs = [(parameter.data, array) for parameter, array in zip(parameters, arrays, strict=True)]
+    pairs += [(parameter.shadow, np.array(rounded(array, parameter.shadow), order="K"))
+              for parameter, array in zip(parameters, arrays, strict=True) if parameter.shadow is not None]
+    return [live for live, _ in pairs], [other for _, other in pairs]
 
 
 class Swap:

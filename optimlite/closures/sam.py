@@ -15,10 +15,9 @@ from ..checks import flag, nonnegative, shown
 from ..engine.formats import widened
 from ..engine.optimizer import Optimizer
 from ..engine.parameter import Parameter
-from ..engine.shadows import with_shadows
 from ..engine.wrapper import Wrapper
 from ..native.arrays import sum_squares
-from ..swapping import Swap, held
+from ..swapping import Swap, held, with_shadows
 
 LEAST = 1e-12                    # added to the gradient's norm
 

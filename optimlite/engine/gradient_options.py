@@ -5,21 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import checks
 from ..native import dispatch
-from ..native.gradients import not_zeroable_in_place, sum_over_gradients
+from ..native.gradients import DisjointGradients, not_zeroable_in_place, sum_over_gradients
 from ..native.parameters import AddressRanges
 from ..native.plans import Plan
 from .overlap import overlaps_itself, relation
 from .parameter import Parameter, describe
 from .sparse_grad import SparseGrad
-
-if TYPE_CHECKING:
-    from .rule_optimizer import RuleOptimizer
 
 
 class GradientOptions(NamedTuple):
@@ -92,26 +89,29 @@ def check_ordered(plans: list[Plan]) -> None:
 
 
 class GradientPass:
-    """The gradients of one step, bound in plans, and what the step does with them."""
+    """The gradients of one step, bound in plans, and what the step does with them.
 
-    def __init__(self, optimizer: RuleOptimizer, options: GradientOptions, plans: list[Plan]) -> None:
-        self.optimizer, self.options, self.plans = optimizer, options, plans
+    `disjoint` tells whether each is read once by the sweep, so that it may zero them; None: no sweep reads them.
+    """
+
+    def __init__(self, options: GradientOptions, plans: list[Plan], disjoint: DisjointGradients | None) -> None:
+        self.options, self.plans = options, plans
+        self.norm: float | None = None           # of all, before clipping, where the options ask for it
         if options.max_grad_value is not None:
             check_ordered(plans)
         self.zero_in_sweep = False
         self.zero_later: list[Parameter] = []    # the parameters whose gradient the sweep can't zero
         if options.zero_grad:
             self.zero_later = not_zeroable_in_place(plans)
-            optimizer._check_zeroing(self.zero_later)
             # one that several parameters share is read several times
-            self.zero_in_sweep = optimizer.single_pass and optimizer._disjoint.check(plans)
+            self.zero_in_sweep = disjoint is not None and disjoint.check(plans)
 
     def scale_factor(self) -> float | None:
         """What multiplies them: one float64 number that unscales and clips, or None to skip the step."""
         scale, max_norm, _, skip, _ = self.options
         if max_norm is None and not skip:
             return scale
-        norm = self.optimizer.last_grad_norm = scale * bound_norm(self.plans)
+        norm = self.norm = scale * bound_norm(self.plans)
         if skip and not math.isfinite(norm):
             return None
         return scale if max_norm is None else scale * clip_coefficient(max_norm, norm)

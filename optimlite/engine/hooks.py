@@ -8,12 +8,9 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..checks import constructor, parameters_of, shown
-
-if TYPE_CHECKING:
-    from .optimizer import Optimizer
 
 Hook = Callable[..., Any]
 Hooks = dict["Handle", Hook]
@@ -82,7 +79,11 @@ def register_optimizer_step_post_hook(hook: Hook) -> Handle:
 class Hooked:
     """The part of an optimizer that keeps its hooks. They belong to the object: copies and pickles have none."""
 
+    steps_taken: int
+    _assign: Callable[[Any], None]               # gradients to the parameters
+
     def _forget_hooks(self) -> None:
+        self._in_step = -1                       # else the count of forks when the step began
         self._before_step: Hooks = {}
         self._after_step: Hooks = {}
         self._before_save: Hooks = {}
@@ -136,7 +137,7 @@ def passed(hooks: Hooks, optimizer: Hooked, state_dict: Any) -> Any:
     return state_dict
 
 
-def _arguments(hooks: Hooks, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any],
+def _arguments(hooks: Hooks, optimizer: Hooked, args: tuple[Any, ...], kwargs: dict[str, Any],
                ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments that the hooks before a step make of those given."""
     for hook in tuple(hooks.values()):
@@ -156,7 +157,7 @@ def taking_gradients(step: Callable[..., Any]) -> Callable[..., Any]:
         return step
 
     @functools.wraps(step)
-    def wrapper(self: Optimizer, *args: Any, grads: Any = None, **kwargs: Any) -> Any:
+    def wrapper(self: Hooked, *args: Any, grads: Any = None, **kwargs: Any) -> Any:
         if grads is not None:
             self._assign(grads)
         return step(self, *args, **kwargs)
@@ -177,7 +178,7 @@ def surrounded(step: Callable[..., Any]) -> Callable[..., Any]:
     step = taking_gradients(step)
 
     @functools.wraps(step)
-    def wrapper(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+    def wrapper(self: Hooked, *args: Any, **kwargs: Any) -> Any:
         if self._in_step == _forks:              # a step that calls its parent's is one step
             return step(self, *args, **kwargs)
         self._in_step = _forks

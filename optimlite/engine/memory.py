@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from .groups import Grouped
 from .sparse_grad import SparseGrad
-
-if TYPE_CHECKING:
-    from .optimizer import Optimizer
 
 
 class Memory(NamedTuple):
@@ -35,7 +33,7 @@ class Memory(NamedTuple):
         return "\n".join(lines)
 
 
-def memory(optimizer: Optimizer) -> Memory:
+def memory(optimizer: Grouped) -> Memory:
     elements = parameters = gradients = 0
     state: dict[str, int] = {}
     for group in optimizer.param_groups:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,15 +13,12 @@ from ..native.arrays import over_arrays, sum_squares
 from ..native.plans import Plan, SparsePlan
 from ..native.steps import Probe
 from .formats import widened
+from .groups import Grouped
 from .parameter import Parameter
 from .sparse_grad import SparseGrad, dense
-from .whole_matrix import MatrixOptimizer
-
-if TYPE_CHECKING:
-    from .optimizer import Optimizer
 
 
-def collected(optimizer: Optimizer) -> dict[str, float]:
+def collected(optimizer: Grouped) -> dict[str, float]:
     """What `metrics()` returns."""
     found: dict[str, float] = {"steps": optimizer.steps_taken, "skipped_steps": optimizer.skipped_steps}
     groups = optimizer.param_groups
@@ -42,8 +39,9 @@ Row = tuple[Any, float, float, float]            # a parameter; squares of its g
 class Watch:
     """Measures one step in `every`: `before` is called once its gradients are bound, `after` when it is whole."""
 
-    def __init__(self, every: int, by_name: bool) -> None:
+    def __init__(self, every: int, by_name: bool, swept: bool) -> None:
         self.every, self.by_name = every, by_name
+        self.swept = swept                       # a sweep reads the gradients; else Python does
         self._wait = 0                           # steps until the next one is measured
         self._probe: Probe | None = None         # of this step, if it is measured
         # of the step that was measured last:
@@ -58,7 +56,7 @@ class Watch:
         self._gradients: dict[Parameter, float] = {}
         self._tables: dict[Parameter, float] = {}
 
-    def before(self, optimizer: Optimizer, plans: list[Plan], grad_scale: float, skipped: bool) -> Probe | None:
+    def before(self, optimizer: Grouped, plans: list[Plan], grad_scale: float, skipped: bool) -> Probe | None:
         """What is to measure this step, if it is its turn."""
         self._probe = None
         if self._wait:
@@ -67,7 +65,7 @@ class Watch:
         self._wait = self.every - 1
         self._at, self._scale, self._grad_norm = optimizer.steps_taken, grad_scale, optimizer.last_grad_norm
         self._moved, self._rows = None, []
-        unread = isinstance(optimizer, MatrixOptimizer) or (skipped and self.by_name)
+        unread = not self.swept or (skipped and self.by_name)
         self._gradients = squares_of_gradients(plans) if unread else {}
         if skipped:
             self._keep(optimizer, [(parameter, square, 0.0, 0.0) for parameter, square in self._gradients.items()])
@@ -80,7 +78,7 @@ class Watch:
         self._probe = Probe((squares[0], move[0]), (squares[1], move[1]), each or self._grad_norm is None, each)
         return self._probe
 
-    def after(self, optimizer: Optimizer) -> None:
+    def after(self, optimizer: Grouped) -> None:
         if self._probe is None:
             return
         rows, sums = self._probe.found, [self._probe.gradient, self._probe.before, self._probe.change]
@@ -96,7 +94,7 @@ class Watch:
         self._moved = sums[1], sums[2]
         self._keep(optimizer, rows)
 
-    def _keep(self, optimizer: Optimizer, rows: list[Row]) -> None:
+    def _keep(self, optimizer: Grouped, rows: list[Row]) -> None:
         if not self.by_name:
             return
         parameters = [row[0] for row in rows]

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..checks import shown
 from . import nesting
+from .groups import Grouped
 from .method import Group
 from .overlap import refusal, relation
 from .parameter import USE_IT, Parameter
 from .state import StateMap, empty, fitting, place_of
 from .storage import converted, new_arrays
 
-if TYPE_CHECKING:
-    from .optimizer import Optimizer
 
-
-def remove(optimizer: Optimizer, parameter: Parameter) -> None:
+def remove(optimizer: Grouped, parameter: Parameter) -> None:
     changed = optimizer.state.copied()
     changed.forget(parameter)
     group = next((group for group in optimizer.param_groups if any(one is parameter for one in group["params"])), {})
@@ -28,7 +26,7 @@ def remove(optimizer: Optimizer, parameter: Parameter) -> None:
         group["param_names"] = [optimizer.state.name_of(one) for one in rest]
 
 
-def commit(optimizer: Optimizer, group: Group, parameters: tuple[Parameter, ...], trees: nesting.Trees,
+def commit(optimizer: Grouped, group: Group, parameters: tuple[Parameter, ...], trees: nesting.Trees,
            states: StateMap) -> None:
     optimizer._rearranged()
     adopt, tables = vars(optimizer.state).update, vars(states)
@@ -37,7 +35,7 @@ def commit(optimizer: Optimizer, group: Group, parameters: tuple[Parameter, ...]
     adopt(tables)
 
 
-def replace(optimizer: Optimizer, old: Parameter, new: Any, rows: Any) -> Parameter:
+def replace(optimizer: Grouped, old: Parameter, new: Any, rows: Any) -> Parameter:
     name = optimizer.state.name_of(old)
     group = group_of(optimizer, old, name)
     parameter = as_parameter(new, old, name)
@@ -59,7 +57,7 @@ def replace(optimizer: Optimizer, old: Parameter, new: Any, rows: Any) -> Parame
     return parameter
 
 
-def check_apart(optimizer: Optimizer, parameter: Parameter, rivals: list[Parameter], name: str) -> None:
+def check_apart(optimizer: Grouped, parameter: Parameter, rivals: list[Parameter], name: str) -> None:
     """Raises ValueError for a new parameter that has memory of another one in a group."""
     present = set(optimizer._parameters()) if rivals else set()
     for one in rivals:
@@ -69,7 +67,7 @@ def check_apart(optimizer: Optimizer, parameter: Parameter, rivals: list[Paramet
                                      "give `new` an array of its own, and let the model use that array"))
 
 
-def group_of(optimizer: Optimizer, parameter: Parameter, name: str) -> Group:
+def group_of(optimizer: Grouped, parameter: Parameter, name: str) -> Group:
     for group in optimizer.param_groups:
         if any(one is parameter for one in group["params"]):
             return group
@@ -116,7 +114,7 @@ def rows_taken(rows: Any, old: np.ndarray, new: np.ndarray, name: str) -> np.nda
     return result
 
 
-def carried(optimizer: Optimizer, group: Group, old: Parameter, new: Parameter, rows: Any, name: str,
+def carried(optimizer: Grouped, group: Group, old: Parameter, new: Parameter, rows: Any, name: str,
             ) -> dict[str, np.ndarray]:
     """The state of `new`, made of that of `old`."""
     entries: dict[str, np.ndarray] = dict(optimizer.state[old])
@@ -135,7 +133,7 @@ def carried(optimizer: Optimizer, group: Group, old: Parameter, new: Parameter, 
     return result
 
 
-def carried_rows(optimizer: Optimizer, group: Group, old: Parameter, new: Parameter, rows: Any, name: str,
+def carried_rows(optimizer: Grouped, group: Group, old: Parameter, new: Parameter, rows: Any, name: str,
                  ) -> dict[str, np.ndarray]:
     """The same by rows, of state that is in no format."""
     known = optimizer.state_names is not None

@@ -101,8 +101,12 @@ class RuleOptimizer(Optimizer):
             gradients = None
             factor: float | None = 1.0
             if options is not DEFAULT:
-                gradients = GradientPass(self, options, [plan for group in groups for plan in group.plans])
+                plans = [plan for group in groups for plan in group.plans]
+                gradients = GradientPass(options, plans, self._disjoint if self.single_pass else None)
+                if gradients.zero_later:
+                    self._check_zeroing(gradients.zero_later)
                 factor = gradients.scale_factor()
+                self.last_grad_norm = gradients.norm
             probe = None
             if self._watch is not None:
                 plans = [plan for group in groups for plan in group.plans]
@@ -136,7 +140,7 @@ class RuleOptimizer(Optimizer):
         from .metrics import Watch  # most programs never ask
 
         by_name = checks.flag("parameters", parameters)
-        self._watch = None if every is None else Watch(checks.count("every", every), by_name)
+        self._watch = None if every is None else Watch(checks.count("every", every), by_name, self.single_pass)
 
     def _current_plans(self) -> list[GroupPlan]:
         groups, version = self.param_groups, self._state.version

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..checks import shown
 from .formats import BFLOAT16, is_bfloat16, nearest_halves
 from .overlap import overlaps_itself, relation
-
-if TYPE_CHECKING:
-    from .parameter import Parameter
 
 
 def format_name(shadow: np.ndarray) -> str:
@@ -49,12 +45,3 @@ def rounded(values: np.ndarray, shadow: np.ndarray) -> np.ndarray:
         order: Any = "F" if single.flags.fnc else "C"
         halves = nearest_halves(single.ravel(order)).reshape(single.shape, order=order)
         return halves.view(shadow.dtype) if shadow.dtype != np.uint16 else halves.view(BFLOAT16)
-
-
-def with_shadows(parameters: Iterable[Parameter], arrays: list[np.ndarray],
-                 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Parameters' arrays, and others to stand in their place for a while; with them, their shadows and others."""
-    pairs = [(parameter.data, array) for parameter, array in zip(parameters, arrays, strict=True)]
-    pairs += [(parameter.shadow, np.array(rounded(array, parameter.shadow), order="K"))
-              for parameter, array in zip(parameters, arrays, strict=True) if parameter.shadow is not None]
-    return [live for live, _ in pairs], [other for _, other in pairs]

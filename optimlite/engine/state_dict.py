@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..checks import BESIDE, EXECUTION, shown
 from ..native.parameters import AddressRanges
 from .formats import BFLOAT16, is_bfloat16
+from .groups import Grouped
 from .parameter import Parameter
 from .state import Place, empty, place_of
 from .storage import LOW, MASTER, converted, format_of, new_arrays, places, with_master
-
-if TYPE_CHECKING:
-    from .optimizer import Optimizer
 
 
 class Mismatch(NamedTuple):
@@ -31,7 +29,7 @@ class Mismatch(NamedTuple):
     defaulted: list[str]
 
 
-def save(optimizer: Optimizer, copy: bool, plain: bool) -> dict[str, Any]:
+def save(optimizer: Grouped, copy: bool, plain: bool) -> dict[str, Any]:
     """`plain`: without formats."""
     state, groups, index = {}, [], 0
     for group in optimizer.param_groups:
@@ -54,7 +52,7 @@ def save(optimizer: Optimizer, copy: bool, plain: bool) -> dict[str, Any]:
     return {"state": state, "param_groups": groups}
 
 
-def pending(optimizer: Optimizer, group: dict[str, Any], parameter: Parameter,
+def pending(optimizer: Grouped, group: dict[str, Any], parameter: Parameter,
             entries: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """What the next step will add to a state, where an option was switched on since the last one."""
     missing = [key for key in places(optimizer, group, parameter) if key not in entries
@@ -83,7 +81,7 @@ class Fit(NamedTuple):
     groups: list[dict[str, Any]]
 
 
-def load(optimizer: Optimizer, state_dict: Mapping[str, Any], strict: bool) -> Mismatch:
+def load(optimizer: Grouped, state_dict: Mapping[str, Any], strict: bool) -> Mismatch:
     found = fit(optimizer, state_dict)
     refuse(found.problems, strict)
     commit(optimizer, found)
@@ -98,7 +96,7 @@ def refuse(problems: Mismatch, strict: bool) -> None:
                          + "\n".join(lines))
 
 
-def fit(optimizer: Optimizer, state_dict: Mapping[str, Any]) -> Fit:
+def fit(optimizer: Grouped, state_dict: Mapping[str, Any]) -> Fit:
     check_layout(state_dict)
     problems = Mismatch([], [], [], [])
     saved_groups = [dict(group) for group in state_dict["param_groups"]]
@@ -139,7 +137,7 @@ def check_layout(state_dict: Any) -> None:
             raise TypeError(f"group {index} of a state dict must have a list 'params', got {shown(params)}")
 
 
-def match(optimizer: Optimizer, saved: list[dict[str, Any]], problems: Mismatch,
+def match(optimizer: Grouped, saved: list[dict[str, Any]], problems: Mismatch,
           ) -> tuple[list[tuple[Parameter, Any]], list[dict[str, Any]]]:
     """(parameter, its index in the state dict), …, and for each live group the saved one that it takes values from."""
     groups = optimizer.param_groups
@@ -178,7 +176,7 @@ def match(optimizer: Optimizer, saved: list[dict[str, Any]], problems: Mismatch,
     return pairs, sources
 
 
-def new_group(optimizer: Optimizer, group: dict[str, Any], source: dict[str, Any], index: int,
+def new_group(optimizer: Grouped, group: dict[str, Any], source: dict[str, Any], index: int,
               problems: Mismatch) -> dict[str, Any]:
     """What a live group becomes: the saved hyper-parameters, validated, and its own keys beyond them."""
     ours = "params", "param_names", *EXECUTION, *optimizer.options       # how state is kept, the live optimizer says
@@ -207,7 +205,7 @@ def known(key: Any, ours: Iterable[Any]) -> bool:
     return key in ours or key in BESIDE or str(key).startswith("initial_")
 
 
-def new_state(optimizer: Optimizer, parameter: Parameter, saved: Mapping[str, Any], group: dict[str, Any],
+def new_state(optimizer: Grouped, parameter: Parameter, saved: Mapping[str, Any], group: dict[str, Any],
               live: AddressRanges, problems: Mismatch) -> dict[str, Any] | None:
     """The saved entries as arrays that fit the parameter, all or None; whatever doesn't fit is noted."""
     entries: dict[str, Any] = {}
@@ -281,7 +279,7 @@ def no_count(array: np.ndarray) -> str:
     return f"is {array}, and counts go from 0 to 2**53"
 
 
-def target(optimizer: Optimizer, parameter: Parameter, key: str, wanted: Mapping[str, Place],
+def target(optimizer: Grouped, parameter: Parameter, key: str, wanted: Mapping[str, Place],
            scalars: Mapping[str, float]) -> np.ndarray | None:
     """An array of the shape and dtype that an entry of the state has; None where the optimizer doesn't say."""
     if key in wanted:
@@ -312,7 +310,7 @@ def as_array(value: Any) -> Any:
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
-def commit(optimizer: Optimizer, found: Fit) -> None:
+def commit(optimizer: Grouped, found: Fit) -> None:
     for parameter, entries in found.states:
         state = optimizer.state[parameter]
         for key in [key for key in state if key not in entries]:
@@ -331,7 +329,7 @@ def commit(optimizer: Optimizer, found: Fit) -> None:
         parameter.update_shadow()
 
 
-def place(optimizer: Optimizer, parameter: Parameter, key: str, array: Any) -> np.ndarray:
+def place(optimizer: Grouped, parameter: Parameter, key: str, array: Any) -> np.ndarray:
     """Where the values of an entry go: the live array if it fits, else a new one, laid out as the parameter."""
     own = optimizer.state[parameter].get(key)
     if own is not None and own.shape == array.shape and own.dtype == array.dtype:

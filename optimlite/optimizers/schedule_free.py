@@ -11,7 +11,6 @@ from .. import swapping
 from ..checks import flag, fraction, interval, nonnegative, pair
 from ..engine.method import Group, Recipe
 from ..engine.rule_optimizer import RuleOptimizer
-from ..engine.shadows import with_shadows
 from ..engine.storage import EXACT, Storage
 from ..native.runtime import power, real_power
 from .radam import rectification
@@ -70,7 +69,7 @@ class ScheduleFree(RuleOptimizer):
                 averages.append(p.data.copy(order="K"))
                 if "z" in self.state[p]:
                     averages[-1] += p.dtype.type(away) * (self.state[p]["z"] - p.data)
-        yield from swapping.held(swapping.Swap(*with_shadows(parameters, averages)))
+        yield from swapping.held(swapping.Swap(*swapping.with_shadows(parameters, averages)))
 
     def __getstate__(self) -> dict[str, Any]:
         arrays = [p.data for p in self._parameters()]
