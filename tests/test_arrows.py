@@ -66,6 +66,22 @@ def test_what_points_elsewhere_is_found(path: str, text: str, fault: str, tmp_pa
     assert found.removeprefix(str(tmp_path / path)).startswith(fault)
 
 
+@pytest.mark.parametrize(("first", "second"), [
+    ("from .b import B", "if TYPE_CHECKING:\n    from .a import A"),
+    ("def f():\n    from . import b", "from optimlite.engine.a import A"),
+    ("from . import A", "from .a import A"),
+])
+def test_a_circle_within_a_folder_is_found(first: str, second: str, tmp_path: Path) -> None:
+    (tmp_path / "engine").mkdir()
+    other = "__init__" if first == "from . import A" else "b"
+    (tmp_path / "engine" / "a.py").write_text(first)
+    (tmp_path / "engine" / f"{other}.py").write_text(second)
+    [found] = arrows.faults(tmp_path)
+    assert found.startswith("a circle of imports: engine")
+    (tmp_path / "engine" / "a.py").write_text("from ..checks import shown")
+    assert not arrows.faults(tmp_path)
+
+
 @pytest.mark.parametrize(("path", "text"), [
     ("engine/plan.py", "from ..native import dispatch\nfrom .optimizer import Optimizer\nOptimizer()._plans"),
     ("optimizers/adam.py", "from .. import checks\nfrom ..engine.optimizer import Optimizer\nimport numpy as np"),
