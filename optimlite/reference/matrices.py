@@ -13,7 +13,7 @@ import numpy as np
 
 from ..engine.method import Group
 from ..native.runtime import power
-from .rules import Array, towards
+from .rule import Array, towards
 from .sums import sum_squares
 
 State = dict[str, Array]

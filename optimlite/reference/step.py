@@ -16,7 +16,7 @@ from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.sparse_grad import SparseGrad
 from ..engine.whole_matrix import MatrixOptimizer
 from .matrices import METHODS
-from .rules import towards
+from .rule import towards
 from .stepped import Stepped, begin, finished, pieces
 from .sums import grad_norm, larger
 

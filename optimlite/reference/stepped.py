@@ -14,7 +14,8 @@ from ..engine.parameter import Parameter
 from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.sparse_grad import SparseGrad
 from ..engine.storage import counts_to_round, kept, new_arrays, places, scales_of
-from .rules import MODIFIERS, RULES, Array, sign
+from .rule import Array, sign
+from .rules import MODIFIERS, RULES
 from .sums import combined, in_memory_order, squares_by_line
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from optimlite import reference
 from optimlite.native import dispatch
-from optimlite.reference import rules
+from optimlite.reference import elementwise
 from support.paths import ROOT
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -32,9 +32,9 @@ def signum(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The example's class; its twin is in place."""
     names: dict[str, Any] = {"__name__": "signum"}
     exec(CLASS, names)
-    twin: dict[str, Any] = dict(vars(rules))
+    twin: dict[str, Any] = dict(vars(elementwise))
     exec(TWIN, twin)
-    monkeypatch.setitem(rules.RULES, "signum", rules.Rule(twin["signum"]))
+    monkeypatch.setitem(reference.RULES, "signum", elementwise.Rule(twin["signum"]))
     return names["Signum"]
 
 
