@@ -14,6 +14,8 @@ import pytest
 import optimlite as ol
 from optimlite import lr_scheduler as ls
 from support import paths
+from support.helpers import rates
+from support.rates import sgd
 from support.scheduler_cases import (
     BY_HAND,
     CASES,
@@ -24,6 +26,7 @@ from support.scheduler_cases import (
     RATES,
     RECURSIVE,
     SINGLE,
+    WHOLE,
     Case,
     optimizer,
     trajectory,
@@ -35,18 +38,6 @@ IN_TORCH = [case for case in CASES if case.in_torch]
 
 def named(cases):
     return pytest.mark.parametrize("case", cases, ids=[case.name for case in cases])
-
-
-def sgd(*rates, **options):
-    parameters = [ol.Parameter(np.ones(2)) for _ in rates]
-    for parameter in parameters:
-        parameter.grad = np.ones(2)
-    groups = [{"params": [parameter], "lr": lr} for parameter, lr in zip(parameters, rates, strict=True)]
-    return ol.SGD(groups, **options)
-
-
-def rates(opt, key="lr"):
-    return [group[key] for group in opt.param_groups]
 
 
 def steps(scheduler, n, opt=None):
@@ -90,7 +81,7 @@ def test_the_golden_table_has_every_schedule_of_torch():
 # The closed form
 
 
-@named([case for case in FUNCTIONS if "fraction" not in case.name])
+@named(WHOLE)
 def test_steps_are_the_closed_form(case):
     opt = optimizer(case)
     [scheduler] = case.schedulers(ls, opt)
@@ -482,7 +473,7 @@ def test_a_plateau_of_weight_decay():
 # Order, and a picture
 
 
-@pytest.mark.parametrize("case", [c for c in FUNCTIONS if "fraction" not in c.name][::5]
+@pytest.mark.parametrize("case", WHOLE[::5]
                          + [c for c in SINGLE if c.name == "restarts"] + COMPOUND[:1],
                          ids=lambda case: case.name)
 def test_the_order_warning(case):

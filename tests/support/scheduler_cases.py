@@ -185,6 +185,7 @@ COMPOUND = [
 
 CASES = SINGLE + COMPOSED + NESTED + COMPOUND
 FUNCTIONS = SINGLE + COMPOSED + NESTED  # one scheduler, a function of the count
+WHOLE = [case for case in FUNCTIONS if "fraction" not in case.name]      # that of whole steps
 BY_NAME = {case.name: case for case in CASES}
 
 
