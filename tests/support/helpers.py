@@ -52,6 +52,14 @@ def model(dtype: Any = np.float32, order: Any = "C", axes: int = 0) -> dict[str,
             for name, shape in SHAPES.items()}
 
 
+def zeros(size: int = 2) -> np.ndarray:
+    return np.zeros(size, np.float32)
+
+
+def ones(size: int = 2) -> np.ndarray:
+    return np.ones(size, np.float32)
+
+
 def parameters(optimizer: ol.Optimizer) -> list[ol.Parameter]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
@@ -62,6 +70,11 @@ def random(rng: np.random.Generator, size: Any, dtype: Any) -> np.ndarray:
 
 def gradient(step: int, index: int, like: Any) -> np.ndarray:
     return np.array(np.random.default_rng([step, index]).standard_normal(like.shape), like.dtype)
+
+
+def pair() -> tuple[ol.Parameter, ol.Parameter, ol.SGD]:
+    W, b = ol.Parameter(zeros(), "W"), ol.Parameter(zeros(), "b")
+    return W, b, ol.SGD([W, b], lr=1)
 
 
 def train(optimizer: ol.Optimizer, steps: Iterable[int]) -> ol.Optimizer:
