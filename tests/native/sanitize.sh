@@ -40,7 +40,8 @@ address)
 thread)
     # CPython and NumPy are not instrumented: of their code it sees locks, threads and memory, but no reads and writes.
     # No suppressions are needed so far.  It doesn't follow forks of processes that have threads.
-    tests=(tests/native/test_{threads,vectors,processes}.py tests/engine/test_{step,step_memory,zero_grad,own_optimizer}.py tests/checkpoint/test_background.py -k "not fork")
+    tests=(tests/native/test_{threads,vectors,processes}.py tests/engine/test_{step,step_memory,zero_grad,own_optimizer}.py \
+        tests/checkpoint/test_background.py -k "not fork")
     # Its shadow memory has fixed addresses: no address space layout randomisation.
     run=(setarch -R env LD_PRELOAD="$(runtime tsan)"
          TSAN_OPTIONS="log_path=$reports/tsan:die_after_fork=0:exitcode=66") ;;
