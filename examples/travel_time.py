@@ -11,16 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+from maps import draw
 
 import optimlite as ol
-
-try:
-    import matplotlib
-
-    matplotlib.use("Agg")  # draws into files: no display needed
-    import matplotlib.pyplot as plt
-except ImportError as missing:
-    sys.exit(f"this example needs {missing.name}: pip install matplotlib")
 
 Array = np.ndarray
 
@@ -128,14 +121,8 @@ def main() -> None:
     error = [float(np.sqrt(np.mean((m - survey.truth)**2))) for m in (start, found)]
     print(f"{start.size} unknowns, {survey.times.size} rays; error {error[0]:.3f}, {error[1]:.3f} at the end")
     print(f"the rays were followed {ours} times by least_squares, {theirs} times by L-BFGS")
-    figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
-    for axis, (title, m) in zip(axes, {"truth": survey.truth, "found": found}.items(), strict=True):
-        image = axis.imshow(np.exp(m), vmin=0.5, vmax=1.8, cmap="viridis")
-        axis.set(title=title, xticks=[], yticks=[])
-    figure.colorbar(image, ax=axes, label="slowness")
-    path = options.output / "travel_time.png"
-    figure.savefig(path, dpi=110)
-    print(f"drawn: {path}")
+    maps = {"truth": np.exp(survey.truth), "found": np.exp(found)}
+    draw(maps, 0.5, 1.8, "slowness", options.output / "travel_time.png")
 
 
 if __name__ == "__main__":

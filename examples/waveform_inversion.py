@@ -11,16 +11,9 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from maps import draw
 
 import optimlite as ol
-
-try:
-    import matplotlib
-
-    matplotlib.use("Agg")  # draws into files: no display needed
-    import matplotlib.pyplot as plt
-except ImportError as missing:
-    sys.exit(f"this example needs {missing.name}: pip install matplotlib")
 
 Array = np.ndarray
 SPACING, TIMESTEP = np.float32(10), np.float32(1.5e-3)  # metres, seconds
@@ -109,15 +102,8 @@ def main() -> None:
     error = [float(np.sqrt(np.mean((c - survey.truth) ** 2))) for c in (survey.start, first.x, rest.x)]
     print(f"loss {first.fun:.4g} after {first.nit} iterations, {rest.fun:.4g} after {first.nit + rest.nit}; "
           f"error {error[0]:.0f}, {error[1]:.0f}, {error[2]:.0f} m/s")
-    figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
-    pictures = {"truth": survey.truth, "start": survey.start, "found": rest.x}
-    for axis, (title, c) in zip(axes, pictures.items(), strict=True):
-        image = axis.imshow(c, vmin=1600, vmax=3000, cmap="viridis")
-        axis.set(title=title, xticks=[], yticks=[])
-    figure.colorbar(image, ax=axes, label="m/s")
-    path = options.output / "waveform_inversion.png"
-    figure.savefig(path, dpi=110)
-    print(f"drawn: {path}")
+    maps = {"truth": survey.truth, "start": survey.start, "found": rest.x}
+    draw(maps, 1600, 3000, "m/s", options.output / "waveform_inversion.png")
 
 
 if __name__ == "__main__":
