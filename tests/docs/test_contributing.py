@@ -30,7 +30,7 @@ PLACES = re.findall(r"^\*\*\d\. [\w ]+\*\*,(?: in)? `([^`]+)`", TEXT, re.MULTILI
 @pytest.fixture
 def signum(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The example's class; its twin is in place."""
-    names: dict[str, Any] = {"__name__": "signum"}
+    names: dict[str, Any] = {"__name__": "optimlite.optimizers.signum", "__package__": "optimlite.optimizers"}
     exec(CLASS, names)
     twin: dict[str, Any] = dict(vars(elementwise))
     exec(TWIN, twin)
