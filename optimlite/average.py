@@ -97,7 +97,7 @@ class Average:
     @property
     def averages(self) -> list[np.ndarray]:
         """The averaged arrays, in the order of the parameters (live: later updates change them)."""
-        if self._swap and self._swap.there:      # what has been written to the parameters counts
+        if self._swap and self._swap.there:      # what was written to the parameters is the average now
             for average, live in zip(self._averages, self._swap.live, strict=True):
                 np.copyto(average.data, live)
         return [average.data for average in self._averages]
@@ -250,7 +250,7 @@ class Average:
         self._show()
 
     def _show(self) -> None:
-        """Lets the parameters hold what the averages are now, if they are swapped in."""
+        """Writes the present averages to the parameters, if they are swapped in."""
         if self._swap and self._swap.there:
             for average, parameter in zip(self._averages, self._parameters, strict=True):
                 parameter.data = average.data

@@ -38,7 +38,7 @@ def shown(value: Any) -> str:
 
 
 def number(name: str, value: Any) -> float | int:
-    """A finite Python number: NumPy's, and arrays of one of them, are converted, so that nobody can alter them."""
+    """A finite Python number.  NumPy scalars and one-element arrays are converted: nobody can change those in place."""
     if isinstance(value, (np.generic, np.ndarray)) and value.dtype.kind in "biuf":
         if value.size != 1:
             raise TypeError(f"`{name}` must be a single number, got an array of shape {value.shape}")
@@ -103,7 +103,7 @@ def optional(each: Check) -> Check:
 
 
 def or_infinite(each: Check) -> Check:
-    """For a limit: infinity is none."""
+    """A check for limits, which also lets infinity pass: no limit."""
     return lambda name, value: math.inf if isinstance(value, float) and value == math.inf else float(each(name, value))
 
 
@@ -140,7 +140,7 @@ def flag(name: str, value: Any) -> bool:
 
 
 def off(check: Check) -> bool | None:
-    """What an option is where it isn't wanted."""
+    """The value of an option that switches it off."""
     try:
         return bool(check("", False))
     except TypeError:
@@ -148,7 +148,7 @@ def off(check: Check) -> bool | None:
 
 
 def resembles(key: str, known: Iterable[str]) -> str | None:
-    """The hyper-parameter that a key looks like a slip of, if any."""
+    """The hyper-parameter that a key may misspell, if any."""
     import difflib  # here, where something is wrong: it costs a tenth of `import optimlite`
 
     known = list(known)
@@ -168,7 +168,7 @@ def total(name: str, value: Any) -> np.ndarray:
 
 
 def resembling(name: str, known: Iterable[str]) -> str | None:
-    """The public name that another one is a slip of, whatever its case."""
+    """The public name that another may misspell, in whatever case."""
     import difflib
 
     lower = {each.lower(): each for each in known}

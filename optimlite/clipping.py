@@ -123,7 +123,7 @@ def get_total_norm(tensors: Any, norm_type: float = 2.0,
 # What the above share ------------------------------------------------------------------------------------------------
 
 class Gradient(ParameterCore):
-    """A gradient that came by itself, in the place of a parameter that has it."""
+    """A bare gradient, with the attributes of a parameter that has it."""
 
     name = None
 

@@ -19,7 +19,7 @@ Pairs = list[tuple[np.ndarray, np.ndarray]]
 
 def with_shadows(parameters: Iterable[Parameter], arrays: list[np.ndarray],
                  ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Parameters' arrays, and others to stand in their place for a while; with them, their shadows and others."""
+    """The parameters' arrays and their shadows; and what each is to hold for a while, in the same order."""
     pairs = [(parameter.data, array) for parameter, array in zip(parameters, arrays, strict=True)]
     pairs += [(parameter.shadow, np.array(rounded(array, parameter.shadow), order="K"))
               for parameter, array in zip(parameters, arrays, strict=True) if parameter.shadow is not None]
@@ -83,7 +83,7 @@ def meets(arrays: Iterable[np.ndarray]) -> bool:
 
 
 def outside(array: np.ndarray) -> np.ndarray:
-    """What the array holds when no average is swapped in: another array, or a copy, if parameters are in its memory."""
+    """What the array holds when no average is swapped in: itself; if swapped parameters lie in it, other memory."""
     touched = list(_touched(array))
     if not touched:
         return array
@@ -99,7 +99,7 @@ def outside(array: np.ndarray) -> np.ndarray:
 
 
 def place_outside(array: np.ndarray) -> np.ndarray:
-    """As `outside`, to be written to."""
+    """As `outside`, but to be written to."""
     touched = list(_touched(array))
     for live, own in touched:
         if (place := _part(array, live, own)) is not None:

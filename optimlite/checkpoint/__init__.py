@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .background import Saving
     from .restoring import Restored
 
-# What does the work is imported by the first call: json and its like would double the cost of `import optimlite`.
+# What the calls need is imported by the first of them: json and its like would double the cost of `import optimlite`.
 
 __all__ = ["CheckpointError", "Checkpoints", "load", "restore", "save"]
 
@@ -25,7 +25,7 @@ R = TypeVar("R")
 
 
 def by_name(function: Callable[P, R]) -> Callable[P, R]:
-    """Parts that came without a name are refused with what to write; Python's message counts arguments."""
+    """Refuses parts without a name, and shows how to write the call; Python's message would only count arguments."""
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:

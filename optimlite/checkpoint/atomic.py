@@ -18,7 +18,7 @@ from . import system
 from .files import Descriptor, opened
 
 TEMPORARY = re.compile(r"\.optimlite-[0-9a-f]{16}\.tmp")
-FRESH = 3600                     # seconds in which a temporary is nobody's litter, where no lock tells
+FRESH = 3600                     # seconds for which a temporary isn't swept, where no lock tells whether it is in use
 
 
 @contextlib.contextmanager
@@ -88,7 +88,7 @@ def create(folder: str) -> Descriptor:
 
 
 def sweep(folder: str) -> None:
-    """Removes the temporaries that nobody holds. Failing to is no reason not to save."""
+    """Removes the temporaries that nobody holds. A save doesn't fail because that fails."""
     try:
         found = [os.path.join(folder, name) for name in os.listdir(folder) if TEMPORARY.fullmatch(name)]
     except OSError:                                       # a folder that one may write to but not list

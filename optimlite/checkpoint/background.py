@@ -78,7 +78,7 @@ class Saving:
 
 
 def told(fault: BaseException, path: str) -> BaseException:
-    """A failure of a background save: it comes out of another call, so it says what it is about."""
+    """A failure of a background save, with its file: it is raised by another call."""
     about = f"the background save of '{path}' failed"
     if type(fault).__module__ == "builtins" and isinstance(fault, OSError) and fault.errno is not None:
         return OSError(fault.errno, f"{about}: {fault.strerror}", fault.filename)
@@ -87,7 +87,7 @@ def told(fault: BaseException, path: str) -> BaseException:
 
 
 _pending: list[Saving] = []
-_ended = False                                   # the program: who still saves is not waited for
+_ended = False                                   # the program has: saves that begin now are not waited for
 
 
 def save(path: str | os.PathLike[str], parts: Mapping[str, Any], *, fsync: bool = True, background: bool = False,
@@ -113,7 +113,7 @@ def save(path: str | os.PathLike[str], parts: Mapping[str, Any], *, fsync: bool 
 
 
 def check_options(**options: Any) -> None:
-    """Refuses what must be a part that has the name of an option, and would be lost."""
+    """Refuses a part that has the name of an option, as which it would be lost."""
     for name, value in options.items():
         if name == "progress":
             fits = value is None or (callable(value) and not hasattr(value, "state_dict"))
@@ -176,7 +176,7 @@ class Failure:
 
 
 def _forget() -> None:
-    """A forked child has neither the threads nor their failures."""
+    """In a forked child, which has neither the threads nor their failures."""
     for saving in _pending:
         saving._crew.forget()
         saving._writer = 0

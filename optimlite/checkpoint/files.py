@@ -35,7 +35,7 @@ def path_of(path: Any) -> str:
 
 
 def quoted(text: str) -> str:
-    """A string of a file as messages show it: in one line, no longer than needed, nothing that moves a terminal."""
+    """A string of a file as messages show it: in one line, not too long, without control characters."""
     return repr(text if len(text) <= 100 else f"{text[:97]}...")
 
 

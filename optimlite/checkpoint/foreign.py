@@ -1,4 +1,4 @@
-"""Files that are taken for checkpoints: what they are by their first bytes, and what to do with them."""
+"""Files that aren't checkpoints: what they are, by their first bytes, and what to do with them."""
 
 from __future__ import annotations
 

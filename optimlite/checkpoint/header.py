@@ -99,7 +99,7 @@ def build(tensors: list[tuple[str, str, tuple[int, ...], int]], tree: str, sums:
 
 
 def plain(code: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
-    """How an array is stored: the format has no complex128, so it becomes pairs of float64."""
+    """An array as it is stored: complex128, which the format lacks, becomes pairs of float64."""
     return ("F64", (*shape, 2)) if code == "C128" else (code, shape)
 
 

@@ -13,7 +13,7 @@ Keys = tuple[Any, ...]
 
 
 class Printer:
-    """Paths of a file's leaves, which must stay in proportion to the file: one long key may stand above all of them."""
+    """Prints paths of a file's leaves, without repeating work: one long key may stand above all of them."""
 
     def __init__(self, file_bytes: int) -> None:
         self.left = 100 * file_bytes + (1 << 20)

@@ -89,7 +89,7 @@ def restore(path: str | os.PathLike[str], parts: Mapping[str, Any], strict: bool
 
 
 class Plan:
-    """What there is to do: arrays to read into place, and calls to make before and after that."""
+    """The work of a restore: arrays to read into place, and calls to make before and after that."""
 
     def __init__(self, file: File, verify: bool) -> None:
         self.file, self.verify, self.result = file, verify, Restored()
@@ -129,7 +129,7 @@ class Plan:
 
         def fetch(tensor: Tensor) -> np.ndarray:         # a model has many counts, which one call reads
             if tensor.name in counts:
-                with contextlib.suppress(CheckpointError):        # perhaps in the count of another
+                with contextlib.suppress(CheckpointError):        # the damage may be in another count
                     return together()[tensor.name]
             return self.fresh([tensor])[tensor.name]
 
@@ -215,7 +215,7 @@ class Plan:
                             f"use its .data, and its .mask as another part")
         if live.dtype.kind in "OSUMmV" and code_of(live.dtype) is None:
             raise TypeError(f"'{path}' must be a numeric array to be restored into, got {live.dtype}")
-        live = np.asarray(live)                  # without what a subclass does to slices
+        live = np.asarray(live)                  # a subclass may slice differently
         if live.shape != tensor.shape:
             self.result.misshapen.append(f"{path} has shape {tensor.shape} in the file, not {live.shape}")
         elif not live.flags.writeable:

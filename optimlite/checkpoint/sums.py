@@ -18,7 +18,7 @@ class Sums:
         self.found: list[list[tuple[int, int, int]]] = [[] for _ in range(count)]
 
     def add(self, key: int, offset: int, buffer: Any) -> None:
-        """The sum of bytes that stand at an offset, in the array of that key."""
+        """Adds the sum of the bytes at an offset in the array of that key."""
         self.found[key].append((offset, crc32(buffer), buffer.nbytes))
 
     def results(self) -> list[int]:

@@ -1,4 +1,4 @@
-"""What systems do differently with files: POSIX, and Windows.
+"""What POSIX and Windows do differently with files.
 
 Windows has no reads and writes at an offset, and can't flush a folder. Nobody can rename or remove a file that is open
 there: so a new file needs no lock to be kept, and is closed before it takes its place.
@@ -23,7 +23,7 @@ NO_WAIT = getattr(os, "O_NONBLOCK", 0)           # for a pipe that is put where 
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 NO_LOCKS = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL}
 
-_turn = RLock()                                  # signal handlers save, too, and to a file of their own
+_turn = RLock()                                  # reentrant: signal handlers save, too, to a file of their own
 
 
 def read_at(fd: int, buffers: list[Any], offset: int) -> int:

@@ -14,7 +14,7 @@ Task = Callable[[], object]
 
 
 class Flag:
-    """An event: everybody who waits has a lock of his own."""
+    """An event; every thread that waits has a lock of its own."""
 
     def __init__(self) -> None:
         self.up = False
@@ -34,7 +34,7 @@ class Flag:
 
 
 class Crew:
-    """Threads that run a task each; `wait` for all of them, as often as it is interrupted."""
+    """Threads that run a task each; `wait` waits for all, and may be called again after an interrupt."""
 
     def __init__(self) -> None:
         self._started: list[int] = []

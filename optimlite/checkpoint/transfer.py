@@ -26,8 +26,8 @@ READ = 12                            # pieces that are only read: of fewer, thre
 BUFFERS = 512                        # in one call of the system, which takes up to 1024
 THREADED = 8 << 20                   # bytes from which on threads pay
 PAGE = 4096                          # bytes
-MAX_THREADS = 4                      # more than these wait for the memory
-WRITERS = 2                          # a file takes one thread's bytes at a time; another thread sums meanwhile
+MAX_THREADS = 4                      # more would only wait for the memory
+WRITERS = 2                          # one writes while the other sums: a file takes one thread's bytes at a time
 Batch = TypeVar("Batch")
 
 
@@ -139,7 +139,7 @@ def each(batches: Iterator[Batch], work: Callable[[Batch, np.ndarray], None], nb
         try:
             raise faults[0]
         finally:
-            faults.clear()                       # the fault has this frame, which shall not keep the fault
+            faults.clear()                       # the fault refers to this frame, and the frame must not refer to it
     if tell:
         tell()
 

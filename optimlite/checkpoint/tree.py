@@ -59,7 +59,7 @@ def encode(parts: Mapping[str, Any]) -> Encoded:
 
 
 def state_of(part: Any) -> Any:
-    """What is saved of a part: the live state of what has one, itself otherwise."""
+    """What is saved of a part: its live state if it has one, else the part itself."""
     from ..average import Average
     from ..engine.optimizer import Optimizer
 
@@ -72,7 +72,7 @@ def _encode(node: Any, path: str, encoded: Encoded) -> Any:
     node = normal(node)
     if isinstance(node, np.ndarray):
         check(node, path)
-        node = outside(np.asarray(node))         # without what a subclass does to slices
+        node = outside(np.asarray(node))         # a subclass may slice differently
         name = encoded.name_for(path)
         encoded.arrays[name] = node
         complex128 = code_of(node.dtype) == "C128"
@@ -143,7 +143,7 @@ def decode(text: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def check_size(text: str) -> None:
-    """Refuses more lists and dicts than anybody needs: three bytes of text make one that takes a hundred of memory."""
+    """Refuses more lists and dicts than anybody needs: three bytes of text can take a hundred bytes of memory."""
     if brackets(text) > MOST and brackets(QUOTED.sub("", text)) > MOST:
         raise ValueError(f"the tree of parts must have at most {MOST} lists, tuples and dicts; store tables as arrays")
 

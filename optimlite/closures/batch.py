@@ -33,7 +33,7 @@ def minimize_batch(fun: Callable[..., Any], X0: Any, args: Any = (), *, bounds: 
     fun: `fun(X, *args)` returns the losses (r,) and the gradients (r, n) of the r rows of X, those that still run.
     X0: the starts, (k, n): a row a problem.  float32 stays float32, every other real type becomes float64.
     args: arrays with a row for each of the k problems; `fun` gets those rows of them that X has.  `np.arange(k)` tells
-        which ones they are.  What all problems share, `fun` has of itself.
+        which ones they are.  What all problems share, `fun` brings itself.
     bounds: a pair (low, high) of limits that broadcast to X0, n pairs for all rows, or an object with `lb` and `ub`.
     tol: `tolerance_loss` and `tolerance_grad`.
     callback: `callback(intermediate_result)` is called after each evaluation, with the fields x, fun, nit and running.
@@ -43,8 +43,8 @@ def minimize_batch(fun: Callable[..., Any], X0: Any, args: Any = (), *, bounds: 
     whole: `fun` gets all k rows each time, those that have ended as they ended: for functions that are compiled for one
         shape.
 
-    A row has the bits that it has alone, or in any other company, provided that `fun` gives it the same: sums over its
-    unknowns are made of elementwise operations.  (BLAS doesn't: `X @ A` may round a row otherwise if there are others.)
+    A row has the same bits alone and beside any others, provided that `fun` gives it the same: sums over its unknowns
+    are made of elementwise operations.  (BLAS doesn't promise that: `X @ A` may round a row differently beside others.)
     Rows stop by the tests of `minimize`, with its defaults.  The search ends at the strong Wolfe conditions, within
     bounds at the weak ones.  A loss or gradient that isn't finite counts as infinitely high.
 
@@ -111,7 +111,7 @@ def box_of(bounds: Any, x: Array) -> tuple[Array, Array] | None:
 
 
 class Batch:
-    """The user's function as rows, and what becomes of each problem."""
+    """The user's function on rows, and the result of each problem so far."""
 
     def __init__(self, fun: Callable[..., Any], x: Array, args: list[Array], whole: bool) -> None:
         k = len(x)
@@ -165,7 +165,7 @@ class Batch:
     # What becomes of them --------------------------------------------------------------------------------------------
 
     def note(self, columns: Array) -> None:
-        """Where these problems are now."""
+        """Stores where these problems are now."""
         state = self.state
         rows = state.all_rows[columns]
         self.x[rows], self.jac[rows] = state.x[:, columns].T, state.g[:, columns].T

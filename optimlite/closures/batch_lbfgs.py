@@ -17,7 +17,7 @@ from .columns import Array, Columns, dot, largest
 from .progress import PATIENCE
 from .result import CONVERGED, LIMIT, NOT_FINITE, STUCK
 
-MOST_DEAD = 8                    # one in so many columns, before all are copied
+MOST_DEAD = 8                    # one column in so many may have ended before the others are copied together
 Evaluate = Callable[[Array, Array], tuple[Array, Array]]         # (points, problems): losses and gradients
 
 
@@ -158,7 +158,7 @@ class Lockstep(Columns):
         if not which.any():
             return
         free = self.free
-        d = 0.0 - self.history.multiply(free, self.gamma)        # never -0, which would tell who ran beside it
+        d = 0.0 - self.history.multiply(free, self.gamma)        # never -0: its sign would depend on other columns
         if self.boxed:
             d = np.where(self.stopped(self.x, -d) | self.stopped(self.x, self.g), 0.0, d)
         slope = dot(d, self.g)

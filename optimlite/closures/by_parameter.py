@@ -1,4 +1,4 @@
-"""What users give for each parameter, and what stays with one that is replaced: bounds, weights."""
+"""What users give for each parameter, such as bounds and weights, and what a replaced one keeps of it."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class ClosureOptimizer(Optimizer):
 
     @property
     def _given(self) -> list[ByParameter]:
-        """What makes steps end at kinks, each under its name."""
+        """The bounds and weights that were given: steps end at the kinks that these make."""
         return [given for given in (self._bounds, self._l1) if given is not None]
 
     # State -----------------------------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ class ClosureOptimizer(Optimizer):
         return {**first, "lr": max(rates)}
 
     def metrics(self) -> dict[str, float]:
-        """As of any optimizer, and how the last step's iterations went."""
+        """As for any optimizer, and beside it how the last step's iterations went."""
         result = self.result
         return super().metrics() | {"loss": result.loss, "grad_max": result.grad_norm, "step_length": result.step,
                                     "iterations": result.iterations, "evaluations": result.evaluations}
@@ -191,7 +191,7 @@ class ClosureOptimizer(Optimizer):
 
         `closure`: clears the gradients, computes and returns the loss, or `(loss, grads)`; called at most `max_eval`
         times.  An exception in it leaves the parameters at the last accepted point.  `self.result` says how it went.
-        Nothing else that other optimizers' steps take is taken.
+        The other arguments of `step` (grad_scale, max_grad_norm, …) aren't taken.
         """
         name = type(self).__name__
         if unsupported:

@@ -1,7 +1,7 @@
 """Arrays with a column for each of many problems, and sums whose bits don't depend on how many there are.
 
-NumPy's own sums along an axis, `einsum` and BLAS go by layout, length and alignment: they would give a problem other
-bits in other company.  Elementwise operations don't, so sums are made of them.
+The order of NumPy's own sums along an axis, of `einsum` and of BLAS depends on layout, length and alignment: a problem
+would have other bits beside other problems.  Elementwise operations depend on nothing of that; sums are made of them.
 """
 
 from __future__ import annotations

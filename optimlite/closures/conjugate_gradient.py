@@ -175,7 +175,7 @@ class ConjugateGradientMethod(Method):
         return Direction(seen.slope, largest, trial)
 
     def settle(self, away: bool) -> None:
-        """After an interrupt in the making of a direction: it is made, or nothing of it has happened."""
+        """After an interrupt while a direction was made: it is finished, or nothing of it has happened."""
         if self.before is not None:
             if away:
                 self.work.pending = False
@@ -201,9 +201,9 @@ class ConjugateGradientMethod(Method):
     def guess(self, seen: GradientProducts, slope: float, length: float, followed: bool) -> float:
         """The first trial along a direction of this slope g.d and length d.d.
 
-        If the curvature of the last line is that of this one too, the minimum is where it has taken up the slope.  That
-        counts where it came near the step that was taken last time; else the trial is the step whose first-order
-        change is that of the last one (Nocedal & Wright 3.5).
+        If the curvature is that of the last line, the minimum is at -slope / curvature.  This guess is taken if
+        the last one came near the step that was accepted; else the trial is the step whose first-order change is that
+        of the last step (Nocedal & Wright 3.5).
         """
         scalars = self.work.scalars
         t, before, last, known = (float(scalars[key]) for key in ("t", "slope", "length", "guess"))
@@ -223,7 +223,7 @@ class ConjugateGradientMethod(Method):
         scalars = self.work.scalars
         had = int(scalars["since_restart"]) > 1
         scalars["since_restart"][...] = 0
-        scalars["trial"][...] = 0.0              # this direction is of no use
+        scalars["trial"][...] = 0.0              # the direction is to be discarded
         return had
 
     def vectors(self) -> dict[str, Vector]:

@@ -36,7 +36,7 @@ class Descent:
         self.search_limit: int = options["max_eval"] or self.max_eval + overrun
         self.position = LinePosition(self.work)
         self.under_way = False                   # an iteration
-        self.first: Any = None                   # what the first evaluation returned as its loss
+        self.first: Any = None                   # the loss as the first evaluation returned it
         self.loss = math.nan
         self.seen = GradientProducts(math.nan, math.nan)
         self.progress = Progress(self.work.scalars, self.space.eps)
@@ -142,7 +142,7 @@ class Descent:
             step = line.checked(self.method.search(line, self.loss, direction.slope, direction.trial,
                                                    direction.largest, self.evaluations_left))
         point = line.at(step)
-        if point is None and step > 0.0:         # its gradient is gone: only those of the last and the lowest are kept
+        if point is None and step > 0.0:         # only the gradients of the last and the lowest are kept
             point = line.trial(step) if self.evaluations_left > 0 else line.lowest
         if point is not None and point.finite:
             self.position.move(point.step)
@@ -159,7 +159,7 @@ class Descent:
         return False
 
     def accept(self, gradient: Vector, unused: Vector, step: float, loss: float, seen: GradientProducts) -> None:
-        """Makes the point at `step` the current one; `gradient` holds its gradient, `unused` nothing of worth."""
+        """Makes the point at `step` the current one; `gradient` holds its gradient, `unused` may be overwritten."""
         work, self.under_way = self.work, False
         self.position.arrive()
         if work.box is not None and self.method.keeps_steps:         # the step that was really made

@@ -63,7 +63,7 @@ class Differences:
 
     @property
     def each(self) -> int:
-        """Evaluations of a gradient, beside that of the loss."""
+        """How many evaluations a gradient takes, beside that of the loss."""
         return (self.points - 1) * self.size
 
     def close(self) -> None:
@@ -114,7 +114,7 @@ class Differences:
 
 
 def exact(x: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """The step that is left when it was added in x's type."""
+    """The step as x's type rounds it: (x + step) - x."""
     with np.errstate(invalid="ignore"):
         return np.asarray((x + step).astype(x.dtype) - x, np.float64)
 

@@ -181,7 +181,7 @@ class Run:
 
 
 def resumed(state: Any, x0: Any, method: Any, bounds: Any, options: Any) -> tuple[Any, Any, Any, Any]:
-    """What a state has, and what was given beside it."""
+    """The unknowns, method, bounds and options to go on with: the state's, where nothing was given beside it."""
     if not isinstance(state, Mapping) or not set(state) >= STATE:
         raise TypeError(f"`state` must be the `state` of a result, of a callback's intermediate_result or of an "
                         f"exception, got {shown(state)}")
@@ -290,7 +290,7 @@ def listed(what: str, nesting: Any, unknowns: Unknowns) -> list[Any]:
 
 
 def caller(callback: Callable[..., Any], unknowns: Unknowns, run: Run) -> Callable[[Any], Any]:
-    """Called with our result; calls with what the user's function asks for."""
+    """Makes of a user's callback a function of our result: it gets what it asks for."""
     if not callable(callback):
         raise TypeError(f"`callback` must be callable, got {shown(callback)}")
     try:

@@ -80,7 +80,7 @@ class NewtonMethod(Method):
         return known
 
     def adjust(self) -> None:
-        """The size of the region, once after each step: what the model promised, beside what came."""
+        """The size of the region after a step, by the decrease that the model promised and the one that came."""
         scalars = self.work.scalars
         t, slope, predicted, length, radius, norm, before, loss = (float(scalars[key]) for key in (
             "t", "slope", "predicted", "length", "radius", "norm", "from_loss", "loss"))

@@ -36,7 +36,7 @@ class Progress:
                 self.scalars[key][...] = value
 
     def note(self, loss: float) -> None:
-        """Of every further evaluation."""
+        """Takes the loss of every further evaluation."""
         best = float(self.scalars["best_loss"])
         if math.isfinite(loss) and loss < best - 0.25 * self.eps * abs(best):
             self.scalars["best_loss"][...] = loss

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..engine.html import table
 
-# Why a run ended, in scipy's numbers: it was done, a limit, no way on, not finite, the callback.
+# Why a run ended, in scipy's numbers: converged, a limit, no further step, not finite, the callback.
 CONVERGED, LIMIT, STUCK, NOT_FINITE, ASKED = 0, 1, 2, 3, 99
 
 
@@ -18,7 +18,7 @@ class Result:
     `loss` and `grad_norm` (max |g|, of the projected gradient if there are bounds) belong to the last accepted point at
     which the closure was evaluated; `step` is the last step length t.  `reason` says in words why it stopped, and
     `converged` is True where a tolerance was met, or where 20 evaluations brought no lower loss.  `status` is that in
-    scipy's numbers: 0 converged, 1 at a limit, 2 no way on, 3 not finite, 99 stopped by the callback.
+    scipy's numbers: 0 converged, 1 at a limit, 2 no further step, 3 not finite, 99 stopped by the callback.
     """
 
     iterations: int = 0

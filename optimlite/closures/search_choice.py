@@ -10,7 +10,7 @@ from ..checks import count, number, resembles, shown
 from .line_search import SEARCHES
 from .method import Search
 
-BY_METHODS = ("largest", "weak")         # arguments of line searches that methods give
+BY_METHODS = ("largest", "weak")         # arguments of line searches that the methods set
 
 
 def search(name: str, value: Any) -> Any:

@@ -10,7 +10,7 @@ from .preconditioner import Apply
 from .vectors import Vector
 from .workspace import Workspace
 
-Multiply = Callable[[Vector, Vector], bool]      # out = H v; False if there is no more to be had
+Multiply = Callable[[Vector, Vector], bool]      # out = H v; False if no evaluations are left for it
 
 
 class Step(NamedTuple):

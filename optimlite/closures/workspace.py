@@ -22,7 +22,7 @@ class Workspace:
         self.d = space.zeros()
         self.g, self.previous, self.spare = space.zeros(), space.zeros(), space.zeros()
         self.box: Box | None = None              # bounds, or those of an orthant within them
-        self.free: Vector | None = None          # the gradient without what bounds stop
+        self.free: Vector | None = None          # the gradient, but 0 where a bound stops the descent
         self.orthants: Orthants | None = None    # where the l1 norm is part of the loss
         self.scalars: dict[str, np.ndarray] = {}
         self.pending = False                     # the last step's y = g' - g has not been computed yet
@@ -48,7 +48,7 @@ class Workspace:
 
     @property
     def whole(self) -> Vector:
-        """The same with what the user's bounds stop."""
+        """The same gradient, with the elements that the user's bounds stop."""
         return self.g if self.orthants is None else self.orthants.gradient
 
     # Within bounds, and orthants -------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ class Known(NamedTuple):
 
 
 class Follower:
-    """It knows no optimizer: an optimizer that held what holds it would live until the cyclic collector comes."""
+    """It holds no optimizer: the optimizer holds it, and a cycle would live until the cyclic collector runs."""
 
     def __init__(self, k: int, alpha: float) -> None:
         self.k, self.alpha = k, alpha
@@ -45,7 +45,7 @@ class Follower:
         self._known = None
 
     def follow(self, groups: list[Group], state: StateMap, created: list[Created]) -> Sequel:
-        """What a step is to end with; slow weights that begin with it are noted in `created`."""
+        """The launches that end a step; slow weights that are created for it are noted in `created`."""
         known = self._known_of([[parameter for parameter in group["params"] if parameter.grad is not None]
                                 for group in groups], state, created)
         counts, values, meets = [], [], []
@@ -96,7 +96,7 @@ def begin(state: StateMap, parameter: Parameter, created: list[Created]) -> None
 
 
 def meeting(pairs: list[tuple[Parameter, np.ndarray]], dtype: np.dtype, alpha: float) -> tuple[Launch, Launch]:
-    """Of one float type: parameters go back by 1 - alpha of the way, then the slow weights are what they are."""
+    """Launches for one float type: parameters go back 1 - alpha of the way, then the slow weights are set to them."""
     back = plan_of("mean", [(parameter.data, slow) for parameter, slow in pairs], dtype)
     for at, (parameter, _) in enumerate(pairs):
         if parameter.shadow is not None:
@@ -108,7 +108,7 @@ def meeting(pairs: list[tuple[Parameter, np.ndarray]], dtype: np.dtype, alpha: f
 
 
 def plan_of(rule: str, pairs: list[tuple[np.ndarray, np.ndarray]], dtype: np.dtype) -> Plan:
-    """Of a rule that moves the first of each pair; the second stands where it has a gradient."""
+    """A plan that moves the first array of each pair; its rule reads the second one as the gradient."""
     cores = [ParameterCore(target) for target, _ in pairs]
     plan = Plan(cores, dispatch.kernel(rule, dtype), 0)
     for at, (_, operand) in enumerate(pairs):

@@ -43,10 +43,10 @@ def remembered(scale: Any, norm: Any, value: Any, skip: Any, zero: Any) -> Gradi
 
 
 def checked_options(given: tuple[Any, ...]) -> GradientOptions:
-    """The arguments of `step` checked, or remembered: a training loop gives the same ones every time."""
+    """The arguments of `step`, checked once: a training loop gives the same ones every time."""
     try:
         return remembered(*given)
-    except TypeError:                            # or an array of one number, which can't be remembered
+    except TypeError:                            # an array of one number, say, can't be remembered
         return remembered.__wrapped__(*given)
 
 
@@ -107,7 +107,7 @@ class GradientPass:
             self.zero_in_sweep = disjoint is not None and disjoint.check(plans)
 
     def scale_factor(self) -> float | None:
-        """What multiplies them: one float64 number that unscales and clips, or None to skip the step."""
+        """The factor that unscales and clips the gradients, in float64; None skips the step."""
         scale, max_norm, _, skip, _ = self.options
         if max_norm is None and not skip:
             return scale
@@ -117,7 +117,7 @@ class GradientPass:
         return scale if max_norm is None else scale * clip_coefficient(max_norm, norm)
 
     def zero(self, stepped: bool) -> None:
-        """Zeroes what the step has not."""
+        """Zeroes the gradients that the sweep hasn't zeroed."""
         if not self.options.zero_grad:
             return
         every = (parameter for plan in self.plans for parameter in plan.parameters)

@@ -24,23 +24,23 @@ from .storage import EXACT, kept
 class Grouped(Hooked):
     """The part of an optimizer that keeps parameter groups and state, and says what either may be.
 
-    The rest of the engine sees an optimizer as one of these; what users call beside is `Optimizer`'s.
+    The rest of the engine sees an optimizer as a Grouped; the other methods that users call are `Optimizer`'s.
     """
 
     checks: ClassVar[dict[str, checks.Check]] = {}       # hyper-parameter: what it may be
     scalars: ClassVar[dict[str, float | int]] = {}       # scalar state: its value before the first step
-    later_scalars: ClassVar[dict[str, float | int]] = {}         # those that older states lack, and may lack
+    later_scalars: ClassVar[dict[str, float | int]] = {}         # newer ones, which older states may lack
     state_names: ClassVar[tuple[str, ...] | None] = None     # every key of state there can be; None: anything
-    line_states: ClassVar[tuple[str, ...]] = ()          # those with a value for each row, or column, of matrices
-    begins_anew: ClassVar[bool] = False                  # its state is of all parameters together
-    half_states: ClassVar[Container[str]] = ()           # those that are stored in 16 bits, if they came so
-    exact_states: ClassVar[tuple[str, ...]] = ()         # those that are kept in no format: copies of parameters, say
-    fine_states: ClassVar[tuple[str, ...]] = ()          # those whose differences count: int8 is too coarse
-    unsigned_states: ClassVar[tuple[str, ...]] = ()      # those that are never negative
+    line_states: ClassVar[tuple[str, ...]] = ()          # state with a value for each row, or column, of matrices
+    begins_anew: ClassVar[bool] = False                  # where a parameter is replaced, since state is of all together
+    half_states: ClassVar[Container[str]] = ()           # state that stays in 16 bits if it is loaded in 16 bits
+    exact_states: ClassVar[tuple[str, ...]] = ()         # state that has no format: copies of parameters, say
+    fine_states: ClassVar[tuple[str, ...]] = ()          # state of which differences are taken: int8 is too coarse
+    unsigned_states: ClassVar[tuple[str, ...]] = ()      # state that is never negative
     mixes_rows: ClassVar[bool] = False                   # no row of its state belongs to a row of the parameter
     later_options: ClassVar[tuple[str, ...]] = ()        # not in older state dicts, or torch's, but on by default
     options: ClassVar[dict[str, Check]] = EXACT          # hyper-parameters that a group may lack
-    by_element: ClassVar[bool] = True                    # else it has state of rows or matrices of real numbers
+    by_element: ClassVar[bool] = True                    # False: it has state of rows or matrices, in real numbers
     writes_shadows: ClassVar[bool] = False
     takes_halves: ClassVar[bool] = False                 # parameters of 16 bits
     restored_by: ClassVar[str] = ""                      # what reads its state from a file, if not `ol.restore`
@@ -210,7 +210,7 @@ class Grouped(Hooked):
     def _assign(self, grads: Any) -> None:
         """Replaces every `.grad`: by the nesting of the parameters, or by name."""
         parameters = self._parameters()
-        if self._whole is None:                  # which comes last: an interrupt may not leave one without the other
+        if self._whole is None:                  # set last: an interrupt can't leave it without `_in_order`
             several = self._grouped or len(self._trees) > 1
             self._in_order = [parameter for _, given in self._trees for parameter in given]
             self._whole = nesting.Tree(nesting.Branch(str(index), False, tree)
@@ -240,9 +240,9 @@ class Grouped(Hooked):
         return self.scalars
 
     def totals(self, group: Group) -> dict[str, float]:
-        """Scalars of a whole group that the rule moves, and where they start; their names are always the same.
+        """Scalars of a whole group that the rule moves, and their initial values; all groups have the same names.
 
-        They are entries of the group, float64 arrays without axes: they are saved and loaded as the hyper-parameters.
+        They are entries of the group, float64 arrays without axes, and are saved and loaded as hyper-parameters are.
         """
         return {}
 

@@ -151,7 +151,7 @@ def _arguments(hooks: Hooks, optimizer: Hooked, args: tuple[Any, ...], kwargs: d
 
 
 def taking_gradients(step: Callable[..., Any]) -> Callable[..., Any]:
-    """A user's `step` that knows no `grads` gets it: they are assigned first."""
+    """Adds `grads=` to a user's `step` that lacks it: the gradients are assigned before the step runs."""
     names, any_other = parameters_of(step)
     if "grads" in names or any_other:
         return step

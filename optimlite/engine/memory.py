@@ -13,7 +13,7 @@ from .sparse_grad import SparseGrad
 class Memory(NamedTuple):
     """Bytes by what they hold, shadows with their parameters; `state` by the names of its arrays.
 
-    What hasn't come to be yet isn't counted.
+    State that the first step will create isn't counted.
     """
 
     elements: int

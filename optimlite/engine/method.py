@@ -1,4 +1,4 @@
-"""What the engine asks of a method: the whole of what it knows of one."""
+"""What the engine asks of a method, and all that it knows of one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def parameters_of(groups: Iterable[Group]) -> list[Parameter]:
 
 
 class Storing(Protocol):
-    """An optimizer, as those see it who store its state."""
+    """An optimizer, as the code that stores its state sees it."""
 
     @property
     def line_states(self) -> Collection[str]: ...
@@ -36,7 +36,7 @@ class Storing(Protocol):
 
 
 class Method(Storing, Protocol):
-    """An optimizer, as plans of its groups see it."""
+    """An optimizer, as the plans of its groups see it."""
 
     @property
     def state(self) -> StateMap: ...

@@ -1,4 +1,4 @@
-"""What a step measures of itself where that was asked for: norms of gradients, weights and updates."""
+"""What a watched step measures of itself: norms of gradients, weights and updates."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Watch:
         self._tables: dict[Parameter, float] = {}
 
     def before(self, optimizer: Grouped, plans: list[Plan], grad_scale: float, skipped: bool) -> Probe | None:
-        """What is to measure this step, if it is its turn."""
+        """The probe that is to measure this step, if it is its turn."""
         self._probe = None
         if self._wait:
             self._wait -= 1
@@ -119,7 +119,7 @@ class Watch:
 
 
 def squares_of_gradients(plans: list[Plan]) -> dict[Parameter, float]:
-    """Of those that are bound; sparse ones are the tables that they stand for."""
+    """The sums of squares of all bound gradients, by parameter; a sparse one is made dense."""
     pairs = [(parameter, plan.gradient(at)) for plan in plans for at, parameter in enumerate(plan.parameters)]
     present = {parameter: in_its_type(parameter, dense(parameter.grad, parameter)
                                       if isinstance(parameter.grad, SparseGrad) else found)
@@ -132,7 +132,7 @@ def in_its_type(parameter: Parameter, grad: np.ndarray) -> np.ndarray:
 
 
 def whole_rows(gradients: dict[Parameter, float], found: list[Row]) -> Iterator[Row]:
-    """Of a step by matrices, which sweeps what it has computed: state, too, and not each parameter."""
+    """The rows of a whole-matrix step, whose sweeps put state in place, too, and perhaps not every parameter."""
     moved = {id(core.array): squares for core, _, *squares in found}
     for parameter, gradient in gradients.items():
         before, change = moved.get(id(parameter.data)) or (sum_squares(gapless(widened(parameter.data))), 0.0)
@@ -144,6 +144,6 @@ def gapless(array: np.ndarray) -> np.ndarray:
 
 
 def norms(suffix: str, weight: float, update: float) -> dict[str, float]:
-    """Of sums of squares."""
+    """Norms and their ratio, made of sums of squares."""
     return {f"weight_norm{suffix}": math.sqrt(weight), f"update_norm{suffix}": math.sqrt(update),
             f"update_ratio{suffix}": math.sqrt(update / weight) if weight else math.inf if update else 0.0}

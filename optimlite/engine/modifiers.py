@@ -39,7 +39,7 @@ def settle(group: Group) -> None:
 
 
 def decay_of(group: Group) -> float:
-    """The decoupled decay that a step multiplies by lr."""
+    """The decoupled weight decay, which `coefficients` multiplies by lr."""
     decay, largest = group["weight_decay"], group.get("corrected_weight_decay")
     corrected: float = decay * (group["lr"] / largest) if largest else decay
     return corrected
@@ -53,7 +53,7 @@ def modifier_of(group: Group) -> str | None:
 
 
 def coefficients_of(group: Group) -> dict[str, float]:
-    """The modifier's."""
+    """The coefficients of the group's modifier."""
     if modifier_of(group) != "limited":
         return {}
     return {"largest_rms": group["max_update_rms"] * group["lr"], "masked": float(bool(group.get("cautious")))}

@@ -69,7 +69,7 @@ def _read(node: Any, path: str) -> Any:
 
 
 def opened(node: Any) -> Any:
-    """What a dataclass, an attrs class or an object with `parameters()` holds; anything else as it is.
+    """The arrays of a dataclass, an attrs class or an object with `parameters()`; anything else as it is.
 
     Fields that hold no array are left out: a class has settings, too.
     """
@@ -97,7 +97,7 @@ def has_arrays(node: Any) -> bool:
 
 
 def cure_of(node: Any) -> str:
-    """What to give instead of something that isn't an array and, as a rule, no nesting; empty where it may be one."""
+    """What to give in place of something that is neither an array nor, usually, a nesting; else empty."""
     if type(node) in (dict, list, tuple):
         return ""
     if node is None:

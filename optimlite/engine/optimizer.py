@@ -27,7 +27,7 @@ constructing = naming({"defaults", "param_groups"}, "super().__init__(params, de
 
 
 class OfGroups:
-    """Stands for a hyper-parameter among the attributes of an optimizer, where `opt.lr = 0.1` would do nothing."""
+    """Takes the place of a hyper-parameter among the attributes, where `opt.lr = 0.1` would do nothing."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -71,7 +71,7 @@ class Optimizer(Grouped):
         array([ 0.8, -1.6])
     """
 
-    steps_another: ClassVar[bool] = False                # whose hooks are around a step
+    steps_another: ClassVar[bool] = False                # then the other one's hooks are called
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -180,7 +180,8 @@ class Optimizer(Grouped):
                        max_grad_norm: float | None = None) -> None:
         """Steps one parameter, in the middle of a backward pass: no other gradient need exist at the same time.
 
-        parameter: it, its array or its name.    grad: its gradient, which isn't kept.    grad_scale: as for `step`.
+        parameter: the Parameter, its array or its name.    grad: its gradient, which isn't kept.
+        grad_scale: as for `step`.
         max_grad_norm: clips by the norm of all gradients of the round before, since this one's isn't known yet; the
             first round isn't clipped.  `last_grad_norm` is that norm.
 
@@ -311,7 +312,7 @@ class Optimizer(Grouped):
 _OF_THIS_OBJECT = {"follower", "_state", "_plans", "_memory", "_watch", "_round", "_whole", "_in_order", "_disjoint",
                    "_version", "_in_step", "_stepping", "_warned", "_before_step", "_after_step", "_before_save",
                    "_after_save", "_before_load", "_after_load"}
-# what copies don't take over
+# not in copies and pickles
 
 
 Optimizer.step = surrounded(Optimizer.step)  # type: ignore[method-assign]

@@ -16,7 +16,7 @@ ENTANGLED = "interleave in memory in too many ways to tell whether they overlap"
 
 
 def relation(one: np.ndarray, other: np.ndarray) -> str:
-    """How two arrays lie to each other, in words; empty if they have no element in common."""
+    """How two arrays share memory, in words; empty if they have no element in common."""
     try:
         return "overlap in memory" if np.shares_memory(one, other, max_work=WORK) else ""
     except np.exceptions.TooHardError:
@@ -24,7 +24,7 @@ def relation(one: np.ndarray, other: np.ndarray) -> str:
 
 
 def refusal(one: str, other: str, how: str, cure: str, more: str = "") -> str:
-    """What to say of two arrays that lie so."""
+    """The message about two arrays that share memory in this way."""
     return f"{one} and {other} {how}{more}; " + (
         "give one of them an array of its own, and let the model use that array" if how == ENTANGLED else cure)
 
@@ -56,7 +56,7 @@ def overlaps_itself(array: np.ndarray) -> bool:
 
 
 def _entangled(array: np.ndarray) -> bool:
-    """The same, of axes that don't lie within each other; True where it would take too long to find out."""
+    """The same for axes that aren't nested in memory; True where it would take too long to find out."""
     for axis, length in enumerate(array.shape):
         part = array[(slice(1),) * axis]         # of two elements that differ first in this axis
         while length > 1:

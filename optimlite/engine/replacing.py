@@ -128,14 +128,14 @@ def carried(optimizer: Grouped, group: Group, old: Parameter, new: Parameter, ro
     result = carried_rows(optimizer, {**group, "state_dtype": None}, old, new, rows, name)
     if known and result:
         result = converted(optimizer, group, new, result)
-        if "step" in entries:                    # counted for the rounding alone, perhaps, which rows went without
+        if "step" in entries:                    # perhaps of a format's rounding alone: `result` was made without
             result["step"] = entries["step"]
     return result
 
 
 def carried_rows(optimizer: Grouped, group: Group, old: Parameter, new: Parameter, rows: Any, name: str,
                  ) -> dict[str, np.ndarray]:
-    """The same by rows, of state that is in no format."""
+    """`carried` for `rows`; the state that it returns has no format."""
     known = optimizer.state_names is not None
     entries: dict[str, np.ndarray] = dict(optimizer.state[old])
     if known and entries:
@@ -155,7 +155,7 @@ def carried_rows(optimizer: Grouped, group: Group, old: Parameter, new: Paramete
             if key not in before:
                 result[key].fill(0)
             result[key][taken >= 0] = array[taken[taken >= 0]]
-        elif not array.ndim or array.shape == after.get(key):        # of the columns of the whole
+        elif not array.ndim or array.shape == after.get(key):        # of the columns, or of the whole
             result[key] = array
         else:
             raise ValueError(f"state `{key}` of '{name}' has the shape {array.shape}, which `rows` can't tell how to "

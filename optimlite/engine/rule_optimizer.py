@@ -56,7 +56,7 @@ class RuleOptimizer(Optimizer):
         plans = self._plans
         current = bool(plans) and changed(plans, self.param_groups, self._state.version) == []
         super().add_param_group(param_group)
-        if current:                              # a group more is no change of the others, and was checked just now
+        if current:                              # the others' plans hold still, and the new group was checked
             for plan in plans:
                 plan.remember(self._state.version)
             made = self._make_plan(self.param_groups[-1])
@@ -131,9 +131,9 @@ class RuleOptimizer(Optimizer):
                           stacklevel=4)
 
     def watch(self, every: int | None = 50, *, parameters: bool = False) -> None:
-        """Has every so many steps measured, the next one first, for `metrics()`; None ends it.
+        """Measures one step in `every` for `metrics()`, beginning with the next; None ends it.
 
-        every: the steps from one measured to the next.  A measured one takes about twice as long, and up to five times
+        every: the steps from one measured to the next.  A measured step takes about twice as long, and up to five times
             with `parameters` that are many and small; the others cost nothing.
         parameters: also measures each parameter by itself.
         """
@@ -159,7 +159,7 @@ class RuleOptimizer(Optimizer):
         return self._plans[index]
 
     def _refresh(self, plans: list[GroupPlan]) -> None:
-        if any([plan.has_others() for plan in plans]):           # of every one: a list may have grown unnoticed
+        if any([plan.has_others() for plan in plans]):           # of all: each also makes a tuple of a list
             self.check_parameters()
         for plan in plans:
             plan.refresh(self)
@@ -172,7 +172,7 @@ class RuleOptimizer(Optimizer):
         return memory
 
     def sequel(self, created: list[Created]) -> Sequel:
-        """What this step ends with, beside the rule; what begins with it is noted in `created`."""
+        """What runs behind the rule in this step; state that it creates is noted in `created`."""
         return NOTHING if self.follower is None else self.follower.follow(self.param_groups, self.state, created)
 
     def _make_plan(self, group: Group) -> GroupPlan:
@@ -198,11 +198,11 @@ class RuleOptimizer(Optimizer):
         return (self.rule(group),)
 
     def which_rule(self, parameter: Parameter) -> int:
-        """Which of `rules` is a parameter's."""
+        """The place in `rules` of a parameter's rule."""
         return 0
 
     def rows_of(self, group: Group, parameter: Parameter) -> int:
-        """Of how many equal parts, side by side in C order, a parameter consists, where the rule works by rows."""
+        """How many equal parts, side by side in C order, a parameter has, where the rule works by rows."""
         raise NotImplementedError(f"{type(self).__name__} must override `rows_of`, since its rule works by rows")
 
     def first_rule(self, group: Group) -> str | None:

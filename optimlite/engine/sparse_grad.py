@@ -111,5 +111,5 @@ class SparseGrad:
 
 
 def dense(grad: np.ndarray | SparseGrad, table: Sized) -> np.ndarray:
-    """A gradient as an array; a sparse one has a row for each of its table's, which is the parameter."""
+    """A gradient as an array; a sparse one gets a row for each row of the parameter."""
     return grad.to_dense(len(table)) if isinstance(grad, SparseGrad) else grad

@@ -16,7 +16,7 @@ from .parameter import Parameter, laid_out
 class Version:
     """Counts changes of entries.
 
-    An object of its own: were a state to hold the mapping that holds it, only the cyclic collector would free them.
+    A separate object: if a state held the mapping that holds it, only the cyclic collector would free the two.
     """
 
     __slots__ = ("count",)
@@ -91,7 +91,7 @@ class StateMap(Mapping[Any, State]):
         self._arrays: dict[int, Parameter] = {}
         self._begins: list[int] = []                 # addresses, in order, the parameters that lie there,
         self._lying: list[Parameter] = []
-        self._reach: list[int] = []                  # and how far these reach, or one before them
+        self._reach: list[int] = []                  # and the furthest end of these, and of all before them
 
     @property
     def version(self) -> int:
@@ -117,7 +117,7 @@ class StateMap(Mapping[Any, State]):
         self.invalidate()
 
     def _extend(self, at: int) -> None:
-        """Corrects the reaches from a place on; where nothing interleaves, there is one to look at."""
+        """Corrects the ends from a place on; it stops early where no views interleave."""
         furthest = self._reach[at - 1] if at else 0
         for place in range(at, len(self._lying)):
             furthest = max(furthest, byte_bounds(self._lying[place].data)[1])

@@ -65,7 +65,7 @@ class MatrixOptimizer(RuleOptimizer):
 
 
 class WholeMatrixPlan(GroupPlan):
-    """What a GroupPlan is for element rules, for whole-matrix methods."""
+    """The plans of a group whose method computes with whole matrices."""
 
     def choices(self, method: Method) -> tuple[Any, ...]:
         """The shapes of state belong to it: options may change them, which state that is there doesn't."""
@@ -124,18 +124,18 @@ class WholeMatrixPlan(GroupPlan):
 
 
 def launch_of(update: Update, scalars: Sequence[np.ndarray] = (), values: dict[str, Any] | None = None) -> Launch:
-    """What applies it, and changes the `scalars` to these values."""
+    """The launch that applies an update, and sets the `scalars` to these values."""
     core = ParameterCore(update.target)
     core.grad = update.operand
     plan = Plan([core], dispatch.kernel(update.rule, update.target.dtype), len(scalars))
     plan.attach(0, list(update.slots), list(scalars), True)
-    plan.bind(AddressRanges([]))                 # what stands where a gradient does overlaps nothing that is written
+    plan.bind(AddressRanges([]))                 # the operand, bound as the gradient, overlaps nothing
     plan.prepare()
     return Launch(plan, 0, update.coefficients, values or {})
 
 
 def apply_now(update: Update) -> None:
-    """For arrays that are the step's own."""
+    """Runs an update at once: for arrays that the step has made for itself."""
     execute([launch_of(update)])
 
 
@@ -159,5 +159,5 @@ def like(p: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def put(target: np.ndarray, values: np.ndarray) -> Update:
-    """What sets an array to values of another shape, perhaps, that were computed beside it."""
+    """The update that sets an array to values that were computed beside it, perhaps in another shape."""
     return Update("assign", target, like(target, values), {})

@@ -1,4 +1,4 @@
-"""What steps another optimizer in a way of its own: everything else of it is the other's."""
+"""Optimizers that step another one in their own way, and leave everything else to it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class Wrapper(Optimizer):
     """The base of wrappers: `wrapper.optimizer` is what they step.
 
     Groups, state, gradients, hooks and counts are the other's, so a scheduler, a checkpoint or a hook may be made with
-    either.  Whatever a wrapper hasn't got itself is asked of the other one.
+    either.  Attributes that a wrapper lacks are looked up in the other.
     """
 
     optimizer: RuleOptimizer | Wrapper
-    own: ClassVar[tuple[str, ...]] = ()          # what it is made with
-    own_state: ClassVar[tuple[str, ...]] = ()    # beside the other's
+    own: ClassVar[tuple[str, ...]] = ()          # its own attributes: what it is made with
+    own_state: ClassVar[tuple[str, ...]] = ()    # state that it adds to the other's
     steps_another = True
 
     def __init__(self, optimizer: Any) -> None:
@@ -47,7 +47,7 @@ class Wrapper(Optimizer):
     def __setattr__(self, name: str, value: Any) -> None:
         base = None if name in ("optimizer", *self.own) else self.base
         if base is not None and (name in base.checks or name in base.__dict__):
-            setattr(base, name, value)           # for hyper-parameters, it says where they are
+            setattr(base, name, value)           # a hyper-parameter is refused, with where it belongs
         else:
             super().__setattr__(name, value)
 
@@ -66,7 +66,7 @@ class Wrapper(Optimizer):
 
 
 def passed_on(method: Callable[..., Any]) -> Callable[..., Any]:
-    """The method of the other one, with the signature and the docstring of the base's."""
+    """A method that calls the other's, with the signature and the docstring of `Optimizer`'s."""
     name = method.__name__
 
     @functools.wraps(method)
@@ -88,7 +88,7 @@ for method in (Optimizer.add_param_group, Optimizer.remove, Optimizer.replace, O
                Optimizer.check_parameter, Optimizer.state_shapes, Optimizer.initial_state, Optimizer.scalars_of,
                Optimizer.totals, Optimizer._assign):
     setattr(Wrapper, method.__name__, passed_on(method))
-# What the class of the other one says of it.
+# Class attributes are those of the other.
 for name in ("checks", "scalars", "line_states", "fine_states", "unsigned_states", "mixes_rows", "later_options",
              "options"):
     setattr(Wrapper, name, of_other(name))

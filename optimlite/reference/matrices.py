@@ -78,7 +78,7 @@ def normuon(group: Group, p: Array, g: Array, state: State, scalars: dict[str, A
 # What SOAP and Shampoo share: a matrix for each axis.
 
 def merged(shape: tuple[int, ...], most: int) -> tuple[int, ...]:
-    """Neighbours are one axis, from the first on, while that has at most so many elements."""
+    """The shape with neighbouring axes merged, from the first on, while the product is at most `most`."""
     result = [1]
     for n in shape:
         if result[-1] * n <= most or result[-1] == 1:

@@ -25,8 +25,8 @@ def step(optimizer: RuleOptimizer, *, grad_scale: float = 1.0, max_grad_norm: fl
          max_grad_value: float | None = None, skip_nonfinite: bool = False, zero_grad: bool = False) -> None:
     """One step of `optimizer` in plain NumPy: the same parameters and state as `optimizer.step()`, bit for bit.
 
-    A gradient that overlaps another parameter or state in memory is read as it is when its turn comes.  Parameters are
-    float32 or float64: what complex ones and those of 16 bits become, runs of their parts and of float32 tell.
+    A gradient that overlaps another parameter or state in memory is read as it is when its turn comes.  Parameters
+    must be float32 or float64: complex ones step as their parts would, and those of 16 bits as their float32 values.
     """
     for p in (p for group in optimizer.param_groups for p in group["params"]):
         if p.half or p.dtype.kind == "c":
@@ -79,7 +79,7 @@ def whole(optimizer: RuleOptimizer, group: Group) -> bool:
 
 @contextlib.contextmanager
 def following(optimizer: RuleOptimizer) -> Iterator[None]:
-    """The slow weights that an optimizer's parameters go back to every few steps."""
+    """Lookahead's part of a step: every few steps, parameters go back towards the slow weights."""
     stepping = [[p for p in group["params"] if p.grad is not None] for group in optimizer.param_groups]
     for p in (p for group in stepping for p in group if optimizer.follower):
         optimizer.state[p].setdefault("slow", p.data.copy())
@@ -93,7 +93,7 @@ def following(optimizer: RuleOptimizer) -> Iterator[None]:
 
 
 def in_order(optimizer: RuleOptimizer, factor: float, max_abs: float) -> Iterator[Stepped]:
-    """Group by group, then by float type and rule, then those with equal scalar state: as sums over them are taken."""
+    """Group by group, then by float type and rule, then by equal scalar state: the order in which sums are taken."""
     for group in optimizer.param_groups:
         if whole(optimizer, group):
             continue
@@ -152,7 +152,7 @@ def between(members: list[tuple[Stepped, list[float], int]], number: int) -> Non
             one.own.update(own)
             if not goes_on:
                 one.scalars = {}                 # stand still
-    for _, _, totals in results.values():        # at last: groups may have them in common
+    for _, _, totals in results.values():        # last: groups may share them
         for total_of, value in totals:
             total_of[...] = value
 

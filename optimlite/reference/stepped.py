@@ -1,4 +1,4 @@
-"""A parameter in a step: its gradient, its state however it is stored, and the numbers that are its own."""
+"""A parameter in a step: its gradient, its state in any format, and its own numbers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def touched(sparse: SparseGrad) -> tuple[Array, Array]:
 def pieces(optimizer: RuleOptimizer, group: Group, p: Parameter) -> list[Array]:
     """The gradient as steps read it: one array, or one for each row that is touched."""
     if not isinstance(p.grad, SparseGrad):
-        return [np.asarray(p.grad)]      # of a subclass, `*` may be something else
+        return [np.asarray(p.grad)]      # an array of a subclass may have another `*`
     if optimizer.leaves_zero_rows_unchanged(group):
         return list(touched(p.grad)[1])
     return [p.grad.to_dense(len(p.data))]
@@ -58,7 +58,7 @@ def begin(optimizer: RuleOptimizer, group: Group, p: Parameter) -> bool:
 
 
 def sums_of(how: tuple[str, ...], y: tuple[Array, ...], begin: list[float]) -> list[float]:
-    """The numbers of elements side by side, combined behind those that `begin` is of."""
+    """The numbers of elements side by side, combined; `begin` are those of the elements before."""
     return [combined(each, y[k], y[k + 1] if each == "products" else None, begin[k]) for k, each in enumerate(how)]
 
 
@@ -102,7 +102,7 @@ class Stepped:
                 for array in map(np.asarray, (self.p.data, *held))]
 
     def put(self, arrays: list[Array]) -> None:
-        """The opposite of `arrays`."""
+        """Puts back what `arrays` gave, encoded."""
         for key, values in zip((None, *self.slots), arrays, strict=True):
             target = self.p.data if key is None else self.state[key]
             if key in self.formats:

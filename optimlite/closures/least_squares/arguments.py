@@ -31,7 +31,7 @@ def resumed(state: Any, x0: Any, method: Any) -> tuple[Any, str]:
 
 
 def remembered(state: Mapping[str, Any], x: np.ndarray) -> Place:
-    """The place to begin at, not yet evaluated."""
+    """The place where a run goes on, not yet evaluated."""
     return Place(x, np.zeros(0), math.inf, state.get("scale"), float(state.get("radius", math.nan)),
                  pairs=tuple(Pair(*pair) for pair in state.get("pairs", ())))
 

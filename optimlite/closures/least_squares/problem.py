@@ -122,7 +122,7 @@ class Problem:
         return BOTH if cost and small else COST if cost else STEP if small else 0
 
     def accept(self, place: Place) -> None:
-        """This is the last accepted point now, and the callback hears of it."""
+        """Makes this the last accepted point, and calls the callback."""
         self.at = place
         if self.told():
             raise Stop("the callback asked to stop", ASKED)
