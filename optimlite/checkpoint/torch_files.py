@@ -28,7 +28,7 @@ def convert(source: str, target: str) -> None:
         raise ValueError(f"'{source}' is a safetensors file, which is converted to a file of torch.save: name that "
                          f"{', '.join(TORCHS[:-1])} or {TORCHS[-1]}, got '{target}'")
     if not to_torch_file and named:
-        raise ValueError(f"'{source}' is no safetensors file, so what is written is one: name it .safetensors, "
+        raise ValueError(f"'{source}' isn't a safetensors file, so it is converted to one: name that .safetensors, "
                          f"got '{target}'")
     try:
         import torch

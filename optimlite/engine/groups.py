@@ -196,7 +196,8 @@ class Grouped(Hooked):
         for parameter in self._parameters():
             if not isinstance(parameter, Parameter) or parameter not in self.state._states:
                 what = describe(getattr(parameter, "name", None), np.shape(parameter))
-                raise ValueError(f"group['params'] holds a stranger, {what}; add it with add_param_group")
+                raise ValueError(f"group['params'] holds {what}, which the optimizer doesn't know; "
+                                 f"add it with add_param_group")
         _check_distinct(self._parameters(), self._names())
 
     def _parameters(self) -> list[Parameter]:

@@ -59,9 +59,9 @@ def check_method(optimizer: Any) -> None:
     if optimizer.begins_anew:
         raise TypeError(f"{name} evaluates the model several times in a step; use step(closure)")
     if getattr(optimizer, "follower", None) is not None:
-        raise TypeError(f"{name} goes back to slow weights after so many whole steps; use step()")
+        raise TypeError(f"{name} goes back to slow weights every few steps of all parameters; use step()")
     if any(map(optimizer.totals, optimizer.param_groups[:1])):           # the names of all groups' are the same
-        raise TypeError(f"{name} moves a number of all its parameters together; use step()")
+        raise TypeError(f"{name} estimates a number from all its parameters together; use step()")
 
 
 def check_others(optimizer: Any, parameter: Parameter) -> None:

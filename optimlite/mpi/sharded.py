@@ -278,5 +278,5 @@ def check_method(wrapper: Sharded) -> None:
     for parameter in (parameter for group in method.param_groups for parameter in group["params"]):
         of_parts.check_plain(parameter, method.state.name_of(parameter))
     if any(method.totals(group) for group in method.param_groups):
-        raise TypeError(f"`optimizer` can't be {name}, which moves a number of all its parameters together; use "
+        raise TypeError(f"`optimizer` can't be {name}, which estimates a number from all its parameters together; use "
                         f"optimlite.mpi.average_gradients and step it on every rank")

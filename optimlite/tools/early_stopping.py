@@ -61,7 +61,7 @@ class EarlyStopping:
     def restore(self) -> None:
         """Puts the best parameters and the optimizer's state of then in place; RuntimeError before the first value."""
         if self._snapshot is None:
-            raise RuntimeError("there is nothing to restore: no value was better than none yet; call step(value) first")
+            raise RuntimeError("there is nothing to restore: no value but NaN was given yet; call step(value) first")
         self._snapshot.restore()
 
     def _improves(self, value: float) -> bool:

@@ -110,5 +110,5 @@ def test_weights_that_were_loaded_are_trained_on() -> None:
 def test_what_is_refused() -> None:
     with pytest.raises(TypeError, match="SGD has no argument `learn_rate`; it has `lr`, `momentum`"):
         ours.Optimizer(ol.SGD, learn_rate=0.1)
-    with pytest.raises(TypeError, match="Prodigy moves a number of all its parameters together"):
+    with pytest.raises(TypeError, match="Prodigy estimates a number from all its parameters together"):
         ours.Optimizer(ol.Prodigy)((1, "W"), np.zeros(2, np.float32), np.ones(2, np.float32))

@@ -107,8 +107,8 @@ def test_convert_refuses_what_it_would_mistake(tmp_path: Path, capsys: pytest.Ca
     for source, target, words in (
             ("a.safetensors", "b.safetensors", "a safetensors file, which is converted to a file of torch.save"),
             ("ours.ckpt", "b.safetensors", "is a safetensors file"), ("a.safetensors", "b", "name that .pt, .pth"),
-            ("old.pt", "b.pt", "is no safetensors file, so what is written is one: name it .safetensors"),
-            ("text.txt", "b.pt", "is no safetensors file"), ("a.npz", "b.safetensors", "NumPy archive"),
+            ("old.pt", "b.pt", "isn't a safetensors file, so it is converted to one: name that .safetensors"),
+            ("text.txt", "b.pt", "isn't a safetensors file"), ("a.npz", "b.safetensors", "NumPy archive"),
             ("notes.txt.zip", "b.safetensors", "zip archive"), ("broken.safetensors", "b.pt", "cut short"),
             ("absent.pt", "b.safetensors", "No such file"), (".", "b.safetensors", "must be a regular file")):
         assert main(["convert", str(tmp_path / source), str(tmp_path / target)]) == 1

@@ -256,5 +256,5 @@ def test_parameters_taken_out_of_a_group_stay_where_they_are(make: Any) -> None:
     assert same_bits(y, left)
     assert opt.result.loss < 1e-3
     group["params"] = (*group["params"], ol.Parameter(np.ones(2)))
-    with pytest.raises(ValueError, match="holds a stranger"):
+    with pytest.raises(ValueError, match="which the optimizer doesn't know; add it"):
         opt.step(lambda: 0.0)

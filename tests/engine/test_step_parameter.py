@@ -81,9 +81,9 @@ def test_what_is_refused_changes_nothing() -> None:
 
 @pytest.mark.parametrize(("kind", "message"), [
     (ol.LBFGS, "LBFGS evaluates the model several times in a step; use step"),
-    (lambda params: ol.Lookahead(ol.SGD(params)), "Lookahead goes back to slow weights after so many whole steps; use"),
-    (lambda params: ol.Lookahead(ol.SGD(params)).base, "SGD goes back to slow weights after so many whole steps"),
-    (ol.Prodigy, "Prodigy moves a number of all its parameters together"), (ol.DoG, "DoG moves a number of all its p")])
+    (lambda params: ol.Lookahead(ol.SGD(params)), "Lookahead goes back to slow weights every few steps of all"),
+    (lambda params: ol.Lookahead(ol.SGD(params)).base, "SGD goes back to slow weights every few steps of all"),
+    (ol.Prodigy, "Prodigy estimates a number from all its parameters"), (ol.DoG, "DoG estimates a number")])
 def test_methods_that_need_all_gradients_at_once(kind: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         kind({"a": np.ones(2)}).step_parameter("a", np.ones(2))

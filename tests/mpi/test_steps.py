@@ -235,7 +235,7 @@ def test_what_options_can_not_be(options: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.parametrize(("make", "message"), [
-    (ol.Prodigy, "moves a number of all its parameters"), (ol.DoG, "average_gradients"), (ol.SparseAdam, "use Adam"),
+    (ol.Prodigy, "estimates a number from all"), (ol.DoG, "average_gradients"), (ol.SparseAdam, "use Adam"),
     (lambda params: ol.SAM(ol.SGD(params, lr=0.1)), "can't be a SAM"), (ol.LBFGS, "compiled rule")])
 def test_what_can_not_be_spread(make: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
