@@ -151,7 +151,7 @@ TABLE = table()
 
 
 def masked(data: bytes) -> int:
-    """The checksum as TensorFlow stores it: turned, with a constant added, since sums of sums are weak."""
+    """The checksum as TensorFlow stores it: rotated, with a constant added, since sums of sums are weak."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc = TABLE[(crc ^ byte) & 255] ^ crc >> 8

@@ -19,7 +19,7 @@ def half_cosine(progress: float) -> float:
 
 
 def blend(start: float, end: float, left: float) -> float:
-    """Between `start` and `end`, exact at both; by what is left, since that keeps the digits of an end near zero."""
+    """A value between `start` and `end`, exact at both; to go by what is left keeps the digits of an end near zero."""
     return start * left + end * (1 - left)
 
 
@@ -38,7 +38,7 @@ class _Annealing(LRScheduler):
         return blend(base, self._end(i), self._left(t))
 
     def recurrence(self, value: float, base: float, t: int, i: int) -> float:
-        """In proportion is what lies between the value and the end."""
+        """What is scaled is the distance between the value and the end."""
         before, after, end = self._left(t - 1) if t else 1.0, self._left(t), self._end(i)
         if not before:
             return blend(base, end, after)

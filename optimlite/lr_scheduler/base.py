@@ -100,7 +100,7 @@ class LRScheduler:
         It goes on in proportion to the closed form, which begins at the initial value before count 0. Where the closed
         form stands still, so does the value; where it leaves 0, there is no proportion, and the value joins it.
         """
-        unit = base or 1.0  # no value is in proportion to an initial value of 0
+        unit = base or 1.0  # nothing is proportional to an initial value of 0
         before = self.closed_form(unit, t - 1, i) if t else unit
         after = self.closed_form(unit, t, i)
         if before == after:

@@ -20,7 +20,7 @@ class _Composition(LRScheduler):
     _schedulers: list[LRScheduler]
 
     def _compose(self, optimizer: Optimizer | None, schedulers: Iterable[LRScheduler], key: str | None) -> str:
-        """Check that the schedulers go together; returns the key that they share."""
+        """Checks that the schedulers go together; returns the key that they share."""
         name = type(self).__name__
         self._schedulers = parts = listed("schedulers", "schedulers, such as [warmup, decay]", schedulers)
         if not parts:

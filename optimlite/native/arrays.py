@@ -21,7 +21,7 @@ def blocks_of(arrays: Iterable[np.ndarray]) -> Blocks:
 
 
 def parts(array: np.ndarray) -> np.ndarray:
-    """The elements in C order, complex ones as real and imaginary parts by turns: a view, or of a copy."""
+    """The elements in C order, complex ones as real and imaginary parts by turns: a view, if need be of a copy."""
     flat = array.reshape(-1)
     return flat.view(flat.real.dtype) if flat.dtype.kind == "c" else flat
 

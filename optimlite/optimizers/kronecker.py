@@ -59,7 +59,7 @@ def write_products(x: np.ndarray, into: Matrices) -> None:
 
 def eigen(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues of a symmetric matrix, in ascending order, and eigenvectors; NaN where it isn't finite."""
-    if not np.isfinite(matrix).all():            # of which LAPACK may make anything
+    if not np.isfinite(matrix).all():            # LAPACK may return anything then
         return np.full(len(matrix), np.nan, matrix.dtype), np.full_like(matrix, np.nan)
     try:
         values, vectors = np.linalg.eigh(matrix)
