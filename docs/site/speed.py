@@ -1,8 +1,8 @@
-"""The performance page's tables and picture, from `docs/measured.json`, so that no figure stands twice.
+"""The performance page's tables and pictures, from `docs/measured.json`, so that no figure stands twice.
 
     python -m benchmarks --optimizer Adam --json full.json
     python docs/site/speed.py --record full.json               keeps the medians, and of the old record what is not new
-    python docs/site/speed.py docs/pictures                     draws speed.png
+    python docs/site/speed.py docs/pictures                     draws speed.png and threads.png
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ KEPT = ("kind", "optimizer", "gradients", "case", "tensors", "elements", "second
 NAMES = {"500 x 32": "500 tensors of 32", "200 x 1,000": "200 tensors of 1,000", "MLP": "MLP, 6 tensors, 109 k",
          "1 M": "one tensor of 1 M", "ResNet-50": "ResNet-50, 161 tensors, 25.6 M", "50 M": "one tensor of 50 M",
          "GPT-2": "GPT-2, 148 tensors, 124 M"}
+THREADS = {"torch fused 1 thread": "#dba4ac", "torch fused": "#b23a48", "optimlite 1 thread": "#8fc1be",
+           "optimlite": "#0b6e69"}
 SHOWN = {"NumPy in-place": "#d9822b", "Numba": "#7a4fa3", "torch foreach": "#2a6f97", "torch fused": "#b23a48"}
 
 
@@ -70,23 +72,41 @@ def machine() -> str:
     return f"{about['cpu']}, {about['threads']} threads, kernels of level {about['level']}; {versions}."
 
 
+def bars(ax: Any, found: list[dict[str, Any]], heights: dict[str, list[float]], colours: dict[str, str]) -> None:
+    """A group of bars for each model, a bar for each key of `heights`."""
+    width = 0.8 / len(heights)
+    for k, (name, values) in enumerate(heights.items()):
+        at = [x + (k - (len(heights) - 1) / 2) * width for x in range(len(found))]
+        ax.bar(at, values, width, label=name, color=colours[name])
+    ax.set_xticks(range(len(found)), [NAMES.get(row["case"], row["case"]).replace(", ", ",\n", 1) for row in found],
+                  fontsize=8)
+
+
+def draw_times(ax: Any, found: list[dict[str, Any]]) -> None:
+    others = [name for name in SHOWN if name in found[0]["ratio"]]
+    bars(ax, found, {name: [row["ratio"].get(name, float("nan")) for row in found] for name in others}, SHOWN)
+    ax.axhline(1, color="#0b6e69", linewidth=2, label="optimlite")
+    ax.set_yscale("log")
+    ax.set(ylabel="time of a step, in times of optimlite's", title="Adam, float32: lower is better")
+    ax.legend(ncols=3)
+
+
+def draw_threads(ax: Any, found: list[dict[str, Any]]) -> None:
+    names = {name: f"{name}, 2 threads" if "thread" not in name else name.replace(" 1", ", 1") for name in THREADS}
+    bars(ax, found, {names[name]: [row["elements"] / row["seconds"][name] / 1e9 for row in found] for name in THREADS},
+         {names[name]: colour for name, colour in THREADS.items()})
+    ax.set(ylabel="parameters in a nanosecond", title="Adam, float32, one thread and two: higher is better")
+    ax.legend(ncols=2)
+
+
 def draw(folder: Path) -> None:
     from matplotlib import pyplot
 
-    found = rows("persistent")
-    others = [name for name in SHOWN if name in found[0]["ratio"]]
-    figure, ax = pyplot.subplots(figsize=(10, 4), layout="constrained")
-    width = 0.8 / len(others)
-    for k, name in enumerate(others):
-        at = [x + (k - (len(others) - 1) / 2) * width for x in range(len(found))]
-        ax.bar(at, [row["ratio"].get(name, float("nan")) for row in found], width, label=name, color=SHOWN[name])
-    ax.axhline(1, color="#0b6e69", linewidth=2, label="optimlite")
-    ax.set_yscale("log")
-    ax.set_xticks(range(len(found)), [NAMES.get(row["case"], row["case"]).replace(", ", ",\n", 1) for row in found],
-                  fontsize=8)
-    ax.set(ylabel="time of a step, in times of optimlite's", title="Adam, float32: lower is better")
-    ax.legend(ncols=3)
-    figure.savefig(folder / "speed.png", dpi=110)
+    for name, draw_one in (("speed.png", draw_times), ("threads.png", draw_threads)):
+        figure, ax = pyplot.subplots(figsize=(10, 4), layout="constrained")
+        draw_one(ax, rows("persistent"))
+        figure.savefig(folder / name, dpi=110)
+        pyplot.close(figure)
 
 
 def setup(app: Any) -> dict[str, Any]:
