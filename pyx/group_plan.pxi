@@ -146,7 +146,10 @@ def run_step(method, list groups not None, list created not None, double factor,
         for state, key in created:
             state.pop(key, None)         # noted before it is made
         raise
+    prepared.over = method.over
     prepared.run()
+    if prepared.fault is not None:
+        raise prepared.fault
     finish(sequel, counts, values)
     prepared.probed()
     return len(launches)

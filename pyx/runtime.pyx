@@ -4,7 +4,7 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport floor, frexp, ldexp
 from libc.stdint cimport int64_t, uint64_t
 
-from .table cimport FORMAT, MODIFIER, RULE, TABLE, VECTOR, KernelRow
+from .table cimport EVERYTHING, FORMAT, GROUP, MODIFIER, RULE, TABLE, VECTOR, KernelRow
 
 # CPU levels ----------------------------------------------------------------------------------------------------------
 
@@ -164,6 +164,11 @@ cdef class Kernel:
     def measures(self) -> int:
         """Passes before the last."""
         return self.row.n_passes
+
+    @property
+    def by_group(self) -> bool:
+        """Whether the numbers that it measures are combined over several tensors alone."""
+        return self.row.n_passes > 0 and self.row.passes[0].scope in (GROUP, EVERYTHING)
 
     @property
     def maxima(self) -> int:

@@ -2,6 +2,8 @@
 #
 # Nothing here knows an update rule, or the float type that a kernel works with.
 
+import numpy as np
+
 cimport numpy as cnp
 from cpython.dict cimport PyDict_GetItemWithError
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
@@ -14,8 +16,8 @@ from .noise cimport scattered
 from .parameters cimport AddressRanges
 from .plans cimport Cut, Plan, SparsePlan
 from .runtime cimport Kernel, run_jobs
-from .table cimport (GROUP, HYPER, LARGEST, LINES, NUMBERS, OWN, ROWS, SCALARS, SLOTS, TENSOR, Beside, KernelRow, Own,
-                     Pass, Scope, Span, Sums, Sweep, TILE, VectorKernel, Work)
+from .table cimport (EVERYTHING, GROUP, HYPER, LARGEST, LINES, NUMBERS, OWN, ROWS, SCALARS, SLOTS, TENSOR, Beside,
+                     KernelRow, Own, Pass, Scope, Span, Sums, Sweep, TILE, VectorKernel, Work)
 
 cnp.import_array()
 
@@ -146,6 +148,9 @@ cdef class PreparedStep:
     cdef Job* jobs
     cdef int phases              # before the last
     cdef Probe probe             # or None
+    cdef object over             # gives the sums of groups to other ranks, and gets those of all; None: there are none
+    cdef list spread             # what it returned
+    cdef object fault            # or raised
 
     def __cinit__(self, list launches not None, bint zero_grad, Probe probe=None):
         cdef Launch launch
@@ -313,6 +318,8 @@ cdef class PreparedStep:
                 n = self.add_jobs(n, k, &launch.plan.matrix_cut, launch.kernel.row.finish_lines)
         if by_lines:
             run_jobs(run_spans, self.jobs, n)
+        if self.over is not None:
+            self.ask_ranks()
         k = 0
         while k < self.count:
             if self.prepared[k].work.measuring == NULL or self.prepared[k].work.measuring.scope == LINES:
@@ -404,9 +411,12 @@ cdef class PreparedStep:
         cdef Py_ssize_t k, i
         sums.of, sums.count = numbers, 0.0
         memset(numbers, 0, sizeof(numbers))
-        for k in range(first, self.count):
-            if self.shares(k, measuring.scope, group):
-                sums.count += self.add_launch(k, numbers)
+        if self.over is not None:
+            sums.count = self.add_ranks(measuring, group, numbers)
+        else:
+            for k in range(first, self.count):
+                if self.shares(k, measuring.scope, group):
+                    sums.count += self.add_launch(k, numbers)
         for k in range(first, self.count):
             if not self.shares(k, measuring.scope, group):
                 continue
@@ -423,6 +433,56 @@ cdef class PreparedStep:
                 self.prepared[k].cancelled = self.prepared[k].cancelled or after.cancelled
                 for i in range(launch.plan.n_entries):
                     take_changes(&self.prepared[k].own[i], &before, &after)
+
+    cdef void ask_ranks(self) noexcept:
+        # Gives away what was measured of groups: each parameter's cohort, its sums by spans, and its elements' number.
+        # The moments have moved: a communicator that fails here, or an interrupt, leaves a step half done.
+        cdef Launch launch
+        cdef Plan plan
+        cdef Py_ssize_t k, i, begin, s
+        cdef cnp.ndarray sums
+        cdef double count
+        try:
+            mine = []
+            for k in range(self.count):
+                launch, plan = <Launch> self.launches[k], (<Launch> self.launches[k]).plan
+                if not (self.shares(k, GROUP, launch.group) or self.shares(k, EVERYTHING, None)):
+                    continue
+                s = plan.cut.first_span[plan.cut.first_job[launch.cohort]]
+                for i in range(plan.count):
+                    if plan.cohort_of[i] != launch.cohort:
+                        continue
+                    begin, count = s, 0.0
+                    while s < plan.cut.n_spans and plan.first_entry(i) <= plan.cut.spans[s].entry < plan.end_entry(i):
+                        count += plan.cut.spans[s].end - plan.cut.spans[s].begin
+                        s += 1
+                    sums = np.empty((s - begin, NUMBERS))
+                    memcpy(cnp.PyArray_DATA(sums), &self.prepared[k].sums[begin * NUMBERS], sums.nbytes)
+                    cohort = launch.scalars, plan.first(launch.cohort)
+                    mine.append((launch.group, plan.parameters[i], cohort, sums, count))
+            if mine:
+                self.spread = self.over(mine)
+        except BaseException as fault:
+            self.fault, self.spread = fault, []
+            for k in range(self.count):
+                self.prepared[k].cancelled = True
+                for i in range((<Launch> self.launches[k]).plan.n_entries if self.prepared[k].own != NULL else 0):
+                    self.prepared[k].own[i].cancelled = True
+
+    cdef double add_ranks(self, const Pass* measuring, group, double* numbers) noexcept:
+        # adds the sums of all ranks, in the order of a process that has all parameters
+        cdef cnp.ndarray sums
+        cdef double part[NUMBERS]
+        cdef double total = 0.0
+        cdef Py_ssize_t s
+        for of_group, sums, count in self.spread:
+            if measuring.scope == EVERYTHING or of_group is group:
+                memset(part, 0, sizeof(part))
+                for s in range(cnp.PyArray_DIM(sums, 0)):
+                    add_numbers(measuring, part, <const double*> cnp.PyArray_DATA(sums) + s * NUMBERS)
+                add_numbers(measuring, numbers, part)
+                total += <double> count
+        return total
 
     cdef bint shares(self, Py_ssize_t k, Scope scope, group) noexcept:
         cdef const Pass* measuring = self.prepared[k].work.measuring

@@ -81,7 +81,7 @@ def divisible(method: RuleOptimizer, group: Group, parameter: Parameter, name: s
     names = [recipe[0], *filter(None, [method.first_rule(group)])]
     kernels = [dispatch.kernel(one, parameter.dtype) for one in names]
     return (rules[method.which_rule(flat)] == recipe and all(shape == flat.shape for shape in shapes.values())
-            and not any(kernel.measures or kernel.by_rows for kernel in kernels))
+            and not any((kernel.measures and not kernel.by_group) or kernel.by_rows for kernel in kernels))
 
 
 def over_parts(method: RuleOptimizer, parts: Sequence[Sequence[Part]]) -> RuleOptimizer:
@@ -160,13 +160,19 @@ def step(made: RuleOptimizer, factor: float, max_abs: float | None) -> None:
     made._update(GradientOptions(grad_scale=factor, max_grad_value=max_abs))
 
 
-def order_of_norm(method: RuleOptimizer) -> list[int]:
-    """The parameters in the order in which `bound_norm` adds up their squares."""
-    keys, at = [], 0
+def plans_of(method: RuleOptimizer) -> list[tuple[int, int, int]]:
+    """For each parameter, its group and the plan there, as numbers by which plans are in order."""
+    found = []
     for number, group in enumerate(method.param_groups):
         seen: dict[Any, int] = {}
         for parameter in group["params"]:
             kind = alike(method, group, parameter)
-            keys.append((parameter.dtype.itemsize, number, kind[0], seen.setdefault(kind, len(seen)), at))
-            at += 1
-    return [key[-1] for key in sorted(keys)]
+            found.append((number, kind[0], seen.setdefault(kind, len(seen))))
+    return found
+
+
+def order_of_norm(method: RuleOptimizer) -> list[int]:
+    """The parameters in the order in which `bound_norm` adds up their squares."""
+    sizes = [parameter.dtype.itemsize for group in method.param_groups for parameter in group["params"]]
+    plans = plans_of(method)
+    return sorted(range(len(sizes)), key=lambda at: (sizes[at], plans[at], at))

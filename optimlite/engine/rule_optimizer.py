@@ -35,6 +35,7 @@ class RuleOptimizer(Optimizer):
     options = STORAGE
     writes_shadows = True
     takes_halves = True
+    over: Callable[[list[Any]], list[Any]] | None = None # what makes a group's sums those of all ranks
 
     def __init__(self, params: Any, defaults: Mapping[str, Any], **storage: Unpack[Storage]) -> None:
         super().__init__(params, {**defaults, **storage})

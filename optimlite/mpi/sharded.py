@@ -24,6 +24,7 @@ from . import safety
 from .leaves import Leaves
 from .reduction import Flat, check_order, flat
 from .shares import Tensor, assigned
+from .totals import Totals
 from .traffic import Traffic
 
 
@@ -35,8 +36,8 @@ class Sharded(Wrapper):
 
         opt = mpi.Sharded(ol.AdamW(params), MPI.COMM_WORLD)         # import optimlite.mpi as mpi
 
-    optimizer: what steps: any with a compiled rule but SparseAdam and those that move a number of all parameters
-        together (Prodigy, DAdaptAdam, DoG), or a Lookahead of one.  Its state, if it has some, is spread.
+    optimizer: what steps: any with a compiled rule but SparseAdam, or a Lookahead of one.  Its state, if it has
+        some, is spread.
     comm: an mpi4py communicator, by default MPI.COMM_WORLD; or one of `optimlite.mpi.simulate`.
     reduce: "mean" of the gradients, or "sum".
     order: "rank" sums in the order of ranks: the same bits in every run and with every MPI library.  "fast" leaves the
@@ -100,6 +101,9 @@ class Sharded(Wrapper):
         self._made_for: Any = None               # options that say which tensors may be cut
         self._traffic = Traffic(comm, self._all, shares, self.mine)
         self._commit = safety.Commit(comm)
+        self._totals = None
+        if comm.size > 1 and any(self.optimizer.totals(group) for group in self.param_groups):
+            self._totals = self.share.over = Totals(comm, self.optimizer, self.base, self.mine)
 
     def _cuttable(self) -> list[bool]:
         return [of_parts.divisible(self.base, group, parameter, name) for group, parameter, name
@@ -197,6 +201,8 @@ class Sharded(Wrapper):
                 return
             follower, self.share.follower = self.share.follower, self._commit      # type: ignore[assignment]
             self._commit.step(lambda: of_parts.step(self.share, factor, options.max_grad_value), follower)
+            if self._totals is not None and flags.any():
+                self._totals.end()
             self._traffic.spread(flags)
         finally:
             for part in self.mine.values():
@@ -277,6 +283,3 @@ def check_method(wrapper: Sharded) -> None:
         raise TypeError(f"`optimizer` can't be {name}, whose gradients are sparse; use Adam")
     for parameter in (parameter for group in method.param_groups for parameter in group["params"]):
         of_parts.check_plain(parameter, method.state.name_of(parameter))
-    if any(method.totals(group) for group in method.param_groups):
-        raise TypeError(f"`optimizer` can't be {name}, which estimates a number from all its parameters together; use "
-                        f"optimlite.mpi.average_gradients and step it on every rank")

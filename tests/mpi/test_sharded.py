@@ -11,7 +11,7 @@ import optimlite as ol
 from support.cases import CASES, Case
 from support.ranks import alone, same_bits, spread
 
-SPREAD = [case for case in CASES if case.optimizer not in (ol.Prodigy, ol.DAdaptAdam, ol.DoG)]
+SPREAD = list(CASES)
 FIRST = list({case.optimizer: case for case in reversed(SPREAD)}.values())
 
 

@@ -134,6 +134,51 @@ def test_schedulers_groups_averages_and_accumulated_gradients() -> None:
     assert all(same_bits(found, expected) for found in mpi.simulate(3, train))
 
 
+@pytest.mark.parametrize("make", [ol.DoG, ol.Prodigy, ol.DAdaptAdam, lambda params: ol.Lookahead(ol.DoG(params), k=2)],
+                         ids=["dog", "prodigy", "dadapt", "lookahead"])
+def test_numbers_of_groups_are_those_of_all_ranks(make: Any, tmp_path: Any) -> None:
+    """Also on ranks that have nothing of a group, or nothing at all, and after a restart on as many others."""
+    def grouped(params: Params) -> Any:
+        return make([{"params": {name: params[name]}} for name in params])
+
+    def totals(opt: Any) -> list[bytes]:
+        return [group[name].tobytes() for group in opt.param_groups for name in opt.totals(group)]
+
+    def train(comm: Any, first: int, last: int) -> tuple[Params, list[bytes]]:
+        params = model()
+        opt = mpi.Sharded(grouped(params), comm)
+        if first:
+            mpi.restore(tmp_path / "run", model=params, optimizer=opt)
+        for step in range(first, last):
+            own = summed(params, 3, step) if comm.rank == 0 else dict.fromkeys(params)
+            opt.step(grads=own, grad_scale=comm.size / 3)
+        mpi.save(tmp_path / "run", model=params, optimizer=opt, fsync=False)
+        return params, totals(opt)
+
+    expected, opt = alone(grouped, 3, 4)
+    for ranks, first, last in ((8, 0, 3), (2, 3, 4)):
+        found = mpi.simulate(ranks, train, first, last)
+    assert all(same_bits(params, expected) and numbers == totals(opt) for params, numbers in found)
+    params = model()
+    restored = grouped(params)
+    ol.restore(tmp_path / "run", model=params, optimizer=restored)
+    assert totals(restored) == totals(opt)
+
+
+def test_a_communicator_that_fails_between_passes_moves_no_parameter() -> None:
+    params = model()
+    opt = ol.DoG(params)
+
+    def fails(measured: Any) -> Any:
+        raise ConnectionError("gone")
+
+    opt.over = fails
+    with pytest.raises(ConnectionError, match="gone"):
+        opt.step(grads=gradients(params, 0, 0))
+    assert same_bits(params, model())
+    assert opt.param_groups[0]["rbar"] == 0.0
+
+
 @pytest.mark.parametrize("make", [lambda params: ol.Lookahead(ol.Adam(params), k=2),
                                   lambda params: ol.ScheduleFreeAdamW(params, lr=0.1)],
                          ids=["lookahead", "schedule-free"])
@@ -235,7 +280,7 @@ def test_what_options_can_not_be(options: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.parametrize(("make", "message"), [
-    (ol.Prodigy, "estimates a number from all"), (ol.DoG, "average_gradients"), (ol.SparseAdam, "use Adam"),
+    (ol.SparseAdam, "use Adam"),
     (lambda params: ol.SAM(ol.SGD(params, lr=0.1)), "can't be a SAM"), (ol.LBFGS, "compiled rule")])
 def test_what_can_not_be_spread(make: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
@@ -250,6 +295,16 @@ def test_parameters_of_other_kinds_are_refused(parameter: Any) -> None:
         mpi.simulate(2, lambda comm: mpi.Sharded(ol.SGD({"p": parameter()}), comm))
     with pytest.raises(TypeError, match="must be float32 or float64, without a shadow"):
         mpi.simulate(2, lambda comm: mpi.average_gradients(ol.SGD({"p": parameter()}), comm))
+
+
+def test_a_sparse_gradient_is_refused_on_all_ranks() -> None:
+    def train(comm: Any) -> None:
+        opt = mpi.Sharded(ol.SGD({"p": np.zeros((9, 2))}), comm)
+        opt.step(grads=[ol.SparseGrad([comm.rank], np.ones((1, 2))) if comm.rank else np.ones((9, 2))])
+
+    said = each_raises(3, train)
+    assert "rank 1 failed" in said[0]
+    assert all("the gradient of 'p' is sparse, which can't be summed over ranks; make it dense" in one for one in said)
 
 
 def test_gradients_of_another_type_are_refused() -> None:
