@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from . import bridges, checkpoints, closures, elementwise, formats, gradients, measured, sparse, training_loop
+from . import bridges, checkpoints, closures, elementwise, formats, gradients, measured, ranks, sparse, training_loop
 
-MODULES = (elementwise, measured, formats, gradients, sparse, closures, training_loop, bridges, checkpoints)
+MODULES = (elementwise, measured, formats, gradients, sparse, closures, training_loop, bridges, checkpoints, ranks)
 
 TITLES = {
     "elementwise": "{case}: time of a step, in times of optimlite's",
@@ -17,9 +17,11 @@ TITLES = {
     "training loop": "Adam, {case}, {pause:g} s of computing between steps, beside {busy} busy processes",
     "bridges": "Adam of torch's tensors: time of a step, in times of optimlite.torch's",
     "checkpoint": "Checkpoint of 1.5 GB, files in the page cache",
+    "ranks": "Adam over 4 ranks of MPI on this machine, {elements:,} elements: time of a step, in times of optimlite's",
     "overhead": "Overhead of optimlite",
 }
 
 # Rounds with --quick by case; 0 leaves it out.
 QUICK = {"subnormal": 5, formats.IN_CACHE.name: 5, measured.MATRIX.name: 3, **dict.fromkeys(sparse.TABLES, 3),
-         **dict.fromkeys(closures.CONTENDERS, 1), **dict.fromkeys(training_loop.NAMES, 2), checkpoints.CASE: 0}
+         **dict.fromkeys(closures.CONTENDERS, 1), **dict.fromkeys(training_loop.NAMES, 2), checkpoints.CASE: 0,
+         ranks.CASE: 0}

@@ -1,0 +1,155 @@
+"""A step of four ranks of a real MPI on one machine: sharded, against Allreduce and a whole step on each.
+
+All ranks run all contenders in turns, in one job; a step begins and ends where all ranks meet.  The ranks share this
+machine's CPUs and memory: it is the software that is measured, not a network.  `python -m benchmarks.ranks ELEMENTS
+ROUNDS` is what a rank runs.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import optimlite as ol
+from optimlite import mpi
+from optimlite.cli.plan import planned
+
+from .cases import WORKS, Case
+from .measure import medians
+from .peers import InPlace
+from .problem import Array, Problem
+from .rows import Result, Row
+
+RANKS, ELEMENTS, ROUNDS = 4, 1536 * 16_384, 15
+CASE, HAND, RATIO = "4 ranks, 25 M", "Allreduce, NumPy in-place", 1.5
+[ADAM] = (work for work in WORKS if work.name == "Adam")
+
+
+class Counting:
+    """A communicator that counts what this rank sends to others: gradients and parameters, without the few bytes of
+    what ranks tell each other.
+    """
+
+    def __init__(self, comm: Any) -> None:
+        self.comm, self.sent = comm, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.comm, name)
+
+    def Ialltoallv(self, mine: Any, to: Any) -> Any:     # noqa: N802 - mpi4py's names
+        values, (counts, _) = mine
+        self.sent += values.itemsize * (sum(counts) - counts[self.comm.rank])
+        return self.comm.Ialltoallv(mine, to)
+
+    def Iallgatherv(self, mine: Array, to: Any) -> Any:  # noqa: N802
+        self.sent += mine.nbytes * (self.comm.size - 1)
+        return self.comm.Iallgatherv(mine, to)
+
+
+class ByHand(InPlace):
+    """What MPI programs without this library do: sum all gradients on all ranks, and step everything on each."""
+
+    def __init__(self, problem: Problem, comm: Any) -> None:
+        super().__init__(problem)
+        self.comm, self.total = comm, [np.empty_like(p) for p in self.arrays]
+        self.step = self.summed                  # type: ignore[method-assign]
+
+    def summed(self, gradients: list[Array]) -> None:
+        for g, total in zip(gradients, self.total, strict=True):
+            self.comm.Allreduce(g, total)
+            np.divide(total, self.comm.size, out=total)
+        self.adam(self.total)
+
+
+def averaged(params: list[Array], gradients: list[Array], comm: Any) -> Callable[[], None]:
+    """The same with this library, without shares."""
+    opt = ol.Adam([ol.Parameter(array) for array in params], **ADAM.arguments)
+
+    def step() -> None:
+        for p, g in zip(opt.param_groups[0]["params"], gradients, strict=True):
+            p.grad = g
+        mpi.average_gradients(opt, comm)
+        opt.step()
+
+    return step
+
+
+def run(comm: Any, elements: int, rounds: int) -> dict[str, Any]:
+    """Seconds of each contender in each round, the bytes that a rank has sent in a sharded step, and the model's."""
+    problems = [Problem(Case("", ((elements,),)), ADAM, "persistent") for _ in range(4)]
+    gradients = problems[0].sets[0]
+    for g in gradients:
+        g += comm.rank
+    for problem in problems:
+        problem.sets = [gradients, gradients]
+    counting, (a, b, c, d) = Counting(comm), (problem.params for problem in problems)
+    sharded = mpi.Sharded(ol.Adam(a, **ADAM.arguments), counting)
+    fast = mpi.Sharded(ol.Adam(b, **ADAM.arguments), comm, order="fast")
+    contenders: dict[str, Callable[[], Any]] = {
+        "optimlite": lambda: sharded.step(grads=gradients), "optimlite, fast": lambda: fast.step(grads=gradients),
+        "optimlite, not sharded": averaged(c, gradients, comm), HAND: ByHand(problems[3], comm)}
+    samples: dict[str, list[float]] = {name: [] for name in contenders}
+    for turn in range(rounds + 1):
+        for name in list(contenders)[::1 if turn % 2 else -1]:
+            comm.Barrier()
+            start = time.perf_counter()
+            contenders[name]()
+            comm.Barrier()
+            samples[name] += [time.perf_counter() - start] if turn else []
+    if not all(comm.allgather([np.allclose(a[0], other[0], atol=1e-5) for other in (b, c, d)] == [True] * 3)):
+        raise RuntimeError("the contenders don't do the same work")
+    sent = comm.allgather(counting.sent / (rounds + 1))
+    return {"samples": samples, "sent": max(sent), "planned": planned(elements, comm.size, 1e9, 1e9, 8.0)["sent"]}
+
+
+class Job(Row):
+    """The whole row in one job of MPI."""
+
+    def run(self) -> Result:
+        command = [mpiexec() or "mpiexec", "-n", str(RANKS), sys.executable, "-m", "benchmarks.ranks",
+                   str(self.about["elements"]), str(self.rounds)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600,
+                              env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+        result = json.loads(done.stdout.splitlines()[-1])
+        seconds = medians(result["samples"])
+        return {"kind": self.kind, "case": self.case, **self.about, "rounds": self.rounds, "seconds": seconds, **result,
+                "ratio": {name: value / seconds["optimlite"] for name, value in seconds.items()}}
+
+
+def mpiexec() -> str | None:
+    """The launcher of the MPI library that mpi4py finds: that of this environment, if it has one."""
+    return shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+
+
+def rows() -> Iterator[Row]:
+    if mpiexec() and importlib.util.find_spec("mpi4py"):
+        yield Job("ranks", CASE, {"optimizer": "Adam", "elements": ELEMENTS}, ROUNDS, dict)
+
+
+def targets(results: list[Result]) -> Iterator[dict[str, Any]]:
+    """In the form of report.targets."""
+    for result in results:
+        if result["kind"] == "ranks":
+            for what, ratio, least in ((f"{HAND} / optimlite", result["ratio"][HAND], RATIO),
+                                       ("bytes that the plan says / that were sent", result["planned"] / result["sent"],
+                                        1.0)):
+                yield {"what": f"{result['case']}: {what}", "target": f">= {least:g}", "measured": ratio,
+                       "met": ratio >= least}
+
+
+if __name__ == "__main__":
+    from mpi4py import MPI
+
+    found = run(MPI.COMM_WORLD, int(sys.argv[1]), int(sys.argv[2]))
+    if MPI.COMM_WORLD.rank == 0:
+        print(json.dumps(found))
