@@ -58,6 +58,11 @@ class Checkpoints:
         from .background import save, settle
 
         settle()
+        path = self._next(parts)
+        return save(path, parts, fsync=fsync, background=background, progress=progress, after=self._rotate)
+
+    def _next(self, parts: dict[str, Any]) -> str:
+        """Where the next checkpoint is to be; the metric among the parts becomes a number."""
         if self.metric is not None:
             value = parts.get(self.metric)
             try:
@@ -73,7 +78,7 @@ class Checkpoints:
         self._last = next_
         path = os.path.join(self.folder, f"checkpoint-{next_:06d}.safetensors")
         self._values.pop(path, None)
-        return save(path, parts, fsync=fsync, background=background, progress=progress, after=self._rotate)
+        return path
 
     def restore(self, *, strict: bool = True, best: bool = False, verify: bool = True,
                 **parts: Any) -> Restored | None:
@@ -88,10 +93,7 @@ class Checkpoints:
 
         check_options(strict=strict, best=best, verify=verify)
         settle()
-        paths = list(reversed(self.paths))
-        if best:
-            paths = sorted((path for path in paths if self._rank(path) < math.inf), key=self._rank)
-        for path in paths:
+        for path in self._candidates(best):
             try:
                 return restore(path, parts, strict, verify)
             except CheckpointError as fault:
@@ -99,6 +101,11 @@ class Checkpoints:
             except FileNotFoundError:                     # removed since the folder was listed
                 continue
         return None
+
+    def _candidates(self, best: bool) -> list[str]:
+        """The newest first, or the best."""
+        paths = list(reversed(self.paths))
+        return sorted((path for path in paths if self._rank(path) < math.inf), key=self._rank) if best else paths
 
     def _numbered(self) -> list[tuple[int, os.DirEntry[str]]]:
         """What has a checkpoint's name, whatever it is, by its number."""

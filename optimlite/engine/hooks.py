@@ -81,6 +81,18 @@ class Hooked:
 
     steps_taken: int
     _assign: Callable[[Any], None]               # gradients to the parameters
+    steps_alone = True                           # other ranks needn't know that a hook raised
+
+    def _has_step_hooks(self) -> bool:
+        return bool(_before_any_step or _after_any_step or self._before_step or self._after_step)
+
+    def _call_before(self, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments that the hooks before a step make of those given."""
+        return _arguments(self._before_step, self, *_arguments(_before_any_step, self, args, kwargs))
+
+    def _call_after(self, args: Any, kwargs: Any) -> None:
+        call(self._after_step, self, args, kwargs)
+        call(_after_any_step, self, args, kwargs)
 
     def _forget_hooks(self) -> None:
         self._in_step = -1                       # else the count of forks when the step began
@@ -183,17 +195,14 @@ def surrounded(step: Callable[..., Any]) -> Callable[..., Any]:
             return step(self, *args, **kwargs)
         self._in_step = _forks
         try:
-            if not (_before_any_step or _after_any_step or self._before_step or self._after_step):
+            if self.steps_alone and not (_before_any_step or _after_any_step or self._before_step or self._after_step):
                 result = step(self, *args, **kwargs)
                 self.steps_taken += 1
                 return result
-            args = (self, *args)
-            args, kwargs = _arguments(_before_any_step, self, args, kwargs)
-            args, kwargs = _arguments(self._before_step, self, args, kwargs)
+            args, kwargs = self._call_before((self, *args), kwargs)
             result = step(*args, **kwargs)
             self.steps_taken += 1
-            call(self._after_step, self, args, kwargs)
-            call(_after_any_step, self, args, kwargs)
+            self._call_after(args, kwargs)
             return result
         except TypeError:                        # from within, unless a name is unknown: then the step hasn't begun
             if not any_other:

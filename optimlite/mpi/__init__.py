@@ -6,8 +6,10 @@ mpi4py is imported by the first call that is given no communicator, and `simulat
 from ..engine.ranks import RankError
 from .checkpoint import gathered, restore, save
 from .replicated import average_gradients, broadcast
+from .rotation import Checkpoints
 from .sharded import Sharded
 from .simulate import simulate
+from .summed import summed
 
-__all__ = ["RankError", "Sharded", "average_gradients", "broadcast", "gathered", "restore", "save",
-           "simulate"]
+__all__ = ["Checkpoints", "RankError", "Sharded", "average_gradients", "broadcast", "gathered", "restore", "save",
+           "simulate", "summed"]

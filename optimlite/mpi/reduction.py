@@ -14,7 +14,7 @@ import numpy as np
 
 from ..checks import shown
 from ..native.arrays import over_arrays
-from .shares import Range
+from .shares import Range, Tensor, assigned
 
 ROOM = 64 << 20                  # bytes of all buffers together
 Flat = np.ndarray                # a parameter's elements, or its gradient's, in the order of the parameter's memory
@@ -109,6 +109,29 @@ class Exchange:
                 at += length(ranges)
 
         overlapped(len(self.rounds), begin, end)
+
+
+def sum_arrays(comm: Any, given: Sequence[np.ndarray | None], made: Sequence[np.ndarray], order: str = "rank",
+               divisor: int = 1) -> None:
+    """Puts the sums of all ranks' arrays into others of their shapes, on every rank; a missing one counts as zeros."""
+    sums = [reals(flat(array, array)) for array in made]
+    values = [None if array is None else reals(flat(array, like)) for array, like in zip(given, made, strict=True)]
+    shares = assigned([Tensor(one.size, one.itemsize, True) for one in sums], comm.size)
+    for dtype in dict.fromkeys(one.dtype for one in sums):
+        exchange = Exchange(comm, [[one for one in share if sums[one.parameter].dtype == dtype] for share in shares],
+                            dtype)
+        mine: list[Flat | None] = [None] * len(sums)
+        for which, start, stop in exchange.mine:
+            mine[which] = sums[which][start:stop]
+        exchange.reduce(values, mine, order)
+        for part in mine if divisor != 1 else ():
+            if part is not None:
+                part /= divisor
+        exchange.spread(sums)
+
+
+def reals(elements: Flat) -> Flat:
+    return elements.view(elements.real.dtype)
 
 
 def overlapped(rounds: int, begin: Callable[[int], Any], end: Callable[[int], None]) -> None:

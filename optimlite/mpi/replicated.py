@@ -12,8 +12,7 @@ from ..engine.optimizer import Optimizer
 from ..engine.parameter import Parameter, laid_out
 from ..engine.parts import BLOCK, check_plain
 from . import safety
-from .reduction import Exchange, check_order, flat
-from .shares import Tensor, assigned
+from .reduction import check_order, flat, sum_arrays
 
 
 def found_in(params: Any) -> tuple[list[Parameter], list[str]]:
@@ -91,20 +90,7 @@ def average_gradients(params: Any, comm: Any = None, reduce: str = "mean", order
     if comm.size == 1:
         return
     present = [p for p, flag in zip(parameters, flags, strict=True) if flag]
-    gradients = [None if p.grad is None else flat(p.grad, p.data) for p in present]          # type: ignore[arg-type]
-    shares = assigned([Tensor(p.data.size, p.dtype.itemsize, True) for p in present], comm.size)
     made = [laid_out(p.data) for p in present]
-    sums = [flat(array, array) for array in made]
-    for dtype in dict.fromkeys(p.dtype for p in present):
-        exchange = Exchange(comm, [[one for one in share if present[one.parameter].dtype == dtype] for share in shares],
-                            dtype)
-        mine: list[np.ndarray | None] = [None] * len(sums)
-        for which, start, stop in exchange.mine:
-            mine[which] = sums[which][start:stop]
-        exchange.reduce(gradients, mine, order)
-        for part in mine if reduce == "mean" else ():
-            if part is not None:
-                part /= comm.size
-        exchange.spread(sums)
+    sum_arrays(comm, [p.grad for p in present], made, order, comm.size if reduce == "mean" else 1)   # type: ignore[misc]
     for parameter, array in zip(present, made, strict=True):
         parameter.grad = array

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -64,7 +64,8 @@ class Sharded(Wrapper):
         [[0.5, -1.0], [0.5, -1.0], [0.5, -1.0]]
     """
 
-    steps_another = False                        # it is this step that hooks are around
+    steps_another = False                        # it is this step that hooks are around,
+    steps_alone = False                          # and that all ranks end together
     restored_by = "optimlite.mpi.restore, on every rank"
     own = ("comm", "reduce", "order")
 
@@ -101,7 +102,7 @@ class Sharded(Wrapper):
         self._made_for: Any = None               # options that say which tensors may be cut
         self._traffic = Traffic(comm, self._all, shares, self.mine)
         self._commit = safety.Commit(comm)
-        self._totals = None
+        self._totals, self._hooked = None, False         # whether a rank has hooks around its steps
         if comm.size > 1 and any(self.optimizer.totals(group) for group in self.param_groups):
             self._totals = self.share.over = Totals(comm, self.optimizer, self.base, self.mine)
 
@@ -145,6 +146,27 @@ class Sharded(Wrapper):
         finally:
             self._leaves.forget()
 
+    def _call_before(self, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        try:
+            return super()._call_before(args, kwargs)
+        except BaseException as fault:
+            self._agree(fault)                   # where others are when they ask first
+            raise
+
+    def _call_after(self, args: Any, kwargs: Any) -> None:
+        if self._hooked:
+            fault = None
+            try:
+                super()._call_after(args, kwargs)
+            except BaseException as caught:
+                fault = caught
+            ranks.agree(self.comm, fault)
+
+    def _agree(self, fault: BaseException | None, flags: Sequence[bool] = (), options: bytes = bytes(8)) -> np.ndarray:
+        """What all ranks say before a step: whether they have hooks, which gradients they have, and their options."""
+        flags = flags or [False] * len(self._all)
+        return ranks.agree(self.comm, fault, [self._has_step_hooks(), *flags], options)
+
     def _together(self, closure: Callable[[], Any] | None, grads: Any, given: tuple[Any, ...]) -> Any:
         loss, options, fault = None, DEFAULT, None
         gradients: list[Flat | None] = [None] * len(self._all)
@@ -160,7 +182,8 @@ class Sharded(Wrapper):
         except BaseException as caught:
             fault = caught
         told = ranks.digest(("", options)).to_bytes(8, "little")
-        rows = ranks.agree(self.comm, fault, [g is not None for g in gradients], told)
+        rows = self._agree(fault, [g is not None for g in gradients], told)
+        self._hooked, rows = bool(rows[:, 0].any()), rows[:, 1:]
         flags = np.asarray(rows[:, :len(self._all)].any(axis=0))
         if (rows[:, len(self._all):] != rows[0, len(self._all):]).any():
             self._compare(iter([("the options of `step`", options)]), "call step() with the same ones on each")

@@ -125,6 +125,60 @@ def test_where_one_rank_fails_the_old_file_stays(tmp_path: Path) -> None:
     mpi.simulate(3, damaged)
 
 
+def test_rotating_checkpoints_of_all_ranks_with_an_average(tmp_path: Path) -> None:
+    """The newest two and the best stay; a damaged one is skipped on all ranks; another number of ranks goes on."""
+    def train(comm: Any, first: int, last: int) -> Any:
+        params = model()
+        opt, average = mpi.Sharded(make(params), comm, reduce="sum"), ol.Average(params, decay=0.5)
+        checkpoints = mpi.Checkpoints(tmp_path / "run", comm, keep=2, best="loss")
+        values = checkpoints.restore(model=params, optimizer=opt, average=average)
+        assert (values["epoch"] if values else 0) == first
+        for step in range(first, last):
+            opt.step(grads=summed(params, 2, step) if comm.rank == 0 else dict.fromkeys(params), grad_scale=0.5)
+            average.update()
+            with average.swapped():              # a model is saved as it is, not as its average
+                checkpoints.save(model=params, optimizer=opt, average=average, epoch=step + 1, fsync=False,
+                                 loss=abs(step - 1) + comm.rank)
+        return [os.path.basename(path)[-13:-12] for path in checkpoints.paths], params, average.averages
+
+    def expected(steps: int) -> Any:
+        params = model()
+        opt, average = make(params), ol.Average(params, decay=0.5)
+        for step in range(steps):
+            opt.step(grads=summed(params, 2, step), grad_scale=0.5)
+            average.update()
+        return params, average.averages
+
+    for numbers, _, _ in mpi.simulate(2, train, 0, 5):
+        assert numbers == ["2", "4", "5"]
+    newest = tmp_path / "run" / "checkpoint-000005.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1] + b"?")
+    with pytest.warns(UserWarning, match="skipped a damaged"):
+        resumed = mpi.simulate(3, train, 4, 6)
+    params, averages = expected(6)
+    for numbers, own, own_averages in resumed:
+        assert numbers == ["2", "6", "7"]
+        assert same_bits(own, params)
+        assert [one.tobytes() for one in own_averages] == [one.tobytes() for one in averages]
+    found = ol.Checkpoints(tmp_path / "run", best="loss").restore(best=True, model=model(), optimizer=make(model()),
+                                                                   average=ol.Average(model()))
+    assert found["epoch"] == 2
+
+
+def test_rotation_fails_on_all_ranks_alike(tmp_path: Path) -> None:
+    def train(comm: Any) -> None:
+        checkpoints = mpi.Checkpoints(tmp_path / "run", comm, best="loss")
+        with pytest.raises((ValueError, mpi.RankError), match="must be given as a number"):
+            checkpoints.save(model=model())
+        checkpoints.save(model=model(), loss=1)
+        with pytest.raises((ValueError, mpi.RankError), match="doesn't fit"):
+            checkpoints.restore(model={"other": np.ones(2)} if comm.rank else model())
+        with pytest.raises((ValueError, mpi.RankError), match="`keep` must be"):
+            mpi.Checkpoints(tmp_path / "run", comm, keep=comm.rank)
+
+    mpi.simulate(2, train)
+
+
 def test_no_rank_has_a_state_dict_of_all(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"optimlite\.mpi\.save"):
         mpi.simulate(1, lambda comm: mpi.Sharded(ol.Adam(model()), comm).state_dict())

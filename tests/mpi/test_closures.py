@@ -1,7 +1,8 @@
-"""L-BFGS, conjugate gradients and minimize over ranks that have different unknowns."""
+"""L-BFGS, conjugate gradients and minimize over ranks that have different unknowns, or the same ones and other data."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -163,3 +164,138 @@ def test_a_rank_without_a_gradient_stands_still() -> None:
         return x.round(6).tolist()
 
     assert mpi.simulate(2, train) == [[3.0, 3.0], [0.0, 0.0]]
+
+
+# The same unknowns on each rank --------------------------------------------------------------------------------------
+
+def of_data(rank: int, x: np.ndarray) -> tuple[float, np.ndarray]:
+    """A rank's terms of a logistic loss."""
+    rows = np.random.default_rng(rank).standard_normal((20, x.size)).astype(x.dtype)
+    odds = np.exp(-rows @ x)
+    return float(np.log1p(odds).sum() + 0.1 * x @ x), -rows.T @ (odds / (1 + odds)) + x.dtype.type(0.2) * x
+
+
+def product(rank: int, x: np.ndarray, v: np.ndarray) -> np.ndarray:
+    rows = np.random.default_rng(rank).standard_normal((20, x.size))
+    odds = np.exp(-rows @ x)
+    return rows.T @ (odds / (1 + odds) ** 2 * (rows @ v)) + 0.2 * v
+
+
+def by_turns(fun: Callable[..., Any], ranks: int) -> Callable[..., Any]:
+    """One process that has the data of all, and adds up what is of each."""
+    def call(*args: Any) -> Any:
+        found = [fun(rank, *args) for rank in range(ranks)]
+        if not isinstance(found[0], tuple):
+            return sum(found[1:], found[0])
+        return tuple(sum(parts[1:], parts[0]) for parts in zip(*found, strict=True))
+
+    return call
+
+
+RUNS: dict[str, Callable[[Any, Any], Any]] = {
+    "lbfgs": lambda loss, hessp: ol.minimize(loss, np.zeros(9), jac=True),
+    "l1": lambda loss, hessp: ol.minimize(loss, np.zeros(9), jac=True, options={"l1": 1.0}),
+    "cg": lambda loss, hessp: ol.minimize(loss, np.zeros(9, np.float32), jac=True, method="cg"),
+    "newton": lambda loss, hessp: ol.minimize(loss, np.zeros(9), jac=True, hessp=hessp, method="newton-cg"),
+    "differences": lambda loss, hessp: ol.minimize(lambda x: loss(x)[0], np.zeros(9)),
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_ranks_with_other_data_go_the_way_of_one_process(run: str) -> None:
+    def train(comm: Any) -> Any:
+        return RUNS[run](mpi.summed(functools.partial(of_data, comm.rank), comm),
+                         mpi.summed(functools.partial(product, comm.rank), comm))
+
+    expected = RUNS[run](by_turns(of_data, 3), by_turns(product, 3))
+    for found in mpi.simulate(3, train):
+        assert found.x.tobytes() == expected.x.tobytes()
+        assert (found.fun, found.nit, found.nfev) == (expected.fun, expected.nit, expected.nfev)
+
+
+def test_a_closure_that_leaves_gradients_in_parameters() -> None:
+    def train(comm: Any) -> Any:
+        p = ol.Parameter(np.zeros(9))
+        opt = ol.LBFGS([p], line_search_fn="strong_wolfe", max_iter=50)
+
+        def closure() -> float:
+            loss, p.grad = of_data(comm.rank, p.data)
+            return loss
+
+        opt.step(mpi.summed(closure, comm, params=opt))
+        return p.data
+
+    x = np.zeros(9)
+
+    def alone() -> Any:
+        loss, gradient = by_turns(of_data, 3)(x)
+        return loss, [gradient]
+
+    ol.LBFGS([x], line_search_fn="strong_wolfe", max_iter=50).step(alone)
+    assert [found.tobytes() for found in mpi.simulate(3, train)] == [x.tobytes()] * 3
+
+
+def test_what_a_summed_function_returns() -> None:
+    def train(comm: Any) -> Any:
+        ours = {"a": np.full((2, 2), comm.rank + 1j), "b": (None if comm.rank else np.ones(3, np.float32), None)}
+        found = mpi.summed(lambda: [2, comm.rank == 1, ours], comm)()
+        assert ours["a"][0, 0] == comm.rank + 1j
+        return found, mpi.summed(lambda: (comm.rank, np.full(2, comm.rank)[:1] / 1), comm, "mean")()
+
+    for (number, either, arrays), (mean, array) in mpi.simulate(3, train):
+        assert (number, either, mean, array.tolist()) == (6.0, True, 1.0, [1.0])
+        assert (arrays["a"] == 3 + 3j).all()
+        assert arrays["b"][0].dtype == np.float32
+        assert arrays["b"][0].tolist() == [1, 1, 1]
+        assert arrays["b"][1] is None
+
+
+@pytest.mark.parametrize(("returns", "error", "message"), [
+    (lambda rank: np.ones(2 + rank), mpi.RankError, r"\(\(2,\), '<f8'\) on rank 0, \(\(3,\), '<f8'\) on rank 1"),
+    (lambda rank: [1.0] * (1 + rank), mpi.RankError, "the same nesting"),
+    (lambda rank: np.ones(2, int), TypeError, "an array of int64; use"),
+    (lambda rank: 1 / rank, (mpi.RankError, ZeroDivisionError), "division by zero"),
+    (lambda rank: "loss", TypeError, "must be numbers and arrays"),
+    (lambda rank: next(iter([1] * rank)), StopIteration, "^$")])
+def test_what_can_not_be_summed(returns: Any, error: Any, message: str) -> None:
+    def train(comm: Any) -> None:
+        with pytest.raises(error, match=message):
+            mpi.summed(lambda: returns(comm.rank), comm)()
+
+    mpi.simulate(2, train)
+    with pytest.raises(TypeError, match="`fun` must be a function, got 3"):
+        mpi.simulate(1, lambda comm: mpi.summed(3, comm))
+    with pytest.raises(ValueError, match="`reduce` must be"):
+        mpi.simulate(1, lambda comm: mpi.summed(len, comm, "max"))
+
+
+@pytest.mark.parametrize("spread", [True, False])
+def test_a_callback_of_one_rank_stops_all_or_ends_all(spread: bool) -> None:
+    """`comm=` asks the callbacks of all; without it, `summed` does."""
+    def stops(comm: Any, result: Any) -> bool:
+        return comm.rank == 1 and result.iterations == 3
+
+    def raises(comm: Any, result: Any) -> None:
+        if stops(comm, result):
+            raise LookupError("a callback")
+
+    def run(comm: Any, answer: Any) -> Any:
+        x = start(comm) if spread else np.zeros(9)
+        asked = functools.partial(answer, comm)
+        opt = ol.LBFGS([x], line_search_fn="nocedal_wright", comm=comm if spread else None,
+                       callback=asked if spread else mpi.summed(asked, comm))
+        loss = part_of(comm, x) if spread else mpi.summed(functools.partial(of_data, comm.rank, x), comm)
+
+        def closure() -> Any:
+            value, gradient = loss()
+            return value, [gradient]
+
+        opt.step(closure)
+        return opt.result.iterations
+
+    def ends(comm: Any) -> None:
+        with pytest.raises((LookupError, mpi.RankError), match="a callback"):
+            run(comm, raises)
+
+    assert mpi.simulate(3, run, stops) == [3, 3, 3]
+    mpi.simulate(3, ends)

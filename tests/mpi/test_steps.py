@@ -398,6 +398,43 @@ def test_where_a_rank_can_not_prepare_its_share_none_steps(new_state: bool) -> N
     assert all(same_bits(params, expected) for params in mpi.simulate(3, train))
 
 
+@pytest.mark.parametrize("register", ["register_step_pre_hook", "register_step_post_hook"])
+def test_where_a_hook_of_one_rank_fails_all_raise(register: str) -> None:
+    """Before the step, nothing has changed then; behind it, all have stepped."""
+    def fails(opt: Any, args: Any, kwargs: Any) -> None:
+        raise LookupError("a hook")
+
+    def train(comm: Any) -> Any:
+        params, opt = after_two_steps(comm)
+        before = {name: array.copy() for name, array in params.items()}
+        handle = getattr(opt, register)(fails) if comm.rank == 1 else None
+        with pytest.raises((mpi.RankError, LookupError), match="a hook"):
+            opt.step(grads=gradients(params, comm.rank, 2))
+        assert same_bits(params, before) == ("pre" in register)
+        assert opt.steps_taken == 2 + ("post" in register)
+        if handle:
+            handle.remove()
+        for step in range(opt.steps_taken, 4):
+            opt.step(grads=gradients(params, comm.rank, step))
+        return params
+
+    expected, _ = alone(adam, 3, 4)
+    assert all(same_bits(params, expected) for params in mpi.simulate(3, train))
+
+
+def test_a_hook_of_one_rank_is_called_around_its_steps_alone() -> None:
+    def train(comm: Any) -> list[str]:
+        params = model()
+        opt, calls = mpi.Sharded(adam(params), comm), list[str]()
+        if comm.rank == 1:
+            opt.register_step_pre_hook(lambda opt, args, kwargs: calls.append("before"))
+            opt.register_step_post_hook(lambda opt, args, kwargs: calls.append("after"))
+        opt.step(grads=gradients(params, comm.rank, 0))
+        return calls
+
+    assert mpi.simulate(3, train) == [[], ["before", "after"], []]
+
+
 def test_other_hyper_parameters_are_named() -> None:
     def train(comm: Any) -> None:
         params, opt = after_two_steps(comm, check_every=1)
@@ -507,8 +544,9 @@ def test_broadcast_names_what_differs() -> None:
         mpi.simulate(2, lambda comm: mpi.broadcast([np.zeros(2)], comm, 2))
 
 
-def test_the_examples_of_docstrings() -> None:
+def test_the_examples_of_docstrings(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     names = {"np": np, "ol": ol, "mpi": mpi}
-    for thing in (mpi.Sharded, mpi.broadcast, mpi.average_gradients):
+    for thing in (mpi.Sharded, mpi.broadcast, mpi.average_gradients, mpi.summed, mpi.Checkpoints):
         [test] = [one for one in doctest.DocTestFinder(recurse=False).find(thing, globs=names) if one.examples]
         assert doctest.DocTestRunner().run(test).failed == 0
