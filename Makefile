@@ -77,8 +77,8 @@ lint: .venv/for-lint                        ## ruff, the arrows between folders,
 parity: $(BUILT) .venv/for-parity           ## against PyTorch 2.13.0, the libraries of other rules and of bridges, live
 	$(BIN)/python -m pytest tests/parity tests/bridges $(ARGS)
 
-kill-test: $(BUILT) .venv/for-test          ## saves killed 1,000 times at random moments, and in the background
-	$(BIN)/python -m pytest -m long tests/checkpoint $(ARGS)
+kill-test: $(BUILT) .venv/for-test .venv/for-mpi-test    ## 1,000 saves killed at random moments, 1,000 in the background, 100 ranks
+	$(BIN)/python -m pytest -m long tests/checkpoint tests/mpi $(ARGS)
 
 fuzz: $(BUILT) .venv/for-fuzz               ## atheris, a minute for each target; FUZZ=checkpoint ARGS=-runs=1000000
 	for target in $(FUZZ); do \
@@ -97,7 +97,7 @@ large-test: $(BUILT) .venv/for-test         ## beyond 2**31 elements: 17.2 GB of
 	$(BIN)/python -m pytest -m large -rs tests $(ARGS)
 
 mpi-test: $(BUILT) .venv/for-mpi-test       ## ranks of a real MPI, beside simulated ones
-	$(BIN)/python -m pytest -m "slow or not slow" tests/mpi/test_mpiexec.py $(ARGS)
+	$(BIN)/python -m pytest -m "not long" tests/mpi/test_mpiexec.py $(ARGS)
 
 coverage: .venv/for-build .venv/for-coverage  ## lines that the tests run, >= 95 %; needs gcov
 	$(BIN)/python tests/covering/run.py $(ARGS)

@@ -2,36 +2,62 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from random import Random
 
+import numpy as np
 import pytest
 
+import optimlite as ol
 from optimlite import mpi
 from support import mpi_program
 from support.paths import ROOT
+from support.ranks import alone, same_bits
 
 MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not (MPIEXEC and importlib.util.find_spec("mpi4py")),
                                                    reason="needs mpi4py and mpiexec: `make mpi-test`")]
 
 
-def run(ranks: int, what: str, folder: Path) -> subprocess.CompletedProcess[str]:
+@functools.cache
+def launcher() -> list[str]:
     assert MPIEXEC
     version = subprocess.run([MPIEXEC, "--version"], capture_output=True, text=True).stdout
-    more = ["--oversubscribe", *["--allow-run-as-root"] * (os.getuid() == 0)] if "Open" in version else []
+    root = ["--allow-run-as-root"] * (os.getuid() == 0)
+    return [MPIEXEC, *(["--oversubscribe", *root] if "Open" in version else [])]
+
+
+def start(ranks: int, *program: str | Path, **more: str) -> subprocess.Popen[str]:
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    return subprocess.run([MPIEXEC, *more, "-n", str(ranks), sys.executable, mpi_program.__file__, what, str(folder)],
-                          capture_output=True, text=True, timeout=120,
-                          env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"})
+    return subprocess.Popen([*launcher(), "-n", str(ranks), sys.executable, *map(str, program)], text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", **more})
+
+
+def ended(job: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    """What a job says in the end; one that hangs fails the test."""
+    try:
+        out, err = job.communicate(timeout=120)
+    except BaseException:
+        job.terminate()                          # which the launcher passes on
+        raise
+    return subprocess.CompletedProcess(job.args, job.returncode, out, err)
+
+
+def run(ranks: int, what: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return ended(start(ranks, mpi_program.__file__, what, folder))
 
 
 @pytest.mark.parametrize("ranks", [1, 3, 4])
-@pytest.mark.parametrize("what", ["bits", "fault", "inversion"])
+@pytest.mark.parametrize("what", ["bits", "fault", "inversion", "replicated", "groups"])
 def test_real_ranks_have_the_bits_of_simulated_ones(ranks: int, what: str, tmp_path: Path) -> None:
     if what == "fault" and ranks == 1:
         pytest.skip("rank 1 is to fail")
@@ -39,6 +65,17 @@ def test_real_ranks_have_the_bits_of_simulated_ones(ranks: int, what: str, tmp_p
     assert done.returncode == 0, done.stderr
     expected = mpi.simulate(ranks, getattr(mpi_program, what), str(tmp_path))
     assert f"result: {expected[0]}" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["data_parallel", "distributed_inversion"])
+def test_examples_say_what_simulated_ranks_say(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    program = ROOT / "examples" / f"{name}.py"
+    done = ended(start(4, program, TMPDIR=str(tmp_path)))
+    assert done.returncode == 0, done.stderr
+    alone = subprocess.run([sys.executable, str(program), "--simulate", "4"], capture_output=True, text=True,
+                           env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)})
+    assert done.stdout == alone.stdout
 
 
 def test_a_killed_rank_ends_the_job(tmp_path: Path) -> None:
@@ -53,6 +90,37 @@ def test_killed_in_the_middle_of_a_save_it_is_the_old_file(tmp_path: Path) -> No
     assert "result:" not in done.stdout
     assert os.path.samefile(tmp_path / "run", tmp_path / "kept")
     assert not [name for name in os.listdir(tmp_path) if name not in ("run", "kept") and not name.endswith(".tmp")]
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.long)])
+def test_killed_at_random_moments_the_job_ends_and_the_file_is_whole(kills: int, tmp_path: Path) -> None:
+    """Each job goes on where the one before was killed; in the end the bits are those of a run that never was."""
+    random, steps, doing = Random(0), 0, [0, 0, 0]
+    for _ in range(kills):
+        told = np.memmap(tmp_path / "told", np.int64, "w+", shape=(2, 4))
+        job = start(4, mpi_program.__file__, "endless", tmp_path)
+        while not told[1].all():                 # they have restored what there is
+            assert job.poll() is None, job.communicate()
+            time.sleep(0.01)
+        time.sleep(random.uniform(0.0, 0.5))
+        rank = random.randrange(4)
+        doing[told[1, rank]] += 1
+        os.kill(int(told[0, rank]), signal.SIGKILL)
+        assert ended(job).returncode != 0
+        if (tmp_path / "run").exists():
+            before, steps = steps, ol.load(tmp_path / "run")["step"]         # with all checksums
+            assert steps >= before
+        assert len([name for name in os.listdir(tmp_path) if name.endswith(".tmp")]) <= 1
+    print(f"{doing[1]} killed while training, {doing[2]} while saving; {steps} steps")
+    assert kills < 100 or (steps > 100 and min(doing[1:]) > 0)
+    params, opt = alone(lambda params: ol.Adam(params, lr=0.01, state_dtype="int8"), 4, steps, max_grad_norm=1.0)
+    found = {name: np.zeros_like(array) for name, array in params.items()}
+    restored = ol.Adam(found, lr=0.01, state_dtype="int8")
+    if steps:
+        ol.restore(tmp_path / "run", strict=False, model=found, optimizer=restored)
+        assert same_bits(found, params)
+        for ours, theirs in zip(restored.state.values(), opt.state.values(), strict=True):
+            assert all(ours[key].tobytes() == theirs[key].tobytes() for key in theirs)
 
 
 def test_without_an_mpi_library_it_says_what_to_install(tmp_path: Path) -> None:

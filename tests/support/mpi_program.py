@@ -74,6 +74,39 @@ def inversion(comm: Any, folder: str) -> str:
     return repr((result.fun, result.nit, result.nfev, before, after)) + result.message
 
 
+def replicated(comm: Any, folder: str) -> str:
+    """`minimize` over unknowns that all ranks have, each of them with other data; and a callback that one rank answers.
+    """
+    rows = np.random.default_rng(comm.rank).standard_normal((30, 9))
+
+    def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
+        odds = np.exp(-(rows * x).sum(axis=1))
+        return float(np.log1p(odds).sum() + x @ x), 2 * x - (rows.T * (odds / (1 + odds))).sum(axis=1)
+
+    seen: list[int] = []
+
+    def callback(x: np.ndarray) -> bool:
+        seen.append(1)
+        return comm.rank == 0 and len(seen) == 4
+
+    found = ol.minimize(mpi.summed(loss, comm), np.zeros(9), jac=True, callback=mpi.summed(callback, comm))
+    return found.x.tobytes().hex() + repr((found.fun, found.nit, found.nfev, found.message))
+
+
+def groups(comm: Any, folder: str) -> str:
+    """A rule with numbers of whole groups, of which some ranks have nothing, and rotating checkpoints."""
+    params = model()
+    opt = mpi.Sharded(ol.Prodigy([{"params": {name: array}} for name, array in params.items()]), comm)
+    checkpoints = mpi.Checkpoints(f"{folder}/{type(comm).__module__}", comm, keep=2)
+    for step in range(3):
+        opt.step(grads=gradients(params, comm.rank, step))
+        checkpoints.save(model=params, optimizer=opt, step=step)
+    opt.step(grads=gradients(params, comm.rank, 3))
+    assert checkpoints.restore(model=params, optimizer=opt)["step"] == 2
+    opt.step(grads=gradients(params, comm.rank, 3))
+    return f"{digest(params)} {float(opt.param_groups[-1]['d'])!r} {len(checkpoints.paths)}"
+
+
 def killed(comm: Any, folder: str) -> str:
     params, opt = train(comm)
     if comm.rank == 1:
@@ -103,6 +136,28 @@ def killed_save(comm: Any, folder: str) -> str:
     opt.step(grads=gradients(params, comm.rank, 3))
     mpi.save(f"{folder}/run", model=params, optimizer=opt)
     return "saved without rank 2"
+
+
+def endless(comm: Any, folder: str) -> str:
+    """Goes on from the file, trains, and saves after each step, until a rank is killed.
+
+    Its bytes in the folder say who this is, and whether it trains (1) or saves (2).
+    """
+    params = model()
+    opt = mpi.Sharded(ol.Adam(params, lr=0.01, state_dtype="int8"), comm)
+    average = ol.Average(params, decay=0.5)
+    step = 0
+    if os.path.exists(f"{folder}/run"):
+        step = mpi.restore(f"{folder}/run", model=params, optimizer=opt, average=average)["step"]
+    told = np.memmap(f"{folder}/told", np.int64, "r+", shape=(2, comm.size))
+    told[:, comm.rank] = os.getpid(), 1
+    while True:
+        opt.step(grads=gradients(params, comm.rank, step), max_grad_norm=1.0)
+        average.update()
+        step += 1
+        told[1, comm.rank] = 2
+        mpi.save(f"{folder}/run", model=params, optimizer=opt, average=average, step=step)
+        told[1, comm.rank] = 1
 
 
 if __name__ == "__main__":
