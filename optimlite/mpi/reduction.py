@@ -16,7 +16,7 @@ from ..checks import shown
 from ..native.arrays import over_arrays
 from .shares import Range, Tensor, assigned
 
-ROOM = 64 << 20                  # bytes of all buffers together
+ROOM = 32 << 20                  # bytes of all buffers together; more make no step faster
 Flat = np.ndarray                # a parameter's elements, or its gradient's, in the order of the parameter's memory
 
 
@@ -43,28 +43,45 @@ def flat(array: np.ndarray, like: np.ndarray) -> Flat:
     return array.reshape(-1, order=order_of(like))
 
 
+class Buffers:
+    """Memory that stays from step to step: to get new pages takes nearly as long as to send what is in them."""
+
+    def __init__(self) -> None:
+        self.data = np.empty(0, np.uint8)
+
+    def taken(self, dtype: np.dtype, *lengths: int) -> list[np.ndarray]:
+        total = sum(lengths) * dtype.itemsize
+        if total > self.data.size:
+            self.data = np.empty(total, np.uint8)
+        elements = self.data[:total].view(dtype)
+        return [elements[at:at + length] for at, length in zip(places(lengths), lengths, strict=True)]
+
+
 class Exchange:
     """The rounds of parameters of one float type."""
 
-    def __init__(self, comm: Any, shares: Sequence[Sequence[Range]], dtype: np.dtype, room: int = ROOM) -> None:
-        self.comm, self.dtype, ranks = comm, dtype, comm.size
+    def __init__(self, comm: Any, shares: Sequence[Sequence[Range]], dtype: np.dtype, buffers: Buffers) -> None:
+        self.comm, self.dtype, self.buffers, ranks = comm, dtype, buffers, comm.size
         self.mine = shares[comm.rank]
         longest = max(sum(stop - start for _, start, stop in share) for share in shares)
-        self.most = max(1, min(longest, room // (4 * ranks * dtype.itemsize)))       # of a rank, in a round
+        self.most = max(1, min(longest, ROOM // (4 * ranks * dtype.itemsize)))       # of a rank, in a round
         self.rounds: list[list[list[Range]]] = [[] for _ in range(-(-longest // self.most))]
         for share in shares:
             for number, ranges in enumerate(cut(share, self.most, len(self.rounds))):
                 self.rounds[number].append(ranges)
 
-    def buffers(self, length: int) -> list[np.ndarray]:
-        return [np.empty(length, self.dtype) for _ in range(min(2, len(self.rounds)))]
+    def _buffers(self, sent: int, received: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Two of each, for rounds that overlap."""
+        each = min(2, len(self.rounds))
+        found = self.buffers.taken(self.dtype, *[sent] * each, *[received] * each)
+        return found[:each], found[each:]
 
     def reduce(self, gradients: Sequence[Flat | None], sums: Sequence[Flat | None], order: str) -> None:
         """Sums gradients over ranks into `sums`, which have this rank's ranges; a missing one counts as zeros."""
         rank, ranks, fast = self.comm.rank, self.comm.size, order == "fast"
         begins = {which: start for which, start, _ in self.mine}
         rows = 1 if fast else ranks
-        sent, received = self.buffers(ranks * self.most), self.buffers(rows * self.most)
+        sent, received = self._buffers(ranks * self.most, rows * self.most)
 
         def begin(number: int) -> Any:
             out, into = sent[number % 2], received[number % 2]
@@ -92,7 +109,7 @@ class Exchange:
     def spread(self, values: Sequence[Flat | None]) -> None:
         """Gives every rank the values that others have in their ranges, in place."""
         rank, ranks = self.comm.rank, self.comm.size
-        sent, received = self.buffers(self.most), self.buffers(ranks * self.most)
+        sent, received = self._buffers(self.most, ranks * self.most)
 
         def begin(number: int) -> Any:
             theirs, out = [length(ranges) for ranges in self.rounds[number]], sent[number % 2]
@@ -116,10 +133,10 @@ def sum_arrays(comm: Any, given: Sequence[np.ndarray | None], made: Sequence[np.
     """Puts the sums of all ranks' arrays into others of their shapes, on every rank; a missing one counts as zeros."""
     sums = [reals(flat(array, array)) for array in made]
     values = [None if array is None else reals(flat(array, like)) for array, like in zip(given, made, strict=True)]
-    shares = assigned([Tensor(one.size, one.itemsize, True) for one in sums], comm.size)
+    shares, buffers = assigned([Tensor(one.size, one.itemsize, True) for one in sums], comm.size), Buffers()
     for dtype in dict.fromkeys(one.dtype for one in sums):
         exchange = Exchange(comm, [[one for one in share if sums[one.parameter].dtype == dtype] for share in shares],
-                            dtype)
+                            dtype, buffers)
         mine: list[Flat | None] = [None] * len(sums)
         for which, start, stop in exchange.mine:
             mine[which] = sums[which][start:stop]

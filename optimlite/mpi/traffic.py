@@ -12,7 +12,7 @@ from ..engine.parameter import Parameter, laid_out
 from ..engine.parts import BLOCK, Part
 from ..native import dispatch
 from ..native.vectors import Blocks, Vector
-from .reduction import Exchange, Flat, flat, order_of
+from .reduction import Buffers, Exchange, Flat, flat, order_of
 from .shares import Range
 
 
@@ -24,6 +24,7 @@ class Traffic:
         self.comm, self.parameters, self.shares, self.mine = comm, parameters, shares, mine
         self._sums: dict[int, np.ndarray] = {}
         self._exchanges: dict[bytes, list[Exchange]] = {}
+        self._buffers = Buffers()
 
     def exchanges(self, flags: np.ndarray) -> list[Exchange]:
         """One for each float type."""
@@ -34,7 +35,7 @@ class Traffic:
             dtypes = dict.fromkeys(p.dtype for p, flag in zip(self.parameters, flags, strict=True) if flag)
             self._exchanges[key] = [Exchange(self.comm, [
                 [one for one in share if flags[one.parameter] and self.parameters[one.parameter].dtype == dtype]
-                for share in self.shares], dtype) for dtype in dtypes]
+                for share in self.shares], dtype, self._buffers) for dtype in dtypes]
         return self._exchanges[key]
 
     def sum(self, gradients: Sequence[Flat | None], flags: np.ndarray, order: str) -> None:

@@ -59,19 +59,20 @@ def test_state_is_of_the_share_alone() -> None:
 
 def test_buffers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    whole = reduction.Exchange.buffers
+    whole = reduction.Buffers.taken
 
-    def counted(self: reduction.Exchange, length: int) -> list[np.ndarray]:
-        made.append(whole(self, length))
-        return made[-1]
+    def counted(self: reduction.Buffers, *args: Any) -> list[np.ndarray]:
+        made.append(self)
+        return whole(self, *args)
 
-    monkeypatch.setattr(reduction.Exchange, "buffers", counted)
-    monkeypatch.setattr(reduction.Exchange.__init__, "__defaults__", (50_000,))
+    monkeypatch.setattr(reduction.Buffers, "taken", counted)
+    monkeypatch.setattr(reduction, "ROOM", 50_000)
     found = spread(adam, 3, 2)                   # in many rounds
-    assert max(sum(buffer.nbytes for buffer in one) for one in made) <= 25_000
+    assert len({*map(id, made)}) == 3            # one for each rank, which it keeps
+    assert 0 < max(one.data.nbytes for one in made) <= 50_000
     monkeypatch.undo()
     assert same_bits(found[0][0], spread(adam, 3, 2)[0][0])
-    assert reduction.ROOM == 64 << 20
+    assert reduction.ROOM == 32 << 20
 
 
 # What belongs to all ranks together ----------------------------------------------------------------------------------
