@@ -173,7 +173,7 @@ class SharedPlan(Plan):
             if mine := tensors[self.comm.rank::self.comm.size]:
                 self.file.verify(mine)
         self.ask(None)
-        super().carry_out()
+        ranks.together(self.comm, super().carry_out)         # a disk may fail yet, and all hear of it
 
     def ask(self, fault: BaseException | None) -> None:
         self.asked = True

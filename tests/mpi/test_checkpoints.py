@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 import optimlite as ol
 from optimlite import mpi
+from optimlite.checkpoint.reader import File
 from optimlite.mpi import sharded
 from optimlite.mpi.shares import Range
 from support.ranks import Params, alone, gradients, model, same_bits, summed
@@ -176,6 +178,29 @@ def test_rotation_fails_on_all_ranks_alike(tmp_path: Path) -> None:
         with pytest.raises((ValueError, mpi.RankError), match="`keep` must be"):
             mpi.Checkpoints(tmp_path / "run", comm, keep=comm.rank)
 
+    mpi.simulate(2, train)
+
+
+def test_a_disk_that_fails_one_rank_fails_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(2, tmp_path / "run")
+    whole = File.read
+
+    def read(self: File, *args: Any, **kwargs: Any) -> Any:
+        if threading.current_thread() is unlucky[0]:
+            raise OSError(5, "Input/output error")
+        return whole(self, *args, **kwargs)
+
+    def train(comm: Any) -> None:
+        params = model()
+        opt = mpi.Sharded(make(params), comm)
+        if comm.rank == 1:
+            unlucky.append(threading.current_thread())
+        comm.Barrier()
+        with pytest.raises((OSError, mpi.RankError), match="Input/output error"):
+            mpi.restore(tmp_path / "run", model=params, optimizer=opt)
+
+    unlucky: list[threading.Thread] = []
+    monkeypatch.setattr(File, "read", read)
     mpi.simulate(2, train)
 
 

@@ -226,11 +226,12 @@ def test_parameters_of_any_layout() -> None:
 
 # Orders --------------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("form", [pytest.param(None, marks=pytest.mark.slow), "int8"])
-def test_leaves_have_the_same_bits_for_every_number_of_ranks(form: str | None) -> None:
+@pytest.mark.parametrize(("make", "form"), [pytest.param(ol.Adam, None, marks=pytest.mark.slow), (ol.Adam, "int8"),
+                                            (ol.Prodigy, "bfloat16")])
+def test_leaves_have_the_same_bits_for_every_number_of_ranks(make: Any, form: str | None) -> None:
     def train(comm: Any) -> Params:
         params = model()
-        opt = mpi.Sharded(ol.Adam(params, state_dtype=form), comm, order="leaves:8")
+        opt = mpi.Sharded(make(params, state_dtype=form), comm, order="leaves:8")
         each = 8 // comm.size
         for step in range(2):
             for leaf in range(comm.rank * each, (comm.rank + 1) * each):
@@ -245,7 +246,7 @@ def test_leaves_have_the_same_bits_for_every_number_of_ranks(form: str | None) -
     expected = mpi.simulate(1, train)[0]
     for ranks in (2, 4, 8):
         assert all(same_bits(found, expected) for found in mpi.simulate(ranks, train)), ranks
-    assert not same_bits(spread(lambda params: ol.Adam(params, state_dtype=form), 8, 2, max_grad_norm=1.0)[0][0],
+    assert not same_bits(spread(lambda params: make(params, state_dtype=form), 8, 2, max_grad_norm=1.0)[0][0],
                          expected)
 
 
