@@ -9,6 +9,7 @@ import numpy as np
 
 from ..checks import BESIDE
 from ..native import dispatch
+from ..native.runtime import Kernel
 from . import state_dict as state_dicts
 from .formats import SHARING
 from .gradient_options import GradientOptions
@@ -66,7 +67,7 @@ def cut(array: Any, elements: slice) -> np.ndarray:
 
 
 def divisible(method: RuleOptimizer, group: Group, parameter: Parameter, name: str) -> bool:
-    """Whether an element's step depends on the element alone, so that a parameter may be stepped in parts."""
+    """Whether a parameter may be stepped in parts: an element's step depends on it alone, and on numbers of groups."""
     if not parameter.data.flags.c_contiguous or parameter.data.size <= BLOCK or modifier_of(group):
         return False
     if isinstance(method, MatrixOptimizer) and method.whole(group):
@@ -77,11 +78,15 @@ def divisible(method: RuleOptimizer, group: Group, parameter: Parameter, name: s
         shapes = method.state_shapes(group, flat)
     except (TypeError, ValueError):              # it must be a matrix
         return False
-    recipe = rules[method.which_rule(parameter)]
-    names = [recipe[0], *filter(None, [method.first_rule(group)])]
-    kernels = [dispatch.kernel(one, parameter.dtype) for one in names]
+    recipe, kernels = rules[method.which_rule(parameter)], kernels_of(method, group, parameter)
     return (rules[method.which_rule(flat)] == recipe and all(shape == flat.shape for shape in shapes.values())
             and not any((kernel.measures and not kernel.by_group) or kernel.by_rows for kernel in kernels))
+
+
+def kernels_of(method: RuleOptimizer, group: Group, parameter: Parameter) -> list[Kernel]:
+    """The kernel of a parameter, and that of its first step, if it is another one."""
+    names = [method.rules(group)[method.which_rule(parameter)][0], *filter(None, [method.first_rule(group)])]
+    return [dispatch.kernel(name, parameter.dtype) for name in names]
 
 
 def over_parts(method: RuleOptimizer, parts: Sequence[Sequence[Part]]) -> RuleOptimizer:

@@ -102,9 +102,11 @@ class Sharded(Wrapper):
         self._made_for: Any = None               # options that say which tensors may be cut
         self._traffic = Traffic(comm, self._all, shares, self.mine)
         self._commit = safety.Commit(comm)
-        self._totals, self._hooked = None, False         # whether a rank has hooks around its steps
-        if comm.size > 1 and any(self.optimizer.totals(group) for group in self.param_groups):
-            self._totals = self.share.over = Totals(comm, self.optimizer, self.base, self.mine)
+        self._hooked = False                     # whether a rank has hooks around its steps
+        self._totals = Totals(comm, self.optimizer, self.base, self.mine)
+        self._asks = comm.size > 1 and self._totals.needed()
+        if self._asks:
+            self.share.over = self._totals
 
     def _cuttable(self) -> list[bool]:
         return [of_parts.divisible(self.base, group, parameter, name) for group, parameter, name
@@ -224,8 +226,8 @@ class Sharded(Wrapper):
                 return
             follower, self.share.follower = self.share.follower, self._commit      # type: ignore[assignment]
             self._commit.step(lambda: of_parts.step(self.share, factor, options.max_grad_value), follower)
-            if self._totals is not None and flags.any():
-                self._totals.end()
+            if self._asks and flags.any():
+                self._totals.end(flags)
             self._traffic.spread(flags)
         finally:
             for part in self.mine.values():

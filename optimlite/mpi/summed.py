@@ -57,7 +57,7 @@ def summed(fun: Callable[..., Any], comm: Any = None, reduce: str = "sum", *, pa
         told: Any = None
         try:
             form = opened(fun(*args, **kwargs), leaves)
-            told = form, [kind_of(leaf) for leaf in leaves], [None if is_array(leaf) else leaf for leaf in leaves]
+            told = repr(form), [kind_of(leaf) for leaf in leaves], [None if is_array(leaf) else leaf for leaf in leaves]
         except StopIteration:
             told = STOP
         except BaseException as caught:
