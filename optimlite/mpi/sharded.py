@@ -48,7 +48,8 @@ class Sharded(Wrapper):
 
     A gradient that is None on some ranks counts as zeros there; a parameter that has none on any rank is skipped.
     Clipping, `skip_nonfinite` and `last_grad_norm` are about the gradient of all ranks together.  Where one rank fails,
-    no rank steps, and all raise.  Elementwise rules have their large tensors cut, at multiples of 16,384 elements;
+    no rank steps, and all raise; where a hook behind the step does, all have stepped.  Elementwise rules have their
+    large tensors cut, at multiples of 16,384 elements, and so have those with numbers of whole groups (Prodigy, DoG);
     others get whole tensors.
 
     State: `opt.state[name]` has this rank's part.  `optimlite.mpi.save` and `restore` write and read one file of all.

@@ -33,8 +33,8 @@ def summed(fun: Callable[..., Any], comm: Any = None, reduce: str = "sum", *, pa
     comm: mpi4py's communicator, by default COMM_WORLD.    reduce: "sum", or "mean".
     params: an optimizer, or Parameters, whose `.grad` are to be summed, too, as `fun` leaves them there.
 
-    Where it raises on one rank, all raise, RankError on the others; StopIteration is everybody's.  So is RankError
-    where ranks return other shapes or types, and TypeError for what can't be added.
+    Where `fun` raises on one rank, the others raise RankError; StopIteration is raised on all.  Raises RankError where
+    ranks return other shapes or types, and TypeError for what can't be added.
 
         >>> def train(comm):
         ...     w, target = np.zeros(1), 3.0 * comm.rank             # other data on each rank

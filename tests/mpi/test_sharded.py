@@ -11,8 +11,7 @@ import optimlite as ol
 from support.cases import CASES, Case
 from support.ranks import alone, same_bits, spread
 
-SPREAD = list(CASES)
-FIRST = list({case.optimizer: case for case in reversed(SPREAD)}.values())
+FIRST = list({case.optimizer: case for case in reversed(CASES)}.values())
 
 
 def formats(case: Case) -> list[str | None]:
@@ -54,7 +53,7 @@ def test_one_rank_has_the_bits_of_none(case: Case) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4])
-@pytest.mark.parametrize(("case", "form"), [(case, form) for case in SPREAD for form in formats(case)],
+@pytest.mark.parametrize(("case", "form"), [(case, form) for case in CASES for form in formats(case)],
                          ids=lambda value: value.id if isinstance(value, Case) else str(value))
 def test_every_optimizer_and_format_on_any_number_of_ranks(case: Case, form: str | None, ranks: int) -> None:
     agrees(case, form, ranks)
