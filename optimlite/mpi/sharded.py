@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import Signature, signature
 from typing import Any, NoReturn
 
 import numpy as np
@@ -151,7 +153,9 @@ class Sharded(Wrapper):
 
     def _call_before(self, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         try:
-            return super()._call_before(args, kwargs)
+            args, kwargs = super()._call_before(args, kwargs)
+            of_step().bind(*args, **kwargs)      # before all ranks wait for one that can't begin
+            return args, kwargs
         except BaseException as fault:
             self._agree(fault)                   # where others are when they ask first
             raise
@@ -298,6 +302,11 @@ class Sharded(Wrapper):
     def replace(self, parameter: Any, new: Any, rows: Any = None) -> NoReturn: self._refused("replace")
     def watch(self, every: int | None = 50, *, parameters: bool = False) -> NoReturn: self._refused("watch")
     def step_parameter(self, parameter: Any, grad: Any, **options: Any) -> NoReturn: self._refused("step_parameter")
+
+
+@functools.cache
+def of_step() -> Signature:
+    return signature(Sharded.step)
 
 
 def check_method(wrapper: Sharded) -> None:

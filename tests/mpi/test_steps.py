@@ -341,6 +341,7 @@ def after_two_steps(comm: Any, **options: Any) -> tuple[Params, mpi.Sharded]:
 
 FAULTS: dict[str, Any] = {
     "closure": lambda opt, grads: opt.step(lambda: 1 / 0),
+    "argument": lambda opt, grads: opt.step(gards=grads),
     "option": lambda opt, grads: opt.step(grads=grads, grad_scale=-1.0),
     "gradient": lambda opt, grads: opt.step(grads={**grads, "W": np.ones(3, np.float32)}),
     "rate": lambda opt, grads: (opt.param_groups[0].update(lr=-1.0), opt.step(grads=grads)),
@@ -353,7 +354,7 @@ def test_where_one_rank_fails_none_steps(kind: str) -> None:
         params, opt = after_two_steps(comm)
         before = {name: array.copy() for name, array in params.items()}, mpi.gathered(opt)["state"]
         grads = gradients(params, comm.rank, 2)
-        with pytest.raises((mpi.RankError, ValueError, ZeroDivisionError)) as caught:
+        with pytest.raises((mpi.RankError, TypeError, ValueError, ZeroDivisionError)) as caught:
             FAULTS[kind](opt, grads) if comm.rank == 1 else opt.step(grads=grads)
         assert (caught.type is mpi.RankError) == (comm.rank != 1)
         if comm.rank != 1:
