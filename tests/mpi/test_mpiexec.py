@@ -112,7 +112,7 @@ def test_killed_at_random_moments_the_job_ends_and_the_file_is_whole(kills: int,
             assert steps >= before
         assert len([name for name in os.listdir(tmp_path) if name.endswith(".tmp")]) <= 1
     print(f"{doing[1]} killed while training, {doing[2]} while saving; {steps} steps")
-    assert kills < 100 or (steps > 100 and min(doing[1:]) > 0)
+    assert kills < 100 or (steps > 20 and min(doing[1:]) > 0)
     params, opt = alone(lambda params: ol.Adam(params, lr=0.01, state_dtype="int8"), 4, steps, max_grad_norm=1.0)
     found = {name: np.zeros_like(array) for name, array in params.items()}
     restored = ol.Adam(found, lr=0.01, state_dtype="int8")
