@@ -91,6 +91,19 @@ def halves(flat: np.ndarray, noise: np.ndarray) -> np.ndarray:
     return upper
 
 
+def stochastic_float16(flat: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """float16; what is beyond its largest number may be infinite."""
+    with np.errstate(all="ignore"):
+        bits, random = flat.view(np.uint32), noise >> 12
+        size = bits & 0x7fffffff
+        normal = (size - np.uint32(0x38000000) + (random >> 7)) >> 13
+        small = ((np.abs(np.where(size < 0x38800000, flat, np.float32(0))) * np.float32(2**44)).astype(np.int32) + random) >> 20
+        kept = np.where(size >= 0x38800000, normal, small)
+        kept = np.where(size < 0x47800000, kept, 0x7c00)
+        kept = np.where(size <= 0x7f800000, kept, 0x7e00)
+        return (kept | bits >> 16 & 0x8000).astype(np.uint16).view(np.float16)
+
+
 def nearest_halves(flat: np.ndarray) -> np.ndarray:
     """bfloat16 to the nearest, ties away from 0."""
     return halves(flat, noise_of(None, 0, flat.size))
