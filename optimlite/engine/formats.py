@@ -97,11 +97,12 @@ def stochastic_float16(flat: np.ndarray, noise: np.ndarray) -> np.ndarray:
         bits, random = flat.view(np.uint32), noise >> 12
         size = bits & 0x7fffffff
         normal = (size - np.uint32(0x38000000) + (random >> 7)) >> 13
-        small = ((np.abs(np.where(size < 0x38800000, flat, np.float32(0))) * np.float32(2**44)).astype(np.int32) + random) >> 20
-        kept = np.where(size >= 0x38800000, normal, small)
+        fixed_point = np.abs(np.where(size < 0x38800000, flat, np.float32(0))) * np.float32(2**44)
+        kept = np.where(size >= 0x38800000, normal, (fixed_point.astype(np.uint32) + random) >> 20)
         kept = np.where(size < 0x47800000, kept, 0x7c00)
         kept = np.where(size <= 0x7f800000, kept, 0x7e00)
-        return (kept | bits >> 16 & 0x8000).astype(np.uint16).view(np.float16)
+        half: np.ndarray = (kept | bits >> 16 & 0x8000).astype(np.uint16).view(np.float16)
+        return half
 
 
 def nearest_halves(flat: np.ndarray) -> np.ndarray:

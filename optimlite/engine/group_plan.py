@@ -182,7 +182,8 @@ class GroupPlan(GroupPlanCore):
         plan.attach(at, [state[key] for key in plan.slots], [state[key] for key in scalars], has_stepped,
                     tuple(state.get(scales_of(key)) for key in plan.slots) if plan.formats else ())
         if master := master_of(self.group, plan.parameters[at]):
-            plan.keep_beside(at, "master" if master.key == MASTER else "rest", state[master.key] if master.key else None,
+            array = state[master.key] if master.key else None
+            plan.keep_beside(at, "master" if master.key == MASTER else "rest", array,
                              dispatch.kernel(master.kernel, np.dtype(np.float32), "format"))
 
 

@@ -25,14 +25,14 @@ class Storage(TypedDict, total=False):
     state_dtype: "bfloat16" (2 bytes an element) or "int8" (1 byte, and 1 for each 128 elements; tensors of fewer than
         4,096 elements stay as they are); None: the parameter's own type.
     master: what parameters of 16 bits have beside them: "float32", all that they lack to one; "kahan", 16 bits of what
-        they were rounded by; None, nothing, so that they are rounded as `rounding` says.
+        they were rounded by; "none", so that they are rounded as `rounding` says.
     rounding: "stochastic" (up or down at random, right in the mean) or "nearest", which loses small changes.
     seed: of the randomness, an integer from 0 to 2**63 - 1.
     cast_grads: gradients may be of another float type than the parameter's, and are converted as they are read.
     """
 
     state_dtype: str | None
-    master: str | None
+    master: str
     rounding: str
     seed: int
     cast_grads: bool
@@ -45,7 +45,7 @@ def seed(name: str, value: Any) -> int:
 
 
 CHECKS: dict[str, checks.Check] = {"state_dtype": checks.optional(checks.one_of(*FORMATS)),
-                                   "master": checks.optional(checks.one_of("float32", "kahan")),
+                                   "master": checks.one_of("float32", "kahan", "none"),
                                    "rounding": checks.one_of("stochastic", "nearest"), "seed": seed,
                                    "cast_grads": checks.flag}
 
@@ -200,8 +200,8 @@ def converted(method: Storing, group: Group, parameter: Parameter, saved: Mappin
             if scales is not None:
                 result[scales_of(key)] = scales
         result[key] = values
-    if parameter.half:
-        to_master(group, parameter, result)
+    if master := master_of(group, parameter):
+        to_master(master, result)
         result |= new_arrays(method, group, parameter, {LOW, LOST, MASTER} - result.keys())
     if counts_to_round(method, group):
         result.setdefault("step", np.array(0))
