@@ -99,9 +99,14 @@ def to_master(wanted: Master, saved: dict[str, Any]) -> None:
     """Brings saved state to the kind of master that a parameter has; what is left out begins anew.
 
     A float32 master becomes any; others say how much is lacking to a parameter that may not have been read yet.
+    torch's classes load what they don't know as numbers of the parameter's type, which say nothing.
     """
+    if MASTER in saved and saved[MASTER].dtype.itemsize < 4:
+        del saved[MASTER]
+    if LOW in saved and saved[LOW].dtype != np.uint16:
+        del saved[LOW]
     values = read(saved[MASTER]) if MASTER in saved and wanted.key != MASTER else None
-    if wanted.key == LOST and LOST in saved and saved[LOST].dtype != wanted.dtype:      # decoded, by torch perhaps
+    if wanted.key == LOST and LOST in saved and saved[LOST].dtype != wanted.dtype:      # bfloat16 as float32
         saved[LOST] = wanted.encoded(np.asarray(read(saved[LOST]), np.float32))
     for key in {LOW, MASTER, LOST} - {wanted.key}:
         saved.pop(key, None)
