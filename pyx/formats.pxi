@@ -98,6 +98,10 @@ cdef void encode_split(const void* values, void* stored, void* low, Py_ssize_t n
 
 # float16, of gradients, of parameters and of copies of these, which are rounded to the nearest, ties to even.
 
+cdef extern from "float16.h" nogil:
+    Py_ssize_t singles_in_eights(const uint16_t* half, float* x, Py_ssize_t n)
+    Py_ssize_t nearest_in_eights(const float* x, uint16_t* half, Py_ssize_t n)
+
 cdef enum:
     HALF_MAGNITUDE = 0x7fff      # without its sign
     HALF_INFINITE = 0x7c00
@@ -108,7 +112,9 @@ cdef enum:
     NORMAL = 0x38800000          # 2^-14
     LEAST_HALF = 0x33800000      # 2^-24
     ONE_HALF = 0x3f000000        # whose last bit is worth 2^-24
-    FIXED_POINT = 0x55800000     # 2^44: 20 bits behind those of numbers that aren't normal
+    THREE_QUARTERS = 0x3f400000  # likewise, to both sides of it
+    MIDDLE = 0x457ff800          # of 13 random bits: 4095.5,
+    UNIT = 0x2d000000            # and 2^-37, the last of them behind a number that isn't normal
 
 
 cdef void decode_float16(const void* stored, const void* scales, void* values, Py_ssize_t n) noexcept nogil:
@@ -118,7 +124,7 @@ cdef void decode_float16(const void* stored, const void* scales, void* values, P
     cdef int32_t size
     cdef uint32_t bits
     cdef Py_ssize_t i
-    for i in range(n):
+    for i in range(singles_in_eights(half, <float*> values, n) if sizeof(real) == 4 else 0, n):
         size = half[i] & HALF_MAGNITUDE
         bits = (<uint32_t> size << 13) + REBIASED
         bits = bits + REBIASED if size >= HALF_INFINITE else bits
@@ -131,7 +137,7 @@ cdef inline void nearest_float16(const_real_array x, uint16_t* half, Py_ssize_t 
     cdef uint32_t bits, kept
     cdef int32_t size
     cdef Py_ssize_t i
-    for i in range(n):
+    for i in range(nearest_in_eights(<const float*> x, half, n) if sizeof(real) == 4 else 0, n):
         bits = bits_of_single(<float> x[i])
         size = <int32_t> (bits & MAGNITUDE)
         kept = (<uint32_t> size - REBIASED + 0xfff + ((<uint32_t> size >> 13) & 1)) >> 13
@@ -143,17 +149,16 @@ cdef inline void nearest_float16(const_real_array x, uint16_t* half, Py_ssize_t 
 
 cdef inline void stochastic_float16(const_real_array x, uint16_t* half, Py_ssize_t n, uint32_t noise) noexcept nogil:
     # at most SHARING elements; what is beyond the largest number may be infinite
-    cdef float fixed_point = single_of(FIXED_POINT)
-    cdef uint32_t bits, random, kept, small
+    cdef float offset = single_of(THREE_QUARTERS), middle = single_of(MIDDLE), unit = single_of(UNIT), moved
+    cdef uint32_t bits, random, kept
     cdef int32_t size
     cdef Py_ssize_t i
     for i in range(n):
-        bits, random = bits_of_single(<float> x[i]), (noise >> 12) ^ SPREAD20[i]
+        bits, random = bits_of_single(<float> x[i]), ((noise >> 16) ^ SPREAD[i]) >> 3
         size = <int32_t> (bits & MAGNITUDE)
-        small = <uint32_t> (size if size < NORMAL else 0)
-        small = (<uint32_t> <int32_t> (single_of(small) * fixed_point) + random) >> 20
-        kept = (<uint32_t> size - REBIASED + (random >> 7)) >> 13
-        kept = kept if size >= NORMAL else small
+        moved = single_of(<uint32_t> size) + (<float> <int32_t> random - middle) * unit
+        kept = (<uint32_t> size - REBIASED + random) >> 13
+        kept = kept if size >= NORMAL else bits_of_single(moved + offset) - THREE_QUARTERS
         kept = kept if size < TOO_LARGE else HALF_INFINITE
         kept = kept if size <= INFINITE else HALF_QUIET
         half[i] = <uint16_t> (kept | ((bits >> 16) & 0x8000))
