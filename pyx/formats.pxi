@@ -178,8 +178,8 @@ cdef void encode_float16(const void* values, void* stored, void* scales, Py_ssiz
         at += SHARING
 
 
-# A parameter of 16 bits with what it was rounded by, Kahan's compensation, in 16 more, times a power of two: so that
-# it is as large as the parameter at most, and as far from the least numbers of the format.  Where it is larger, somebody
+# A parameter of 16 bits with what it was rounded by, Kahan's compensation, in 16 more, times a power of two: so that it
+# is as large as the parameter at most, and as far from the least numbers of the format.  Where it is larger, somebody
 # has written another parameter, and it counts no more.
 
 cdef inline void decode_kahan(const void* stored, const void* rest, real* x, Py_ssize_t n, Decode decode, uint32_t unit,
