@@ -24,7 +24,7 @@ ALIASES = {"learning_rate": "lr", "learningrate": "lr", "alpha": "lr", "eta": "l
 DECAYS = ("rho", "alpha", "weight_decay")    # what `decay` means: of the mean of squares, where there is one
 TIED = ", and give tied weights the sum of their gradients"
 VARARGUMENTS, VARKEYWORDS = 0x04, 0x08   # of a code object's flags
-STORAGE = ("state_dtype", "rounding", "seed", "cast_grads")      # what `**storage` stands for in a constructor
+STORAGE = ("state_dtype", "master", "rounding", "seed", "cast_grads")    # what `**storage` stands for in a constructor
 EXECUTION = ("foreach", "fused", "capturable", "differentiable")     # torch's; here kernels are always fused
 
 

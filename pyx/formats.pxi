@@ -96,7 +96,11 @@ cdef void encode_split(const void* values, void* stored, void* low, Py_ssize_t n
         lower[i] = <uint16_t> bits
 
 
-# float16, of gradients and of copies of parameters, which are rounded to the nearest, ties to even.
+# float16, of gradients, of parameters and of copies of these, which are rounded to the nearest, ties to even.
+
+cdef extern from "float16.h" nogil:
+    Py_ssize_t singles_in_eights(const uint16_t* half, float* x, Py_ssize_t n)
+    Py_ssize_t nearest_in_eights(const float* x, uint16_t* half, Py_ssize_t n)
 
 cdef enum:
     HALF_MAGNITUDE = 0x7fff      # without its sign
@@ -108,6 +112,9 @@ cdef enum:
     NORMAL = 0x38800000          # 2^-14
     LEAST_HALF = 0x33800000      # 2^-24
     ONE_HALF = 0x3f000000        # whose last bit is worth 2^-24
+    THREE_QUARTERS = 0x3f400000  # likewise, to both sides of it
+    MIDDLE = 0x457ff800          # of 13 random bits: 4095.5,
+    UNIT = 0x2d000000            # and 2^-37, the last of them behind a number that isn't normal
 
 
 cdef void decode_float16(const void* stored, const void* scales, void* values, Py_ssize_t n) noexcept nogil:
@@ -117,7 +124,7 @@ cdef void decode_float16(const void* stored, const void* scales, void* values, P
     cdef int32_t size
     cdef uint32_t bits
     cdef Py_ssize_t i
-    for i in range(n):
+    for i in range(singles_in_eights(half, <float*> values, n) if sizeof(real) == 4 else 0, n):
         size = half[i] & HALF_MAGNITUDE
         bits = (<uint32_t> size << 13) + REBIASED
         bits = bits + REBIASED if size >= HALF_INFINITE else bits
@@ -125,15 +132,12 @@ cdef void decode_float16(const void* stored, const void* scales, void* values, P
         x[i] = <real> single_of(bits | (<uint32_t> (half[i] & 0x8000) << 16))
 
 
-cdef void encode_float16(const void* values, void* stored, void* scales, Py_ssize_t n, uint32_t noise,
-                         bint nearest) noexcept nogil:
-    cdef const_real_array x = <const real*> values
-    cdef uint16_t* half = <uint16_t*> stored
+cdef inline void nearest_float16(const_real_array x, uint16_t* half, Py_ssize_t n) noexcept nogil:
     cdef float offset = single_of(ONE_HALF)
     cdef uint32_t bits, kept
     cdef int32_t size
     cdef Py_ssize_t i
-    for i in range(n):
+    for i in range(nearest_in_eights(<const float*> x, half, n) if sizeof(real) == 4 else 0, n):
         bits = bits_of_single(<float> x[i])
         size = <int32_t> (bits & MAGNITUDE)
         kept = (<uint32_t> size - REBIASED + 0xfff + ((<uint32_t> size >> 13) & 1)) >> 13
@@ -141,6 +145,98 @@ cdef void encode_float16(const void* values, void* stored, void* scales, Py_ssiz
         kept = kept if size < TOO_LARGE else HALF_INFINITE
         kept = kept if size <= INFINITE else HALF_QUIET
         half[i] = <uint16_t> (kept | ((bits >> 16) & 0x8000))
+
+
+cdef inline void stochastic_float16(const_real_array x, uint16_t* half, Py_ssize_t n, uint32_t noise) noexcept nogil:
+    # at most SHARING elements; what is beyond the largest number may be infinite
+    cdef float offset = single_of(THREE_QUARTERS), middle = single_of(MIDDLE), unit = single_of(UNIT), moved
+    cdef uint32_t bits, random, kept
+    cdef int32_t size
+    cdef Py_ssize_t i
+    for i in range(n):
+        bits, random = bits_of_single(<float> x[i]), ((noise >> 16) ^ SPREAD[i]) >> 3
+        size = <int32_t> (bits & MAGNITUDE)
+        moved = single_of(<uint32_t> size) + (<float> <int32_t> random - middle) * unit
+        kept = (<uint32_t> size - REBIASED + random) >> 13
+        kept = kept if size >= NORMAL else bits_of_single(moved + offset) - THREE_QUARTERS
+        kept = kept if size < TOO_LARGE else HALF_INFINITE
+        kept = kept if size <= INFINITE else HALF_QUIET
+        half[i] = <uint16_t> (kept | ((bits >> 16) & 0x8000))
+
+
+cdef void encode_float16(const void* values, void* stored, void* scales, Py_ssize_t n, uint32_t noise,
+                         bint nearest) noexcept nogil:
+    cdef const real* x = <const real*> values
+    cdef uint16_t* half = <uint16_t*> stored
+    cdef Py_ssize_t at = 0
+    if nearest:
+        nearest_float16(x, half, n)
+        return
+    while at < n:
+        stochastic_float16(x + at, half + at, min(<Py_ssize_t> SHARING, n - at),
+                           noise_of_block(noise, at // SHARING, False))
+        at += SHARING
+
+
+# A parameter of 16 bits with what it was rounded by, Kahan's compensation, in 16 more, times a power of two: so that it
+# is as large as the parameter at most, and as far from the least numbers of the format.  Where it is larger, somebody
+# has written another parameter, and it counts no more.
+
+cdef inline void decode_kahan(const void* stored, const void* rest, real* x, Py_ssize_t n, Decode decode, uint32_t unit,
+                              uint32_t least) noexcept nogil:
+    cdef real lost[SHARING]
+    cdef real factor = <real> single_of(unit), smallest = <real> single_of(least), most
+    cdef Py_ssize_t at = 0, i, m
+    while at < n:
+        m = min(<Py_ssize_t> SHARING, n - at)
+        decode(<const uint16_t*> stored + at, NULL, x + at, m)
+        decode(<const uint16_t*> rest + at, NULL, lost, m)
+        for i in range(m):
+            most = fabs(x[at + i]) if fabs(x[at + i]) > smallest else smallest
+            x[at + i] = x[at + i] + (factor * lost[i] if fabs(lost[i]) <= most else <real> 0)
+        at += SHARING
+
+
+cdef inline void encode_kahan(const real* x, void* stored, void* rest, Py_ssize_t n, uint32_t noise, bint nearest,
+                              Decode decode, Encode encode, uint32_t inverse) noexcept nogil:
+    cdef real lost[SHARING]
+    cdef real factor = <real> single_of(inverse), difference, infinite = <real> single_of(INFINITE)
+    cdef Py_ssize_t at = 0, i, m
+    while at < n:
+        m = min(<Py_ssize_t> SHARING, n - at)
+        encode(x + at, <uint16_t*> stored + at, NULL, m, 0, True)
+        decode(<const uint16_t*> stored + at, NULL, lost, m)
+        for i in range(m):
+            difference = x[at + i] - lost[i]
+            lost[i] = factor * difference if fabs(difference) < infinite else <real> 0
+        encode(lost, <uint16_t*> rest + at, NULL, m, noise_of_block(noise, at // SHARING, nearest), nearest)
+        at += SHARING
+
+
+cdef enum:
+    BFLOAT16_UNIT = 0x3b800000   # 2^-8: half of the last bit of 1,
+    BFLOAT16_INVERSE = 0x43800000
+    BFLOAT16_LEAST = 0x00800000  # 2^-126, the least normal number
+    FLOAT16_UNIT = 0x3a000000    # 2^-11
+    FLOAT16_INVERSE = 0x45000000
+
+
+cdef void decode_kahan_bfloat16(const void* stored, const void* rest, void* x, Py_ssize_t n) noexcept nogil:
+    decode_kahan(stored, rest, <real*> x, n, decode_bfloat16, BFLOAT16_UNIT, BFLOAT16_LEAST)
+
+
+cdef void encode_kahan_bfloat16(const void* x, void* stored, void* rest, Py_ssize_t n, uint32_t noise,
+                                bint nearest) noexcept nogil:
+    encode_kahan(<const real*> x, stored, rest, n, noise, nearest, decode_bfloat16, encode_bfloat16, BFLOAT16_INVERSE)
+
+
+cdef void decode_kahan_float16(const void* stored, const void* rest, void* x, Py_ssize_t n) noexcept nogil:
+    decode_kahan(stored, rest, <real*> x, n, decode_float16, FLOAT16_UNIT, NORMAL)
+
+
+cdef void encode_kahan_float16(const void* x, void* stored, void* rest, Py_ssize_t n, uint32_t noise,
+                               bint nearest) noexcept nogil:
+    encode_kahan(<const real*> x, stored, rest, n, noise, nearest, decode_float16, encode_float16, FLOAT16_INVERSE)
 
 
 cdef void decode_other(const void* stored, const void* scales, void* values, Py_ssize_t n) noexcept nogil:
@@ -272,7 +368,10 @@ cdef int bind_format(str name, int bytes, bint scaled, Decode decode, Encode enc
 
 bind_format("bfloat16", 2, False, decode_bfloat16, encode_bfloat16)
 bind_format("float16", 2, False, decode_float16, encode_float16)
-bind_format("split", 2, False, decode_split, encode_split)
+if sizeof(real) == 4:            # what parameters of 16 bits are stepped in
+    bind_format("split", 2, False, decode_split, encode_split)
+    bind_format("kahan_bfloat16", 2, False, decode_kahan_bfloat16, encode_kahan_bfloat16)
+    bind_format("kahan_float16", 2, False, decode_kahan_float16, encode_kahan_float16)
 bind_format("other", 12 - sizeof(real), False, decode_other, NULL)
 bind_format("int8", 1, True, decode_int8, encode_int8)
 bind_format("int8_unsigned", 1, True, decode_int8_unsigned, encode_int8_unsigned)

@@ -16,7 +16,7 @@ from .table cimport (HYPER, LANES, LARGEST, NUMBERS, PRODUCTS, SHARING, SLOTS, S
 cdef struct Room:
     real state[SLOTS][TILE]
     real y[NUMBERS][TILE]
-    real p[TILE]                         # parameters of which the lower halves are state
+    real p[TILE]                         # parameters of 16 bits
     uint16_t halves[TILE]
     real g[TILE]
     real read[TILE]                      # gradients that are stored in another type
@@ -100,15 +100,19 @@ cdef inline void heed(const Beside* beside, Py_ssize_t at, Py_ssize_t n, real* p
             p[i] = p[i] if room.halves[i] == copy[i] else room.p[i]
 
 
+cdef inline void* rest_at(const Beside* beside, Py_ssize_t at) noexcept nogil:
+    return <uint16_t*> beside.rest + at if beside.rest != NULL else NULL
+
+
 cdef inline real* open_parameter(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ssize_t n,
                                  Room* room) noexcept nogil:
-    # in place, or joined of its two halves
+    # in place, or joined of itself and what it lacks
     cdef const Beside* beside = &a.beside[entry] if entry < a.n_beside else NULL
-    if beside == NULL or beside.split == NULL:
+    if beside == NULL or beside.parameter == NULL:
         if beside != NULL and beside.heeded:
             heed(beside, at, n, (<real*> a.entries[entry].param) + at, room)
         return (<real*> a.entries[entry].param) + at
-    beside.split.decode(<const uint16_t*> a.entries[entry].param + at, <const uint16_t*> beside.low + at, room.p, n)
+    beside.parameter.decode(<const uint16_t*> a.entries[entry].param + at, rest_at(beside, at), room.p, n)
     return room.p
 
 
@@ -149,20 +153,24 @@ cdef inline void open_tile(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ss
         t.s[a.rule.slots] = room.state[a.rule.slots]
 
 
-cdef inline uint32_t noise_of(const Work* a, int k, Py_ssize_t at) noexcept nogil:
-    # for the elements of a tensor from a block's first on: TILE of them have one number that is scattered
+cdef inline uint32_t noise_of(const Work* a, Py_ssize_t entry, int k, Py_ssize_t at) noexcept nogil:
+    # For the elements of a tensor from a block's first on: TILE of them have one number that is scattered.  Those of
+    # state array k; of the parameter itself, SLOTS.
+    if a.offsets != NULL:
+        at += a.offsets[entry]
     cdef Py_ssize_t tile = at - at % TILE
     cdef uint64_t bits = scattered(a.rounding.key ^ (<uint64_t> k << 56) ^ <uint64_t> tile)
     return <uint32_t> (bits >> 32) + <uint32_t> ((at - tile) // SHARING) * <uint32_t> GOLDEN
 
 
 cdef inline void close_parameter(const Work* a, Py_ssize_t entry, Py_ssize_t at, const Tile* t) noexcept nogil:
-    # when it has moved: its two halves, or a copy, to the nearest
+    # when it has moved: it and what it lacks, or a copy, to the nearest
     cdef const Beside* beside = &a.beside[entry] if entry < a.n_beside else NULL
     if beside == NULL:
         return
-    if beside.split != NULL:
-        beside.split.encode(t.p, <uint16_t*> a.entries[entry].param + at, <uint16_t*> beside.low + at, t.n, 0, True)
+    if beside.parameter != NULL:
+        beside.parameter.encode(t.p, <uint16_t*> a.entries[entry].param + at, rest_at(beside, at), t.n,
+                                noise_of(a, entry, SLOTS, at), a.rounding.nearest)
     elif beside.copy != NULL:
         beside.copy_format.encode(t.p, <char*> beside.copy + at * beside.copy_format.bytes, NULL, t.n, 0, True)
 
@@ -174,8 +182,7 @@ cdef inline void close_tile(const Work* a, Py_ssize_t entry, Py_ssize_t at, cons
         format = a.formats[k]
         if format != NULL:
             format.encode(t.s[k], <char*> a.entries[entry].state[k] + at * format.bytes, scales_at(a, entry, k, at),
-                          t.n, noise_of(a, k, at + (a.offsets[entry] if a.offsets != NULL else 0)),
-                          a.rounding.nearest)
+                          t.n, noise_of(a, entry, k, at), a.rounding.nearest)
 
 
 cdef inline void begin_tiles(const Work* a, Work* tiled, Tile* t, real* hyper, Room* room) noexcept nogil:

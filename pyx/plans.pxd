@@ -28,7 +28,8 @@ cdef class Plan:
     cdef public bint cautious_decay      # decay is for elements that it and the update move the same way
     cdef public dict formats             # how state arrays are stored, by name: those that aren't of the float type,
     cdef readonly list stored            # and by slot; None: all are
-    cdef readonly uint64_t seed          # of their rounding,
+    cdef readonly bint rounds            # something is stored in fewer bits:
+    cdef readonly uint64_t seed          # of the rounding,
     cdef readonly bint nearest           # unless it is to the nearest
     cdef public dict slots               # state arrays: name and initial value
     cdef Py_ssize_t count, scalars, states
@@ -39,7 +40,7 @@ cdef class Plan:
     cdef Scales* scales                  # of each entry's state, or NULL
     cdef Py_ssize_t* offsets             # parameter: where it begins in its tensor; NULL: all are whole
     cdef public object reads             # function of a dtype: the format by which gradients of it are read, or None
-    cdef list shadows                    # parameter: the copy in 16 bits that steps write, or the lower half; or None
+    cdef list shadows                    # parameter: the copy in 16 bits that steps write, or what it lacks; or None
     cdef int real_type                   # NumPy's number of the float type of gradients that need no decoding
     cdef Beside* beside                  # of each parameter, or NULL
     cdef Lines* lines                    # of each parameter, where the kernel works by rows and columns

@@ -119,10 +119,14 @@ cdef class Plan:
         """An array with the strides in which parameter i is stepped, and its gradient and state are laid out."""
         return self.gathered[i] if self.gathered[i] is not None else (<ParameterCore> self.parameters[i]).array
 
-    def store_as(self, list formats not None, uint64_t seed, bint nearest):
+    def round_by(self, uint64_t seed, bint nearest):
+        """How what is stored in fewer bits is rounded; the scalars have a `step` then."""
+        self.rounds, self.seed, self.nearest = True, seed, nearest
+
+    def store_as(self, list formats not None):
         """How the state arrays are stored: a format each, or None; before any is attached."""
         cdef Py_ssize_t i
-        self.stored, self.seed, self.nearest = formats, seed, nearest
+        self.stored = formats
         self.scales = <Scales*> PyMem_Calloc(self.count + 1, sizeof(Scales))
         if not self.scales:
             raise MemoryError
@@ -141,18 +145,18 @@ cdef class Plan:
             self.shadows = [None] * self.count
         return 0
 
-    def keep_beside(self, Py_ssize_t i, str what not None, cnp.ndarray array not None, Kernel format not None):
+    def keep_beside(self, Py_ssize_t i, str what not None, cnp.ndarray array, Kernel format not None):
         """Enters what parameter i has in another type; the caller has checked shape and layout.
 
-        `what`: its "shadow", the "low" halves of what it is the upper halves of, or the "master" that it is a copy of.
+        `what`: its "shadow", the "master" that it is a copy of, or the "rest" to a float32, if it is kept, of 16 bits.
         """
         cdef Beside* beside
         cdef cnp.ndarray copy
         self.make_beside()
         beside = &self.beside[i]
         self.shadows[i] = array, [array]                 # twice, as in `attach`
-        if what == "low":
-            beside.low, beside.split = cnp.PyArray_DATA(array), &format.row.format
+        if what == "rest":
+            beside.parameter, beside.rest = &format.row.format, NULL if array is None else cnp.PyArray_DATA(array)
             return
         beside.copy, beside.copy_format = cnp.PyArray_DATA(array), &format.row.format
         if what == "master":

@@ -61,10 +61,11 @@ cdef inline const void* gradient_as_floats(const Work* a, const Span* strip, int
 cdef inline const void* parameter_as_floats(const Work* a, const Span* strip, int itemsize, void* room) noexcept nogil:
     cdef const Beside* beside = &a.beside[strip.entry] if strip.entry < a.n_beside else NULL
     cdef const char* param = <const char*> a.entries[strip.entry].param
-    if beside == NULL or beside.split == NULL:
+    if beside == NULL or beside.parameter == NULL:
         return param + strip.begin * itemsize
-    beside.split.decode(<const uint16_t*> param + strip.begin, <const uint16_t*> beside.low + strip.begin, room,
-                        strip.end - strip.begin)
+    beside.parameter.decode(<const uint16_t*> param + strip.begin,
+                            <const uint16_t*> beside.rest + strip.begin if beside.rest != NULL else NULL, room,
+                            strip.end - strip.begin)
     return room
 
 

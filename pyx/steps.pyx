@@ -204,9 +204,10 @@ cdef class PreparedStep:
             for k, format in enumerate(launch.plan.stored):
                 if format is not None:
                     p.work.formats[k] = &format.row.format
-            p.work.scales, p.work.offsets = launch.plan.scales, launch.plan.offsets
+        p.work.scales, p.work.offsets = launch.plan.scales, launch.plan.offsets
+        p.work.rounding.key, p.work.rounding.nearest = 0, launch.plan.nearest
+        if launch.plan.rounds:
             p.work.rounding.key = scattered(scattered(launch.plan.seed) + <uint64_t> <int64_t> launch.scalars["step"])
-            p.work.rounding.nearest = launch.plan.nearest
         if not (phases or launch.plan.cautious_decay):       # which the last pass has, tile by tile
             return 0
         p.sums = <double*> PyMem_Malloc(launch.plan.cut.n_spans * NUMBERS * sizeof(double) + 1)

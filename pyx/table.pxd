@@ -81,8 +81,8 @@ cdef struct Format:              # how a state array is stored
 
 cdef struct Beside:              # what an entry has in another type than the float type, a parameter's own entry alone
     const Format* gradient       # how its gradient is stored; NULL: as the float type
-    const Format* split          # the parameter is the upper half of float32, or NULL,
-    void* low                    # and here are the lower halves
+    const Format* parameter      # how the parameter is stored, in 16 bits; NULL: as the float type,
+    void* rest                   # and what it lacks, in 16 more, or NULL
     const Format* copy_format    # and a copy of the parameter, in 16 bits, that steps write
     void* copy
     bint heeded                  # the copy is what users know: where it isn't the parameter rounded, they have set it

@@ -91,6 +91,20 @@ def halves(flat: np.ndarray, noise: np.ndarray) -> np.ndarray:
     return upper
 
 
+def stochastic_float16(flat: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """float16; what is beyond its largest number may be infinite."""
+    with np.errstate(all="ignore"):
+        bits, random = flat.view(np.uint32), noise >> 19
+        size = bits & 0x7fffffff
+        moved = np.abs(flat) + (random.astype(np.float32) - np.float32(4095.5)) * np.float32(2**-37)
+        small = (moved + np.float32(0.75)).view(np.uint32) - np.uint32(0x3f400000)       # in units of 2^-24
+        kept = np.where(size >= 0x38800000, (size - np.uint32(0x38000000) + random) >> 13, small)
+        kept = np.where(size < 0x47800000, kept, 0x7c00)
+        kept = np.where(size <= 0x7f800000, kept, 0x7e00)
+        half: np.ndarray = (kept | bits >> 16 & 0x8000).astype(np.uint16).view(np.float16)
+        return half
+
+
 def nearest_halves(flat: np.ndarray) -> np.ndarray:
     """bfloat16 to the nearest, ties away from 0."""
     return halves(flat, noise_of(None, 0, flat.size))

@@ -14,13 +14,14 @@ from ..native.plans import Plan, RowPlan, SparsePlan
 from ..native.runtime import Kernel
 from ..native.steps import GroupPlanCore
 from .formats import is_bfloat16
+from .halves import LOST, LOW, MASTER, master_of
 from .method import Group, Method, Recipe
 from .modifiers import coefficients_of, modifier_of
 from .parameter import Parameter, describe
 from .shadows import format_name
 from .sparse_grad import SparseGrad
 from .state import Place
-from .storage import LOW, MASTER, counts_to_round, kept, new_arrays, places, scales_of
+from .storage import counts_to_round, kept, new_arrays, places, rounds, scales_of
 
 Created = tuple[dict[str, np.ndarray], str]      # an entry of the state that begins with this step
 
@@ -112,14 +113,15 @@ class GroupPlan(GroupPlanCore):
         plan.formats = kept(method, self.group, parameters[0])
         if plan.formats:
             kernels = [plan.formats[key].kernel if key in plan.formats else None for key in slots]
-            plan.store_as([dispatch.kernel(name, dtype, "format") if name else None for name in kernels],
-                          self.group.get("seed", 0), self.group.get("rounding") == "nearest")
+            plan.store_as([dispatch.kernel(name, dtype, "format") if name else None for name in kernels])
+        if rounds(self.group):
+            plan.round_by(self.group.get("seed", 0), self.group.get("rounding") == "nearest")
         for at, parameter in enumerate(parameters):
             state = method.state[parameter]
             if state:
                 self.check_state(method, plan, at)
                 if all(key in state for key in (*places(method, self.group, parameter), *scalars)):
-                    attach(plan, at, state, scalars, True)
+                    self.attach(plan, at, state, scalars, True)
             elif not (slots or scalars or parameter.half):
                 plan.attach(at, [], [], True)
         return plan
@@ -153,6 +155,10 @@ class GroupPlan(GroupPlanCore):
             if (array := state.get(key)) is not None:
                 check_place(array, place, key, where)
         check_scalars(method.scalars_of(self.group), state, where)
+        master = master_of(self.group, parameter)
+        if others := {LOW, LOST, MASTER} & state.keys() - {master.key} if master else ():
+            raise ValueError(f"state `{min(others)}` {where} is of another `master` than "
+                             f"{self.group.get('master', 'float32')!r}; use opt.load_state_dict(opt.state_dict())")
 
     def create_state(self, method: Method, plan: Plan, created: list[Created]) -> None:
         """Creates the state of the parameters that have their first gradient now, and notes it in `created`."""
@@ -169,7 +175,16 @@ class GroupPlan(GroupPlanCore):
                     for key, block in zip(self.scalars, blocks, strict=True) if key not in state}
             created += [(state, key) for key in new]
             dict.update(state, new)              # unnoticed: this plan learns of it right here
-            attach(plan, at, state, self.scalars, has_stepped)
+            self.attach(plan, at, state, self.scalars, has_stepped)
+
+    def attach(self, plan: Plan, at: int, state: Mapping[str, np.ndarray], scalars: Iterable[str], has_stepped: bool,
+               ) -> None:
+        plan.attach(at, [state[key] for key in plan.slots], [state[key] for key in scalars], has_stepped,
+                    tuple(state.get(scales_of(key)) for key in plan.slots) if plan.formats else ())
+        if master := master_of(self.group, plan.parameters[at]):
+            array = state[master.key] if master.key else None
+            plan.keep_beside(at, "master" if master.key == MASTER else "rest", array,
+                             dispatch.kernel(master.kernel, np.dtype(np.float32), "format"))
 
 
 class SparseGroupPlan(GroupPlan):
@@ -181,15 +196,6 @@ class SparseGroupPlan(GroupPlan):
                 raise TypeError(f"gradient of '{method.state.name_of(parameter)}' must be a SparseGrad for "
                                 f"{type(method).__name__}, got an array; use Adam for dense gradients")
         super().bind(method, memory)
-
-
-def attach(plan: Plan, at: int, state: Mapping[str, np.ndarray], scalars: Iterable[str], has_stepped: bool) -> None:
-    plan.attach(at, [state[key] for key in plan.slots], [state[key] for key in scalars], has_stepped,
-                tuple(state.get(scales_of(key)) for key in plan.slots) if plan.formats else ())
-    if (half := plan.parameters[at].half) == "bfloat16":
-        plan.keep_beside(at, "low", state[LOW], dispatch.kernel("split", np.dtype(np.float32), "format"))
-    elif half:
-        plan.keep_beside(at, "master", state[MASTER], dispatch.kernel(half, np.dtype(np.float32), "format"))
 
 
 def check_place(array: np.ndarray, place: Place, key: str, where: str) -> None:

@@ -12,9 +12,10 @@ from ..checks import BESIDE, EXECUTION, shown
 from ..native.parameters import AddressRanges
 from .formats import BFLOAT16, is_bfloat16
 from .groups import Grouped
+from .halves import LOW, MASTER, with_master
 from .parameter import Parameter
 from .state import Place, empty, place_of
-from .storage import LOW, MASTER, converted, format_of, new_arrays, places, with_master
+from .storage import converted, format_of, new_arrays, places, without_formats
 
 
 class Mismatch(NamedTuple):
@@ -43,8 +44,9 @@ def save(optimizer: Grouped, copy: bool, plain: bool) -> dict[str, Any]:
             entries: Mapping[str, np.ndarray] = optimizer.state[parameter]
             if entries:
                 if plain and optimizer.state_names is not None:
-                    entries = with_master(parameter, converted(optimizer, {**group, "state_dtype": None}, parameter,
-                                                               entries))
+                    exact = converted(optimizer, without_formats(group), parameter,
+                                      with_master(parameter, dict(entries)))
+                    entries = with_master(parameter, exact)
                 state[index] = {key: array.copy(order="K") if copy else array for key, array in entries.items()}
                 if optimizer.state_names is not None:
                     state[index] |= pending(optimizer, groups[-1], parameter, entries)

@@ -9,13 +9,13 @@ import numpy as np
 
 from .. import checks
 from .formats import FORMATS, SHARING, Format, Rounding
+from .halves import LOST, LOW, MASTER, master_of, read, to_master
 from .parameter import Parameter, describe
 from .state import Place, empty, fitting, place_of
 
 if TYPE_CHECKING:
     from .method import Group, Storing
 
-LOW, MASTER = "low_bits", "master"       # state of parameters in bfloat16, and in float16: what a float32 has beyond
 SMALL = 4096                     # a tensor with fewer elements isn't worth scales
 
 
@@ -24,12 +24,15 @@ class Storage(TypedDict, total=False):
 
     state_dtype: "bfloat16" (2 bytes an element) or "int8" (1 byte, and 1 for each 128 elements; tensors of fewer than
         4,096 elements stay as they are); None: the parameter's own type.
+    master: what parameters of 16 bits have beside them: "float32", all that they lack to one; "kahan", 16 bits of what
+        they were rounded by; "none", so that they are rounded as `rounding` says.
     rounding: "stochastic" (up or down at random, right in the mean) or "nearest", which loses small changes.
     seed: of the randomness, an integer from 0 to 2**63 - 1.
     cast_grads: gradients may be of another float type than the parameter's, and are converted as they are read.
     """
 
     state_dtype: str | None
+    master: str
     rounding: str
     seed: int
     cast_grads: bool
@@ -42,6 +45,7 @@ def seed(name: str, value: Any) -> int:
 
 
 CHECKS: dict[str, checks.Check] = {"state_dtype": checks.optional(checks.one_of(*FORMATS)),
+                                   "master": checks.one_of("float32", "kahan", "none"),
                                    "rounding": checks.one_of("stochastic", "nearest"), "seed": seed,
                                    "cast_grads": checks.flag}
 
@@ -122,9 +126,8 @@ def places(method: Storing, group: Group, parameter: Parameter) -> dict[str, Pla
         found[key] = place_of(parameter, shape, form.dtype if form else parameter.float_type, key in method.line_states)
         if form and form.scaled:
             found[scales_of(key)] = Place(shape_of_scales(parameter.data), np.dtype(np.int8), None)
-    if parameter.half:
-        key, dtype = (LOW, np.uint16) if parameter.half == "bfloat16" else (MASTER, np.float32)
-        found[key] = place_of(parameter, parameter.shape, np.dtype(dtype))
+    if (master := master_of(group, parameter)) and master.key:
+        found[master.key] = place_of(parameter, parameter.shape, master.dtype)
     return found
 
 
@@ -134,7 +137,7 @@ def new_arrays(method: Storing, group: Group, parameter: Parameter, wanted: Iter
     values = {key: in_both_parts(initial.get(key, 0.0), parameter.float_type)
               for key in method.state_shapes(group, parameter)}
     if parameter.half:
-        values |= {LOW: np.zeros((), np.uint16), MASTER: parameter.data}
+        values |= {LOW: np.zeros((), np.uint16), LOST: np.zeros((), np.uint16), MASTER: parameter.data}
     for key, form in formats.items():
         values[key], scale = form.encode(values[key])
         if scale is not None:
@@ -154,7 +157,17 @@ def in_both_parts(value: float, dtype: np.dtype) -> np.ndarray:
 
 def counts_to_round(method: Storing, group: Group) -> bool:
     """Whether a group's steps are counted for the rounding alone, since the rule needs no count."""
-    return group.get("state_dtype") is not None and "step" not in method.scalars
+    return rounds(group) and "step" not in method.scalars
+
+
+def rounds(group: Group) -> bool:
+    """Whether a group's steps may round at random."""
+    return group.get("state_dtype") is not None or group.get("master", "float32") != "float32"
+
+
+def without_formats(group: Group) -> Group:
+    """The group without formats."""
+    return {**group, "state_dtype": None, "master": "float32"}
 
 
 # Formats that were saved ---------------------------------------------------------------------------------------------
@@ -187,29 +200,14 @@ def converted(method: Storing, group: Group, parameter: Parameter, saved: Mappin
             if scales is not None:
                 result[scales_of(key)] = scales
         result[key] = values
-    if parameter.half:
-        halves(method, group, parameter, result)
+    if master := master_of(group, parameter):
+        to_master(master, result)
+        result |= new_arrays(method, group, parameter, {LOW, LOST, MASTER} - result.keys())
     if counts_to_round(method, group):
         result.setdefault("step", np.array(0))
     elif "step" not in method.scalars:
         result.pop("step", None)
     return result
-
-
-def halves(method: Storing, group: Group, parameter: Parameter, result: dict[str, Any]) -> None:
-    """What a parameter of 16 bits needs: of a float32 master, or as where it has no more than its own bits."""
-    if parameter.half == "bfloat16" and MASTER in result:
-        result[LOW] = read(result.pop(MASTER)).view(np.uint32).astype(np.uint16)
-    if not result.keys() & {LOW, MASTER}:
-        result |= new_arrays(method, group, parameter, [LOW, MASTER])
-
-
-def with_master(parameter: Parameter, entries: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """State with a float32 master in place of the lower halves of one."""
-    if LOW in entries:
-        low = entries.pop(LOW).view(np.int16).astype(np.int32)
-        entries[MASTER] = ((parameter.data.view(np.uint16).astype(np.int32) << 16) + low).view(np.float32)
-    return entries
 
 
 def format_of(dtype: np.dtype) -> Format | None:
@@ -220,7 +218,3 @@ def format_of(dtype: np.dtype) -> Format | None:
 def either_way(size: int) -> tuple[tuple[int, ...], ...]:
     count = -(-size // SHARING)
     return (count,), (1, count)
-
-
-def read(array: Any) -> np.ndarray:
-    return np.asarray(array.read() if hasattr(array, "read") else array)

@@ -26,7 +26,7 @@ class AdaBelief(RuleOptimizer):
     lr: the learning rate.    betas: how much of m and of s is kept in a step.    eps: see above.
     weight_decay: a step multiplies p by 1 - lr * weight_decay, beside the rest.    maximize: ascends.
     cautious, cautious_weight_decay, corrected_weight_decay, max_update_rms: modifiers, as in Adam.
-    storage: `state_dtype="bfloat16"` or `"int8"`: smaller state; `rounding`, `seed`, `cast_grads`: see docs/memory.md.
+    storage: `state_dtype`, `master`, `rounding`, `seed`, `cast_grads`: fewer bytes of state; see docs/memory.md.
 
     State: `step`, `exp_avg` (m), `exp_avg_var` (s).
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).

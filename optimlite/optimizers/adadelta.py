@@ -22,7 +22,7 @@ class Adadelta(RuleOptimizer):
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: a factor on steps that have their own scale, usually 1.    rho: how much of the two means is kept in a step.
     eps: sets the size of the first steps.    weight_decay: added to the gradient (L2).    maximize: ascends.
-    storage: `state_dtype="bfloat16"` or `"int8"`: smaller state; `rounding`, `seed`, `cast_grads`: see docs/memory.md.
+    storage: `state_dtype`, `master`, `rounding`, `seed`, `cast_grads`: fewer bytes of state; see docs/memory.md.
 
     State: `step`, `square_avg` (v), `acc_delta` (u).
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for `rho` outside [0, 1].

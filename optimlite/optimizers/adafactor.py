@@ -33,7 +33,7 @@ class Adafactor(RuleOptimizer):
     lr: the largest step, relative to the root mean square of the parameter.    beta2_decay: see above.
     eps: (eps1, eps2); eps1 = None is the machine epsilon of the parameter's dtype.    maximize: ascends.
     d: the largest root mean square of an update.    weight_decay: a step multiplies p by 1 - lr * weight_decay.
-    storage: `state_dtype="bfloat16"` or `"int8"`: smaller state; `rounding`, `seed`, `cast_grads`: see docs/memory.md.
+    storage: `state_dtype`, `master`, `rounding`, `seed`, `cast_grads`: fewer bytes of state; see docs/memory.md.
 
     State: `step`, `row_var` (r) of shape (..., n, 1) and `col_var` (c) of shape (..., 1, m), or `variance`.
     A step needs no memory of a parameter's size beside it, but for F-ordered parameters of more than two axes, which

@@ -21,7 +21,7 @@ class Adagrad(RuleOptimizer):
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: the learning rate, the size of the first step of each element.    lr_decay: lets lr fall as above.
     weight_decay: added to the gradient (L2).    eps: keeps the division finite.    maximize: ascends.
-    storage: `state_dtype="bfloat16"` or `"int8"`: smaller state; `rounding`, `seed`, `cast_grads`: see docs/memory.md.
+    storage: `state_dtype`, `master`, `rounding`, `seed`, `cast_grads`: fewer bytes of state; see docs/memory.md.
 
     State: `step`, `sum` (s), which exists from a parameter's first step on.
     Raises ValueError for hyper-parameters that are negative, NaN or infinite.

@@ -49,7 +49,7 @@ class Adam(RuleOptimizer):
     weight_decay: added to the gradient (L2), unless decoupled_weight_decay, as in AdamW.    amsgrad: see above.
     maximize: ascends, as if grad were negated.    eps_root, uncorrected_eps: see above.
     cautious, cautious_weight_decay, corrected_weight_decay, max_update_rms: see above.
-    storage: `state_dtype="bfloat16"` or `"int8"`: smaller state; `rounding`, `seed`, `cast_grads`: see docs/memory.md.
+    storage: `state_dtype`, `master`, `rounding`, `seed`, `cast_grads`: fewer bytes of state; see docs/memory.md.
 
     State: `step`, `exp_avg` (m), `exp_avg_sq` (v), and with amsgrad `max_exp_avg_sq`.
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, for betas outside [0, 1), for a
@@ -107,7 +107,7 @@ class AdamW(Adam):
     lr: the learning rate.    betas, eps, amsgrad, maximize, eps_root, uncorrected_eps: as in Adam.
     cautious, cautious_weight_decay, corrected_weight_decay, max_update_rms: modifiers, as in Adam.
     weight_decay: a step multiplies p by 1 - lr * weight_decay, beside the rest.
-    storage: `state_dtype="bfloat16"` or `"int8"`: smaller state; `rounding`, `seed`, `cast_grads`: see docs/memory.md.
+    storage: `state_dtype`, `master`, `rounding`, `seed`, `cast_grads`: fewer bytes of state; see docs/memory.md.
 
         >>> w = np.array([1.0, -2.0])
         >>> opt = ol.AdamW([w], lr=0.1, weight_decay=0.01)

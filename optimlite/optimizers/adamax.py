@@ -24,7 +24,7 @@ class Adamax(RuleOptimizer):
     lr: the learning rate.    betas: how much of the mean and of the maximum is kept in a step.
     eps: keeps the division finite.    weight_decay: added to the gradient (L2).    maximize: ascends.
     cautious, max_update_rms: modifiers, as in Adam.
-    storage: `state_dtype="bfloat16"` or `"int8"`: smaller state; `rounding`, `seed`, `cast_grads`: see docs/memory.md.
+    storage: `state_dtype`, `master`, `rounding`, `seed`, `cast_grads`: fewer bytes of state; see docs/memory.md.
 
     State: `step`, `exp_avg` (m), `exp_inf` (u).
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).

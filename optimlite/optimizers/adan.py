@@ -32,7 +32,7 @@ class Adan(RuleOptimizer):
     weight_decay: a step divides p by 1 + lr * weight_decay.    no_prox: see above.    maximize: ascends.
     cautious, cautious_weight_decay, corrected_weight_decay, max_update_rms: modifiers, as in Adam; cautious decay
         doesn't divide lr * u.
-    storage: `state_dtype="bfloat16"` or `"int8"`: smaller state; `rounding`, `seed`, `cast_grads`: see docs/memory.md.
+    storage: `state_dtype`, `master`, `rounding`, `seed`, `cast_grads`: fewer bytes of state; see docs/memory.md.
 
     State: `step`, `exp_avg` (m), `exp_avg_sq` (n), `exp_avg_diff` (d), and `neg_pre_grad`, the gradient of the step
     before, negated.  Together twice Adam's.

@@ -33,7 +33,7 @@ class AdEMAMix(RuleOptimizer):
     alpha: the weight of m2.    beta3_warmup, alpha_warmup: see above.    maximize: ascends.
     weight_decay: a step multiplies p by 1 - lr * weight_decay.
     cautious, cautious_weight_decay, corrected_weight_decay, max_update_rms: modifiers, as in Adam.
-    storage: `state_dtype="bfloat16"` or `"int8"`: smaller state; `rounding`, `seed`, `cast_grads`: see docs/memory.md.
+    storage: `state_dtype`, `master`, `rounding`, `seed`, `cast_grads`: fewer bytes of state; see docs/memory.md.
 
     State: `step`, `exp_avg_fast` (m1), `exp_avg_slow` (m2), `exp_avg_sq` (v).
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, for betas outside [0, 1), and for a

@@ -33,7 +33,7 @@ class DAdaptAdam(OneDistance):
     lr: a factor of d.    betas: how much of m and of v is kept in a step.    eps: keeps divisions finite.
     weight_decay, decouple: see above.    use_bias_correction: see rate.    layer_scale: see above.
     d0, growth_rate: the first d, and how much it may grow in a step.    maximize: ascends.
-    storage: `state_dtype="bfloat16"` or `"int8"`: smaller state; `rounding`, `seed`, `cast_grads`: see docs/memory.md.
+    storage: `state_dtype`, `master`, `rounding`, `seed`, `cast_grads`: fewer bytes of state; see docs/memory.md.
 
     State: `step`, `s`, `exp_avg` (m), `exp_avg_sq` (v); in every group `d`, `numerator_weighted` (n).
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, for betas outside [0, 1), a `growth_rate`

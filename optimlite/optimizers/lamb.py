@@ -33,7 +33,7 @@ class LAMB(RuleOptimizer):
     lr: the learning rate, the share of its norm by which a tensor moves.
     betas: how much of the two means is kept in a step.    eps: keeps the division finite.    weight_decay: see above.
     always_adapt, max_trust_ratio, grad_averaging, bias_correction: see above.    maximize: ascends.
-    storage: `state_dtype="bfloat16"` or `"int8"`: smaller state; `rounding`, `seed`, `cast_grads`: see docs/memory.md.
+    storage: `state_dtype`, `master`, `rounding`, `seed`, `cast_grads`: fewer bytes of state; see docs/memory.md.
 
     State: `step`, `exp_avg` (m), `exp_avg_sq` (v).
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, for betas outside [0, 1), and for a

@@ -28,7 +28,7 @@ class LaProp(RuleOptimizer):
     weight_decay: a step multiplies p by 1 - lr * weight_decay.    maximize: ascends.
     cautious, cautious_weight_decay, corrected_weight_decay, max_update_rms: modifiers, as in Adam; cautious decay
         comes before the step.
-    storage: `state_dtype="bfloat16"` or `"int8"`: smaller state; `rounding`, `seed`, `cast_grads`: see docs/memory.md.
+    storage: `state_dtype`, `master`, `rounding`, `seed`, `cast_grads`: fewer bytes of state; see docs/memory.md.
 
     State: `step`, `exp_avg` (m), `exp_avg_sq` (v), `exp_avg_lr_1` (l).
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).

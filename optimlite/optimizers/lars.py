@@ -33,7 +33,7 @@ class LARS(RuleOptimizer):
     lr: the learning rate.    momentum: the share of the last step that is kept.    trust_coefficient, eps: see above.
     weight_decay: added to the gradient (L2).    dampening, nesterov: as in SGD.    maximize: ascends.
     trust_clip, always_adapt, lr_in_momentum: see above.
-    storage: `state_dtype="bfloat16"` or `"int8"`: smaller state; `rounding`, `seed`, `cast_grads`: see docs/memory.md.
+    storage: `state_dtype`, `master`, `rounding`, `seed`, `cast_grads`: fewer bytes of state; see docs/memory.md.
 
     State: `momentum_buffer` (b), with momentum.
     Raises ValueError for hyper-parameters that are negative (`dampening` may be), NaN or infinite, for Nesterov's

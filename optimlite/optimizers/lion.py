@@ -24,7 +24,7 @@ class Lion(RuleOptimizer):
     lr: what every element moves by.    betas: how much of m is kept in u, and in m.
     weight_decay: a step multiplies p by 1 - lr * weight_decay.    maximize: ascends.
     cautious, cautious_weight_decay, corrected_weight_decay, max_update_rms: modifiers, as in Adam.
-    storage: `state_dtype="bfloat16"` or `"int8"`: smaller state; `rounding`, `seed`, `cast_grads`: see docs/memory.md.
+    storage: `state_dtype`, `master`, `rounding`, `seed`, `cast_grads`: fewer bytes of state; see docs/memory.md.
 
     State: `exp_avg` (m), half of Adam's.
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).

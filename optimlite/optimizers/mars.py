@@ -32,7 +32,7 @@ class MARS(RuleOptimizer):
     weight_decay: a step multiplies p by 1 - lr * weight_decay.    gamma: how much is corrected; 0: nothing.
     optimize_1d, betas_1d: see above.    maximize: ascends.
     cautious, cautious_weight_decay, corrected_weight_decay, max_update_rms: modifiers, as in Adam.
-    storage: `state_dtype="bfloat16"` or `"int8"`: smaller state; `rounding`, `seed`, `cast_grads`: see docs/memory.md.
+    storage: `state_dtype`, `master`, `rounding`, `seed`, `cast_grads`: fewer bytes of state; see docs/memory.md.
 
     State: `step`, `exp_avg` (m), `exp_avg_sq` (v), and where gradients are corrected `last_grad`.
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).

@@ -26,7 +26,7 @@ class NovoGrad(RuleOptimizer):
     lr: the learning rate.    betas: how much of m and of v is kept in a step.    eps: keeps the division finite.
     weight_decay, grad_averaging: see above.    maximize: ascends.
     cautious, max_update_rms: modifiers, as in Adam.
-    storage: `state_dtype="bfloat16"` or `"int8"`: smaller state; `rounding`, `seed`, `cast_grads`: see docs/memory.md.
+    storage: `state_dtype`, `master`, `rounding`, `seed`, `cast_grads`: fewer bytes of state; see docs/memory.md.
 
     State: `exp_avg` (m), `exp_avg_sq` (v, kept in float64).
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).

@@ -35,7 +35,7 @@ class Prodigy(OneDistance):
     weight_decay, decouple: see above.    use_bias_correction, safeguard_warmup: see rate and s.
     d0, d_coef, growth_rate: the first d, a factor of those found, and how much d may grow in a step.
     maximize: ascends, as if grad were negated.
-    storage: `state_dtype="bfloat16"` or `"int8"`: smaller state; `rounding`, `seed`, `cast_grads`: see docs/memory.md.
+    storage: `state_dtype`, `master`, `rounding`, `seed`, `cast_grads`: fewer bytes of state; see docs/memory.md.
 
     State: `step`, `s`, `p0`, `exp_avg` (m), `exp_avg_sq` (v); in every group `d`, `d_numerator` (n), `d_max`.
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, for betas outside [0, 1), a `growth_rate`

@@ -27,7 +27,7 @@ class RAdam(RuleOptimizer):
     lr: the learning rate.    betas: how much of the two means is kept in a step.    eps: keeps the division finite.
     weight_decay: added to the gradient (L2), unless decoupled_weight_decay.    maximize: ascends.
     cautious, cautious_weight_decay, corrected_weight_decay, max_update_rms: modifiers, as in Adam.
-    storage: `state_dtype="bfloat16"` or `"int8"`: smaller state; `rounding`, `seed`, `cast_grads`: see docs/memory.md.
+    storage: `state_dtype`, `master`, `rounding`, `seed`, `cast_grads`: fewer bytes of state; see docs/memory.md.
 
     State: `step`, `exp_avg` (m), `exp_avg_sq` (v).
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).

@@ -27,7 +27,7 @@ class RMSprop(RuleOptimizer):
     lr: the learning rate.    alpha: how much of v is kept in a step.    eps: keeps the division finite.
     weight_decay: added to the gradient (L2).    momentum, centered: see above.    maximize: ascends.
     cautious, max_update_rms: modifiers, as in Adam.
-    storage: `state_dtype="bfloat16"` or `"int8"`: smaller state; `rounding`, `seed`, `cast_grads`: see docs/memory.md.
+    storage: `state_dtype`, `master`, `rounding`, `seed`, `cast_grads`: fewer bytes of state; see docs/memory.md.
 
     State: `step`, `square_avg` (v), with momentum `momentum_buffer` (b), if centered `grad_avg` (a).
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for `alpha` above 1 (which torch

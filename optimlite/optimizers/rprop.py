@@ -23,7 +23,7 @@ class Rprop(RuleOptimizer):
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: the first step size of each element; it has no effect later.
     etas: the factors that shrink and grow a step size.    step_sizes: its least and largest.    maximize: ascends.
-    storage: `state_dtype="bfloat16"` or `"int8"`: smaller state; `rounding`, `seed`, `cast_grads`: see docs/memory.md.
+    storage: `state_dtype`, `master`, `rounding`, `seed`, `cast_grads`: fewer bytes of state; see docs/memory.md.
 
     State: `step`, `prev` (previous), `step_size` (size).
     Raises ValueError for a negative, NaN or infinite `lr`, unless 0 < etas[0] < 1 < etas[1], and for `step_sizes` that

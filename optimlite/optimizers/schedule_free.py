@@ -168,7 +168,7 @@ class ScheduleFreeAdamW(ScheduleFreeAdam):
     eps: keeps the division finite.    weight_decay: see u.
     warmup_steps: over so many steps lr grows in proportion to t.    r, weight_lr_power: the weights of the average.
     maximize: ascends, as if grad were negated.
-    storage: `state_dtype="bfloat16"` or `"int8"`: smaller state; `rounding`, `seed`, `cast_grads`: see docs/memory.md.
+    storage: `state_dtype`, `master`, `rounding`, `seed`, `cast_grads`: fewer bytes of state; see docs/memory.md.
 
     State: `step`, `weight_sum`, `lr_max`, `z`, `exp_avg_sq` (v).
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, for a beta1 outside (0, 1) and a beta2
@@ -211,7 +211,7 @@ class ScheduleFreeRAdam(ScheduleFreeAdam):
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: the learning rate.    betas, eps, weight_decay, r, weight_lr_power, maximize: as in ScheduleFreeAdamW.
     silent_sgd_phase: the first steps move nothing.
-    storage: `state_dtype="bfloat16"` or `"int8"`: smaller state; `rounding`, `seed`, `cast_grads`: see docs/memory.md.
+    storage: `state_dtype`, `master`, `rounding`, `seed`, `cast_grads`: fewer bytes of state; see docs/memory.md.
 
     State: `step`, `weight_sum`, `lr_max`, `z`, `exp_avg_sq` (v).
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, for a beta1 outside (0, 1) and a beta2

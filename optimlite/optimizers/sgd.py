@@ -27,7 +27,7 @@ class SGD(RuleOptimizer):
     lr: the learning rate.    momentum: the share of the last step that is kept, usually 0.9.
     dampening, weight_decay, nesterov: see above.    maximize: ascends, as if grad were negated.
     cautious, max_update_rms: modifiers, as in Adam.
-    storage: `state_dtype="bfloat16"` or `"int8"`: smaller state; `rounding`, `seed`, `cast_grads`: see docs/memory.md.
+    storage: `state_dtype`, `master`, `rounding`, `seed`, `cast_grads`: fewer bytes of state; see docs/memory.md.
 
     State: `momentum_buffer` (momentum only).  As in torch, dampening doesn't touch the first step.
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for `nesterov` without momentum or

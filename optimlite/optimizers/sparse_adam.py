@@ -26,7 +26,7 @@ class SparseAdam(RuleOptimizer):
     params: the tables to update, in any nesting, or a list of groups (see Optimizer).
     lr: the learning rate.    betas: how much of the two means is kept in a step.    eps: see above.
     maximize: ascends.
-    storage: `state_dtype="bfloat16"` or `"int8"`: smaller state; `rounding`, `seed`, `cast_grads`: see docs/memory.md.
+    storage: `state_dtype`, `master`, `rounding`, `seed`, `cast_grads`: fewer bytes of state; see docs/memory.md.
 
     State: `step`, `exp_avg` (m), `exp_avg_sq` (v), which have the table's shape.
     Raises ValueError for `lr` or `eps` that isn't above 0 and betas outside [0, 1), TypeError for a dense gradient.

@@ -26,7 +26,7 @@ class StableAdamW(RuleOptimizer):
     lr: the learning rate.    betas: how much of the two means is kept in a step.    eps: keeps the division finite.
     weight_decay: a step multiplies p by 1 - lr' * weight_decay, beside the rest.    maximize: ascends.
     cautious, cautious_weight_decay, corrected_weight_decay: modifiers, as in Adam.
-    storage: `state_dtype="bfloat16"` or `"int8"`: smaller state; `rounding`, `seed`, `cast_grads`: see docs/memory.md.
+    storage: `state_dtype`, `master`, `rounding`, `seed`, `cast_grads`: fewer bytes of state; see docs/memory.md.
 
     State: `step`, `exp_avg` (m), `exp_avg_sq` (v), as AdamW's.
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for betas outside [0, 1).

@@ -17,7 +17,7 @@ from ..engine.sparse_grad import SparseGrad
 from ..engine.whole_matrix import MatrixOptimizer
 from .matrices import METHODS
 from .rule import towards
-from .stepped import Stepped, begin, finished, pieces
+from .stepped import Stepped, begin, finished, pairs, pieces, put
 from .sums import grad_norm, larger
 
 
@@ -25,13 +25,9 @@ def step(optimizer: RuleOptimizer, *, grad_scale: float = 1.0, max_grad_norm: fl
          max_grad_value: float | None = None, skip_nonfinite: bool = False, zero_grad: bool = False) -> None:
     """One step of `optimizer` in plain NumPy: the same parameters and state as `optimizer.step()`, bit for bit.
 
-    A gradient that overlaps another parameter or state in memory is read as it is when its turn comes.  Parameters
-    must be float32 or float64: complex ones step as their parts would, and those of 16 bits as their float32 values.
+    A gradient that overlaps another parameter or state in memory is read as it is when its turn comes.  Complex numbers
+    are stepped as pairs of real ones, those of 16 bits as float32.
     """
-    for p in (p for group in optimizer.param_groups for p in group["params"]):
-        if p.half or p.dtype.kind == "c":
-            raise TypeError(f"reference.step takes float32 and float64 parameters, got {p.half or p.dtype}; step a "
-                            f"copy of its parts, or of its values in float32")
     factor = grad_scale
     gradients = [(p.data, g) for group in optimizer.param_groups
                  for p in sorted(group["params"], key=optimizer.which_rule) if p.grad is not None
@@ -89,7 +85,9 @@ def following(optimizer: RuleOptimizer) -> Iterator[None]:
             group["lookahead_step"][...] = (group["lookahead_step"] + 1) % optimizer.follower.k
             for p in params if group["lookahead_step"] == 0 else ():
                 slow = optimizer.state[p]["slow"]
-                p.data[...] = slow[...] = towards(p.data, slow, p.dtype.type(1.0 - optimizer.follower.alpha))
+                between = towards(pairs(p.data), pairs(slow), slow.real.dtype.type(1.0 - optimizer.follower.alpha))
+                put(slow, ..., between)
+                put(p.data, ..., between)
 
 
 def in_order(optimizer: RuleOptimizer, factor: float, max_abs: float) -> Iterator[Stepped]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.formats import rounding_of
+from ..engine.formats import rounding_of, widened
+from ..engine.halves import bits, master_of
 from ..engine.method import Group
 from ..engine.modifiers import coefficients_of, modifier_of
 from ..engine.parameter import Parameter
@@ -17,6 +18,19 @@ from ..engine.storage import counts_to_round, kept, new_arrays, places, scales_o
 from .rule import Array, sign
 from .rules import MODIFIERS, RULES
 from .sums import combined, in_memory_order, squares_by_line
+
+
+def pairs(array: Array) -> Array:
+    """Complex numbers as two real ones each, in an axis of their own; others as they are."""
+    return np.stack([array.real, array.imag], -1) if array.dtype.kind == "c" else array
+
+
+def put(target: Array, where: Any, values: Array) -> None:
+    """target[where] = values, which may be pairs."""
+    if target.dtype.kind == "c":
+        target.real[where], target.imag[where] = values[..., 0], values[..., 1]
+    else:
+        target[where] = values
 
 
 def finished(h: Any, p: Array, g: Array) -> Array:
@@ -40,11 +54,11 @@ def touched(sparse: SparseGrad) -> tuple[Array, Array]:
 
 def pieces(optimizer: RuleOptimizer, group: Group, p: Parameter) -> list[Array]:
     """The gradient as steps read it: one array, or one for each row that is touched."""
-    if not isinstance(p.grad, SparseGrad):
-        return [np.asarray(p.grad)]      # an array of a subclass may have another `*`
+    if not isinstance(p.grad, SparseGrad):       # an array of a subclass may have another `*`
+        return [pairs(np.asarray(widened(np.asarray(p.grad)), p.float_type))]
     if optimizer.leaves_zero_rows_unchanged(group):
-        return list(touched(p.grad)[1])
-    return [p.grad.to_dense(len(p.data))]
+        return list(pairs(touched(p.grad)[1]))
+    return [pairs(p.grad.to_dense(len(p.data)))]
 
 
 def begin(optimizer: RuleOptimizer, group: Group, p: Parameter) -> bool:
@@ -86,30 +100,44 @@ class Stepped:
         self.formats, self.rounding = kept(optimizer, group, p), rounding_of(group, self.scalars.get("step", 0))
         self.rows: Array | None = None           # that a sparse gradient touches
         if isinstance(p.grad, SparseGrad) and optimizer.leaves_zero_rows_unchanged(group):
-            self.rows, self.g = touched(p.grad)
+            self.rows, values = touched(p.grad)
+            self.g = pairs(values)
         else:
             [self.g] = pieces(optimizer, group, p)
+        self.master = master_of(group, p)
 
     @property
     def h(self) -> Any:
-        return SimpleNamespace(**{key: self.p.dtype.type(value) for key, value in self.own.items()})
+        dtype = self.p.float_type.type(0).real.dtype
+        return SimpleNamespace(**{key: dtype.type(value) for key, value in self.own.items()})
 
     def arrays(self) -> list[Array]:
         """Copies of the parameter and its state, decoded; of the touched rows alone."""
-        held = [self.formats[key].decode(self.state[key], self.state.get(scales_of(key)), self.p.dtype)
+        p, data = self.p, self.p.data
+        held = [self.formats[key].decode(self.state[key], self.state.get(scales_of(key)), p.float_type)
                 if key in self.formats else self.state[key] for key in self.slots]
-        return [array[self.rows] if self.rows is not None else array.copy(order="K")
-                for array in map(np.asarray, (self.p.data, *held))]
+        if self.master:
+            order: Any = "F" if data.flags.fnc else "C"
+            data = np.array(self.master.joined(data, self.state.get(self.master.key)), order=order)
+        return [pairs(array[self.rows] if self.rows is not None else array.copy(order="K"))
+                for array in map(np.asarray, (data, *held))]
 
     def put(self, arrays: list[Array]) -> None:
         """Puts back what `arrays` gave, encoded."""
-        for key, values in zip((None, *self.slots), arrays, strict=True):
-            target = self.p.data if key is None else self.state[key]
+        first, *others = arrays
+        if self.master:
+            stored, rest = self.master.parted(first, self.rounding)
+            bits(self.p.data)[...] = bits(stored)
+            if rest is not None:
+                self.state[self.master.key][...] = rest
+        else:
+            put(self.p.data, ... if self.rows is None else self.rows, first)
+        for key, values in zip(self.slots, others, strict=True):
             if key in self.formats:
                 values, scales = self.encoded(key, values)
                 if scales is not None:
                     self.state[scales_of(key)][...] = scales
-            target[... if self.rows is None else self.rows] = values
+            put(self.state[key], ... if self.rows is None else self.rows, values)
 
     def encoded(self, key: str, values: Array) -> tuple[Array, Array | None]:
         if self.rows is None:

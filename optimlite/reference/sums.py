@@ -12,8 +12,10 @@ BLOCK, TILE, TILE_ROWS = 16384, 1024, 64
 
 
 def in_memory_order(x: Array, p: Array) -> Array:
-    """The elements of x in the order in which those of p are stepped."""
-    return np.ravel(x, "F" if p.flags.fnc else "C")
+    """The elements of x in the order in which those of p are stepped; x may have one more axis, of pairs."""
+    if p.flags.fnc:
+        return np.ravel(np.moveaxis(x, -1, 0) if x.ndim > p.ndim else x, "F")
+    return np.ravel(x)
 
 
 def sum_in_lanes(x: Array) -> Array:
@@ -42,7 +44,7 @@ def grad_norm(gradients: list[tuple[Array, Array]], norm_type: float = 2.0) -> f
     """
     total: Any = np.float64(0)
     with np.errstate(all="ignore"):
-        for p, g in sorted(gradients, key=lambda pair: pair[0].itemsize):
+        for p, g in sorted(gradients, key=lambda pair: pair[1].itemsize):
             for block in blocks(p, g):
                 if norm_type == np.inf:
                     total = np.maximum(total, block.max())

@@ -13,7 +13,7 @@ import torch
 
 from ..engine.parameter import Parameter
 from ..native.parameters import forget_gradients
-from .tensors import gradient_of
+from .tensors import gradient_of, memory_of
 
 SMALL = 16_384                   # elements: to copy so many costs less than to ask for an array
 FEWEST = 4                       # tensors that are worth a call of their own
@@ -40,7 +40,7 @@ class Lying:
             for at, (now, before) in enumerate(zip(there, self.bound, strict=True)):
                 if now != before:
                     self.bind(at, gradients[at])
-                    self.bound[at] = now
+                    self.bound[at] = address_of(gradients[at])
         return None not in there
 
     def bind(self, at: int, grad: torch.Tensor | None) -> None:
@@ -70,7 +70,7 @@ class Gathered(Lying):
         super().__init__(tensors, parameters, names)
         lengths = [len(tensor) for tensor in tensors]
         self.memory = torch.empty((sum(lengths), *tensors[0].shape[1:]), dtype=tensors[0].dtype)
-        self.arrays = [piece.numpy() for piece in torch.split(self.memory, lengths)]
+        self.arrays = [memory_of(piece) for piece in torch.split(self.memory, lengths)]
         self.gathered = False                    # whether the parameters have these arrays
 
     def bring(self) -> bool:
@@ -95,10 +95,10 @@ class Gathered(Lying):
 
 
 def address_of(grad: torch.Tensor | None) -> object:
-    """Where a gradient lies; something unequal to all else if that can't be said."""
+    """Where a gradient lies; something unequal to all else if that can't be said, or it isn't read there."""
     if grad is None:
         return None
-    return grad.data_ptr() if grad.layout is torch.strided else object()
+    return grad.data_ptr() if grad.layout is torch.strided and not (grad.is_conj() or grad.is_neg()) else object()
 
 
 def sorted_by_size(tensors: Sequence[torch.Tensor], parameters: Sequence[Parameter], names: Sequence[str],

@@ -35,7 +35,8 @@ OWN = ("params", "param_names")                  # of a group: what each side ha
 class TensorOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     """The base of `optimlite.torch`'s classes.
 
-    params: tensors on the CPU, named pairs, or groups, as torch's own optimizers take them; float32 or float64.
+    params: tensors on the CPU, named pairs, or groups, as torch's own optimizers take them; float32 or float64, and
+        bfloat16, float16 and complex ones where optimlite's class takes such arrays.
     Other arguments are those of optimlite's class; torch's `foreach`, `fused`, `capturable` and `differentiable` aren't
     there: kernels are always fused.
 
@@ -56,7 +57,7 @@ class TensorOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
     def _make(self, groups: list[dict[str, Any]]) -> None:
         """An inner optimizer of these groups, without state."""
         args, options = self._arguments
-        self.inner: Any = self.kind([inner_group(group, number) for number, group in enumerate(groups)],
+        self.inner: Any = self.kind([inner_group(group, number, self.kind) for number, group in enumerate(groups)],
                                     *args, **options)
         self._state: Any = defaultdict(dict)     # what `state` shows
         self._shown: dict[torch.Tensor, dict[str, tuple[np.ndarray, torch.Tensor]]] = {}
@@ -80,7 +81,7 @@ class TensorOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         if not self._building:
             self._follow()
             param_group = listed([param_group])[0]
-            ours = inner_group(param_group, len(self.param_groups))
+            ours = inner_group(param_group, len(self.param_groups), self.kind)
         super().add_param_group(param_group)
         if self._building:
             return
@@ -288,12 +289,12 @@ def tensors_of(group: Mapping[str, Any]) -> list[torch.Tensor]:
     return [each[1] if isinstance(each, tuple) else each for each in group["params"]]
 
 
-def inner_group(group: Mapping[str, Any], number: int) -> dict[str, Any]:
+def inner_group(group: Mapping[str, Any], number: int, kind: type[Optimizer]) -> dict[str, Any]:
     """A group of torch's with arrays in the place of tensors."""
     given = group["params"]
     names = group.get("param_names") or [each[0] for each in given if isinstance(each, tuple)]
     parameters: Iterable[Any] = [
-        Parameter(array_of(tensor, names[at] if names else f"{at}' of group '{number}"))
+        Parameter(array_of(tensor, names[at] if names else f"{at}' of group '{number}", kind))
         for at, tensor in enumerate(tensors_of(group))]
     if names:
         parameters = zip(names, parameters, strict=True)

@@ -7,19 +7,32 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..engine.formats import is_bfloat16
+from ..engine.formats import BFLOAT16, is_bfloat16
+from ..engine.optimizer import Optimizer
 from ..engine.sparse_grad import SparseGrad
 
-# What NumPy has under the same bytes.  A 16-bit type would be a row here, once parameters may be of one.
-DTYPES = (torch.float32, torch.float64)
+FLOATS = (torch.float32, torch.float64)          # of every optimizer's parameters; of many, these, too:
+HALVES, COMPLEX = (torch.bfloat16, torch.float16), (torch.complex64, torch.complex128)
+
+
+def dtypes_of(kind: type[Optimizer]) -> tuple[torch.dtype, ...]:
+    """What parameters may be."""
+    return FLOATS + HALVES * (kind.takes_halves and kind.by_element) + COMPLEX * kind.by_element
 
 
 def plain_name(dtype: torch.dtype | torch.layout) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def array_of(tensor: Any, name: str) -> np.ndarray:
-    """The array that shares a parameter's memory; raises, with the cure, if there can be none."""
+def memory_of(tensor: torch.Tensor) -> np.ndarray:
+    """The array that shares a dense tensor's memory; of bfloat16, which NumPy hasn't, the bits."""
+    array: np.ndarray = (tensor.view(torch.int16).numpy().view(BFLOAT16) if tensor.dtype is torch.bfloat16
+                         else tensor.numpy())
+    return array
+
+
+def array_of(tensor: Any, name: str, kind: type[Optimizer]) -> np.ndarray:
+    """The array that shares a parameter's memory; raises, with the cure, if there can be none for this optimizer."""
     what = f"parameter '{name}'"
     if not isinstance(tensor, torch.Tensor):
         cure = "; optimlite's own classes take arrays" if isinstance(tensor, np.ndarray) else ""
@@ -30,12 +43,16 @@ def array_of(tensor: Any, name: str) -> np.ndarray:
                          f"torch.optim for parameters elsewhere")
     if tensor.layout is not torch.strided:
         raise TypeError(f"{what} must be dense, got {plain_name(tensor.layout)}; only gradients may be sparse")
-    if tensor.dtype not in DTYPES:
+    if tensor.dtype not in (taken := dtypes_of(kind)):
         cure = ("use torch.view_as_real(tensor), which shares its memory" if tensor.is_complex() else
                 "use model.float() before")
-        raise TypeError(f"{what} must be float32 or float64, got {plain_name(tensor.dtype)}; {cure}")
-    array: np.ndarray = tensor.detach().numpy()
-    return array
+        *others, last = map(plain_name, taken)
+        raise TypeError(f"{what} must be {', '.join(others)} or {last} for {kind.__name__}, got "
+                        f"{plain_name(tensor.dtype)}; {cure}")
+    if tensor.is_conj() or tensor.is_neg():
+        raise ValueError(f"{what} must hold its values themselves, got a view of their conjugate or negative; "
+                         f"use tensor.resolve_conj().resolve_neg()")
+    return memory_of(tensor.detach())
 
 
 def gradient_of(grad: torch.Tensor, name: str) -> np.ndarray | SparseGrad:
@@ -44,13 +61,19 @@ def gradient_of(grad: torch.Tensor, name: str) -> np.ndarray | SparseGrad:
         if grad.sparse_dim() != 1:
             raise TypeError(f"gradient of '{name}' must be sparse in its first axis alone, got {grad.sparse_dim()} "
                             f"sparse axes; use grad.to_dense()")
-        values = grad._values().detach().numpy()
-        return SparseGrad(grad._indices()[0].numpy(), values)
+        if grad.dtype in HALVES:
+            raise TypeError(f"gradient of '{name}' must be dense where it has 16 bits, got sparse "
+                            f"{plain_name(grad.dtype)}; use grad.to_dense(), or torch.nn.Embedding(sparse=False)")
+        return SparseGrad(grad._indices()[0].numpy(), memory_of(resolved(grad._values())))
     if grad.layout is not torch.strided:
         raise TypeError(f"gradient of '{name}' must be dense or sparse by rows, got {plain_name(grad.layout)}; "
                         f"use grad.to_dense()")
-    array: np.ndarray = grad.detach().resolve_neg().numpy()
-    return array
+    return memory_of(resolved(grad))
+
+
+def resolved(grad: torch.Tensor) -> torch.Tensor:
+    """The gradient, or a copy of one that is a view of its conjugate or negative."""
+    return grad.detach().resolve_conj().resolve_neg()
 
 
 def tensor_of(array: np.ndarray) -> torch.Tensor:

@@ -12,8 +12,16 @@ import pytest
 from support.tensors import network, torch, train
 
 ours: Any = importlib.import_module("optimlite.torch")
-BFLOAT = torch.ones(3, dtype=torch.bfloat16)
 
+
+@pytest.mark.parametrize(("name", "dtype", "message"), [
+    ("Muon", torch.bfloat16, "must be float32 or float64 for Muon, got bfloat16; use model.float"),
+    ("LBFGS", torch.float16, "must be float32, float64, complex64 or complex128 for LBFGS, got float16"),
+    ("Adafactor", torch.complex64, "must be float32 or float64 for Adafactor, got complex64; use torch.view_as_real"),
+])
+def test_types_that_some_optimizers_take(name: str, dtype: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        getattr(ours, name)([torch.ones((3, 3), dtype=dtype)])
 
 @pytest.mark.parametrize(("given", "message"), [
     (torch.ones(3), r"`params` must be an iterable of tensors or groups, got Tensor; give \[tensor\]"),
@@ -21,9 +29,10 @@ BFLOAT = torch.ones(3, dtype=torch.bfloat16)
     ([{"params": {torch.ones(2)}}], "must come in a fixed order, got a set; use a list"),
     ([{"param": []}], "parameter group 0 must be a dict with a 'params' key"),
     ([np.ones(3)], "parameter '0' of group '0' must be a tensor, got ndarray; optimlite's own classes take arrays"),
-    ([BFLOAT], r"parameter '0' of group '0' of shape \(3,\) must be float32 or float64, got bfloat16; use model.float"),
-    ([("w", BFLOAT)], r"parameter 'w' of shape \(3,\) must be float32 or float64, got bfloat16"),
-    ([torch.ones(3, dtype=torch.complex64)], "got complex64; use torch.view_as_real"),
+    ([torch.ones(3, dtype=torch.int64)], r"parameter '0' of group '0' of shape \(3,\) must be float32, float64, "
+                                         r"bfloat16, float16, complex64 or complex128 for SGD, got int64; use model.f"),
+    ([("w", torch.ones(3, dtype=torch.bool))], r"parameter 'w' of shape \(3,\) must be .*, got bool"),
+    ([torch.ones(3, dtype=torch.complex64).conj()], "must hold its values themselves, .*; use tensor.resolve_conj"),
     ([torch.ones(3, device="meta")], "must be on the CPU, got one on meta; use model.cpu"),
     ([torch.ones(3).to_sparse()], "must be dense, got sparse_coo; only gradients may be sparse"),
     ([torch.ones(3, requires_grad=True) * 2], "can't optimize a non-leaf Tensor"),
@@ -36,7 +45,7 @@ def test_what_is_no_parameter_is_refused(given: Any, message: str) -> None:
 
 def test_a_group_that_is_refused_is_not_there() -> None:
     optimizer = ours.SGD([torch.nn.Parameter(torch.ones(2))], lr=0.1)
-    for bad in ({"params": [BFLOAT]}, {"params": [torch.ones(2)], "lr": -1}):
+    for bad in ({"params": [torch.ones(2, dtype=torch.int32)]}, {"params": [torch.ones(2)], "lr": -1}):
         with pytest.raises((TypeError, ValueError)):
             optimizer.add_param_group(bad)
         assert len(optimizer.param_groups) == len(optimizer.inner.param_groups) == 1
@@ -61,6 +70,13 @@ def test_a_state_dict_that_does_not_fit_changes_nothing() -> None:
         optimizer.load_state_dict(other.state_dict())
     after = optimizer.state_dict()
     assert str(before) == str(after)
+
+
+def test_sparse_gradients_of_16_bits() -> None:
+    table = torch.nn.Embedding(10, 4, sparse=True, dtype=torch.bfloat16)
+    table(torch.tensor([1])).sum().backward()
+    with pytest.raises(TypeError, match="must be dense where it has 16 bits, got sparse bfloat16; use"):
+        ours.SGD(table.parameters(), lr=0.1).step()
 
 
 def test_sparse_gradients_are_refused_where_they_move_every_row() -> None:

@@ -69,7 +69,7 @@ def test_the_code_of_a_page_runs_as_it_is_pasted(page: str, tmp_path: Path) -> N
 def test_each_bridges_example_runs_by_itself(library: str, tmp_path: Path) -> None:
     """A new user pastes the one of the library that there is."""
     pytest.importorskip(library)
-    [block] = [block for block in blocks("bridges.md") if f"optimlite.{library}" in block]
+    block = next(block for block in blocks("bridges.md") if f"optimlite.{library}" in block)
     done = run_python(f"import os\nos.chdir({str(tmp_path)!r})\nexec({block!r}, globals())",
                       PYTHONPATH=":".join(filter(None, sys.path)))
     assert done.returncode == 0, done.stderr

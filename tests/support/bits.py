@@ -34,9 +34,11 @@ def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
     """Equal as integers, NaNs in the same places (their payload is free)."""
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
+    if a.dtype.kind == "c":
+        return same_bits(a.real, b.real) and same_bits(a.imag, b.imag)
     if a.dtype.kind != "f":
         return bool((a == b).all())
-    integers = np.uint32 if a.dtype == np.float32 else np.uint64
+    integers = f"u{a.itemsize}"
     a, b = np.ravel(a), np.ravel(b)
     return bool(((a.view(integers) == b.view(integers)) | (np.isnan(a) & np.isnan(b))).all())
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import optimlite as ol
 
 seeds = st.integers(0, 2**32 - 1)
-dtypes = st.sampled_from([np.float32, np.float64])
+dtypes = st.sampled_from([np.float32, np.float64, np.float32, np.float64, np.complex64, np.float16])
 orders = st.sampled_from("CF")
 
 # Mostly small; a few beyond a vector, a span of 16,384 elements, and what a single thread does alone.
@@ -107,10 +107,13 @@ SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, 1e-39, 3e38]      # subnor
 def values(seed: int, shape: tuple[int, ...], dtype: Any, scale: float = 1.0, special: bool = False) -> np.ndarray:
     """Random numbers of a magnitude, some of them special if wanted."""
     rng = np.random.default_rng(seed)
-    result = np.asarray(scale * rng.standard_normal(shape), dtype)
-    if special and result.size:
-        where = rng.random(shape) < 0.2
-        result[where] = rng.choice(np.array(SPECIAL).astype(dtype), int(where.sum()))
+    with np.errstate(over="ignore"):             # of float16
+        result = np.asarray(scale * rng.standard_normal(shape), dtype)
+        if result.dtype.kind == "c":
+            result.imag = values(seed + 1, shape, result.real.dtype, scale, special)
+        if special and result.size:
+            where = rng.random(shape) < 0.2
+            result[where] = rng.choice(np.array(SPECIAL).astype(dtype), int(where.sum()))
     return result
 
 
