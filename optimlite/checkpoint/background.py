@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from ..checks import shown
+from ..engine.threads import Crew
 from . import header, transfer
 from .atomic import replacement
 from .files import path_of
 from .header import Tensor, code_of
 from .system import write_at
-from .threads import Crew
 from .tree import Encoded, encode
 
 Progress = Callable[[int, int], None]

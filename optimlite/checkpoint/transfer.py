@@ -13,12 +13,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from ..engine.threads import Crew
 from ..native.threads import get_num_threads
 from .files import quoted
 from .header import Tensor
 from .sums import Sums
 from .system import read_at, write_at
-from .threads import Crew
 
 PIECE = 1 << 20                      # bytes that are copied, summed and written at a time: they stay in the cache
 SUMMED = 4                           # pieces that are read and summed at a time: these, too, stay there

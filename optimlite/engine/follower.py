@@ -13,9 +13,9 @@ from ..native.plans import Plan
 from ..native.steps import Launch
 from .group_plan import Created
 from .method import Group
-from .parameter import Parameter, laid_out
+from .parameter import Parameter
 from .shadows import format_name
-from .state import StateMap
+from .state import StateMap, place_of
 
 # Launches, one list after the other, and numbers to be stored in float64 arrays without axes.
 Sequel = tuple[list[list[Launch]], list[np.ndarray], list[float]]
@@ -89,7 +89,7 @@ def begin(state: StateMap, parameter: Parameter, created: list[Created]) -> None
         raise TypeError(f"Lookahead takes no parameters of 16 bits, got {parameter.half} for "
                         f"'{state.name_of(parameter)}'; use a float32 master, Parameter(master, shadow=a16)")
     if "slow" not in entries:
-        slow = laid_out(parameter.data) if parameter.data.flags.forc else np.empty(parameter.shape, parameter.dtype)
+        slow = state.empty(place_of(parameter, parameter.shape, parameter.dtype))
         slow[...] = parameter.data
         created.append((entries, "slow"))
         dict.update(entries, {"slow": slow})     # unnoticed: plans needn't know

@@ -13,13 +13,15 @@ from .sparse_grad import SparseGrad
 class Memory(NamedTuple):
     """Bytes by what they hold, shadows with their parameters; `state` by the names of its arrays.
 
-    State that the first step will create isn't counted.
+    `in_files` are those of the state that `offload` has put there.  State that the first step will create isn't
+    counted.
     """
 
     elements: int
     parameters: int
     gradients: int
     state: dict[str, int]
+    in_files: int = 0
 
     @property
     def total(self) -> int:
@@ -27,6 +29,8 @@ class Memory(NamedTuple):
 
     def __repr__(self) -> str:
         rows = {"parameters": self.parameters, "gradients": self.gradients, **self.state, "total": self.total}
+        if self.in_files:
+            rows["in files"] = self.in_files
         width = max(map(len, rows))
         lines = [f"{'':{width}}  {'bytes':>15}  per element"]
         lines += [f"{name:{width}}  {count:15,}  {count / max(self.elements, 1):11.2f}" for name, count in rows.items()]
@@ -34,7 +38,8 @@ class Memory(NamedTuple):
 
 
 def memory(optimizer: Grouped) -> Memory:
-    elements = parameters = gradients = 0
+    elements = parameters = gradients = in_files = 0
+    folder = optimizer.state.folder
     state: dict[str, int] = {}
     for group in optimizer.param_groups:
         for parameter in group["params"]:
@@ -43,7 +48,8 @@ def memory(optimizer: Grouped) -> Memory:
             gradients += bytes_of(parameter.grad)
             for key, array in optimizer.state[parameter].items():
                 state[key] = state.get(key, 0) + array.nbytes
-    return Memory(elements, parameters, gradients, state)
+                in_files += array.nbytes if folder is not None and folder.has(array) else 0
+    return Memory(elements, parameters, gradients, state, in_files)
 
 
 def bytes_of(gradient: np.ndarray | SparseGrad | None) -> int:

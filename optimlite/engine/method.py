@@ -20,6 +20,8 @@ class Storing(Protocol):
     """An optimizer, as the code that stores its state sees it."""
 
     @property
+    def state(self) -> StateMap: ...
+    @property
     def line_states(self) -> Collection[str]: ...
     @property
     def exact_states(self) -> Collection[str]: ...
@@ -38,8 +40,6 @@ class Storing(Protocol):
 class Method(Storing, Protocol):
     """An optimizer, as the plans of its groups see it."""
 
-    @property
-    def state(self) -> StateMap: ...
     @property
     def defaults(self) -> Mapping[str, Any]: ...
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from ..native.parameters import AddressRanges, forget_gradients
 from . import nesting
 from . import state_dict as state_dicts
 from .gradient_options import check_writable, zero_gradients
-from .groups import Grouped
+from .groups import _OF_THIS_OBJECT, Grouped
 from .hooks import call, passed, surrounded
 from .parameter import Parameter
 from .sparse_grad import SparseGrad
@@ -255,6 +256,30 @@ class Optimizer(Grouped):
         call(self._after_load, self)
         return mismatch
 
+    def offload(self, folder: str | PathLike[str] | None) -> None:
+        """Keeps the state in files of a folder from now on; None brings it back into memory.  No bit changes.
+
+        folder: one that exists, on a disk with room for the whole state, which is taken at once.
+
+        The files have no names, and are gone with the optimizer or the process: a checkpoint is what lasts.  Arrays
+        below 1 MB stay in memory.  Everything else goes on as before; see docs/memory.md for what it costs, and for
+        parameters in files.
+
+        Raises TypeError for closure methods and optimizers without a compiled rule, and OSError where the folder isn't
+        there or can't take the state; nothing is changed then.
+
+            >>> import tempfile
+            >>> w = np.ones(1 << 18, np.float32)
+            >>> opt = ol.Adam([w])
+            >>> opt.offload(tempfile.gettempdir())
+            >>> opt.step(grads=[w.copy()])
+            >>> opt.memory().in_files
+            2097152
+        """
+        from .offload import offload  # few programs do
+
+        offload(self, folder)
+
     def memory(self) -> Memory:
         """How many bytes parameters, gradients and each kind of state take now; printed, it is a small table.
 
@@ -307,12 +332,6 @@ class Optimizer(Grouped):
                 for index, group in enumerate(self.param_groups)]
         return table(f"{type(self).__name__}: {size_of(self._parameters())}, {self.steps_taken:,} steps",
                      ("group", "holds", *keys), rows)
-
-
-_OF_THIS_OBJECT = {"follower", "_state", "_plans", "_memory", "_watch", "_round", "_whole", "_in_order", "_disjoint",
-                   "_version", "_in_step", "_stepping", "_warned", "_before_step", "_after_step", "_before_save",
-                   "_after_save", "_before_load", "_after_load"}
-# not in copies and pickles
 
 
 Optimizer.step = surrounded(Optimizer.step)  # type: ignore[method-assign]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,17 +14,17 @@ from . import state_dict as state_dicts
 from .formats import SHARING
 from .gradient_options import GradientOptions
 from .group_plan import alike
+from .groups import _OF_THIS_OBJECT, Grouped
 from .hooks import call, passed
 from .method import Group
 from .modifiers import modifier_of
-from .optimizer import _OF_THIS_OBJECT, Optimizer
 from .parameter import FLOATS, Parameter
-from .rule_optimizer import RuleOptimizer
 from .sparse_grad import SparseGrad
 from .state import StateMap
 from .storage import scales_of
-from .whole_matrix import MatrixOptimizer
 
+Method = TypeVar("Method", bound=Grouped)
+RuleOptimizer = Any              # the class itself comes to import this: its steps may be in parts
 BLOCK = 16_384                   # elements: parts begin at multiples of it, so that no block of a tensor is cut
 
 
@@ -34,9 +34,11 @@ class Part(Parameter):
     __slots__ = ("offset", "whole")
 
     def __init__(self, parameter: Parameter, name: str, start: int, stop: int) -> None:
-        whole = stop - start == parameter.data.size
-        super().__init__(parameter.data if whole else parameter.data.reshape(-1)[start:stop], name)
+        whole, shadow = stop - start == parameter.data.size, parameter.shadow
+        data = parameter.data if whole else parameter.data.reshape(-1)[start:stop]
+        super().__init__(data, name, dtype="bfloat16" if data.dtype == np.uint16 else None)
         self.offset, self.whole = start, parameter
+        self._shadow = shadow if whole or shadow is None else shadow.reshape(-1)[start:stop]
 
     @property
     def tensor_size(self) -> int:
@@ -70,7 +72,7 @@ def divisible(method: RuleOptimizer, group: Group, parameter: Parameter, name: s
     """Whether a parameter may be stepped in parts: an element's step depends on it alone, and on numbers of groups."""
     if not parameter.data.flags.c_contiguous or parameter.data.size <= BLOCK or modifier_of(group):
         return False
-    if isinstance(method, MatrixOptimizer) and method.whole(group):
+    if method.whole(group):
         return False
     flat, rules = Part(parameter, name, 0, BLOCK), method.rules(group)
     try:
@@ -86,12 +88,12 @@ def divisible(method: RuleOptimizer, group: Group, parameter: Parameter, name: s
 def kernels_of(method: RuleOptimizer, group: Group, parameter: Parameter) -> list[Kernel]:
     """The kernel of a parameter, and that of its first step, if it is another one."""
     names = [method.rules(group)[method.which_rule(parameter)][0], *filter(None, [method.first_rule(group)])]
-    return [dispatch.kernel(name, parameter.dtype) for name in names]
+    return [dispatch.kernel(name, parameter.float_type) for name in names]
 
 
-def over_parts(method: RuleOptimizer, parts: Sequence[Sequence[Part]]) -> RuleOptimizer:
+def over_parts(method: Method, parts: Sequence[Sequence[Part]]) -> Method:
     """The optimizer over parts, a list for each group; it has no state yet."""
-    made: RuleOptimizer = type(method).__new__(type(method))
+    made: Any = object.__new__(type(method))
     made.__dict__.update({key: value for key, value in method.__dict__.items() if key not in _OF_THIS_OBJECT})
     made._prepare_to_step()
     made._state, made._trees, made._grouped = StateMap(), [], True
@@ -100,10 +102,11 @@ def over_parts(method: RuleOptimizer, parts: Sequence[Sequence[Part]]) -> RuleOp
                          for group, own in zip(method.param_groups, parts, strict=True)]
     for part in made._parameters():
         made._state.register(part, str(part.name))
-    return made
+    result: Method = made
+    return result
 
 
-def of_share(made: RuleOptimizer, method: Optimizer, found: state_dicts.Fit) -> state_dicts.Fit:
+def of_share(made: RuleOptimizer, method: Grouped, found: state_dicts.Fit) -> state_dicts.Fit:
     """What the parts take of a state dict that was matched with the whole."""
     of_whole = {id(parameter): entries for parameter, entries in found.states}
     states: list[tuple[Parameter, dict[str, Any]]] = [
@@ -112,7 +115,7 @@ def of_share(made: RuleOptimizer, method: Optimizer, found: state_dicts.Fit) -> 
     return state_dicts.Fit(found.problems, states, made.param_groups)
 
 
-def load(made: RuleOptimizer, method: Optimizer, state_dict: Mapping[str, Any], strict: bool) -> state_dicts.Mismatch:
+def load(made: RuleOptimizer, method: Grouped, state_dict: Mapping[str, Any], strict: bool) -> state_dicts.Mismatch:
     """Loads a state dict of the whole: the parts take what is theirs of it."""
     found = state_dicts.fit(method, passed(method._before_load, method, state_dict))
     state_dicts.refuse(found.problems, strict)

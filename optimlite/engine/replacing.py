@@ -12,7 +12,7 @@ from .groups import Grouped
 from .method import Group
 from .overlap import refusal, relation
 from .parameter import USE_IT, Parameter
-from .state import StateMap, empty, fitting, place_of
+from .state import StateMap, fitting, place_of
 from .storage import converted, new_arrays
 
 
@@ -150,8 +150,8 @@ def carried_rows(optimizer: Grouped, group: Group, old: Parameter, new: Paramete
     for key, array in entries.items():
         shape = after.get(key, new.shape)
         if array.ndim and array.shape == before.get(key, old.shape) and shape == (len(new), *array.shape[1:]):
-            place = place_of(new, shape, array.dtype, key in optimizer.line_states)
-            result[key] = new_arrays(optimizer, group, new, [key])[key] if key in before else empty(place)
+            room = optimizer.state.empty(place_of(new, shape, array.dtype, key in optimizer.line_states))
+            result[key] = new_arrays(optimizer, group, new, [key])[key] if key in before else room
             if key not in before:
                 result[key].fill(0)
             result[key][taken >= 0] = array[taken[taken >= 0]]

@@ -112,20 +112,27 @@ class RuleOptimizer(Optimizer):
             if self._watch is not None:
                 plans = [plan for group in groups for plan in group.plans]
                 probe = self._watch.before(self, plans, options.grad_scale, factor is None)
-            launches = None
+            launches, swept, folder = None, False, self._state.folder
             if factor is None:
                 self.skipped_steps += 1
-            else:
+            elif folder is not None:
+                from .streaming import step  # few programs have state in files
+
+                launches = step(self, folder, groups, factor, options.max_grad_value, probe)
+            if factor is not None and launches is None:
                 created: list[Created] = []
                 max_abs = inf if options.max_grad_value is None else options.max_grad_value
                 launches = run_step(self, groups, created, factor, max_abs,
                                     gradients is not None and gradients.zero_in_sweep, probe)
+                swept = True
                 if created:
                     self._memory = None
+                    if folder is not None:
+                        folder.stream = None
                 if self._watch is not None:
                     self._watch.after(self)
             if gradients is not None:
-                gradients.zero(stepped=launches is not None)
+                gradients.zero(stepped=swept)
         if launches == 0 and not self._warned:
             self._warned = True
             warnings.warn("step() changed nothing: no parameter has a gradient; assign p.grad, or pass grads=",
@@ -217,6 +224,10 @@ class RuleOptimizer(Optimizer):
         step for the first time.
         """
         raise NotImplementedError(f"{type(self).__name__} must override `coefficients`")
+
+    def whole(self, group: Group) -> bool:
+        """Whether a group's parameters step by an `update` of whole matrices."""
+        return False
 
     def leaves_zero_rows_unchanged(self, group: Group) -> bool:
         """Whether the rule leaves a row alone whose gradient is zero; then a sparse gradient costs the rows it touches.

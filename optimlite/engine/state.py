@@ -92,6 +92,7 @@ class StateMap(Mapping[Any, State]):
         self._begins: list[int] = []                 # addresses, in order, the parameters that lie there,
         self._lying: list[Parameter] = []
         self._reach: list[int] = []                  # and the furthest end of these, and of all before them
+        self.folder: Any = None                      # the `offload.Folder` where large arrays lie, if there is one
 
     @property
     def version(self) -> int:
@@ -129,7 +130,7 @@ class StateMap(Mapping[Any, State]):
         """Another mapping of the same states, to be changed, and then adopted as a whole."""
         other = StateMap()
         for name, table in vars(self).items():
-            setattr(other, name, table if name == "_version" else table.copy())
+            setattr(other, name, table if name in ("_version", "folder") else table.copy())
         other._names = {name: called.copy() for name, called in self._names.items()}
         return other
 
@@ -210,6 +211,10 @@ class StateMap(Mapping[Any, State]):
 
     def __repr__(self) -> str:
         return f"{{{', '.join(f'{self.name_of(p)!r}: {state!r}' for p, state in self.items())}}}"
+
+    def empty(self, place: Place) -> np.ndarray:
+        """Room for an array, which holds anything."""
+        return empty(place) if self.folder is None else self.folder.empty(place)
 
     def arrays(self) -> Iterator[np.ndarray]:
         """All the memory that steps write to: of the parameters, of their shadows and of their state."""

@@ -14,7 +14,7 @@ from .formats import BFLOAT16, is_bfloat16
 from .groups import Grouped
 from .halves import LOW, MASTER, with_master
 from .parameter import Parameter
-from .state import Place, empty, place_of
+from .state import Place, place_of
 from .storage import converted, format_of, new_arrays, places, without_formats
 
 
@@ -336,7 +336,7 @@ def place(optimizer: Grouped, parameter: Parameter, key: str, array: Any) -> np.
     own = optimizer.state[parameter].get(key)
     if own is not None and own.shape == array.shape and own.dtype == array.dtype:
         return own
-    return empty(place_of(parameter, array.shape, array.dtype, key in optimizer.line_states))
+    return optimizer.state.empty(place_of(parameter, array.shape, array.dtype, key in optimizer.line_states))
 
 
 def refilled(own: Any, total: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from .. import checks
 from .formats import FORMATS, SHARING, Format, Rounding
 from .halves import LOST, LOW, MASTER, master_of, read, to_master
 from .parameter import Parameter, describe
-from .state import Place, empty, fitting, place_of
+from .state import Place, fitting, place_of
 
 if TYPE_CHECKING:
     from .method import Group, Storing
@@ -145,8 +145,9 @@ def new_arrays(method: Storing, group: Group, parameter: Parameter, wanted: Iter
     result = {}
     for key, place in places(method, group, parameter).items():
         if key in wanted:
-            result[key] = empty(place)
-            result[key][...] = values[key]
+            result[key] = method.state.empty(place)
+            if method.state.folder is None or values[key].any():             # files begin as zeros
+                result[key][...] = values[key]
     return result
 
 

@@ -86,7 +86,7 @@ def with_own(name: str) -> property:
 
 for method in (Optimizer.add_param_group, Optimizer.remove, Optimizer.replace, Optimizer.check_group,
                Optimizer.check_parameter, Optimizer.state_shapes, Optimizer.initial_state, Optimizer.scalars_of,
-               Optimizer.totals, Optimizer._assign):
+               Optimizer.totals, Optimizer.offload, Optimizer._assign):
     setattr(Wrapper, method.__name__, passed_on(method))
 # Class attributes are those of the other.
 for name in ("checks", "scalars", "line_states", "fine_states", "unsigned_states", "mixes_rows", "later_options",

@@ -118,6 +118,10 @@ class Sharded(Wrapper):
     def _compare(self, entries: Iterator[ranks.Entry], cure: str) -> None:
         ranks.compare(self.comm, entries, cure)
 
+    def offload(self, folder: Any) -> NoReturn:
+        """Raises TypeError: a rank's share stays in memory."""
+        raise TypeError("Sharded keeps its share of the state in memory; use more ranks, or state_dtype='int8'")
+
     # Stepping --------------------------------------------------------------------------------------------------------
 
     def leaf(self, grads: Any = None) -> None:
@@ -314,6 +318,8 @@ def check_method(wrapper: Sharded) -> None:
     method, name = wrapper.base, type(wrapper.optimizer).__name__
     if wrapper.optimizer is not method and not isinstance(wrapper.optimizer, Lookahead):
         raise TypeError(f"`optimizer` can't be a {name}; give what it wraps")
+    if method.state.folder is not None:
+        raise TypeError("`optimizer` keeps its state in files, and Sharded in memory; call opt.offload(None) before")
     if not method.accepts_dense:
         raise TypeError(f"`optimizer` can't be {name}, whose gradients are sparse; use Adam")
     for parameter in (parameter for group in method.param_groups for parameter in group["params"]):

@@ -16,9 +16,9 @@ import safetensors.numpy
 
 import optimlite as ol
 from optimlite.checkpoint import sums, system
-from optimlite.checkpoint import threads as threads_module
 from optimlite.checkpoint import transfer as transfer_module
 from optimlite.checkpoint.reader import File
+from optimlite.engine import threads as threads_module
 from support.checkpoints import LAYOUTS, bits, same, training, until
 
 DTYPES = ["?", "i1", "u1", "<i2", ">i2", "<u2", ">u2", "<i4", ">i4", "<u4", ">u4", "<i8", ">i8", "<u8", ">u8", "<f2",

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 import optimlite as ol
-from optimlite.checkpoint import background, threads
+from optimlite.checkpoint import background
+from optimlite.engine import threads
 from support.checkpoints import same, until
 from support.helpers import PATIENCE
 from support.interrupts import interrupted

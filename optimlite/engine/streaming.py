@@ -1,0 +1,268 @@
+"""Steps of state in files: buckets are read, stepped and written, each while others are under way."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ..native.parameters import byte_bounds
+from . import parts as of_parts
+from .formats import SHARING
+from .group_plan import Created, GroupPlan, attach
+from .method import Group
+from .offload import Folder, file_of, in_pages
+from .parameter import Parameter
+from .parts import Part
+from .sparse_grad import SparseGrad
+from .state import State, StateMap
+from .storage import places, scales_of
+from .threads import Crew
+
+CHUNK = 1 << 21                  # elements of a bucket; a multiple of SHARING * PAGE, so that it cuts scales at pages
+BUFFERS = 4                      # buckets in memory: one is stepped, the others are written and read
+
+RuleOptimizer = Any              # the class itself imports this
+Piece = tuple[int, Parameter, int, int]          # the number of a group, and elements [start, stop) of a parameter
+
+
+class Bucket:
+    """Parts of parameters, and an optimizer over them whose state comes into a buffer to be stepped."""
+
+    def __init__(self, optimizer: RuleOptimizer, pieces: list[Piece], buffer: int) -> None:
+        lists: list[list[Part]] = [[] for _ in optimizer.param_groups]
+        for number, parameter, start, stop in pieces:
+            lists[number].append(Part(parameter, optimizer.state.name_of(parameter), start, stop))
+        self.made, self.buffer = of_parts.over_parts(optimizer, lists), buffer
+        self.members: list[tuple[Group, Part]] = [(group, part) for group in self.made.param_groups
+                                                  for part in group["params"]]
+        self.lying = [one for group, part in self.members for one in self.taken(group, part, optimizer.state)]
+        self.size = sum(in_pages(values.nbytes) for _, _, values in self.lying)
+        self.moves: list[tuple[int, int, memoryview]] = []       # a file, where in it, and where in memory
+
+    def taken(self, group: Group, part: Part, states: StateMap) -> Iterator[tuple[State, str, np.ndarray]]:
+        """Gives a part what it has of the state of the whole, but for what is in files, which it yields."""
+        state, entries = self.made.state[part], states[part.whole]
+        found, scalars = places(self.made, group, part), self.made.scalars_of(group)
+        if not all(key in entries for key in (*found, *scalars)):        # the whole hasn't stepped
+            return
+        for key, place in found.items():
+            values = entries[key]
+            if part.data.size < part.tensor_size:
+                start = part.offset // (SHARING if key.endswith(scales_of("")) else 1)
+                values = values.reshape(-1)[start:start + place.shape[0]]
+            if file_of(values) is None or part.data.size > CHUNK:
+                state[key] = values
+            else:
+                yield state, key, values
+        for key in scalars:
+            state[key] = entries[key].copy()
+
+    def lie_in(self, memory: np.ndarray) -> None:
+        """Puts state that is in files there."""
+        at = 0
+        for state, key, values in self.lying:
+            file: Any = file_of(values)
+            pages = memory[at:at + in_pages(values.nbytes)]
+            state[key] = np.ndarray(values.shape, values.dtype, pages, order="F" if values.flags.fnc else "C")
+            self.moves.append((file.fd, byte_bounds(values)[0] - file.begin,
+                               memoryview(pages)))       # type: ignore[arg-type]
+            at += len(pages)
+
+    def prepare(self, optimizer: RuleOptimizer, gradients: dict[Parameter, Any], fresh: set[Parameter]) -> bool:
+        """Gives the parts their gradients, and says whether there are any; what can be refused is refused here."""
+        if all(gradients[part.whole] is None for _, part in self.members):
+            return False
+        of_parts.follow(self.made, optimizer)
+        for _, part in self.members:
+            gradient = gradients[part.whole]
+            if gradient is not None and part.data.size < part.tensor_size:
+                gradient = gradient.reshape(-1)[part.offset:part.offset + part.data.size]
+            part.grad = gradient
+        for mine, whole in self.scalars(optimizer):
+            mine[...] = whole
+        for group in self.made._plans if fresh else ():
+            for plan in group.plans:
+                for at, part in enumerate(plan.parameters):
+                    if part.whole in fresh:
+                        attach(plan, at, self.made.state[part], group.scalars, False)
+        return True
+
+    def scalars(self, optimizer: RuleOptimizer) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Those of parts, and of the parameters that they are of."""
+        for group, part in self.members:
+            mine, whole = self.made.state[part], optimizer.state[part.whole]
+            yield from ((mine[key], whole[key]) for key in self.made.scalars_of(group) if key in mine)
+
+    def finish(self, optimizer: RuleOptimizer) -> None:
+        for mine, whole in self.scalars(optimizer):
+            whole[...] = mine
+        for _, part in self.members:
+            part.grad = None
+
+    def read(self) -> None:
+        for _, part in self.members:
+            for array in (part.data, part.grad):
+                read_ahead(array)
+        for fd, at, memory in self.moves:
+            transfer(os.preadv, fd, at, memory)
+
+    def write(self) -> None:
+        for fd, at, memory in self.moves:
+            transfer(os.pwritev, fd, at, memory)
+
+
+def transfer(call: Callable[..., int], fd: int, at: int, memory: memoryview) -> None:
+    while memory:
+        done = call(fd, [memory], at)
+        if not done:
+            raise OSError("a file of state has become shorter")
+        at, memory = at + done, memory[done:]
+
+
+def read_ahead(array: Any) -> None:
+    """Tells the kernel that what lies in a user's file is wanted soon."""
+    base = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and array.size:
+        begin, end = (bound - byte_bounds(np.frombuffer(base, np.uint8))[0] for bound in byte_bounds(array))
+        base.madvise(mmap.MADV_WILLNEED, begin := begin - begin % mmap.PAGESIZE, end - begin)
+
+
+class Stream:
+    """The buckets of an optimizer, as its groups are and its state lies."""
+
+    def __init__(self, optimizer: RuleOptimizer, made_of: Any) -> None:
+        self.made_of = made_of
+        self.buckets = [Bucket(optimizer, pieces, number % BUFFERS) for number, pieces in enumerate(packed(optimizer))]
+        size = max(bucket.size for bucket in self.buckets)
+        buffers = [np.frombuffer(mmap.mmap(-1, size), np.uint8) for _ in self.buckets[:BUFFERS]] if size else []
+        for bucket in self.buckets:
+            if bucket.lying:
+                bucket.lie_in(buffers[bucket.buffer])
+
+    def run(self, buckets: list[Bucket], step: Callable[[Bucket], None]) -> None:
+        """Steps buckets in their order.  In each buffer, one is written and then the next is read."""
+        queues = [queue for at in range(BUFFERS) if (queue := [bucket for bucket in buckets if bucket.buffer == at])]
+        following = dict(pair for queue in queues for pair in pairwise([*queue, None]))
+        with ThreadPoolExecutor(BUFFERS) as pool:
+            turns = {queue[0].buffer: pool.submit(turn, None, queue[0]) for queue in queues}
+            for bucket in buckets:
+                turns[bucket.buffer].result()
+                step(bucket)
+                turns[bucket.buffer] = pool.submit(turn, bucket, following[bucket])
+            for end in turns.values():
+                end.result()
+
+
+def turn(done: Bucket | None, following: Bucket | None) -> None:
+    if done is not None:
+        done.write()
+    if following is not None:
+        following.read()
+
+
+def packed(optimizer: RuleOptimizer) -> Iterator[list[Piece]]:
+    """What goes into each bucket: as much of the next parameters as it takes; what can't be cut, whole."""
+    bucket: list[Piece] = []
+    room = CHUNK
+    for number, group in enumerate(optimizer.param_groups):
+        for parameter in group["params"]:
+            size, name = parameter.data.size, optimizer.state.name_of(parameter)
+            cuts = size > CHUNK and of_parts.divisible(optimizer, group, parameter, name)
+            for start in range(0, size, CHUNK) if cuts else [0]:
+                stop = min(size, start + CHUNK) if cuts else size
+                if bucket and stop - start > room:
+                    yield bucket
+                    bucket, room = [], CHUNK
+                bucket.append((number, parameter, start, stop))
+                room -= stop - start
+    if bucket:
+        yield bucket
+
+
+def streamable(optimizer: RuleOptimizer, groups: list[GroupPlan]) -> bool:
+    """Whether parts may be stepped one after the other: else the step is one of all, in memory that is mapped."""
+    return not (optimizer.follower is not None or any(group.totals for group in groups)
+                or any(map(optimizer.whole, optimizer.param_groups))
+                or any(isinstance(parameter.grad, SparseGrad) for parameter in optimizer._parameters()))
+
+
+def step(optimizer: RuleOptimizer, folder: Folder, groups: list[GroupPlan], factor: float, max_abs: float | None,
+         probe: Any) -> int | None:
+    """A step by the gradients that are bound; counts buckets, or is None where they can't be made.
+
+    Interrupts are seen when it is whole.
+    """
+    folder.check()
+    if probe is not None or not streamable(optimizer, groups):
+        return None
+    created: list[Created] = []
+    crew, begun, faults = Crew(), list[Bucket](), list[BaseException]()
+    try:
+        for group in groups:
+            group.create_states(optimizer, created)
+        if created:
+            optimizer.state.invalidate()
+        stream = stream_of(optimizer, folder, groups)
+        gradients, fresh = gradients_of(groups), fresh_of(optimizer, groups, created)
+        buckets = [bucket for bucket in stream.buckets if bucket.prepare(optimizer, gradients, fresh)]
+
+        def step_one(bucket: Bucket) -> None:
+            begun.append(bucket)
+            of_parts.step(bucket.made, factor, max_abs)
+
+        def run() -> None:
+            try:
+                stream.run(buckets, step_one)
+                for bucket in buckets:
+                    bucket.finish(optimizer)
+            except BaseException as fault:
+                faults.append(fault)
+                folder.torn = repr(fault) if begun else ""
+
+        if not crew.start(run):                  # at the end of a program
+            run()
+        crew.wait()
+        if faults:
+            folder.check()
+            raise faults[0]
+    except BaseException:
+        while not crew.done:
+            with suppress(BaseException):
+                crew.wait()
+        if not begun:
+            for state, key in created:
+                state.pop(key, None)
+        raise
+    return len(buckets)
+
+
+def stream_of(optimizer: RuleOptimizer, folder: Folder, groups: list[GroupPlan]) -> Stream:
+    """The one that there is, unless parameters, state or what the groups' values choose have changed."""
+    made_of = optimizer.state.version, [(group.params, group.made_of) for group in groups]
+    if folder.stream is None or folder.stream.made_of != made_of:
+        folder.stream = None                     # and its buffers
+        folder.stream = Stream(optimizer, made_of)
+    stream: Stream = folder.stream
+    return stream
+
+
+def gradients_of(groups: list[GroupPlan]) -> dict[Parameter, Any]:
+    """As kernels read them: a copy where they lie otherwise, or in memory that the step writes to."""
+    return {parameter: plan.gradient(at) for group in groups for plan in group.plans
+            for at, parameter in enumerate(plan.parameters)}
+
+
+def fresh_of(optimizer: RuleOptimizer, groups: list[GroupPlan], created: list[Created]) -> set[Parameter]:
+    """The parameters that step for the first time."""
+    new = {(id(state), key) for state, key in created}
+    return {parameter for group in groups for plan in group.plans for parameter in plan.parameters if new
+            and all((id(optimizer.state[parameter]), key) in new for key in (*plan.slots, *group.scalars))}

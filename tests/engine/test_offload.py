@@ -1,0 +1,420 @@
+"""State in files: the bits of state in memory, whatever happens, and nothing is left behind."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import os
+import pickle
+import resource
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import optimlite as ol
+from optimlite import mpi
+from optimlite.engine import offload, streaming
+from support.cases import CASES, Case
+from support.helpers import values
+from support.interrupts import everywhere
+from support.ranks import model, summed
+
+FORMATS: list[dict[str, Any]] = [{}, {"state_dtype": "bfloat16", "seed": 3}, {"state_dtype": "int8"}]
+Params = dict[str, np.ndarray]
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Buckets of one block, and files for what is larger than a page, so that little models have many of both."""
+    monkeypatch.setattr(streaming, "CHUNK", 16_384)
+    monkeypatch.setattr(offload, "LEAST", 4096)
+
+
+def train(optimizer: ol.Optimizer, params: Params, steps: Any = range(4), **options: Any) -> ol.Optimizer:
+    for step in steps:
+        optimizer.step(grads=summed(params, 1, step), **options)
+        optimizer.param_groups[0]["lr"] *= 0.5
+    return optimizer
+
+
+def streams(optimizer: ol.Optimizer) -> bool:
+    folder = optimizer.state.folder
+    return folder is not None and folder.stream is not None and any(one.moves for one in folder.stream.buckets)
+
+
+def agrees(make: Callable[[Params], ol.Optimizer], folder: Path, fit: Any = tuple, **options: Any) -> ol.Optimizer:
+    """Trains in memory and in files, and compares all bits."""
+    ours, theirs = model(fit), model(fit)
+    in_memory, in_files = make(theirs), make(ours)
+    in_files.offload(folder)
+    train(in_memory, theirs, **options)
+    train(in_files, ours, **options)
+    assert values(in_files) == values(in_memory)
+    assert in_files.last_grad_norm == in_memory.last_grad_norm
+    return in_files
+
+
+def run_case(case: Case, folder: Path, form: dict[str, Any], **options: Any) -> None:
+    def fit(shape: tuple[int, ...]) -> tuple[int, ...]:
+        return case.fit(tuple(min(n, 70) for n in shape) if case.whole else shape)
+
+    optimizer = agrees(lambda params: case.optimizer(params, **case.options, **form), folder, fit, **options)
+    assert bool(optimizer.memory().in_files) == any(size > 4096 for size in optimizer.memory().state.values())
+    if case.elementwise and optimizer.memory().in_files and case.optimizer is not ol.AdamMini:
+        assert streams(optimizer)
+
+
+def taken(case: Case, form: dict[str, Any]) -> bool:
+    try:
+        case.optimizer([np.ones(case.fit(3))], **case.options, **form)
+    except (TypeError, ValueError):
+        return not form
+    return True
+
+
+DENSE = [case for case in CASES if case.optimizer is not ol.SparseAdam]
+ROWS = [pytest.param(case, form, id=f"{case.id}-{form.get('state_dtype')}") for case in DENSE for form in FORMATS
+        if taken(case, form)]
+FIRST = list({case.values[0].optimizer: case for case in ROWS[::-1]}.values())
+FIRST += [row for row in ROWS if row.values[0].optimizer is ol.AdamW][:3]
+
+
+@pytest.mark.parametrize(("case", "form"), FIRST)
+def test_state_in_files_has_the_bits_of_state_in_memory(case: Case, form: dict[str, Any], tmp_path: Path) -> None:
+    run_case(case, tmp_path, form, max_grad_norm=40.0, max_grad_value=0.3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "form"), ROWS)
+def test_every_row_has_the_bits(case: Case, form: dict[str, Any], tmp_path: Path) -> None:
+    run_case(case, tmp_path, form, skip_nonfinite=True, zero_grad=True)
+
+
+def test_scales_of_large_tensors_are_in_files_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "CHUNK", 1 << 19)
+    w = [np.ones(1_200_000, np.float32) for _ in range(2)]
+    optimizers = [ol.Adam([array], state_dtype="int8") for array in w]
+    optimizers[1].offload(tmp_path)
+    for step in range(3):
+        gradient = np.random.default_rng(step).standard_normal(w[0].size, np.float32)
+        for optimizer in optimizers:
+            optimizer.step(grads=[gradient])
+    assert values(optimizers[0]) == values(optimizers[1])
+    assert len(optimizers[1].state.folder.stream.buckets[0].moves) == 4      # type: ignore[union-attr]
+
+
+def halves(dtype: Any) -> Callable[[Params], ol.Optimizer]:
+    return lambda params: ol.AdamW({"v": params["v"].astype(np.float16) if dtype is np.float16 else
+                                    ol.Parameter(np.zeros(params["v"].shape, np.uint16), dtype="bfloat16")})
+
+
+def shadowed(params: Params) -> ol.Optimizer:
+    return ol.Adam({"v": ol.Parameter(params["v"], shadow=np.empty(params["v"].shape, np.float16))})
+
+
+LAYOUTS: dict[str, Callable[[Params], ol.Optimizer]] = {
+    "float16": halves(np.float16), "bfloat16": halves(np.uint16), "shadow": shadowed,
+    "complex": lambda params: ol.Adam({"v": params["v"].astype(np.complex64)}),
+    "Fortran": lambda params: ol.Adam({"W": np.asfortranarray(params["W"][:150])}, state_dtype="int8"),
+    "large Fortran": lambda params: ol.Adam({"W": np.asfortranarray(params["W"])}),
+    "strided": lambda params: ol.Adam({"W": np.repeat(params["W"], 2, axis=1)[:, ::2], "v": params["v"]}),
+    "cast": lambda params: ol.Adam({"v": params["v"].astype(np.float64)}, cast_grads=True),
+    "looks ahead": lambda params: ol.Lookahead(ol.Adam({"v": params["v"]}), k=2)}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_parameters_of_every_kind(name: str, tmp_path: Path) -> None:
+    def run(folder: Path | None) -> ol.Optimizer:
+        params = model()
+        optimizer = LAYOUTS[name](params)
+        if folder:
+            optimizer.offload(folder)
+        for step in range(4):
+            gradients = summed(params, 1, step)
+            for p in optimizer.param_groups[0]["params"]:
+                gradient: Any = np.resize(gradients[optimizer.state.name_of(p)], p.shape)      # type: ignore[arg-type]
+                p.grad = gradient.astype("F" if name == "complex" else np.float32)
+            optimizer.step()
+        return optimizer
+
+    in_files, in_memory = run(tmp_path), run(None)
+    assert values(in_files) == values(in_memory)
+    assert in_files.memory().in_files > 0
+    assert streams(in_files) == (name not in ("looks ahead", "large Fortran"))
+    if name == "shadow":
+        ours, theirs = (next(iter(one.state)).shadow for one in (in_files, in_memory))
+        assert np.array_equal(ours, theirs)              # type: ignore[arg-type]
+
+
+def mapped(path: Path, array: np.ndarray) -> np.ndarray:
+    made = np.memmap(path, array.dtype, "w+", shape=array.shape)
+    made[...] = array
+    return made
+
+
+def test_parameters_and_gradients_in_files(tmp_path: Path) -> None:
+    ours, theirs = {name: mapped(tmp_path / name, array) for name, array in model().items()}, model()
+    optimizers = ol.Adam(ours), ol.Adam(theirs)
+    optimizers[0].offload(tmp_path)
+    for step in range(3):
+        gradients: Any = summed(theirs, 1, step)
+        optimizers[1].step(grads=gradients)
+        optimizers[0].step(grads={name: None if gradient is None else mapped(tmp_path / f"{name}.grad", gradient)
+                                  for name, gradient in gradients.items()})
+    assert values(optimizers[0]) == values(optimizers[1])
+    ours["v"].flush()                                    # type: ignore[attr-defined]
+    assert np.array_equal(np.fromfile(tmp_path / "v", np.float32), theirs["v"])
+
+
+def edited(optimizer: ol.Optimizer, params: Params) -> list[Any]:
+    """What users do to an optimizer between steps."""
+    def step(**gradients: np.ndarray) -> None:
+        optimizer.step(grads={name: gradients.get(name) for name in optimizer.state._names})
+
+    train(optimizer, params, range(2))
+    optimizer.add_param_group({"params": {"late": (late := np.ones((300, 70), np.float32))}, "amsgrad": True})
+    step(late=late.copy(), v=params["v"].copy())
+    optimizer.param_groups[0]["amsgrad"] = True
+    optimizer.state["v"]["step"] += 3
+    step(late=late.copy(), v=params["v"].copy(), W=params["W"].copy())
+    keep = np.arange(200)
+    optimizer.replace("late", late[keep].copy(), rows=keep)
+    optimizer.zero_grad()
+    optimizer.add_param_group({"params": {"second": np.ones((100, 200))}})
+    optimizer.step_parameter("W", params["W"].copy())
+    optimizer.watch(1)
+    step(late=late[keep].copy(), second=np.ones((100, 200)))         # of which this one begins on mapped files
+    optimizer.watch(None)
+    step(second=np.ones((100, 200)))
+    optimizer.remove("W")
+    del optimizer.state["v"]
+    step(late=late[keep].copy(), v=params["v"].copy())
+    optimizer.watch(1)
+    step(v=params["v"].copy())
+    return [values(optimizer), optimizer.metrics()]
+
+
+def test_optimizers_are_changed_as_in_memory(tmp_path: Path) -> None:
+    ours, theirs = model(), model()
+    in_files = ol.Adam(ours)
+    in_files.offload(tmp_path)
+    assert edited(in_files, ours) == edited(ol.Adam(theirs), theirs)
+
+
+@pytest.mark.parametrize(("cls", "options"), [(ol.Adam, {}), (ol.SGD, {"state_dtype": "int8"}), (ol.SGD, {}), (
+    ol.ADOPT, {"state_dtype": "bfloat16"})])
+def test_parameters_that_begin_later(cls: Any, options: dict[str, Any], tmp_path: Path) -> None:
+    def run(folder: Path | None) -> list[Any]:
+        optimizer = cls({"v": model()["v"], "late": np.ones(20_000, np.float32)}, **options)
+        if folder:
+            optimizer.offload(folder)
+        for step in range(4):
+            optimizer.step(grads={"v": model()["v"], "late": np.ones(20_000, np.float32) if step > 1 else None})
+        return values(optimizer)
+
+    assert run(tmp_path) == run(None)
+
+
+def test_sparse_gradients_step_the_rows_that_they_touch(tmp_path: Path) -> None:
+    def run(folder: Path | None) -> list[Any]:
+        table = np.ones((3000, 8), np.float32)
+        optimizer = ol.SparseAdam([table])
+        if folder:
+            optimizer.offload(folder)
+        for _ in range(2):
+            optimizer.step(grads=[ol.SparseGrad(np.array([1, 2500]), np.ones((2, 8), np.float32))])
+        return values(optimizer)
+
+    assert run(tmp_path) == run(None)
+
+
+def test_checkpoints_are_those_of_state_in_memory(tmp_path: Path) -> None:
+    params, others = model(), model()
+    in_files, in_memory = ol.AdamW(params), train(ol.AdamW(others), others, range(2))
+    in_files.offload(tmp_path)
+    train(in_files, params, range(2))
+    for name, optimizer, arrays in (("a", in_files, params), ("b", in_memory, others)):
+        ol.save(tmp_path / name, model=arrays, optimizer=optimizer)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    train(in_memory, others, range(2, 4))
+    resumed = ol.AdamW(again := model())
+    resumed.offload(tmp_path)
+    ol.restore(tmp_path / "b", model=again, optimizer=resumed)
+    assert resumed.memory().in_files == in_files.memory().in_files           # which didn't come by way of memory
+    train(resumed, again, range(2, 4))
+    in_files.load_state_dict(pickle.loads(pickle.dumps(in_files.state_dict())))
+    train(in_files, params, range(2, 4))
+    assert values(resumed) == values(in_files) == values(in_memory)
+
+
+def test_back_to_memory_and_copies_in_memory(tmp_path: Path) -> None:
+    params = model()
+    optimizer = train(ol.Adam(params), params, range(2))
+    gc.collect()
+    before, opened = values(optimizer), len(os.listdir("/proc/self/fd"))
+    optimizer.offload(tmp_path)                          # of state that there is
+    assert "in files" in repr(optimizer.memory())
+    for other in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
+        assert values(other) == before
+        assert other.memory().in_files == 0
+        train(other, params, [2])
+    assert values(optimizer)[0][1] == before[0][1]       # whose steps are their own
+    train(optimizer, params, [2])
+    optimizer.offload(os.fspath(tmp_path))               # from one file to another
+    moved = values(optimizer)
+    optimizer.offload(None)
+    assert values(optimizer) == moved
+    assert optimizer.memory().in_files == 0
+    optimizer.offload(tmp_path)
+    train(optimizer, params, [3])
+    gc.collect()
+    gc.disable()
+    del optimizer, other                                 # which no cycle keeps
+    gc.enable()
+    assert len(os.listdir("/proc/self/fd")) == opened         # and the files are gone,
+    assert os.listdir(tmp_path) == []                    # which never had names
+
+
+@pytest.mark.parametrize("every", [pytest.param((97, 13), marks=pytest.mark.slow), (1601, 401)])
+def test_interrupts_leave_a_whole_step_or_none(every: tuple[int, int], tmp_path: Path) -> None:
+    params = model()
+
+    def begun(extra: int = 0, taken: int = 0) -> ol.Optimizer:
+        arrays = {"v": model()["v"]}
+        optimizer = ol.Adam(arrays)
+        optimizer.offload(tmp_path)
+        for _ in range(taken + extra):
+            step(optimizer)
+        return optimizer
+
+    def step(optimizer: ol.Optimizer) -> None:
+        optimizer.step(grads={"v": params["v"]})
+
+    for taken in (0, 1):
+        none, whole, both = (values(begun(extra, taken)) for extra in (0, 1, 2))
+
+        def check(optimizer: ol.Optimizer, none: Any = none, whole: Any = whole, both: Any = both) -> None:
+            left = values(optimizer)
+            assert left in (none, whole)
+            for _ in range(1 + (left == none)):
+                step(optimizer)
+            assert values(optimizer) == both
+
+        assert everywhere(lambda taken=taken: begun(0, taken), step, check, every[taken]) >= 2
+
+
+@pytest.fixture
+def limited() -> Iterator[Callable[[int | None], None]]:
+    """Limits the size of files, as a full disk does; None: no more."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size: int | None) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before if size is None else (size, before[1]))
+
+    yield limit
+    limit(None)
+
+
+def test_a_disk_that_is_full_changes_nothing(tmp_path: Path, limited: Callable[[int | None], None]) -> None:
+    params, others = model(), model()
+    optimizer, other = ol.Adam(params), ol.Adam(others)
+    limited(1 << 15)
+    with pytest.raises(OSError, match=r"`folder` must take 335,872 bytes of state, got 'File too large' in '.*'; make"):
+        optimizer.offload(tmp_path)
+    assert optimizer.memory().in_files == 0
+    limited(None)
+    optimizer.offload(tmp_path)
+    train(optimizer, params, range(2))
+    train(other, others, range(2))
+    for one in (optimizer, other):                       # which needs more than was foreseen
+        one.add_param_group({"params": {"late": np.ones(30_000, np.float32)}})
+    gradients = {**dict.fromkeys("WbC"), "v": params["v"].copy(), "late": np.ones(30_000, np.float32)}
+    before = values(optimizer)
+    limited(1 << 15)
+    with pytest.raises(OSError, match="`folder` must take 122,880 bytes of state"):
+        optimizer.step(grads=gradients)
+    limited(None)
+    assert values(optimizer) == before
+    for one in (optimizer, other):
+        one.step(grads=gradients)
+    assert values(optimizer) == values(other)
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, name: str, after: int) -> None:
+    call, count = getattr(os, name), iter(range(1000))
+
+    def fails(*given: Any) -> int:
+        if next(count) >= after:
+            raise OSError(5, "Input/output error")
+        done: int = call(*given)
+        return done
+
+    monkeypatch.setattr(os, name, fails)
+
+
+def test_a_disk_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = model()
+    optimizer = ol.Adam(params)
+    optimizer.offload(tmp_path)
+    train(optimizer, params, range(2))
+    before = values(optimizer)
+    with monkeypatch.context() as patch:                 # before the first bucket has stepped
+        failing(patch, "preadv", 0)
+        with pytest.raises(OSError, match="Input/output error"):
+            train(optimizer, params, [2])
+    assert values(optimizer) == before
+    train(optimizer, params, [2])
+    with monkeypatch.context() as patch:
+        failing(patch, "pwritev", 1)
+        with pytest.raises(RuntimeError, match=r"broke off in its middle \(OSError.*Input/output error"):
+            train(optimizer, params, [3])
+    for act in (lambda: train(optimizer, params, [3]), lambda: optimizer.offload(None)):
+        with pytest.raises(RuntimeError, match="make the optimizer anew and restore a checkpoint"):
+            act()
+
+
+def test_a_child_would_change_its_parents_state(tmp_path: Path) -> None:
+    params = model()
+    optimizer = ol.Adam(params)
+    optimizer.offload(tmp_path)
+    train(optimizer, params, range(2))
+    before = values(optimizer)
+
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            with pytest.raises(RuntimeError, match=r"is in files of process \d+, which a forked child would change"):
+                train(optimizer, params, [2])
+            train(copy.deepcopy(optimizer), params, [2])         # it may read
+            assert values(optimizer)[0][1] == before[0][1]
+            optimizer.offload(None)
+            train(optimizer, params, [2])
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert values(optimizer) == before
+
+
+def test_refused(tmp_path: Path) -> None:
+    w = np.ones(5000, np.float32)
+    with pytest.raises(TypeError, match="LBFGS has no state that files could keep"):
+        ol.LBFGS([w]).offload(tmp_path)
+    optimizer = ol.Adam([w])
+    with pytest.raises(NotADirectoryError, match=r"`folder` must be a folder that exists, got '.*there'; make it"):
+        optimizer.offload(tmp_path / "there")
+    with pytest.raises(TypeError, match="`folder` must be a path, or None, got 3"):
+        optimizer.offload(3)                             # type: ignore[arg-type]
+
+    def shared(comm: Any) -> None:
+        with pytest.raises(TypeError, match="Sharded keeps its share of the state in memory"):
+            mpi.Sharded(ol.Adam([w.copy()]), comm).offload(tmp_path)
+        optimizer.offload(tmp_path)
+        with pytest.raises(TypeError, match=r"call opt.offload\(None\) before"):
+            mpi.Sharded(optimizer, comm)
+
+    mpi.simulate(1, shared)
