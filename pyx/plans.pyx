@@ -121,21 +121,21 @@ cdef class Plan:
 
     def round_by(self, uint64_t seed, bint nearest):
         """How what is stored in fewer bits is rounded; the scalars have a `step` then."""
-        self.rounds, self.seed, self.nearest = True, seed, nearest
-
-    def store_as(self, list formats not None):
-        """How the state arrays are stored: a format each, or None; before any is attached."""
         cdef Py_ssize_t i
-        self.stored = formats
-        self.scales = <Scales*> PyMem_Calloc(self.count + 1, sizeof(Scales))
-        if not self.scales:
-            raise MemoryError
+        self.rounds, self.seed, self.nearest = True, seed, nearest
         if any([parameter.offset for parameter in self.parameters]):
             self.offsets = <Py_ssize_t*> PyMem_Calloc(self.count + 1, sizeof(Py_ssize_t))
             if not self.offsets:
                 raise MemoryError
             for i in range(self.count):
                 self.offsets[i] = self.parameters[i].offset
+
+    def store_as(self, list formats not None):
+        """How the state arrays are stored: a format each, or None; before any is attached."""
+        self.stored = formats
+        self.scales = <Scales*> PyMem_Calloc(self.count + 1, sizeof(Scales))
+        if not self.scales:
+            raise MemoryError
 
     cdef int make_beside(self) except -1:
         if self.beside == NULL:

@@ -15,7 +15,7 @@ import numpy as np
 from ..native.parameters import byte_bounds
 from . import parts as of_parts
 from .formats import SHARING
-from .group_plan import Created, GroupPlan, attach
+from .group_plan import Created, GroupPlan
 from .method import Group
 from .offload import Folder, file_of, in_pages
 from .parameter import Parameter
@@ -91,7 +91,7 @@ class Bucket:
             for plan in group.plans:
                 for at, part in enumerate(plan.parameters):
                     if part.whole in fresh:
-                        attach(plan, at, self.made.state[part], group.scalars, False)
+                        group.attach(plan, at, self.made.state[part], group.scalars, False)
         return True
 
     def scalars(self, optimizer: RuleOptimizer) -> Iterator[tuple[np.ndarray, np.ndarray]]:

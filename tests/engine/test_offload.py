@@ -106,9 +106,9 @@ def test_scales_of_large_tensors_are_in_files_too(tmp_path: Path, monkeypatch: p
     assert len(optimizers[1].state.folder.stream.buckets[0].moves) == 4      # type: ignore[union-attr]
 
 
-def halves(dtype: Any) -> Callable[[Params], ol.Optimizer]:
+def halves(dtype: Any, **options: Any) -> Callable[[Params], ol.Optimizer]:
     return lambda params: ol.AdamW({"v": params["v"].astype(np.float16) if dtype is np.float16 else
-                                    ol.Parameter(np.zeros(params["v"].shape, np.uint16), dtype="bfloat16")})
+                                    ol.Parameter(np.zeros(params["v"].shape, np.uint16), dtype="bfloat16")}, **options)
 
 
 def shadowed(params: Params) -> ol.Optimizer:
@@ -117,6 +117,7 @@ def shadowed(params: Params) -> ol.Optimizer:
 
 LAYOUTS: dict[str, Callable[[Params], ol.Optimizer]] = {
     "float16": halves(np.float16), "bfloat16": halves(np.uint16), "shadow": shadowed,
+    "no master": halves(np.float16, master="none"), "kahan": halves(np.uint16, master="kahan"),
     "complex": lambda params: ol.Adam({"v": params["v"].astype(np.complex64)}),
     "Fortran": lambda params: ol.Adam({"W": np.asfortranarray(params["W"][:150])}, state_dtype="int8"),
     "large Fortran": lambda params: ol.Adam({"W": np.asfortranarray(params["W"])}),
