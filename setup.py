@@ -78,7 +78,7 @@ DIRECTIVES = {
     "binding": False, "auto_pickle": False,
 }
 # Rules that are no optimizer's are for tests and benchmarks, which run on kernels that were built in place.
-WHERE = "in_place" if "--inplace" in sys.argv else "shipped"
+WHERE = "in_place" if "--inplace" in sys.argv or SANITIZE else "shipped"
 BESIDE = {"in_place": ["traffic", "probe"], "shipped": []}
 
 

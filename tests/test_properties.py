@@ -19,11 +19,11 @@ from optimlite import reference
 from optimlite.native import dispatch
 from support.bits import same_bits
 from support.helpers import content
-from support.strategies import LARGE, UNWRITABLE, WRITABLE, dtypes, numbers, orders, placed, seeds, shapes, values
+from support.strategies import LARGE, UNWRITABLE, WRITABLE, floats, numbers, orders, placed, seeds, shapes, values
 
 Array = np.ndarray
 FORMS = st.sampled_from(WRITABLE)
-LEAVES = st.lists(st.tuples(shapes | st.sampled_from(LARGE[:1]), dtypes, orders, FORMS, seeds,
+LEAVES = st.lists(st.tuples(shapes | st.sampled_from(LARGE[:1]), floats, orders, FORMS, seeds,
                             st.sampled_from([1.0, 1e-30, 1e18]), st.booleans()), max_size=5)
 NORMS = st.sampled_from([1.0, 2.0, math.inf])
 

@@ -29,9 +29,8 @@ def step(optimizer: RuleOptimizer, *, grad_scale: float = 1.0, max_grad_norm: fl
     are stepped as pairs of real ones, those of 16 bits as float32.
     """
     factor = grad_scale
-    gradients = [(p.data, g) for group in optimizer.param_groups
-                 for p in sorted(group["params"], key=optimizer.which_rule) if p.grad is not None
-                 for g in pieces(optimizer, group, p)]
+    gradients = [(p.data, g) for group in optimizer.param_groups for p in as_planned(optimizer, group)
+                 if p.grad is not None for g in pieces(optimizer, group, p)]
     optimizer.last_grad_norm = None
     skip = False
     if max_grad_norm is not None or skip_nonfinite:
@@ -49,6 +48,13 @@ def step(optimizer: RuleOptimizer, *, grad_scale: float = 1.0, max_grad_norm: fl
                 p.grad = p.grad.empty()
             elif p.grad is not None:
                 p.grad[...] = 0
+
+
+def as_planned(optimizer: RuleOptimizer, group: Group) -> list[Parameter]:
+    """The parameters of a group in the order of its plans, which is that of a norm's sum."""
+    kinds = [alike(optimizer, group, p) for p in group["params"]]
+    order = sorted(range(len(kinds)), key=lambda k: (kinds[k][0], kinds.index(kinds[k])))
+    return [group["params"][k] for k in order]
 
 
 def clip_coefficient(max_norm: float, norm: float) -> float:

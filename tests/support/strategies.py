@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import optimlite as ol
 
 seeds = st.integers(0, 2**32 - 1)
+floats = st.sampled_from([np.float32, np.float64])
 dtypes = st.sampled_from([np.float32, np.float64, np.float32, np.float64, np.complex64, np.float16])
 orders = st.sampled_from("CF")
 
