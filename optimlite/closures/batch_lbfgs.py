@@ -75,7 +75,7 @@ class Lockstep(Columns):
         fine = np.isfinite(self.loss) & np.isfinite(largest(self.g))
         ends = self.end(~fine, NOT_FINITE, lambda i: f"the loss ({self.loss[i]:g}) or its gradient isn't finite at the "
                                                      f"start")
-        ends |= self.end_flat(fine)
+        ends |= self.end_flat(fine, self.steepness())
         spent = ~ends & (self.evaluations >= self.options.max_eval)
         ends |= self.end(spent, LIMIT, lambda _: f"max_eval {self.options.max_eval} is reached")
         self.turn(~ends, ends)
@@ -181,13 +181,14 @@ class Lockstep(Columns):
         sy, ss, yy = dot(s, y), dot(s, s), dot(y, y)
         good = which & (sy > self.eps * np.sqrt(ss) * np.sqrt(yy)) & (sy > 0.0)
         before, size = self.loss, np.maximum(np.maximum(abs(self.loss), abs(loss)), self.scale)
+        steepest = self.steepness()
         self.x, self.loss, self.g = (np.where(which, new, old)
                                      for new, old in ((point, self.x), (loss, self.loss), (g, self.g)))
         self.history.push(good, s, y, sy)
         with np.errstate(invalid="ignore", divide="ignore"):
             alone, norm = which & ~good & ~self.history.some, np.sqrt(dot(self.free, self.free))
             self.gamma = np.where(good, sy / yy, np.where(alone & (norm > 0.0), np.sqrt(ss) / norm, self.gamma))
-        return self.stops(which, before - self.loss, size, largest(s))
+        return self.stops(which, before - self.loss, size, largest(s), steepest)
 
     def give_up(self, which: Array) -> Array:
         """Searches that found nothing lower: once more along the steepest descent, if that wasn't it."""
@@ -210,15 +211,15 @@ class Lockstep(Columns):
             self.finish(columns, status, [reason(column) for column in columns.tolist()])
         return which
 
-    def end_flat(self, which: Array) -> Array:
-        most, steep = self.options.tolerance_grad, self.steepness()
+    def end_flat(self, which: Array, steep: Array) -> Array:
+        most = self.options.tolerance_grad
         return self.end(which & (steep <= most), CONVERGED,
                         lambda i: f"the gradient is small enough: {steep[i]:.3g} <= tolerance_grad {most:g}")
 
-    def stops(self, which: Array, fall: Array, size: Array, moved: Array) -> Array:
+    def stops(self, which: Array, fall: Array, size: Array, moved: Array, steepest: Array) -> Array:
         """Which of these columns are done, with their reasons: the first that holds, in the order of `minimize`."""
-        o = self.options
-        ends = self.end_flat(which)
+        o, steep = self.options, self.steepness()
+        ends = self.end_flat(which, steep)
         relative = fall / np.where(size > 0.0, size, 1.0)
         for holds, status, reason in (
                 (self.iterations >= o.max_iter, LIMIT, lambda _: f"max_iter {o.max_iter} is reached"),
@@ -229,7 +230,7 @@ class Lockstep(Columns):
                 (abs(fall) < o.tolerance_change, CONVERGED,
                  lambda i: f"the loss changed little enough: {abs(fall[i]):.3g} < tolerance_change "
                            f"{o.tolerance_change:g}"),
-                ((relative <= o.tolerance_loss) & (o.tolerance_loss > 0.0), CONVERGED,
+                ((relative <= o.tolerance_loss) & (o.tolerance_loss > 0.0) & (steep <= steepest), CONVERGED,
                  lambda i: f"the loss fell little enough: by {relative[i]:.3g} of itself <= tolerance_loss "
                            f"{o.tolerance_loss:g}"),
                 (self.idle >= PATIENCE, CONVERGED, lambda _: f"{PATIENCE} evaluations brought no lower loss")):

@@ -108,7 +108,7 @@ class Descent:
         self.result.iterations += 1
         self.work.scalars["n_iter"] += 1
         self.under_way = True
-        before, direction = self.loss, self.direction()
+        before, steepest, direction = self.loss, self.seen.largest, self.direction()
         step = direction.trial
         if self.options["line_search_fn"] is None:
             self.fixed_step(step)
@@ -121,7 +121,7 @@ class Descent:
             self.call_back()
         self.check_gradient()
         self.check_limits()
-        self.check_changes(direction.largest * step, before)
+        self.check_changes(direction.largest * step, before, steepest)
 
     def direction(self) -> Direction:
         tolerance = self.options["tolerance_change"]
@@ -213,7 +213,7 @@ class Descent:
         if self.result.evaluations >= self.max_eval:
             raise Stop(f"max_eval {self.max_eval} is reached", LIMIT)
 
-    def check_changes(self, moved: float, before: float) -> None:
+    def check_changes(self, moved: float, before: float, steepest: float) -> None:
         if self.work.orthants is not None and self.work.orthants.turned:
             return                               # the step was cut short at 0: its size tells nothing
         tolerance, change = self.options["tolerance_change"], abs(self.loss - before)
@@ -224,7 +224,8 @@ class Descent:
             raise Stop(f"the loss changed little enough: {change:.3g} < tolerance_change {tolerance:g}",
                        CONVERGED)
         tolerance, change = self.options["tolerance_loss"] or 0.0, self.progress.relative(before, self.loss)
-        if tolerance > 0.0 and change <= tolerance:
+        # where the gradient grows, this is a saddle point that the next steps leave
+        if tolerance > 0.0 and change <= tolerance and self.seen.largest <= steepest:
             raise Stop(f"the loss fell little enough: by {change:.3g} of itself <= tolerance_loss {tolerance:g}",
                        CONVERGED)
         if self.progress.spent and not self.method.follows_torch:

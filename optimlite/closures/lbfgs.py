@@ -298,7 +298,8 @@ class LBFGS(ClosureOptimizer):
     function of `optimlite.line_search`.  `max_eval` is never exceeded; None is torch's max_iter * 5 // 4, after which a
     search that has begun may end.  Stops at max|g| <= `tolerance_grad`, max|t d| <= `tolerance_change`, |loss change| <
     `tolerance_change`, a slope above -`tolerance_change`, a decrease of at most `tolerance_loss` of the loss (of 1 for
-    a smaller one; None: no such test), or, with our own searches, where 20 evaluations brought no lower loss.
+    a smaller one; None: no such test) where the gradient hasn't grown, or, with our own searches, where 20 evaluations
+    brought no lower loss.
 
     `bounds`: a pair (low, high), a dict of pairs by name, or a list of pairs; directions are then projected onto the
     box (two-metric projection, Bertsekas 1982), and the parameters are moved into it first.
