@@ -12,6 +12,7 @@ import numpy as np
 
 from ..engine.group_plan import alike
 from ..engine.method import Group
+from ..engine.parameter import Parameter
 from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.sparse_grad import SparseGrad
 from ..engine.whole_matrix import MatrixOptimizer
