@@ -33,15 +33,15 @@ class Scratch(mmap.mmap):
 
 def scratch(folder: str, size: int) -> Scratch:
     """A file of zeros for `size` bytes, all of which are taken from the disk now."""
-    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
-        try:
+    try:
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
             os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as fault:
-            raise OSError(fault.errno, f"`folder` must take {size:,} bytes of state, got "
-                                       f"'{fault.strerror}' in '{folder}'; make room, give another folder, "
-                                       f"or keep state in fewer bytes (state_dtype=)") from None
-        made = Scratch(file.fileno(), size)
-        made.fd = os.dup(file.fileno())
+            made = Scratch(file.fileno(), size)
+            made.fd = os.dup(file.fileno())
+    except OSError as fault:
+        raise OSError(fault.errno, f"`folder` must take {size:,} bytes of state, got '{fault.strerror}' in '{folder}'; "
+                                   f"make room, give another folder, or keep state in fewer bytes "
+                                   f"(state_dtype=)") from None
     with suppress(OSError):                      # not every file system can
         fcntl(made.fd, F_SETFL, fcntl(made.fd, F_GETFL) | os.O_DIRECT)
     made.begin = byte_bounds(np.frombuffer(made, np.uint8))[0]
@@ -57,7 +57,7 @@ class Folder:
 
     def __init__(self, path: Any, size: int) -> None:
         try:
-            self.path = os.fsdecode(os.fspath(path))
+            self.path = os.path.abspath(os.fsdecode(os.fspath(path)))
         except TypeError:
             raise TypeError(f"`folder` must be a path, or None, got {shown(path)}") from None
         if not os.path.isdir(self.path):
@@ -73,6 +73,7 @@ class Folder:
             small = empty(place)
             small.fill(0)
             return small
+        self.check_process()
         file = self.file
         if file.used + in_pages(size) > len(file):       # state that nobody knew of when the file was made
             file = scratch(self.path, in_pages(size))
@@ -88,6 +89,10 @@ class Folder:
     def check(self) -> None:
         """Raises RuntimeError where a step would spoil what is in the files."""
         self.check_whole()
+        self.check_process()
+
+    def check_process(self) -> None:
+        """Raises RuntimeError in a forked child, whose writes would reach its parent."""
         if os.getpid() != self.process:
             raise RuntimeError(f"the state of this optimizer is in files of process {self.process}, which a forked "
                                f"child would change, too; call opt.offload(None) in the child first")

@@ -297,6 +297,8 @@ class Optimizer(Grouped):
         return memory(self)
 
     def __getstate__(self) -> dict[str, Any]:
+        if self.state.folder is not None:
+            self.state.folder.check_whole()
         kept = {key: value for key, value in self.__dict__.items() if key not in _OF_THIS_OBJECT}
         return {**kept, "state": {parameter: dict(state) for parameter, state in self.state.items()},
                 "_names": self._names()}

@@ -150,9 +150,10 @@ def carried_rows(optimizer: Grouped, group: Group, old: Parameter, new: Paramete
     for key, array in entries.items():
         shape = after.get(key, new.shape)
         if array.ndim and array.shape == before.get(key, old.shape) and shape == (len(new), *array.shape[1:]):
-            room = optimizer.state.empty(place_of(new, shape, array.dtype, key in optimizer.line_states))
-            result[key] = new_arrays(optimizer, group, new, [key])[key] if key in before else room
-            if key not in before:
+            if key in before:
+                result[key] = new_arrays(optimizer, group, new, [key])[key]
+            else:
+                result[key] = optimizer.state.empty(place_of(new, shape, array.dtype, key in optimizer.line_states))
                 result[key].fill(0)
             result[key][taken >= 0] = array[taken[taken >= 0]]
         elif not array.ndim or array.shape == after.get(key):        # of the columns, or of the whole

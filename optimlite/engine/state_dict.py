@@ -32,6 +32,8 @@ class Mismatch(NamedTuple):
 
 def save(optimizer: Grouped, copy: bool, plain: bool) -> dict[str, Any]:
     """`plain`: without formats."""
+    if optimizer.state.folder is not None:
+        optimizer.state.folder.check_whole()
     state, groups, index = {}, [], 0
     for group in optimizer.param_groups:
         count = len(group["params"])
@@ -313,6 +315,8 @@ def as_array(value: Any) -> Any:
 
 
 def commit(optimizer: Grouped, found: Fit) -> None:
+    if optimizer.state.folder is not None:
+        optimizer.state.folder.check_process()
     for parameter, entries in found.states:
         state = optimizer.state[parameter]
         for key in [key for key in state if key not in entries]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 from collections.abc import Callable, Iterator
@@ -55,7 +56,8 @@ class Bucket:
         for key, place in found.items():
             values = entries[key]
             if part.data.size < part.tensor_size:
-                start = part.offset // (SHARING if key.endswith(scales_of("")) else 1)
+                scaled = values.dtype == np.int8 and key.endswith(scales_of(""))
+                start = part.offset // (SHARING if scaled else 1)
                 values = values.reshape(-1)[start:start + place.shape[0]]
             if file_of(values) is None or part.data.size > CHUNK:
                 state[key] = values
@@ -142,8 +144,9 @@ class Stream:
     def __init__(self, optimizer: RuleOptimizer, made_of: Any) -> None:
         self.made_of = made_of
         self.buckets = [Bucket(optimizer, pieces, number % BUFFERS) for number, pieces in enumerate(packed(optimizer))]
-        size = max(bucket.size for bucket in self.buckets)
-        buffers = [np.frombuffer(mmap.mmap(-1, size), np.uint8) for _ in self.buckets[:BUFFERS]] if size else []
+        size = max((bucket.size for bucket in self.buckets), default=0)
+        buffers = [np.frombuffer(mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.uint8)
+                   for _ in self.buckets[:BUFFERS]] if size else []
         for bucket in self.buckets:
             if bucket.lying:
                 bucket.lie_in(buffers[bucket.buffer])
@@ -160,6 +163,14 @@ class Stream:
                 turns[bucket.buffer] = pool.submit(turn, bucket, following[bucket])
             for end in turns.values():
                 end.result()
+
+    @staticmethod
+    def run_alone(buckets: list[Bucket], step: Callable[[Bucket], None]) -> None:
+        """The same without threads, at the end of a program, when none can be started."""
+        for bucket in buckets:
+            bucket.read()
+            step(bucket)
+            bucket.write()
 
 
 def turn(done: Bucket | None, following: Bucket | None) -> None:
@@ -215,21 +226,28 @@ def step(optimizer: RuleOptimizer, folder: Folder, groups: list[GroupPlan], fact
         gradients, fresh = gradients_of(groups), fresh_of(optimizer, groups, created)
         buckets = [bucket for bucket in stream.buckets if bucket.prepare(optimizer, gradients, fresh)]
 
+        for group in groups:                     # refuses what a step of all at once would
+            group.launches(optimizer, [], factor, math.inf if max_abs is None else max_abs)
+
         def step_one(bucket: Bucket) -> None:
             begun.append(bucket)
-            of_parts.step(bucket.made, factor, max_abs)
-
-        def run() -> None:
             try:
-                stream.run(buckets, step_one)
+                of_parts.step(bucket.made, factor, max_abs)
+            except Exception:                    # before anything moved
+                begun.pop()
+                raise
+
+        def run(through: Callable[..., None] = stream.run) -> None:
+            try:
+                through(buckets, step_one)
                 for bucket in buckets:
                     bucket.finish(optimizer)
             except BaseException as fault:
                 faults.append(fault)
                 folder.torn = repr(fault) if begun else ""
 
-        if not crew.start(run):                  # at the end of a program
-            run()
+        if not crew.start(run):
+            run(stream.run_alone)
         crew.wait()
         if faults:
             folder.check()

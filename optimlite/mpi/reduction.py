@@ -76,6 +76,10 @@ class Exchange:
         found = self.buffers.taken(self.dtype, *[sent] * each, *[received] * each)
         return found[:each], found[each:]
 
+    def reserve(self) -> None:
+        """Takes the memory for rounds of any order, so that no rank runs out of it while others wait."""
+        self._buffers(self.comm.size * self.most, self.comm.size * self.most)
+
     def reduce(self, gradients: Sequence[Flat | None], sums: Sequence[Flat | None], order: str) -> None:
         """Sums gradients over ranks into `sums`, which have this rank's ranges; a missing one counts as zeros."""
         rank, ranks, fast = self.comm.rank, self.comm.size, order == "fast"

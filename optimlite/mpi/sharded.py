@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from .. import checks
+from .. import checks, swapping
 from ..engine import parts as of_parts
 from ..engine import ranks
 from ..engine.gradient_options import DEFAULT, GradientOptions, checked_options, clip_coefficient, zero_gradients
@@ -104,6 +104,7 @@ class Sharded(Wrapper):
         self.optimizer.state.clear()
         self._made_for: Any = None               # options that say which tensors may be cut
         self._traffic = Traffic(comm, self._all, shares, self.mine)
+        self._reserved: set[bytes] = set()       # steps that there is memory for, by which parameters have gradients
         self._commit = safety.Commit(comm)
         self._hooked = False                     # whether a rank has hooks around its steps
         self._totals = Totals(comm, self.optimizer, self.base, self.mine)
@@ -227,6 +228,9 @@ class Sharded(Wrapper):
             for at, part in self.mine.items():
                 part.grad = self._all[at].grad
         else:
+            if self.comm.size > 1 and (key := flags.tobytes()) not in self._reserved:
+                ranks.together(self.comm, lambda: self._traffic.reserve(flags))
+                self._reserved.add(key)          # the flags are those of all ranks, so all go this way or none
             self._traffic.sum(gradients, flags, self.order)
         try:
             factor = self._factor(options)
@@ -289,11 +293,16 @@ class Sharded(Wrapper):
     @contextmanager
     def swapped(self) -> Iterator[None]:
         """As that of schedule-free optimizers, on all ranks at once."""
-        every = np.ones(len(self._all), bool)
-        with self.share.swapped():              # type: ignore[attr-defined]
-            self._traffic.spread(every)
-            yield
-        self._traffic.spread(every)
+        every, own = np.ones(len(self._all), bool), [p.data.copy(order="K") for p in self._all]
+        try:
+            with self.share.swapped():           # type: ignore[attr-defined]
+                self._traffic.spread(every)
+                averages = [p.data.copy(order="K") for p in self._all]
+        finally:                                 # each rank has its own: nothing is exchanged at the end
+            for parameter, values in zip(self._all, own, strict=True):
+                np.copyto(parameter.data, values)
+        del own
+        yield from swapping.held(swapping.Swap([p.data for p in self._all], averages))
 
     # What can't be had -----------------------------------------------------------------------------------------------
 

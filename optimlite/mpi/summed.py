@@ -83,13 +83,15 @@ def opened(node: Any, leaves: list[Any]) -> Any:
         return {key: opened(child, leaves) for key, child in node.items()}
     if isinstance(node, (list, tuple)):
         return refilled(node, [opened(child, leaves) for child in node])
+    if isinstance(node, np.ndarray) and not node.ndim:
+        node = node[()]
     if is_array(node) and node.dtype not in FLOATS:
         raise TypeError(f"what is summed over ranks must be of float32, float64, complex64 or complex128, got an array "
                         f"of {node.dtype}; use array.astype(float)")
-    number = isinstance(node, (numbers.Real, np.ndarray, np.bool_))
+    number = is_array(node) or isinstance(node, (numbers.Real, np.bool_))
     if not (node is None or number):
-        raise TypeError(f"what is summed over ranks must be numbers and arrays in dicts, lists and tuples, got "
-                        f"{shown(node)}")
+        raise TypeError(f"what is summed over ranks must be real numbers, or arrays, in dicts, lists and tuples, got "
+                        f"{shown(node)}; give a complex number as an array with one axis")
     leaves.append(node if node is None or is_array(node) else
                   bool(node) if isinstance(node, (bool, np.bool_)) else float(node))
     return ...

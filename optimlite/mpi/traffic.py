@@ -38,6 +38,14 @@ class Traffic:
                 for share in self.shares], dtype, self._buffers) for dtype in dtypes]
         return self._exchanges[key]
 
+    def reserve(self, flags: np.ndarray) -> None:
+        """Takes the memory for a step."""
+        for at, part in self.mine.items():
+            if flags[at] and at not in self._sums:
+                self._sums[at] = laid_out(part.data)
+        for exchange in self.exchanges(flags):
+            exchange.reserve()
+
     def sum(self, gradients: Sequence[Flat | None], flags: np.ndarray, order: str) -> None:
         """Gives the parts of this rank the sum of all ranks' gradients."""
         mine = {at: part for at, part in self.mine.items() if flags[at]}
@@ -47,8 +55,6 @@ class Traffic:
                 part.grad = None if elements is None else elements.reshape(data.shape, order=order_of(data))
             return
         for at, part in mine.items():
-            if at not in self._sums:
-                self._sums[at] = laid_out(part.data)
             part.grad = self._sums[at]
         sums = [flat(self._sums[at], self._sums[at]) if at in mine else None for at in range(len(self.parameters))]
         for exchange in self.exchanges(flags):

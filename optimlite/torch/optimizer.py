@@ -242,7 +242,7 @@ class TensorOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             return plain(loss.detach()) if isinstance(loss, torch.Tensor) else loss
 
         self._follow()
-        zero_grad = options.pop("zero_grad", False)      # torch's gradients, not what was gathered of them
+        zero_grad = flag("zero_grad", options.pop("zero_grad", False))    # torch's, not what was gathered of them
         if closure is None:
             self._bring_gradients()
             self.inner.step(**options)
@@ -253,7 +253,7 @@ class TensorOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
                           [tensor for tensor in self._tensors if tensor.grad is not None])
         for part in self._gradients:
             part.stepped()
-        if flag("zero_grad", zero_grad):
+        if zero_grad:
             self.zero_grad(set_to_none=False)
         return losses[0] if losses else None
 

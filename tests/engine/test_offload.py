@@ -7,6 +7,7 @@ import gc
 import os
 import pickle
 import resource
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -251,12 +252,18 @@ def test_checkpoints_are_those_of_state_in_memory(tmp_path: Path) -> None:
     assert values(resumed) == values(in_files) == values(in_memory)
 
 
-def test_back_to_memory_and_copies_in_memory(tmp_path: Path) -> None:
+def scratch_files(folder: Path) -> list[str]:
+    """The files of a folder that this process has open."""
+    links = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+    return [target for link in links if os.path.lexists(link)
+            and (target := os.readlink(link)).startswith(os.fspath(folder))]
+
+
+def there_and_back(folder: Path) -> None:
     params = model()
     optimizer = train(ol.Adam(params), params, range(2))
-    gc.collect()
-    before, opened = values(optimizer), len(os.listdir("/proc/self/fd"))
-    optimizer.offload(tmp_path)                          # of state that there is
+    before = values(optimizer)
+    optimizer.offload(folder)                            # of state that there is
     assert "in files" in repr(optimizer.memory())
     for other in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
         assert values(other) == before
@@ -264,19 +271,27 @@ def test_back_to_memory_and_copies_in_memory(tmp_path: Path) -> None:
         train(other, params, [2])
     assert values(optimizer)[0][1] == before[0][1]       # whose steps are their own
     train(optimizer, params, [2])
-    optimizer.offload(os.fspath(tmp_path))               # from one file to another
+    optimizer.offload(os.fspath(folder))                 # from one file to another
     moved = values(optimizer)
     optimizer.offload(None)
     assert values(optimizer) == moved
     assert optimizer.memory().in_files == 0
-    optimizer.offload(tmp_path)
+    optimizer.offload(folder)
     train(optimizer, params, [3])
-    gc.collect()
-    gc.disable()
-    del optimizer, other                                 # which no cycle keeps
-    gc.enable()
-    assert len(os.listdir("/proc/self/fd")) == opened         # and the files are gone,
-    assert os.listdir(tmp_path) == []                    # which never had names
+    assert scratch_files(folder)
+
+
+def test_back_to_memory_and_copies_in_memory(tmp_path: Path) -> None:
+    gc.disable()                                         # no cycle keeps the files
+    try:
+        there_and_back(tmp_path)
+        deadline = time.monotonic() + 10                 # a thread that has just ended may still hold one
+        while scratch_files(tmp_path) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert scratch_files(tmp_path) == []
+    finally:
+        gc.enable()
+    assert os.listdir(tmp_path) == []                    # they never had names
 
 
 @pytest.mark.parametrize("every", [pytest.param((97, 13), marks=pytest.mark.slow), (1601, 401)])
@@ -419,3 +434,68 @@ def test_refused(tmp_path: Path) -> None:
             mpi.Sharded(optimizer, comm)
 
     mpi.simulate(1, shared)
+
+
+def test_what_a_step_in_memory_refuses_leaves_one_in_files_as_it_was(tmp_path: Path) -> None:
+    params = model()
+    optimizer = ol.ScheduleFreeAdamW(params)
+    optimizer.offload(tmp_path)
+    train(optimizer, params, range(2))
+    with optimizer.swapped(), pytest.raises(RuntimeError, match="swapped"):
+        train(optimizer, params, [2])
+    train(optimizer, params, [2])                        # it isn't said to have broken off
+
+
+def test_states_of_an_own_rule_may_be_called_like_scales(tmp_path: Path) -> None:
+    class Own(ol.SGD):
+        def rule(self, group: Any) -> Any:
+            return "momentum", {"run_scale": 0.0}
+
+    agrees(lambda params: Own(params, lr=0.1, momentum=0.9), tmp_path)
+
+
+def test_without_parameters_a_step_does_nothing(tmp_path: Path) -> None:
+    optimizer = ol.Adam({"w": np.ones(10_000, np.float32)})
+    optimizer.offload(tmp_path)
+    optimizer.step(grads={"w": np.ones(10_000, np.float32)})
+    optimizer.remove("w")
+    with pytest.warns(UserWarning, match="changed nothing"):
+        optimizer.step()
+
+
+def test_a_folder_may_be_relative_to_where_the_program_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scratch").mkdir()
+    optimizer = ol.Adam([np.ones(10_000, np.float32)])
+    optimizer.offload("scratch")
+    monkeypatch.chdir("/")
+    optimizer.add_param_group({"params": [np.ones(20_000, np.float32)]})
+    for group in optimizer.param_groups:
+        [parameter] = group["params"]
+        parameter.grad = np.ones_like(parameter.data)
+    optimizer.step()
+    assert optimizer.memory().in_files == 2 * 4 * 30_000
+
+
+def test_what_a_broken_step_left_is_not_saved(tmp_path: Path) -> None:
+    optimizer = ol.Adam([np.ones(10_000, np.float32)])
+    optimizer.offload(tmp_path)
+    optimizer.step(grads=[np.ones(10_000, np.float32)])
+    optimizer.state.folder.torn = "OSError"
+    for act in (optimizer.state_dict, lambda: copy.deepcopy(optimizer), lambda: pickle.dumps(optimizer),
+                lambda: ol.save(tmp_path / "file", optimizer=optimizer)):
+        with pytest.raises(RuntimeError, match="broke off in its middle"):
+            act()
+    assert not (tmp_path / "file").exists()
+
+
+def test_a_forked_child_may_not_load(tmp_path: Path) -> None:
+    optimizer = ol.Adam([np.ones(10_000, np.float32)])
+    optimizer.offload(tmp_path)
+    optimizer.step(grads=[np.ones(10_000, np.float32)])
+    saved = optimizer.state_dict()
+    optimizer.state.folder.process -= 1                  # as a child sees it
+    with pytest.raises(RuntimeError, match="forked child"):
+        optimizer.load_state_dict(saved)
+    optimizer.state.folder.process += 1
+    optimizer.load_state_dict(saved)

@@ -255,7 +255,7 @@ def test_what_a_summed_function_returns() -> None:
     (lambda rank: [1.0] * (1 + rank), mpi.RankError, "the same nesting"),
     (lambda rank: np.ones(2, int), TypeError, "an array of int64; use"),
     (lambda rank: 1 / rank, (mpi.RankError, ZeroDivisionError), "division by zero"),
-    (lambda rank: "loss", TypeError, "must be numbers and arrays"),
+    (lambda rank: "loss", TypeError, "must be real numbers, or arrays"),
     (lambda rank: next(iter([1] * rank)), StopIteration, "^$")])
 def test_what_can_not_be_summed(returns: Any, error: Any, message: str) -> None:
     def train(comm: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -166,6 +167,29 @@ def test_numbers_of_groups_are_those_of_all_ranks(make: Any, tmp_path: Any) -> N
     assert totals(restored) == totals(opt)
 
 
+def test_no_memory_for_the_sums_ends_the_step_on_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(comm: Any) -> Params:
+        params = model()
+        shared = mpi.Sharded(ol.Adam(params), comm)
+        reserve = shared._traffic.reserve
+
+        def out_of_memory(flags: Any) -> None:
+            raise MemoryError("none left")
+
+        if comm.rank == 1:
+            shared._traffic.reserve = out_of_memory
+        before = {name: array.copy() for name, array in params.items()}
+        with pytest.raises(MemoryError if comm.rank == 1 else mpi.RankError, match="none left"):
+            shared.step(grads=gradients(params, comm.rank, 0))
+        assert same_bits(params, before)
+        shared._traffic.reserve = reserve
+        shared.step(grads=gradients(params, comm.rank, 0))           # and goes on
+        return params
+
+    first, second = mpi.simulate(2, train)
+    assert same_bits(first, second)
+
+
 def test_a_communicator_that_fails_between_passes_moves_no_parameter() -> None:
     params = model()
     opt = ol.DoG(params)
@@ -183,7 +207,7 @@ def test_a_communicator_that_fails_between_passes_moves_no_parameter() -> None:
 @pytest.mark.parametrize("make", [lambda params: ol.Lookahead(ol.Adam(params), k=2),
                                   lambda params: ol.ScheduleFreeAdamW(params, lr=0.1)],
                          ids=["lookahead", "schedule-free"])
-def test_wrapped_and_swapped(make: Any) -> None:
+def test_wrapped_and_swapped(make: Any, tmp_path: Path) -> None:
     expected, opt = alone(make, 2, 3)
     assert all(same_bits(params, expected) for params, _ in spread(make, 2, 3))
     if not hasattr(opt, "swapped"):
@@ -199,6 +223,14 @@ def test_wrapped_and_swapped(make: Any) -> None:
         with shared.swapped():
             inside = {name: array.copy() for name, array in params.items()}
         assert same_bits(params, after)
+        with pytest.raises(KeyError), shared.swapped():
+            raise KeyError
+        assert same_bits(params, after)
+        with shared.swapped():                   # as without, a file has what is outside
+            mpi.save(tmp_path / "swapped", comm, model=params)
+        restored = model()
+        ol.restore(tmp_path / "swapped", model=restored)
+        assert same_bits(restored, after)
         return inside
 
     with opt.swapped():
