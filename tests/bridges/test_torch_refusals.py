@@ -84,3 +84,12 @@ def test_sparse_gradients_are_refused_where_they_move_every_row() -> None:
     table(torch.tensor([1])).sum().backward()
     with pytest.raises(TypeError, match="Adam takes no sparse gradients"):
         ours.Adam(table.parameters()).step()
+
+
+def test_a_wrong_flag_is_refused_before_the_step() -> None:
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = ours.Adam([weight])
+    weight.grad = torch.ones(3)
+    with pytest.raises(TypeError, match="`zero_grad` must be True or False"):
+        optimizer.step(zero_grad=3)
+    assert weight.detach().eq(1).all()

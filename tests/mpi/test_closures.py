@@ -256,6 +256,7 @@ def test_what_a_summed_function_returns() -> None:
     (lambda rank: np.ones(2, int), TypeError, "an array of int64; use"),
     (lambda rank: 1 / rank, (mpi.RankError, ZeroDivisionError), "division by zero"),
     (lambda rank: "loss", TypeError, "must be real numbers, or arrays"),
+    (lambda rank: np.array(1 + 2j), TypeError, "give a complex number as an array with one axis"),
     (lambda rank: next(iter([1] * rank)), StopIteration, "^$")])
 def test_what_can_not_be_summed(returns: Any, error: Any, message: str) -> None:
     def train(comm: Any) -> None:
@@ -267,6 +268,11 @@ def test_what_can_not_be_summed(returns: Any, error: Any, message: str) -> None:
         mpi.simulate(1, lambda comm: mpi.summed(3, comm))
     with pytest.raises(ValueError, match="`reduce` must be"):
         mpi.simulate(1, lambda comm: mpi.summed(len, comm, "max"))
+
+
+def test_an_array_without_axes_is_the_number_in_it() -> None:
+    found = mpi.simulate(2, lambda comm: mpi.summed(lambda: (np.array(1.5), np.array(comm.rank == 1)), comm)())
+    assert found == [(3.0, True)] * 2
 
 
 @pytest.mark.parametrize("spread", [True, False])
