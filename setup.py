@@ -34,8 +34,8 @@ LEVELS = {"baseline": VECTORS, "v3": [*VECTORS, "-march=x86-64-v3"],
 # Each loop once with coupled decay and once without, and its last elements written out: a sixth of a module, for those
 # that most programs run.  What the others do without is a thirtieth of theirs.
 SMALLER = ["-fno-tree-pre", *(f"-fno-align-{what}" for what in ("functions", "loops", "jumps", "labels"))]
-# A rule belongs into the loop over elements, where a call takes ten times as long; gcc stops with that once a file has
-# grown by 40 %, as with all these rules in one it does.
+# Every rule must be inlined into its loop over elements: a call for each one takes ten times as long.  By default gcc
+# stops inlining once a file has grown by 40 %, which a file of so many rules reaches.
 INLINED = ["--param=large-unit-insns=1000000"]
 GCC_FLAGS = {*VECTORS, *FASTER, *SMALLER, *INLINED, "-fvect-cost-model=very-cheap",
              "-Werror=double-promotion"}         # which clang finds in intended ones
@@ -77,7 +77,8 @@ DIRECTIVES = {
     # a third of the driver's size: functions that can be bound to classes, and pickling that every class refuses
     "binding": False, "auto_pickle": False,
 }
-# Rules that are no optimizer's are for tests and benchmarks, which run on kernels that were built in place.
+# Rules that are no optimizer's are for tests and benchmarks, which run on kernels that were built in place, or
+# with sanitizers.
 WHERE = "in_place" if "--inplace" in sys.argv or SANITIZE else "shipped"
 BESIDE = {"in_place": ["traffic", "probe"], "shipped": []}
 
@@ -125,11 +126,10 @@ def generated():
     folder = Path("build/pyx", WHERE)
     folder.mkdir(parents=True, exist_ok=True)
     rules = {Path(name).stem: Path(name).read_text(encoding="utf-8") for name in sorted(glob("pyx/rules/*.pxi"))}
-    others = [rules[name] for name in BESIDE["in_place"]]
     write(folder / "beside.pxi", "\n".join(rules[name] for name in BESIDE[WHERE]))
     [common] = re.findall(r"^cdef struct Common:.*\n(?:    \S.*\n)+", Path("pyx/sweep.pxd").read_text("utf-8"), re.M)
-    shipped = [text for text in rules.values() if text not in others or WHERE == "in_place"]
-    lines = "\n".join(coefficients([common, *shipped]))
+    built = [text for name, text in rules.items() if name not in BESIDE["in_place"] or name in BESIDE[WHERE]]
+    lines = "\n".join(coefficients([common, *built]))
     write(folder / "coefficients.pxi",
           f'cdef dict COEFFICIENTS = dict([line.split(" ", 1) for line in """{lines}""".splitlines()])\n')
     return str(folder)

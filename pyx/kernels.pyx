@@ -23,7 +23,7 @@ from .table cimport (EVERYTHING, FORMAT, GROUP, HYPER, LINES, MODIFIER, NUMBERS,
                      VectorKernel)
 
 cdef enum:
-    NOT = -1                     # measured
+    UNUSED = -1                  # a number that a pass doesn't yield
 
 KERNELS = {}                     # name: (capsule of the row, names of coefficients, names of float64 coefficients)
 
@@ -67,15 +67,15 @@ cdef KernelRow* owns(int fields, KernelRow* row, int scalars=0) noexcept:
     return row
 
 
-cdef Pass* measured(KernelRow* row, Sweep formula, Scope scope, Between between, How how0, int how1=NOT, int how2=NOT,
-                    int how3=NOT) except NULL:
+cdef Pass* measured(KernelRow* row, Sweep formula, Scope scope, Between between, How how0, int how1=UNUSED,
+                    int how2=UNUSED, int how3=UNUSED) except NULL:
     # adds a pass before the last, which yields one to four numbers
     cdef Pass* added = &row.passes[row.n_passes]
     cdef int* how = [how0, how1, how2, how3]
     if row.n_passes == PASSES - 1:
         raise ValueError(f"a rule has at most {PASSES - 1} passes before the last")
     added.measure, added.scope, added.between = formula, scope, between
-    while added.numbers < NUMBERS and how[added.numbers] != NOT:
+    while added.numbers < NUMBERS and how[added.numbers] != UNUSED:
         added.how[added.numbers] = <How> how[added.numbers]
         added.numbers += 1
     row.n_passes += 1
@@ -90,8 +90,8 @@ cdef int measured_lines(KernelRow* row, Sweep formula, BetweenLines between, int
     return 0
 
 
-cdef int measured_rows(KernelRow* row, Sweep formula, BetweenRows between, int states, How how0, int how1=NOT,
-                       int how2=NOT, int how3=NOT) except -1:
+cdef int measured_rows(KernelRow* row, Sweep formula, BetweenRows between, int states, How how0, int how1=UNUSED,
+                       int how2=UNUSED, int how3=UNUSED) except -1:
     # Adds a pass whose numbers are combined row by row.  `states` state arrays have a number for each row.
     measured(row, formula, ROWS, NULL, how0, how1, how2, how3).between_rows = between
     row.by_rows, row.line_states = True, states

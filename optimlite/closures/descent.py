@@ -224,7 +224,7 @@ class Descent:
             raise Stop(f"the loss changed little enough: {change:.3g} < tolerance_change {tolerance:g}",
                        CONVERGED)
         tolerance, change = self.options["tolerance_loss"] or 0.0, self.progress.relative(before, self.loss)
-        # where the gradient grows, this is a saddle point that the next steps leave
+        # a gradient that grows is the sign of a saddle point, which the next steps leave
         if tolerance > 0.0 and change <= tolerance and self.seen.largest <= steepest:
             raise Stop(f"the loss fell little enough: by {change:.3g} of itself <= tolerance_loss {tolerance:g}",
                        CONVERGED)

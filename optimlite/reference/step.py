@@ -30,8 +30,8 @@ def step(optimizer: RuleOptimizer, *, grad_scale: float = 1.0, max_grad_norm: fl
     are stepped as pairs of real ones, those of 16 bits as float32.
     """
     factor = grad_scale
-    gradients = [(p.data, g) for group in optimizer.param_groups for p in as_planned(optimizer, group)
-                 if p.grad is not None for g in pieces(optimizer, group, p)]
+    gradients = [(p.data, g) for group in optimizer.param_groups for plan in planned(optimizer, group)
+                 for p in plan if p.grad is not None for g in pieces(optimizer, group, p)]
     optimizer.last_grad_norm = None
     skip = False
     if max_grad_norm is not None or skip_nonfinite:
@@ -51,11 +51,12 @@ def step(optimizer: RuleOptimizer, *, grad_scale: float = 1.0, max_grad_norm: fl
                 p.grad[...] = 0
 
 
-def as_planned(optimizer: RuleOptimizer, group: Group) -> list[Parameter]:
-    """The parameters of a group in the order of its plans, which is that of a norm's sum."""
-    kinds = [alike(optimizer, group, p) for p in group["params"]]
-    order = sorted(range(len(kinds)), key=lambda k: (kinds[k][0], kinds.index(kinds[k])))
-    return [group["params"][k] for k in order]
+def planned(optimizer: RuleOptimizer, group: Group) -> list[list[Parameter]]:
+    """The parameters of a group, plan by plan: the order in which sums over them are taken."""
+    plans: dict[Any, list[Parameter]] = {}
+    for p in group["params"]:
+        plans.setdefault(alike(optimizer, group, p), []).append(p)
+    return [members for _, members in sorted(plans.items(), key=lambda item: item[0][0])]
 
 
 def clip_coefficient(max_norm: float, norm: float) -> float:
@@ -73,11 +74,6 @@ def update(optimizer: RuleOptimizer, factor: float, max_abs: float) -> None:
             one.finish()
         if isinstance(optimizer, MatrixOptimizer):
             update_matrices(optimizer, factor, max_abs)
-
-
-def whole(optimizer: RuleOptimizer, group: Group) -> bool:
-    """Whether a group steps by whole matrices."""
-    return isinstance(optimizer, MatrixOptimizer) and optimizer.whole(group)
 
 
 @contextlib.contextmanager
@@ -100,17 +96,16 @@ def following(optimizer: RuleOptimizer) -> Iterator[None]:
 def in_order(optimizer: RuleOptimizer, factor: float, max_abs: float) -> Iterator[Stepped]:
     """Group by group, then by float type and rule, then by equal scalar state: the order in which sums are taken."""
     for group in optimizer.param_groups:
-        if whole(optimizer, group):
+        if optimizer.whole(group):
             continue
         signed = -factor if group.get("maximize") else factor
-        plans: dict[Any, dict[Any, list[Stepped]]] = {}
-        for p in group["params"]:
-            cohorts = plans.setdefault(alike(optimizer, group, p), {})
-            if p.grad is not None:
-                one = Stepped(optimizer, group, p, signed, max_abs)
-                scalars = one.first, *(optimizer.state[p][key].tobytes() for key in one.scalars)
-                cohorts.setdefault(scalars, []).append(one)
-        for _, cohorts in sorted(plans.items(), key=lambda item: item[0][0]):
+        for plan in planned(optimizer, group):
+            cohorts: dict[Any, list[Stepped]] = {}
+            for p in plan:
+                if p.grad is not None:
+                    one = Stepped(optimizer, group, p, signed, max_abs)
+                    scalars = one.first, *(optimizer.state[p][key].tobytes() for key in one.scalars)
+                    cohorts.setdefault(scalars, []).append(one)
             yield from (one for members in cohorts.values() for one in members)
 
 

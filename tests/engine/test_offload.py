@@ -454,6 +454,12 @@ def test_states_of_an_own_rule_may_be_called_like_scales(tmp_path: Path) -> None
     agrees(lambda params: Own(params, lr=0.1, momentum=0.9), tmp_path)
 
 
+def test_where_no_thread_can_be_started_buckets_are_stepped_alone(tmp_path: Path,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming.Crew, "start", lambda *_: False)
+    assert streams(agrees(ol.Adam, tmp_path))
+
+
 def test_without_parameters_a_step_does_nothing(tmp_path: Path) -> None:
     optimizer = ol.Adam({"w": np.ones(10_000, np.float32)})
     optimizer.offload(tmp_path)

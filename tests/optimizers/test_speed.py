@@ -12,9 +12,9 @@ import optimlite as ol
 from support.bits import TYPES
 from support.cases import CASES, Case
 
-# Times Adam's.  The most are 4.1 and 3.9: AdamP's, and two modifiers together.  Where the compiler calls a rule for
-# each element, instead of putting it into the loop, it is 7 to 19.
-MOST = 6.0
+# Times Adam's: 4.0 is the most (AdamP's), and 5.2 with modifiers, which measure the update in passes of their own.
+# Where the compiler calls a rule for each element, instead of putting it into the loop, it is 7 to 19.
+MOST, MOST_MODIFIED = 6.0, 9.0
 
 
 def prepared(optimizer: type[ol.Optimizer], options: dict[str, Any], dtype: Any) -> ol.Optimizer:
@@ -37,4 +37,5 @@ def test_a_step_in_the_cache_takes_a_few_times_as_long_as_adams(case: Case, dtyp
     ol.set_num_threads(1)
     pair = prepared(case.optimizer, case.options, dtype), prepared(ol.Adam, {"lr": 1e-3}, dtype)
     own, adams = np.min([[timed(optimizer) for optimizer in pair] for _ in range(40)], axis=0)
-    assert own < MOST * adams
+    modified = {"cautious", "max_update_rms"} & case.options.keys()
+    assert own < (MOST_MODIFIED if modified else MOST) * adams
