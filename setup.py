@@ -37,7 +37,11 @@ SMALLER = ["-fno-tree-pre", *(f"-fno-align-{what}" for what in ("functions", "lo
 # Every rule must be inlined into its loop over elements: a call for each one takes ten times as long.  By default gcc
 # stops inlining once a file has grown by 40 %, which a file of so many rules reaches.
 INLINED = ["--param=large-unit-insns=1000000"]
-GCC_FLAGS = {*VECTORS, *FASTER, *SMALLER, *INLINED, "-fvect-cost-model=very-cheap",
+# The driver, by size, but for short functions, which shrink little where they are called: a tenth of a step of one
+# small parameter.  These modules are on the way of each parameter of each step, for another twentieth.
+SMALL = ["-Os", "-finline-small-functions", "--param=max-inline-insns-size=8"]
+DRIVER_FLAGS = dict.fromkeys(("plans", "steps"), ["-O2", *(f for f in SMALLER if f.startswith("-fno-align"))])
+GCC_FLAGS = {*VECTORS, *FASTER, *SMALLER, *INLINED, *SMALL[1:], "-fvect-cost-model=very-cheap",
              "-Werror=double-promotion"}         # which clang finds in intended ones
 FASTEST = ("v3",) if X86 else ("baseline",)
 # Doubles on x86-64 CPUs from before 2013, where a vector has two: loops whose length is known alone are vectorised, and
@@ -67,10 +71,6 @@ if fast := [flag for variable in ("CFLAGS", "CPPFLAGS", "LDFLAGS") for flag in o
 UNIX_FLAGS = ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-Wno-unused-function",
               "-fno-asynchronous-unwind-tables"]         # nothing throws through C; a tenth of each module
 KERNEL_FLAGS = ["-O2", *INLINED, "-Werror=double-promotion"]
-# The driver, by size: what it does once for a step hardly shows, and a quarter of its code goes.  This module goes
-# through all tensors in each.
-DRIVER_FLAGS = {"plans": ["-O2"]}
-SMALL = ["-Os"]
 MSVC_FLAGS = ["/O2", "/fp:precise"]
 DIRECTIVES = {
     "language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False,

@@ -3,12 +3,12 @@
 import numpy as np
 
 cimport numpy as cnp
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.stdlib cimport qsort
 
 from .parameters cimport AddressRanges, ParameterCore, assignments, find_bounds, in_fortran_order, same_layout
-from .plans cimport TENSOR_COST, Plan
+from .plans cimport TENSOR_COST, Plan, SparsePlan
 from .runtime cimport Kernel, run_jobs
 from .table cimport BLOCK, Entry, Format, VectorKernel
 
@@ -46,56 +46,91 @@ cdef void run_blocks(void* context, Py_ssize_t k) noexcept nogil:
 # The entries of parameter i's gradient: the rows that a sparse one touches; a dense one is read as a whole, also by
 # rules that are stepped row by row.
 
-cdef inline Py_ssize_t first_part(Plan plan, Py_ssize_t i) noexcept:
-    return plan.first_entry(i) if plan.is_sparse(i) else i
+cdef inline Py_ssize_t first_part(Plan plan, Py_ssize_t i, bint some_sparse) noexcept:
+    return plan.first_entry(i) if some_sparse and plan.is_sparse(i) else i
 
 
-cdef inline Py_ssize_t end_part(Plan plan, Py_ssize_t i) noexcept:
-    return plan.end_entry(i) if plan.is_sparse(i) else i + 1
+cdef inline Py_ssize_t end_part(Plan plan, Py_ssize_t i, bint some_sparse) noexcept:
+    return plan.end_entry(i) if some_sparse and plan.is_sparse(i) else i + 1
 
 
-def sum_over_gradients(list terms not None) -> float:
-    """The sum of a vector kernel's result over the gradients that are bound in plans: [(kernel, plan), ...]."""
-    cdef Py_ssize_t most = 0, n = 0, i, k, at, weight = BLOCK
-    cdef Kernel kernel
-    cdef Plan plan
+cdef class BoundGradients:
+    """What is known of the gradients that are bound in plans, found anew only where one of any parameter was replaced.
+
+    Plans that sparse gradients can be bound in are looked at every time: their values may be others.
+    """
+    cdef list plans                      # those whose memory was looked at
+    cdef uint64_t plans_at               # the process's count of assignments then
+    cdef bint apart
+    cdef list terms                      # those whose gradients were cut into blocks
+    cdef uint64_t terms_at
     cdef Blocks blocks
-    cdef Block* block
-    cdef const Entry* entry
-    cdef double result = 0.0
-    for _, plan in terms:
-        for i in range(plan.count):
-            for k in range(first_part(plan, i), end_part(plan, i)):
-                most += plan.entries[k].size // BLOCK + 1
-    blocks.block = <Block*> PyMem_Malloc(most * sizeof(Block) + (most + 1) * sizeof(Py_ssize_t))
-    if not blocks.block:
-        raise MemoryError
-    blocks.first, blocks.jobs = <Py_ssize_t*> (blocks.block + most), 0
-    for kernel, plan in terms:
-        for i in range(plan.count):
-            if not plan.entries[i].grad:
-                continue
-            for k in range(first_part(plan, i), end_part(plan, i)):
-                entry, at = &plan.entries[k], 0
-                while at < entry.size:
-                    if weight >= BLOCK:
-                        blocks.first[blocks.jobs] = n
-                        blocks.jobs += 1
-                        weight = 0
-                    block = &blocks.block[n]
-                    block.kernel, block.n = kernel.row.vector, min(<Py_ssize_t> BLOCK, entry.size - at)
-                    block.gradient = <char*> entry.grad + at * (plan.gradient_itemsize(i) if k == i
-                                                                else kernel.row.itemsize)
-                    block.format = plan.beside[i].gradient if plan.beside != NULL and k == i else NULL
-                    weight += block.n + TENSOR_COST
-                    at += BLOCK
-                    n += 1
-    blocks.first[blocks.jobs] = n
-    run_jobs(run_blocks, &blocks, blocks.jobs)
-    for k in range(n):
-        result = result + blocks.block[k].result
-    PyMem_Free(blocks.block)
-    return result
+    cdef Py_ssize_t n_blocks
+
+    def __dealloc__(self):
+        PyMem_Free(self.blocks.block)
+
+    def disjoint(self, list plans not None):
+        """Whether the gradients share no memory among each other."""
+        if self.plans_at != assignments or self.plans != plans:
+            self.apart = disjoint(plans)
+            self.plans_at, self.plans = assignments, plans
+        return self.apart
+
+    def sum(self, list terms not None) -> float:
+        """The sum of a vector kernel's result over all gradients: [(kernel, plan), ...]."""
+        cdef double result = 0.0
+        cdef Py_ssize_t k
+        if self.terms_at != assignments or self.terms != terms:
+            self.cut(terms)
+        run_jobs(run_blocks, &self.blocks, self.blocks.jobs)
+        for k in range(self.n_blocks):
+            result = result + self.blocks.block[k].result
+        return result
+
+    cdef int cut(self, list terms) except -1:
+        cdef Py_ssize_t most = 0, n = 0, i, k, at, itemsize, weight = BLOCK
+        cdef Kernel kernel
+        cdef Plan plan
+        cdef Block* block
+        cdef const Entry* entry
+        cdef const Format* format
+        cdef bint some_sparse, any_sparse = False
+        self.terms = None
+        for _, plan in terms:
+            some_sparse = isinstance(plan, SparsePlan)
+            any_sparse = any_sparse or some_sparse
+            for i in range(plan.count):
+                for k in range(first_part(plan, i, some_sparse), end_part(plan, i, some_sparse)):
+                    most += plan.entries[k].size // BLOCK + 1
+        block = <Block*> PyMem_Realloc(self.blocks.block, most * sizeof(Block) + (most + 1) * sizeof(Py_ssize_t))
+        if not block:
+            raise MemoryError
+        self.blocks.block, self.blocks.first, self.blocks.jobs = block, <Py_ssize_t*> (block + most), 0
+        for kernel, plan in terms:
+            some_sparse = isinstance(plan, SparsePlan)
+            for i in range(plan.count):
+                if not plan.entries[i].grad:
+                    continue
+                for k in range(first_part(plan, i, some_sparse), end_part(plan, i, some_sparse)):
+                    format = plan.beside[i].gradient if plan.beside != NULL and k == i else NULL
+                    itemsize = format.bytes if format != NULL else kernel.row.itemsize
+                    entry, at = &plan.entries[k], 0
+                    while at < entry.size:
+                        if weight >= BLOCK:
+                            self.blocks.first[self.blocks.jobs] = n
+                            self.blocks.jobs += 1
+                            weight = 0
+                        block = &self.blocks.block[n]
+                        block.kernel, block.n = kernel.row.vector, min(<Py_ssize_t> BLOCK, entry.size - at)
+                        block.gradient, block.format = <char*> entry.grad + at * itemsize, format
+                        weight += block.n + TENSOR_COST
+                        at += BLOCK
+                        n += 1
+        self.blocks.first[self.blocks.jobs], self.n_blocks = n, n
+        if not any_sparse:
+            self.terms, self.terms_at = terms, assignments
+        return 0
 
 
 cdef struct Range:
@@ -120,19 +155,6 @@ def not_zeroable_in_place(list plans not None):
                     plan.copies[i] is not None or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> parameter.gradient)):
                 found.append(parameter)
     return found
-
-
-cdef class DisjointGradients:
-    """Whether the gradients bound in plans share no memory among each other; found anew only where one was replaced."""
-    cdef uint64_t assignments
-    cdef list plans
-    cdef bint result
-
-    def check(self, list plans not None):
-        if self.assignments != assignments or self.plans != plans:
-            self.result = disjoint(plans)
-            self.assignments, self.plans = assignments, plans
-        return self.result
 
 
 cdef bint has_sparse(Plan plan) noexcept:

@@ -1,47 +1,55 @@
 # The plans of one parameter group, and a step of all groups: what is done where nothing changed since the last one.
 
+cdef object UNWATCHED = object()         # stands for the value of a user's own entry of a group
+
+
 cdef class GroupPlanCore:
     """The plans of one parameter group, and what in it was checked last: what a step does where nothing changed.
 
     The subclass adds `create_state(method, plan, created)`, `outgrown(method, plan)`, which makes a SparsePlan of a
-    Plan, `sparse(method, plan)`, which it asks about sparse gradients, and whatever makes plans anew after a change.
+    Plan, `sparse(method, plan)`, which it asks about sparse gradients, and whatever makes plans anew after a change;
+    one that is `special` also overrides methods of this class.
     """
     cdef readonly dict group
     cdef public tuple scalars            # names of the scalar state
+    cdef readonly bint special           # others are called without a look for methods that override these
     cdef public bint counts              # the steps that the method doesn't count are needed to round
     cdef public tuple watched            # names in the group
-    cdef list seen                       # their values that were checked last; None: nothing was
-    cdef Py_ssize_t size                 # entries of the group then: one more may be a slip of a hyper-parameter's name
+    cdef list seen                       # entries of the group that were checked last, in order; None: none were.
+                                         # One more may be a slip of a hyper-parameter's name
     cdef public object version           # of the state mapping that the plans were made from
     cdef public list plans
     cdef public list totals              # float64 scalars of the group, which kernels move
     cdef public dict of_modifier         # its coefficients
 
-    def __init__(self, dict group not None):
-        self.group, self.scalars, self.watched = group, (), ()
+    def __init__(self, dict group not None, bint special=False):
+        self.group, self.scalars, self.watched, self.special = group, (), (), special
         self.version, self.plans, self.totals, self.of_modifier = None, [], [], {}
 
     cdef bint unchanged(self, version) except -1:
         """Whether the group has the values that were checked last, and the state mapping this version."""
-        cdef Py_ssize_t k
+        cdef Py_ssize_t at = 0, k = 0
+        cdef PyObject* key
         cdef PyObject* found
-        if self.seen is None or self.version != version or len(self.group) != self.size:
+        if self.seen is None or self.version != version or len(self.group) != len(self.seen):
             return False
-        for k in range(len(self.watched)):
-            found = PyDict_GetItemWithError(self.group, self.watched[k])
-            if found == NULL:
+        while PyDict_Next(self.group, &at, &key, &found):
+            name, seen = <tuple> self.seen[k]
+            k += 1
+            if key != <PyObject*> name:
                 return False
-            value = <object> found
-            if value is self.seen[k]:
+            if found == <PyObject*> seen or seen is UNWATCHED:
                 continue
             # by identity, for True == 1; but a schedule may well give the same number again
-            if not (type(value) is float and type(self.seen[k]) is float and <double> value == <double> self.seen[k]):
+            value = <object> found
+            if not (type(value) is float and type(seen) is float and <double> value == <double> seen):
                 return False
         return True
 
     def remember(self, version) -> None:
         """Takes the group as it is for checked."""
-        self.seen, self.size, self.version = [self.group[name] for name in self.watched], len(self.group), version
+        self.seen = [(name, value if name in self.watched else UNWATCHED) for name, value in self.group.items()]
+        self.version = version
 
     cpdef bind(self, method, AddressRanges memory):
         """Enters the gradients as they are now into the plans."""
@@ -111,8 +119,12 @@ def changed(list groups not None, param_groups, version) -> list:
 
 def bind(method, list groups not None, AddressRanges memory not None) -> None:
     """Enters the gradients of all groups as they are now."""
+    cdef GroupPlanCore group
     for group in groups:
-        (<GroupPlanCore> group).bind(method, memory)
+        if group.special:
+            group.bind(method, memory)
+        else:
+            GroupPlanCore.bind(group, method, memory)
 
 
 cdef void finish(list sequel, list counts, list values) noexcept:
@@ -131,25 +143,35 @@ def run_step(method, list groups not None, list created not None, double factor,
     Creates the state of parameters that have their first gradient, and notes each entry in `created`; if anything
     fails, the step comes to nothing, and so does the state.  A `probe` is told how far parameters have moved.
     """
-    cdef list launches = []
+    cdef list launches = [], stages = [], sequel = [], counts = [], values = []
+    cdef GroupPlanCore group
     cdef PreparedStep prepared
-    cdef list sequel, counts, values
+    follower = method.follower
     try:
         for group in groups:
-            (<GroupPlanCore> group).create_states(method, created)
+            if group.special:
+                group.create_states(method, created)
+            else:
+                GroupPlanCore.create_states(group, method, created)
         for group in groups:
-            (<GroupPlanCore> group).launches(method, launches, factor, max_abs)
+            if group.special:
+                group.launches(method, launches, factor, max_abs)
+            else:
+                GroupPlanCore.launches(group, method, launches, factor, max_abs)
         prepared = PreparedStep(launches, zero_grad, probe)
-        stages, counts, values = method.sequel(created)
-        sequel = [PreparedStep(stage, False) for stage in stages]
+        if follower is not None:
+            stages, counts, values = follower.follow(method.param_groups, method.state, created)
+            sequel = [PreparedStep(stage, False) for stage in stages]
     except BaseException:
         for state, key in created:
             state.pop(key, None)         # noted before it is made
         raise
-    prepared.over = method.over
+    if prepared.phases:
+        prepared.over = method.over
     prepared.run()
     if prepared.fault is not None:
         raise prepared.fault
     finish(sequel, counts, values)
-    prepared.probed()
+    if probe is not None:
+        prepared.probed()
     return len(launches)

@@ -5,7 +5,7 @@
 import numpy as np
 
 cimport numpy as cnp
-from cpython.dict cimport PyDict_GetItemWithError
+from cpython.dict cimport PyDict_GetItemWithError, PyDict_Next
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.ref cimport PyObject
 from libc.math cimport INFINITY
@@ -277,7 +277,7 @@ cdef class PreparedStep:
         cdef Squares* squares
         cdef Squares sums
         cdef Py_ssize_t k, i, s
-        for k in range(self.count if self.probe is not None else 0):
+        for k in range(self.count):
             plan, squares = (<Launch> self.launches[k]).plan, self.prepared[k].probed.squares
             s = plan.cut.first_span[plan.cut.first_job[(<Launch> self.launches[k]).cohort]]
             for i in range(plan.count):

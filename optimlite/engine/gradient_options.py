@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import checks
 from ..native import dispatch
-from ..native.gradients import DisjointGradients, not_zeroable_in_place, sum_over_gradients
+from ..native.gradients import BoundGradients, not_zeroable_in_place
 from ..native.parameters import AddressRanges
 from ..native.plans import Plan
 from .overlap import overlaps_itself, relation
@@ -56,10 +56,10 @@ def clip_coefficient(max_norm: float, norm: float) -> float:
     return 1.0 if coefficient > 1 else coefficient
 
 
-def bound_norm(plans: list[Plan]) -> float:
+def bound_norm(plans: list[Plan], bound: BoundGradients) -> float:
     """The 2-norm of all gradients bound in plans: float32 before float64, each in the order of groups."""
     ordered = sorted(plans, key=lambda plan: plan.kernel.itemsize)
-    return math.sqrt(sum_over_gradients([
+    return math.sqrt(bound.sum([
         (dispatch.vector_kernel("sum_squares", plan.kernel.itemsize, dispatch.level), plan) for plan in ordered]))
 
 
@@ -91,12 +91,13 @@ def check_ordered(plans: list[Plan]) -> None:
 class GradientPass:
     """The gradients of one step, bound in plans, and what the step does with them.
 
-    `disjoint` tells whether each is read once by the sweep, so that it may zero them; None: no sweep reads them.
+    `swept`: one sweep reads them, so that it may zero those that aren't read twice.
     """
 
-    def __init__(self, options: GradientOptions, plans: list[Plan], disjoint: DisjointGradients | None) -> None:
-        self.options, self.plans = options, plans
+    def __init__(self, options: GradientOptions, plans: list[Plan], bound: BoundGradients, swept: bool) -> None:
+        self.options, self.plans, self.bound = options, plans, bound
         self.norm: float | None = None           # of all, before clipping, where the options ask for it
+        self.max_abs = math.inf if options.max_grad_value is None else options.max_grad_value
         if options.max_grad_value is not None:
             check_ordered(plans)
         self.zero_in_sweep = False
@@ -104,14 +105,14 @@ class GradientPass:
         if options.zero_grad:
             self.zero_later = not_zeroable_in_place(plans)
             # one that several parameters share is read several times
-            self.zero_in_sweep = disjoint is not None and disjoint.check(plans)
+            self.zero_in_sweep = swept and bound.disjoint(plans)
 
     def scale_factor(self) -> float | None:
         """The factor that unscales and clips the gradients, in float64; None skips the step."""
         scale, max_norm, _, skip, _ = self.options
         if max_norm is None and not skip:
             return scale
-        norm = self.norm = scale * bound_norm(self.plans)
+        norm = self.norm = scale * bound_norm(self.plans, self.bound)
         if skip and not math.isfinite(norm):
             return None
         return scale if max_norm is None else scale * clip_coefficient(max_norm, norm)

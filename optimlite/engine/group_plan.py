@@ -34,7 +34,7 @@ class GroupPlan(GroupPlanCore):
     """
 
     def __init__(self, method: Method, group: Group) -> None:
-        super().__init__(group)
+        super().__init__(group, special=type(self) is not GroupPlan)
         self.params: tuple[Parameter, ...] | None = None     # those that were checked last
         self.made_of: Any = None                 # what the group's values have chosen: rules, a modifier, a format
 

@@ -20,7 +20,7 @@ from .parameter import Parameter, describe
 from .state import State, StateMap, check_distinct
 from .storage import EXACT, kept
 
-_OF_THIS_OBJECT = {"follower", "_state", "_plans", "_memory", "_watch", "_round", "_whole", "_in_order", "_disjoint",
+_OF_THIS_OBJECT = {"follower", "_state", "_plans", "_memory", "_watch", "_round", "_whole", "_in_order", "_bound",
                    "_version", "_in_step", "_stepping", "_warned", "_before_step", "_after_step", "_before_save",
                    "_after_save", "_before_load", "_after_load"}
 # not in copies and pickles

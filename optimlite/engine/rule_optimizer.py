@@ -8,10 +8,10 @@ from math import inf
 from typing import Any, ClassVar, Unpack
 
 from .. import checks
-from ..native.gradients import DisjointGradients
+from ..native.gradients import BoundGradients
 from ..native.parameters import AddressRanges, Stepping
 from ..native.steps import bind, changed, run_step
-from .follower import NOTHING, Follower, Sequel
+from .follower import Follower
 from .gradient_options import DEFAULT, GradientOptions, GradientPass, checked_options
 from .group_plan import Created, GroupPlan, SparseGroupPlan
 from .method import Group, Recipe
@@ -43,13 +43,13 @@ class RuleOptimizer(Optimizer):
     def _prepare_to_step(self) -> None:
         super()._prepare_to_step()
         self._plans: list[GroupPlan] = []
-        self._disjoint = DisjointGradients()
+        self._bound = BoundGradients()
         self._stepping = Stepping()
         self.follower: Follower | None = None            # what a step ends with
 
     def _rearranged(self) -> None:
         super()._rearranged()
-        self._plans, self._disjoint = [], DisjointGradients()
+        self._plans, self._bound = [], BoundGradients()
         if self.follower is not None:
             self.follower.forget()
 
@@ -84,8 +84,9 @@ class RuleOptimizer(Optimizer):
         `last_grad_norm` is the norm before clipping, of the unscaled gradients; None if neither `max_grad_norm` nor
         `skip_nonfinite` asked for it.
         """
-        given = grad_scale, max_grad_norm, max_grad_value, skip_nonfinite, zero_grad
-        options = DEFAULT if given == DEFAULT else checked_options(given)
+        options = DEFAULT
+        if not (max_grad_norm is max_grad_value is None and skip_nonfinite is zero_grad is False and grad_scale == 1.0):
+            options = checked_options((grad_scale, max_grad_norm, max_grad_value, skip_nonfinite, zero_grad))
         loss = None
         if closure is not None:
             loss, grads = self._evaluate(closure, grads)
@@ -98,21 +99,19 @@ class RuleOptimizer(Optimizer):
         with self._stepping:
             groups = self._current_plans()
             bind(self, groups, self._memory or self._survey())
-            self.last_grad_norm = None
-            gradients = None
+            self.last_grad_norm = gradients = probe = launches = None
             factor: float | None = 1.0
+            max_abs, zero_in_sweep, swept, folder = inf, False, False, self._state.folder
             if options is not DEFAULT:
                 plans = [plan for group in groups for plan in group.plans]
-                gradients = GradientPass(options, plans, self._disjoint if self.single_pass else None)
+                gradients = GradientPass(options, plans, self._bound, self.single_pass)
                 if gradients.zero_later:
                     self._check_zeroing(gradients.zero_later)
-                factor = gradients.scale_factor()
+                factor, max_abs, zero_in_sweep = gradients.scale_factor(), gradients.max_abs, gradients.zero_in_sweep
                 self.last_grad_norm = gradients.norm
-            probe = None
             if self._watch is not None:
                 plans = [plan for group in groups for plan in group.plans]
                 probe = self._watch.before(self, plans, options.grad_scale, factor is None)
-            launches, swept, folder = None, False, self._state.folder
             if factor is None:
                 self.skipped_steps += 1
             elif folder is not None:
@@ -121,9 +120,7 @@ class RuleOptimizer(Optimizer):
                 launches = step(self, folder, groups, factor, options.max_grad_value, probe)
             if factor is not None and launches is None:
                 created: list[Created] = []
-                max_abs = inf if options.max_grad_value is None else options.max_grad_value
-                launches = run_step(self, groups, created, factor, max_abs,
-                                    gradients is not None and gradients.zero_in_sweep, probe)
+                launches = run_step(self, groups, created, factor, max_abs, zero_in_sweep, probe)
                 swept = True
                 if created:
                     self._memory = None
@@ -178,10 +175,6 @@ class RuleOptimizer(Optimizer):
             check_distinct(self.state.labels(), self.state.arrays())
         self._memory = memory
         return memory
-
-    def sequel(self, created: list[Created]) -> Sequel:
-        """What runs behind the rule in this step; state that it creates is noted in `created`."""
-        return NOTHING if self.follower is None else self.follower.follow(self.param_groups, self.state, created)
 
     def _make_plan(self, group: Group) -> GroupPlan:
         return GroupPlan(self, group) if self.accepts_dense else SparseGroupPlan(self, group)

@@ -87,15 +87,19 @@ class Adam(RuleOptimizer):
 
     def coefficients(self, group: Group, state: dict[str, Any], first: bool) -> dict[str, float]:
         t = state["step"] = state["step"] + 1
-        lr, eps, decoupled, root = group["lr"], group["eps"], group["decoupled_weight_decay"], group["eps_root"]
-        bias2 = 1.0 - power(group["betas"][1], t) if root or group["uncorrected_eps"] else 1.0
-        return {
-            **moments(lr, group["betas"], t),
-            "l2": 0.0 if decoupled else group["weight_decay"],
-            "keep": 1.0 - lr * decay_of(group) if decoupled else 1.0,
-            "eps": eps / sqrt(bias2) if group["uncorrected_eps"] else eps,
-            "eps_root": root * bias2 if root else 0.0,
-        }
+        found = moments(group["lr"], group["betas"], t)
+        found["eps"], found["eps_root"] = group["eps"], 0.0
+        if group["weight_decay"]:
+            if group["decoupled_weight_decay"]:
+                found["keep"] = 1.0 - group["lr"] * decay_of(group)
+            else:
+                found["l2"] = group["weight_decay"]
+        if group["eps_root"] or group["uncorrected_eps"]:
+            bias2 = 1.0 - power(group["betas"][1], t)
+            found["eps_root"] = (group["eps_root"] or 0.0) * bias2
+            if group["uncorrected_eps"]:
+                found["eps"] = group["eps"] / sqrt(bias2)
+        return found
 
 
 class AdamW(Adam):
