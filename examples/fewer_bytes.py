@@ -75,7 +75,7 @@ def main() -> None:
 
     folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "examples/output")
     folder.mkdir(parents=True, exist_ok=True)
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.6), layout="constrained", width_ratios=[1, 1.6])
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained", width_ratios=[1, 1.6])
     for row, ((state_dtype, name), (colour, style)) in enumerate(zip(FORMATS.items(), LOOKS, strict=True)):
         state = bytes_of(state_dtype)
         left.barh(row, 8, color="#c9ced6", label="parameter and gradient, float32" if row == 0 else None)
@@ -88,11 +88,11 @@ def main() -> None:
         print(f"{name:9} {state:5.3g} bytes of state an element, test loss {np.median(losses[:, -1]):.3f} "
               f"({losses[:, -1].min():.3f} to {losses[:, -1].max():.3f})")
     left.set(yticks=range(3), yticklabels=FORMATS.values(), xlabel="bytes for each element", xlim=(0, 20),
-             ylim=(3.2, -0.6), title="AdamW: memory")
+             ylabel="format of the state", ylim=(3.2, -0.6), title="AdamW: memory")
     left.legend(loc="lower right", fontsize=8)
-    right.set(xlabel="epochs", ylabel="cross-entropy, test images", yscale="log",
-              title="Handwritten digits, five seeds")
-    right.legend(title="state")
+    right.set(xlabel="epochs", ylabel="cross-entropy of test images, nats", yscale="log",
+              title="Handwritten digits: medians and ranges of five seeds")
+    right.legend(title="format of the state")
     figure.savefig(folder / "fewer_bytes.png", dpi=110)
 
 
