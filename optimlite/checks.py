@@ -251,4 +251,5 @@ def constructor(optimizer: str, given: Iterable[str], accepted: Iterable[str]) -
             raise TypeError(f"{optimizer} has no argument `{key}`: optimlite's kernels are always fused; leave it out")
         meant = resembles(key, accepted)
         cure = f"did you mean `{meant}`?" if meant else f"it has {', '.join(f'`{name}`' for name in accepted)}"
+        cure += f"; a method's go into options={{'{key}': ...}}" if not meant and "options" in accepted else ""
         raise TypeError(f"{optimizer} has no argument `{key}`; {cure}")

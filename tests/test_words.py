@@ -244,6 +244,8 @@ def sum_of_squares(x: Any) -> Any:
     (lambda: ol.Average([W], deacy=0.9), r"^Average has no argument `deacy`; did you mean `decay`\?$"),
     (lambda: ol.Checkpoints("run", keeep=3), r"^Checkpoints has no argument `keeep`; did you mean `keep`\?$"),
     (lambda: ol.minimize(sum_of_squares, W, option={}), r"^minimize has no argument `option`; did you mean `options`"),
+    (lambda: ol.minimize(sum_of_squares, W, maxiter=3),
+     r"^minimize has no argument `maxiter`; it has .*; a method's go into options=\{'maxiter': ...\}"),
     (lambda: ol.group_by_name({"a": W}, {"a": 3}), r"^`overrides` must be a dict of dicts, .* got \{'a': 3\}$"),
     (lambda: ol.group_by_name({"a": W}, [("a", {"lr": 1})]), "^`overrides` must be a dict of dicts, "),
     (lambda: ol.to_torch(ol.SGD([W])), r"^`state_dict` must be a dict, such as opt.state_dict\(\), got SGD$"),
