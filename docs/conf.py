@@ -29,6 +29,7 @@ autodoc_typehints = "none"                   # the docstrings say what an argume
 autodoc_member_order = "bysource"
 python_use_unqualified_type_names = True
 default_role = "code"
+highlight_language = "text"                  # where a block doesn't say
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 

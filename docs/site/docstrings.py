@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 SPECIAL = re.compile(r"([*|\\]|_\b)")          # markup, where it isn't code
+PAGE = re.compile(r"docs/(\w+)\.md")
 ARGUMENTS = re.compile(r"(?:\*{0,2}[a-z_]\w*(?:, )?)+: ")
 
 
@@ -38,9 +39,10 @@ def starts_a_sentence_of_its_own(line: str) -> bool:
 
 
 def escaped(lines: list[str]) -> list[str]:
-    """Text, in which single backquotes are the only markup."""
+    """Text, in which single backquotes are the only markup, and pages are links."""
     parts = "\n".join(lines).split("`")
-    return "`".join(part if odd % 2 else SPECIAL.sub(r"\\\1", part) for odd, part in enumerate(parts)).split("\n")
+    return "`".join(part if odd % 2 else PAGE.sub(r":doc:`/\1`", SPECIAL.sub(r"\\\1", part))
+                    for odd, part in enumerate(parts)).split("\n")
 
 
 def as_rst(block: list[str]) -> list[str]:
