@@ -22,7 +22,7 @@ except ImportError as missing:
 
 Arrays = dict[str, np.ndarray]
 FORMATS = {None: "float32", "bfloat16": "bfloat16", "int8": "int8"}
-LOOKS = [("#0b6e69", 6.0), ("#d9822b", 3.5), ("#7a4fa3", 1.2)]    # widths, so that curves that agree all show
+LOOKS = [("#0b6e69", "-"), ("#d9822b", "--"), ("#7a4fa3", ":")]
 EPOCHS, BATCH, SEEDS = 15, 64, 5
 
 
@@ -75,8 +75,8 @@ def main() -> None:
 
     folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "examples/output")
     folder.mkdir(parents=True, exist_ok=True)
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained", width_ratios=[1, 1.6])
-    for row, ((state_dtype, name), (colour, width)) in enumerate(zip(FORMATS.items(), LOOKS, strict=True)):
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.6), layout="constrained", width_ratios=[1, 1.6])
+    for row, ((state_dtype, name), (colour, style)) in enumerate(zip(FORMATS.items(), LOOKS, strict=True)):
         state = bytes_of(state_dtype)
         left.barh(row, 8, color="#c9ced6", label="parameter and gradient, float32" if row == 0 else None)
         left.barh(row, state, left=8, color=colour)
@@ -84,15 +84,15 @@ def main() -> None:
         losses = np.array([curve(state_dtype, seed) for seed in range(SEEDS)])
         epochs = np.arange(1, EPOCHS + 1)
         right.fill_between(epochs, losses.min(axis=0), losses.max(axis=0), color=colour, alpha=0.15, linewidth=0)
-        right.plot(epochs, np.median(losses, axis=0), color=colour, linewidth=width, label=name)
+        right.plot(epochs, np.median(losses, axis=0), style, color=colour, label=name)
         print(f"{name:9} {state:5.3g} bytes of state an element, test loss {np.median(losses[:, -1]):.3f} "
               f"({losses[:, -1].min():.3f} to {losses[:, -1].max():.3f})")
     left.set(yticks=range(3), yticklabels=FORMATS.values(), xlabel="bytes for each element", xlim=(0, 20),
-             ylabel="format of the state", ylim=(3.2, -0.6), title="AdamW: memory")
+             ylim=(3.2, -0.6), title="AdamW: memory")
     left.legend(loc="lower right", fontsize=8)
-    right.set(xlabel="epochs", ylabel="cross-entropy of test images, nats", yscale="log",
-              title="Handwritten digits: medians and ranges of five seeds")
-    right.legend(title="format of the state")
+    right.set(xlabel="epochs", ylabel="cross-entropy, test images", yscale="log",
+              title="Handwritten digits, five seeds")
+    right.legend(title="state")
     figure.savefig(folder / "fewer_bytes.png", dpi=110)
 
 

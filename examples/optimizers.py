@@ -22,7 +22,7 @@ import optimlite as ol
 
 Array = np.ndarray
 Function = Callable[[Array], tuple[float, Array]]
-STEPS, EPOCHS, BATCH, COLUMNS = 300, 30, 32, 5
+STEPS, EPOCHS, BATCH = 300, 30, 32
 RATES = [10.0 ** (k / 3) for k in range(-12, 7)]  # 0.0001 to 100
 OPTIONS: dict[str, dict[str, Any]] = {
     "SGD": {"momentum": 0.9}, "ScheduleFreeRAdam": {"betas": (0.9, 0.99)},
@@ -178,8 +178,8 @@ def draw(problem: str, path: pathlib.Path) -> None:
 
     function, start, lowest, across, up = PROBLEMS[problem]
     shown = names()
-    rows = len(shown) // COLUMNS + 1  # the last place is the legend's
-    figure, axes = plt.subplots(rows, COLUMNS, figsize=(9, 1.75 * rows), sharex=True, sharey=True, layout="constrained")
+    rows = len(shown) // 5 + 1  # the last place is the legend's
+    figure, axes = plt.subplots(rows, 5, figsize=(9, 1.75 * rows), sharex=True, sharey=True, layout="constrained")
     x, y = np.meshgrid(np.linspace(*across, 121), np.linspace(*up, 121))
     heights = np.array([function(np.array([[a], [b]]))[0] for a, b in zip(x.flat, y.flat, strict=True)])
     for name, ax in zip(shown, axes.flat, strict=False):
@@ -194,7 +194,7 @@ def draw(problem: str, path: pathlib.Path) -> None:
         ax.set_title(f"{name}\nrate {lr:.2g}, loss {loss:.0e}", fontsize=8)
     for ax in axes.flat[len(shown):]:
         ax.axis("off")
-    for ax in axes.flat[len(shown) - COLUMNS:len(shown)]:
+    for ax in axes.flat[len(shown) - 5:len(shown)]:
         ax.tick_params(labelbottom=True)
     figure.supxlabel("x", fontsize=9)
     figure.supylabel("y", fontsize=9)
