@@ -29,10 +29,12 @@ autodoc_typehints = "none"                   # the docstrings say what an argume
 autodoc_member_order = "bysource"
 python_use_unqualified_type_names = True
 default_role = "code"
+highlight_language = "text"                  # where a block doesn't say
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = "optimlite"
 html_static_path = ["_static"]
 html_css_files = ["house.css"]

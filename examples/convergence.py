@@ -1,4 +1,4 @@
-"""L-BFGS and conjugate gradients on four functions, beside SciPy's: the loss after so many evaluations.
+"""L-BFGS, conjugate gradients and Newton-CG on four functions, beside SciPy's: the loss after so many evaluations.
 
     python examples/convergence.py [folder, examples/output unless given]
 
@@ -72,10 +72,14 @@ METHODS: dict[str, tuple[str, str, Callable[[Function, np.ndarray], Any]]] = {
         fun, x, method="lbfgs", options={**FREE["lbfgs"], "maxfun": EVALUATIONS})),
     "minimize, cg": ("#7a4fa3", "-", lambda fun, x: ol.minimize(
         fun, x, method="cg", options={**FREE["cg"], "maxfun": EVALUATIONS})),
+    "minimize, newton-cg": ("#d9822b", "-", lambda fun, x: ol.minimize(
+        fun, x, method="newton-cg", options={"gtol": 0, "maxfun": EVALUATIONS})),
     "SciPy, L-BFGS-B": ("#0b6e69", ":", lambda fun, x: scipy.optimize.minimize(
         fun, x, jac=True, method="L-BFGS-B", options=FREE["lbfgs"])),
     "SciPy, CG": ("#7a4fa3", ":", lambda fun, x: scipy.optimize.minimize(
         fun, x, jac=True, method="CG", options=FREE["cg"])),
+    "SciPy, Newton-CG": ("#d9822b", ":", lambda fun, x: scipy.optimize.minimize(
+        fun, x, jac=True, method="Newton-CG", options={"xtol": 0})),
 }
 
 
@@ -104,7 +108,7 @@ def main() -> None:
 
     folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "examples/output")
     folder.mkdir(parents=True, exist_ok=True)
-    figure, axes = pyplot.subplots(2, 2, figsize=(10, 6.4), layout="constrained")
+    figure, axes = pyplot.subplots(2, 2, figsize=(9, 7), layout="constrained")
     for (title, (fun, start)), ax in zip(PROBLEMS.items(), axes.flat, strict=True):
         curves = {name: losses(fun, start, run) for name, (_, _, run) in METHODS.items()}
         lowest = ol.minimize(fun, start, options=FREE["lbfgs"]).fun if fun is logistic else 0.0
@@ -113,12 +117,13 @@ def main() -> None:
             above = np.maximum(curve - lowest, 1e-16)
             ax.plot(np.arange(1, len(above) + 1), above, style, color=colour, label=name)
             print(f"{title:34} {name:16} {len(curve):4} evaluations, {curve[-1] - lowest:.1e} above the minimum")
-        ax.set(title=title, yscale="log", ylim=(1e-16, None), xlim=(0, EVALUATIONS))
+        bottom = max(1e-16, min(curve[-1] - lowest for curve in curves.values()) / 10)
+        ax.set(title=title, yscale="log", ylim=(bottom, None), xlim=(0, EVALUATIONS))
     for ax in axes[-1]:
         ax.set_xlabel("evaluations of the loss and its gradient")
     for ax in axes[:, 0]:
         ax.set_ylabel("loss above the minimum")
-    axes[0, 0].legend()
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     figure.savefig(folder / "convergence.png", dpi=110)
 
 

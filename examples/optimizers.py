@@ -50,9 +50,10 @@ def rastrigin(p: Array) -> tuple[float, Array]:
     return float(20 + np.sum(p * p - 10 * np.cos(a))), 2 * p + 20 * np.pi * np.sin(a)
 
 
-PROBLEMS: dict[str, tuple[Function, tuple[float, float], tuple[float, float], tuple[float, float]]] = {
-    "rosenbrock": (rosenbrock, (-1.2, 1.0), (-1.9, 1.9), (-0.9, 2.9)),
-    "rastrigin": (rastrigin, (-2.8, 1.7), (-4.4, 4.4), (-4.4, 4.4)),
+Pair = tuple[float, float]
+PROBLEMS: dict[str, tuple[Function, Pair, Pair, Pair, Pair]] = {  # the start, the minimum, and what is drawn
+    "rosenbrock": (rosenbrock, (-1.2, 1.0), (1, 1), (-1.9, 1.9), (-0.9, 2.9)),
+    "rastrigin": (rastrigin, (-2.8, 1.7), (0, 0), (-4.4, 4.4), (-4.4, 4.4)),
 }
 
 
@@ -175,24 +176,34 @@ def best_learner(name: str) -> tuple[float, float, float]:
 def draw(problem: str, path: pathlib.Path) -> None:
     import matplotlib.pyplot as plt
 
-    function, start, across, up = PROBLEMS[problem]
+    function, start, lowest, across, up = PROBLEMS[problem]
     shown = names()
-    figure, axes = plt.subplots(-(-len(shown) // 6), 6, figsize=(15, 2.6 * -(-len(shown) // 6)), squeeze=False)
+    rows = len(shown) // 5 + 1  # the last place is the legend's
+    figure, axes = plt.subplots(rows, 5, figsize=(9, 1.75 * rows), sharex=True, sharey=True, layout="constrained")
     x, y = np.meshgrid(np.linspace(*across, 121), np.linspace(*up, 121))
     heights = np.array([function(np.array([[a], [b]]))[0] for a, b in zip(x.flat, y.flat, strict=True)])
     for name, ax in zip(shown, axes.flat, strict=False):
         lr, loss, points = best(name, function, start)
         print(f"{problem:10}  {name:20} rate {lr:8.2g}  loss {loss:.1e}")
-        ax.contourf(x, y, np.log1p(heights).reshape(x.shape), 6, cmap="Blues_r", antialiased=False)
-        ax.plot(*points.T, "-", color="#c0392b", linewidth=1)
-        ax.plot(*points.T, ".", color="#c0392b", markersize=2)
-        ax.plot(*points[-1], "o", color="black", markersize=4)
-        ax.set(xlim=across, ylim=up, xticks=[], yticks=[])
-        ax.set_title(f"{name}\nrate {lr:.2g}, loss {loss:.1e}", fontsize=8)
+        contours = ax.contourf(x, y, np.log1p(heights).reshape(x.shape), 6, cmap="Blues_r", antialiased=False)
+        ax.plot(*points.T, ".-", color="#c0392b", linewidth=1, markersize=2.5, label="a step")
+        ax.plot(*points[-1], "o", color="black", markersize=4.5, label="the end")
+        ax.plot(*lowest, "*", color="#ffd166", markeredgecolor="black", markersize=7, label="the minimum")
+        ax.set(xlim=across, ylim=up)
+        ax.tick_params(labelsize=7)
+        ax.set_title(f"{name}\nrate {lr:.2g}, loss {loss:.0e}", fontsize=8)
     for ax in axes.flat[len(shown):]:
         ax.axis("off")
-    figure.tight_layout()
-    figure.savefig(path, dpi=75)
+    for ax in axes.flat[len(shown) - 5:len(shown)]:
+        ax.tick_params(labelbottom=True)
+    figure.supxlabel("x", fontsize=9)
+    figure.supylabel("y", fontsize=9)
+    legend = axes.flat[-1]
+    legend.legend(*axes.flat[0].get_legend_handles_labels(), loc="upper center", fontsize=8)
+    bar = figure.colorbar(contours, cax=legend.inset_axes((0, 0.15, 1, 0.1)), orientation="horizontal")
+    bar.set_label("log(1 + loss)", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    figure.savefig(path, dpi=100)
     plt.close(figure)
 
 

@@ -53,7 +53,8 @@ def values(name: str) -> list[float]:
 
 def draw(ax: matplotlib.axes.Axes, name: str) -> None:
     ax.step(range(STEPS), values(name), where="mid", linewidth=1.5, color="#2a6f97")
-    ax.set(xlim=(0, STEPS - 1), ylim=(0, 1.08), xticks=[], yticks=[0, 1])
+    ax.set(xlim=(0, STEPS), ylim=(0, 1.08), xticks=[0, 50, 100], yticks=[0, 0.5, 1])
+    ax.tick_params(labelsize=8)
     ax.spines[["top", "right"]].set_visible(False)
 
 
@@ -61,16 +62,19 @@ def main(folder: pathlib.Path) -> None:
     import matplotlib.pyplot as plt
 
     folder.mkdir(parents=True, exist_ok=True)
-    figure, axes = plt.subplots(6, 3, figsize=(9, 10), layout="constrained")
+    figure, axes = plt.subplots(6, 3, figsize=(8, 10), sharex=True, sharey=True, layout="constrained")
     for ax, name in zip(axes.flat, FAMILY, strict=True):
         draw(ax, name)
-        ax.set_title(name, fontsize=9)
-    figure.savefig(folder / "family.png", dpi=80)
+        ax.set_title(name, fontsize=10)
+    figure.supxlabel("steps", fontsize=10)
+    figure.supylabel("learning rate", fontsize=10)
+    figure.savefig(folder / "family.png", dpi=100)
     for name in FAMILY:
-        figure, ax = plt.subplots(figsize=(2.6, 1.1), layout="constrained")
+        figure, ax = plt.subplots(figsize=(3.2, 1.6), layout="constrained")
         draw(ax, name)
-        ax.tick_params(labelsize=7)
-        figure.savefig(folder / f"{name}.png", dpi=80)
+        ax.set_xlabel("steps", fontsize=8)
+        ax.set_ylabel("learning rate", fontsize=8)
+        figure.savefig(folder / f"{name}.png", dpi=100)
         plt.close(figure)
     print(f"drew {len(FAMILY)} schedules into {folder}")
 

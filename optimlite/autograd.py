@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from .checks import interval
+from .catalogue import stepping
+from .checks import checked, interval, shown
 from .engine.optimizer import Optimizer
 from .optimizers.adam import Adam
 from .optimizers.rmsprop import RMSprop
@@ -24,6 +25,7 @@ Gradient = Callable[[Any, int], Any]
 Callback = Callable[[Any, int, Any], Any]
 
 
+@checked
 def sgd(grad: Gradient, x: Any, callback: Callback | None = None, num_iters: int = 200, step_size: float = 0.1,
         mass: float = 0.9) -> Any:
     """Gradient descent with momentum; see `optimizer` for `grad`, `x` and `callback`.
@@ -33,6 +35,7 @@ def sgd(grad: Gradient, x: Any, callback: Callback | None = None, num_iters: int
     return run(lambda params: SGD(params, lr=step_size * (1 - mass), momentum=mass), grad, x, callback, num_iters)
 
 
+@checked
 def rmsprop(grad: Gradient, x: Any, callback: Callback | None = None, num_iters: int = 100, step_size: float = 0.1,
             gamma: float = 0.9, eps: float = 1e-8) -> Any:
     """RMSprop, whose mean of squares begins at 1; see `optimizer` for `grad`, `x` and `callback`.
@@ -48,6 +51,7 @@ def rmsprop(grad: Gradient, x: Any, callback: Callback | None = None, num_iters:
     return run(make, grad, x, callback, num_iters)
 
 
+@checked
 def adam(grad: Gradient, x: Any, callback: Callback | None = None, num_iters: int = 100, step_size: float = 0.001,
          b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Any:
     """Adam (Kingma & Ba 2015); see `optimizer` for `grad`, `x` and `callback`."""
@@ -68,6 +72,8 @@ def optimizer(kind: Callable[..., Optimizer]) -> Callable[..., Any]:
         >>> adamw(lambda x, i: {"w": 2 * x["w"]}, {"w": np.array([1.0, -1.0])}, num_iters=300, lr=0.1)["w"].round(3)
         array([ 0., -0.])
     """
+    stepping("kind", kind)
+
     def optimize(grad: Gradient, x: Any, callback: Callback | None = None, num_iters: int = 100, **options: Any) -> Any:
         return run(lambda params: kind(params, **options), grad, x, callback, num_iters)
 
@@ -80,6 +86,9 @@ def run(make: Callable[[Any], Optimizer], grad: Gradient, x: Any, callback: Call
     made = make({"x": params})                   # which no dict with the keys "params" or "lr" is mistaken in
     for i in range(num_iters):
         gradient = grad(mapped(given_back, params), i)
+        if gradient is None or (np.isscalar(gradient) and not np.isscalar(x)):
+            raise TypeError(f"`grad` must return the gradient in the nesting of `x`, got {shown(gradient)}; of a loss, "
+                            f"give autograd's grad(loss)")
         if callback is not None:
             callback(mapped(np.copy, params), i, mapped(np.copy, gradient))
         made.step(grads={"x": mapped(plain, gradient)})

@@ -104,6 +104,18 @@ def create(name: str, params: Any, **options: Any) -> Optimizer:
     raise ValueError(f"`name` must be the name of an optimizer, got {name!r}; {cure}")
 
 
+def stepping(argument: str, kind: Any) -> Any:
+    """What makes an optimizer for a loop that has gradients: a class, or a function of `params`; raises for others."""
+    meant = type(kind).__name__ if isinstance(kind, Optimizer) else "AdamW"
+    if not callable(kind) or (isinstance(kind, type) and not issubclass(kind, Optimizer)):
+        raise TypeError(f"`{argument}` must be a class of optimlite's, got {shown(kind)}; give ol.{meant} itself, and "
+                        f"its arguments beside")
+    if isinstance(kind, type) and issubclass(kind, ClosureOptimizer):
+        raise TypeError(f"`{argument}` must step by a gradient, got {kind.__name__}, which evaluates the model several "
+                        f"times; use ol.minimize")
+    return kind
+
+
 def made(name: str, params: Any, options: dict[str, Any]) -> Optimizer:
     kind: Any = named(name)
     optimizer: Optimizer = kind(params, **options)

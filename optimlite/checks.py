@@ -19,8 +19,8 @@ Init = TypeVar("Init", bound=Callable[..., None])
 # The keys that schedulers and users keep in a group beside the optimizer's own.
 BESIDE = {"params", "param_names", "name", "max_lr", "min_lr", "swa_lr", "base_momentum", "max_momentum"}
 ALIASES = {"learning_rate": "lr", "learningrate": "lr", "alpha": "lr", "eta": "lr", "beta": "betas", "beta1": "betas",
-           "beta2": "betas", "beta_1": "betas", "beta_2": "betas", "epsilon": "eps", "wd": "weight_decay",
-           "l2": "weight_decay", "mu": "momentum"}
+           "beta2": "betas", "beta_1": "betas", "beta_2": "betas", "b1": "betas", "b2": "betas", "epsilon": "eps",
+           "wd": "weight_decay", "l2": "weight_decay", "mu": "momentum"}
 DECAYS = ("rho", "alpha", "weight_decay")    # what `decay` means: of the mean of squares, where there is one
 TIED = ", and give tied weights the sum of their gradients"
 VARARGUMENTS, VARKEYWORDS = 0x04, 0x08   # of a code object's flags
@@ -44,7 +44,8 @@ def number(name: str, value: Any) -> float | int:
             raise TypeError(f"`{name}` must be a single number, got an array of shape {value.shape}")
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"`{name}` must be a number, got {shown(value)}")
+        raise TypeError(f"`{name}` must be a number, got {shown(value)}"
+                        + ("; ol.lr_scheduler has schedules" if callable(value) else ""))
     try:
         finite = math.isfinite(value)
     except OverflowError:                        # an int beyond float64
@@ -251,4 +252,5 @@ def constructor(optimizer: str, given: Iterable[str], accepted: Iterable[str]) -
             raise TypeError(f"{optimizer} has no argument `{key}`: optimlite's kernels are always fused; leave it out")
         meant = resembles(key, accepted)
         cure = f"did you mean `{meant}`?" if meant else f"it has {', '.join(f'`{name}`' for name in accepted)}"
+        cure += f"; a method's go into options={{'{key}': ...}}" if not meant and "options" in accepted else ""
         raise TypeError(f"{optimizer} has no argument `{key}`; {cure}")

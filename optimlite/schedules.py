@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from . import lr_scheduler
-from .checks import nonnegative
+from .checks import constructor, nonnegative
 from .engine.optimizer import Optimizer
 
 __all__ = ["constant", "cosine", "cosine_with_restarts", "cyclic", "exponential", "linear", "multi_step",
@@ -54,6 +54,7 @@ def of(kind: type[lr_scheduler.LRScheduler], own_value: bool = False) -> Callabl
     more = {"cycle_momentum": False} if "cycle_momentum" in given else {}
 
     def make(*args: Any, **options: Any) -> Schedule:
+        constructor(f"the schedule of {kind.__name__}", options, signature.parameters)
         arguments = signature.bind(*args, **options).arguments
         value = 1.0 if own_value else nonnegative("value", arguments.pop("value"))
         return Schedule(kind, value, arguments | more)

@@ -8,7 +8,7 @@ Everything else (early stopping, batches, `partial_fit`, `clone`, grids, pickles
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 try:
@@ -16,6 +16,8 @@ try:
 except ImportError:
     raise ImportError("`optimlite.sklearn` needs scikit-learn; install it with `pip install scikit-learn`") from None
 
+from .catalogue import stepping
+from .checks import shown
 from .engine.optimizer import Optimizer
 from .optimizers.adam import Adam
 
@@ -94,9 +96,16 @@ class OurSteps:
         self._begin()
 
     def _begin(self) -> Stepping:
-        options = {"lr": self.learning_rate_init, **(self.optimizer_options or {})}      # type: ignore[attr-defined]
+        given, schedule = self.optimizer_options or {}, self.schedule
+        if not isinstance(given, Mapping):
+            raise TypeError(f"`optimizer_options` must be a dict, got {shown(given)}")
+        if schedule is not None and (not callable(schedule) or isinstance(schedule, type)):
+            raise TypeError(f"`schedule` must be a function of the epoch, such as ol.schedules.cosine(1e-3, T_max=200),"
+                            f" got {shown(schedule)}")
+        options = {"lr": self.learning_rate_init, **given}       # type: ignore[attr-defined]
         params = self.coefs_ + self.intercepts_                  # type: ignore[attr-defined]
-        made = self.__dict__["_stepping"] = Stepping(self.optimizer(params, **options), self.schedule)
+        optimizer = stepping("optimizer", self.optimizer)(params, **options)
+        made = self.__dict__["_stepping"] = Stepping(optimizer, schedule)
         return made
 
     def __getstate__(self) -> dict[str, Any]:

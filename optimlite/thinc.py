@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .catalogue import stepping
 from .engine.optimizer import Optimizer as Inner
 from .engine.parameter import Parameter
 
@@ -33,7 +34,7 @@ class Optimizer:
 
     def __init__(self, kind: type[Inner], *, max_grad_norm: float | None = None,
                  schedule: Callable[[int], float] | None = None, **options: Any) -> None:
-        self._kind, self._options = kind, options
+        self._kind, self._options = stepping("kind", kind), options
         self._max_grad_norm, self._schedule = max_grad_norm, schedule
         self._parameters: dict[Hashable, Parameter] = {}
         self._places: dict[Hashable, int] = {}           # of their groups

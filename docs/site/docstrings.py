@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 SPECIAL = re.compile(r"([*|\\]|_\b)")          # markup, where it isn't code
+PAGE = re.compile(r"docs/(\w+)\.md")
+CODE = re.compile(r" *(class|def|from|import|with) ")
 ARGUMENTS = re.compile(r"(?:\*{0,2}[a-z_]\w*(?:, )?)+: ")
 
 
@@ -33,14 +35,27 @@ def blocks(lines: list[str]) -> Iterator[list[str]]:
         yield block
 
 
+def joined(found: Iterator[list[str]]) -> list[list[str]]:
+    """Code goes on behind a blank line, where that is as deep."""
+    together: list[list[str]] = []
+    for block in found:
+        deep = indent_of(block[0]) >= 4 and not block[0].lstrip().startswith(">>>")
+        if deep and together and CODE.match(together[-1][0]) and indent_of(together[-1][0]) >= 4:
+            together[-1] += ["", *block]
+        else:
+            together.append(block)
+    return together
+
+
 def starts_a_sentence_of_its_own(line: str) -> bool:
     return line.startswith(("State: ", "Raises ", "Source: ", "Sources: "))
 
 
 def escaped(lines: list[str]) -> list[str]:
-    """Text, in which single backquotes are the only markup."""
+    """Text, in which single backquotes are the only markup, and pages are links."""
     parts = "\n".join(lines).split("`")
-    return "`".join(part if odd % 2 else SPECIAL.sub(r"\\\1", part) for odd, part in enumerate(parts)).split("\n")
+    return "`".join(part if odd % 2 else PAGE.sub(r":doc:`/\1`", SPECIAL.sub(r"\\\1", part))
+                    for odd, part in enumerate(parts)).split("\n")
 
 
 def as_rst(block: list[str]) -> list[str]:
@@ -49,7 +64,8 @@ def as_rst(block: list[str]) -> list[str]:
     if indent_of(block[0]) >= 4:
         if block[0].lstrip().startswith(">>>"):
             return ["", *(line[4:] for line in block), ""]
-        return ["", ".. code-block:: text", "", *block, ""]
+        language = "python" if CODE.match(block[0]) else "text"
+        return ["", f".. code-block:: {language}", "", *block, ""]
     return ["", *escaped(block)]
 
 
@@ -75,7 +91,7 @@ def plain(text: str) -> str:
 def convert(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     depth = min((indent_of(line) for line in lines[1:] if line.strip()), default=0)
     dedented = [lines[0], *(line[depth:] for line in lines[1:])] if lines else []
-    lines[:] = [line for block in blocks(dedented) for line in as_rst(block)]
+    lines[:] = [line for block in joined(blocks(dedented)) for line in as_rst(block)]
 
 
 def setup(app: Any) -> dict[str, Any]:

@@ -54,11 +54,11 @@ def main(folder: Path) -> None:
     ax.contourf(x, y, np.log1p(heights), 24, cmap="YlGnBu_r")
     for name, (colour, options) in SHOWN.items():
         points = way(name, options)
-        ax.plot(*points.T, "-o", color=colour, markersize=2.5, linewidth=1.4, label=name)
+        ax.plot(*points.T, "-o", color=colour, markersize=3, linewidth=1.8, label=name)
     ax.plot(1, 1, "*", color="white", markersize=14, markeredgecolor="#10303a")
     ax.set(xlim=ACROSS, ylim=UP)
     ax.axis("off")
-    ax.legend(loc="lower left", framealpha=0.6, labelcolor="white", facecolor="#10303a", ncols=4, fontsize=9)
+    ax.legend(loc="lower left", framealpha=0.75, labelcolor="white", facecolor="#10303a", ncols=3, fontsize=16)
     figure.subplots_adjust(0, 0, 1, 1)
     figure.savefig(folder / "hero.png", dpi=110)
 

@@ -42,9 +42,10 @@ def parents(node: nodes.Node) -> Any:
 
 
 def rewrite(app: Any, page: str, source: list[str]) -> None:
-    """Files beside the folder are pages of the site, by other names."""
+    """Files beside the folder are pages of the site, by other names; in tables, percent signs stay by their figures."""
     for name in ("CONTRIBUTING", "SECURITY", "CHANGELOG"):
         source[0] = source[0].replace(f"(../{name}.md", f"({name.lower()}.md")
+    source[0] = re.sub(r"^\|.*", lambda row: row[0].replace(" %", "\N{NO-BREAK SPACE}%"), source[0], flags=re.M)
 
 
 def setup(app: Any) -> dict[str, Any]:

@@ -95,6 +95,7 @@ def save(path: str | os.PathLike[str], parts: Mapping[str, Any], *, fsync: bool 
     """`ol.save` for parts in a dict; `after` runs when the file is in its place."""
     path = os.path.abspath(path_of(path))
     check_options(fsync=fsync, background=background, progress=progress)
+    check_names(parts)
     if not parts:
         raise TypeError("there is nothing to save: give parts by name, as in ol.save(path, model=params, epoch=3)")
     settle()
@@ -122,6 +123,13 @@ def check_options(**options: Any) -> None:
         if not fits:
             raise TypeError(f"`{name}` must be {'a function or None' if name == 'progress' else 'True or False'}, "
                             f"got {shown(value)}; it is an option, so give a part another name")
+
+
+def check_names(parts: Mapping[str, Any]) -> None:
+    """Refuses a part to which `restore` could not be told where to read it."""
+    for name in ("strict", "verify"):
+        if name in parts:
+            raise TypeError(f"`{name}` is an option of ol.restore, so give a part another name")
 
 
 def snapshot(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

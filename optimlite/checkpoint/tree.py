@@ -98,7 +98,8 @@ def _encode(node: Any, path: str, encoded: Encoded) -> Any:
     if hasattr(node, "state_dict"):
         raise TypeError(f"'{path}' must be a part of its own to be saved, got a {type(node).__name__} within another")
     raise TypeError(f"'{path}' must be an array, a Parameter, a number, a string, a bool, None, or a dict, list or "
-                    f"tuple of these, got {type(node).__name__}")
+                    f"tuple of these, got {type(node).__name__}"
+                    + ("; give tensor.detach().numpy()" if hasattr(node, "detach") else ""))
 
 
 def normal(node: Any) -> Any:

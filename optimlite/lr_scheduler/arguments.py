@@ -105,7 +105,8 @@ def result_of(name: str, fn: Callable[[Any], Any], t: float) -> float:
 
 def an_optimizer(value: Any) -> Optimizer:
     if not isinstance(value, Optimizer):
-        raise TypeError(f"`optimizer` must be an optimlite.Optimizer, got {type(value).__name__}")
+        cure = "; torch.optim.lr_scheduler drives those of optimlite.torch" if hasattr(value, "inner") else ""
+        raise TypeError(f"`optimizer` must be an optimlite.Optimizer, got {type(value).__name__}{cure}")
     return value
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..checkpoint import transfer
 from ..checkpoint.atomic import replacement
-from ..checkpoint.background import Jobs, check_options, laid_out, settle, write_header
+from ..checkpoint.background import Jobs, check_names, check_options, laid_out, settle, write_header
 from ..checkpoint.files import opened, path_of
 from ..checkpoint.header import NUMPY, Tensor, code_of
 from ..checkpoint.reader import File
@@ -105,6 +105,7 @@ def save(path: str | os.PathLike[str], /, comm: Any = None, *, fsync: bool = Tru
 
     def begin() -> None:
         check_options(fsync=fsync)
+        check_names(parts)
         settle()
         if not parts:
             raise TypeError("there is nothing to save: give parts by name, as in mpi.save(path, model=params)")

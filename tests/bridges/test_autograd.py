@@ -79,5 +79,13 @@ def test_any_optimizer_and_arguments_that_are_wrong() -> None:
     np.testing.assert_allclose([x[0] for x in seen], [1, 0.9, 0.8, 0.7, 0.6])        # kept, not overwritten
     with pytest.raises(TypeError, match="Lion has no argument `step_size`"):
         ours.optimizer(ol.Lion)(lambda x, i: x, np.ones(3), step_size=1)
+    with pytest.raises(TypeError, match="`kind` must step by a gradient, got LBFGS"):
+        ours.optimizer(ol.LBFGS)
+    with pytest.raises(TypeError, match="`kind` must be a class of optimlite's, got 'adam'"):
+        ours.optimizer("adam")
+    with pytest.raises(TypeError, match=r"`grad` must return the gradient .*, got .*3.0.*; .* grad\(loss\)"):
+        ours.adam(lambda x, i: (x * x).sum(), np.ones(3))
+    with pytest.raises(TypeError, match=r"adam has no argument `lr`; it has .*`step_size`"):
+        ours.adam(lambda x, i: x, np.ones(3), lr=0.1)
     with pytest.raises(ValueError, match="`num_iters` must be >= 0, got -1"):
         ours.adam(lambda x, i: x, np.ones(3), num_iters=-1)

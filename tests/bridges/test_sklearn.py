@@ -95,11 +95,25 @@ def test_early_stopping_restores_the_best() -> None:
     assert model.best_validation_score_ == max(model.validation_scores_)
 
 
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"optimizer": "lion"}, "`optimizer` must be a class of optimlite's, got 'lion'; give ol.AdamW itself"),
+    ({"optimizer": ol.Lion([np.zeros(1)])}, "give ol.Lion itself, and its arguments beside"),
+    ({"optimizer": dict}, "`optimizer` must be a class of optimlite's, got <class 'dict'>"),
+    ({"optimizer": ol.LBFGS}, "`optimizer` must step by a gradient, got LBFGS.*; use ol.minimize"),
+    ({"optimizer_options": [1]}, r"`optimizer_options` must be a dict, got \[1\]"),
+    ({"schedule": 0.1}, r"`schedule` must be a function of the epoch, such as ol.schedules.cosine\(.*, got 0.1"),
+    ({"schedule": ol.lr_scheduler.StepLR}, "`schedule` must be a function of the epoch"),
+]
+
+
 def test_what_is_refused() -> None:
     with pytest.raises(TypeError, match="AdamW has no argument `decay`; did you mean `weight_decay`"):
         fitted(ours.MLPClassifier, optimizer=ol.AdamW, optimizer_options={"decay": 1})
     with pytest.raises(TypeError, match="unexpected keyword argument 'hidden'"):
         ours.MLPClassifier(hidden=3)
+    for options, message in WRONG:
+        with pytest.raises(TypeError, match=message):
+            fitted(ours.MLPClassifier, **options)
     with pytest.raises(AttributeError, match="MLPClassifier has taken no step yet; call fit before"):
         ours.MLPClassifier().optimizer_  # noqa: B018
     with warnings.catch_warnings(), pytest.raises(ValueError, match="`lr` must be >= 0"):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import importlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import optimlite as ol
 from support.tensors import network, torch, train
 
 ours: Any = importlib.import_module("optimlite.torch")
@@ -93,3 +95,11 @@ def test_a_wrong_flag_is_refused_before_the_step() -> None:
     with pytest.raises(TypeError, match="`zero_grad` must be True or False"):
         optimizer.step(zero_grad=3)
     assert weight.detach().eq(1).all()
+
+
+def test_what_stands_between_both_libraries_says_which_way_to_go(tmp_path: Path) -> None:
+    model = torch.nn.Linear(2, 2)
+    with pytest.raises(TypeError, match=r"got Adam; torch.optim.lr_scheduler drives those of optimlite.torch"):
+        ol.lr_scheduler.StepLR(ours.Adam(model.parameters()), 10)
+    with pytest.raises(TypeError, match=r"'model.weight' must be an array, .*, got Tensor; give tensor.detach"):
+        ol.save(tmp_path / "run.safetensors", model=model.state_dict())

@@ -165,6 +165,14 @@ def test_a_part_with_the_name_of_an_option_is_refused(tmp_path: Path, call: Any,
         checkpoints.restore(best=np.ones(2))                 # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["strict", "verify"])
+def test_a_part_that_restore_could_not_be_given_is_not_saved(tmp_path: Path, name: str) -> None:
+    ol.save(tmp_path / "a", x=1)
+    with pytest.raises(TypeError, match=f"^`{name}` is an option of ol.restore, so give a part another name$"):
+        ol.save(tmp_path / "a", **{name: np.ones(2)})
+    assert ol.load(tmp_path / "a") == {"x": 1}
+
+
 def test_a_save_of_nothing_is_refused(tmp_path: Path) -> None:
     ol.save(tmp_path / "a", x=1)
     for act in (lambda: ol.save(tmp_path / "a"), lambda: ol.save(tmp_path / "a", background=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,20 @@ def another_model() -> None:
     ol.restore(RUN, model={"W": weights(), "c": np.ones(2)})
 
 
+def another_scheduler() -> None:
+    torch = pytest.importorskip("torch")
+    ol.lr_scheduler.StepLR(importlib.import_module("optimlite.torch").Adam([torch.ones(3)]), 10)
+
+
+def a_loss_for_its_gradient() -> None:
+    importlib.import_module("optimlite.autograd").adam(lambda x, i: (x * x).sum(), np.ones(3))
+
+
+def a_name_for_a_class() -> None:
+    pytest.importorskip("sklearn")
+    importlib.import_module("optimlite.sklearn").MLPRegressor(optimizer="lion").fit(np.ones((4, 2)), np.ones(4))
+
+
 CALLS: list[Callable[[], Any]] = [
     lambda: ol.Adam({"W": weights(int)}),
     lambda: ol.Adam({"b": 0.5}),
@@ -96,6 +111,10 @@ CALLS: list[Callable[[], Any]] = [
     damaged,
     another_model,
     lambda: ol.Adam([weights(), weights()]).load_state_dict(ol.Adam([weights()]).state_dict()),
+    lambda: ol.AdamW([weights()], fused=True),  # type: ignore[call-arg]
+    another_scheduler,
+    a_loss_for_its_gradient,
+    a_name_for_a_class,
 ]
 
 

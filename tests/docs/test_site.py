@@ -74,6 +74,16 @@ def test_docstrings_become_lists_formulas_and_examples() -> None:
     assert "\n\n>>> opt.step()\n1.0\n" in text
 
 
+def test_a_class_in_a_docstring_stays_one_piece_of_code() -> None:
+    lines = ["A base.", "", "        class Own(Base):", "            x = 1", "", "            def f(self):",
+             "                pass", "", "    And text."]
+    docstrings.convert(None, "class", "Base", None, None, lines)
+    text = "\n".join(line.rstrip() for line in lines)
+    code = "    class Own(Base):\n        x = 1\n\n        def f(self):\n            pass\n"
+    assert f".. code-block:: python\n\n{code}" in text
+    assert text.count("code-block") == 1
+
+
 def test_the_readmes_figures_are_the_measured_ones() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for gradients in ("persistent", "fresh"):

@@ -108,6 +108,24 @@ def test_parameters_that_get_their_gradients_assigned_and_sparse_ones() -> None:
     assert not ol.check_grad(lambda params: fun(params, 1), [table])
 
 
+@pytest.mark.parametrize("factor", [1.0, 1.1])
+def test_kinks_make_no_right_gradient_wrong(factor: float) -> None:
+    """Half of these tensors were called wrong, where the largest steps alone were asked."""
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        x = rng.standard_normal((64, 3))
+        params = {"W": rng.standard_normal((3, 32)), "b": rng.standard_normal(32), "v": rng.standard_normal(32)}
+
+        def fun(p: Params, x: np.ndarray = x) -> tuple[float, Params]:
+            before = x @ p["W"] + p["b"]
+            hidden = np.maximum(before, 0)
+            error = hidden @ p["v"] - x[:, 0]
+            back = np.outer(error, p["v"]) * (before > 0)
+            return float(error @ error) / 2, {"W": factor * (x.T @ back), "b": back.sum(0), "v": hidden.T @ error}
+
+        assert [tensor.ok for tensor in ol.check_grad(fun, params).tensors] == [factor == 1.0, True, True]
+
+
 def test_a_loss_that_is_noise_is_not_passed() -> None:
     rng = np.random.default_rng(0)
     found = ol.check_grad(lambda p: (float(p[0] @ p[0]) + rng.standard_normal(), [2 * p[0]]), [np.ones(3)])
