@@ -40,7 +40,8 @@ INLINED = ["--param=large-unit-insns=1000000"]
 # The driver, by size, but for short functions, which shrink little where they are called: a tenth of a step of one
 # small parameter.  These modules are on the way of each parameter of each step, for another twentieth.
 SMALL = ["-Os", "-finline-small-functions", "--param=max-inline-insns-size=8"]
-DRIVER_FLAGS = dict.fromkeys(("plans", "steps"), ["-O2", *(f for f in SMALLER if f.startswith("-fno-align"))])
+QUICK = ["-O2", *(flag for flag in SMALLER if flag.startswith("-fno-align"))]
+DRIVER_FLAGS = {"plans": QUICK, "steps": QUICK}
 GCC_FLAGS = {*VECTORS, *FASTER, *SMALLER, *INLINED, *SMALL[1:], "-fvect-cost-model=very-cheap",
              "-Werror=double-promotion"}         # which clang finds in intended ones
 FASTEST = ("v3",) if X86 else ("baseline",)
