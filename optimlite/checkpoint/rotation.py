@@ -115,7 +115,7 @@ class Checkpoints:
 
     @property
     def paths(self) -> list[str]:
-        """All checkpoints, the oldest first."""
+        """All checkpoints that are on the disk, the oldest first; one that is saved in the background, when it is."""
         return [entry.path for _, entry in self._numbered() if is_file(entry)]
 
     @property
