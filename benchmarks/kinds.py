@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from . import bridges, checkpoints, closures, elementwise, formats, gradients, measured, ranks, sparse, training_loop
+from . import (
+    bridges,
+    checkpoints,
+    closures,
+    elementwise,
+    formats,
+    gradients,
+    measured,
+    ranks,
+    sparse,
+    training_loop,
+    watched,
+)
 
-MODULES = (elementwise, measured, formats, gradients, sparse, closures, training_loop, bridges, checkpoints, ranks)
+MODULES = (elementwise, measured, formats, gradients, sparse, closures, training_loop, watched, bridges,
+           checkpoints, ranks)
 
 TITLES = {
     "elementwise": "{case}: time of a step, in times of optimlite's",
@@ -15,6 +28,7 @@ TITLES = {
     "sparse": "SparseAdam, 4,096 rows of 64 touched",
     "closures": "A million float32 unknowns: an iteration beside the closure, in times of optimlite's",
     "training loop": "Adam, {case}, {pause:g} s of computing between steps, beside {busy} busy processes",
+    "watched": "Adam that is measured at every step: time of a step, in times of one that isn't",
     "bridges": "Adam of torch's tensors: time of a step, in times of optimlite.torch's",
     "checkpoint": "Checkpoint of 1.5 GB, files in the page cache",
     "ranks": "Adam over 4 ranks of MPI on this machine, {elements:,} elements: time of a step, in times of optimlite's",

@@ -65,7 +65,7 @@ def header(result: Result) -> str:
 
 def line(result: Result) -> str:
     seconds = result["seconds"]
-    if result["kind"] in ("elementwise", "measured", "gradients", "sparse", "closures", "bridges", "ranks"):
+    if result["kind"] in ("elementwise", "measured", "gradients", "sparse", "closures", "watched", "bridges", "ranks"):
         row = result["optimizer" if result["kind"] in ("elementwise", "measured") else "case"]
         return f"{row:16}" + "".join(f"  {name} {duration(value)} {times(result['ratio'][name])}"
                                      for name, value in seconds.items())

@@ -21,6 +21,7 @@ from .table cimport (EVERYTHING, FORMAT, GROUP, HYPER, LINES, MODIFIER, NUMBERS,
                      SCALARS, SHARING, SQUARES, SUM, TABLE, TENSOR, VECTOR, Between, BetweenLines, BetweenRows,
                      Decode, Encode, Entry, How, KernelRow, Kind, Lines, Own, Pass, Scope, Sums, Sweep, Work,
                      VectorKernel)
+from .watched cimport watched_spans
 
 cdef enum:
     UNUSED = -1                  # a number that a pass doesn't yield
@@ -51,7 +52,7 @@ cdef KernelRow* bind(str name, Sweep run, int slots, str coefficients, str scala
     cdef KernelRow* row = new_row(name, RULE, coefficients, scalars)
     row.run, row.slots = run, slots
     row.measure_spans, row.measure_lines = measure_spans, measure_lines
-    row.finish_lines, row.last_spans = finish_lines, last_spans
+    row.finish_lines, row.last_spans, row.watched_spans = finish_lines, last_spans, watched_spans
     return row
 
 

@@ -6,18 +6,18 @@ import numpy as np
 
 cimport numpy as cnp
 from cpython.dict cimport PyDict_GetItemWithError, PyDict_Next
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.ref cimport PyObject
 from libc.math cimport INFINITY
-from libc.stdint cimport int64_t, uint16_t, uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from .noise cimport scattered
 from .parameters cimport AddressRanges
 from .plans cimport Cut, Plan, SparsePlan
 from .runtime cimport Kernel, run_jobs
-from .table cimport (EVERYTHING, GROUP, HYPER, LARGEST, LINES, NUMBERS, OWN, ROWS, SCALARS, SLOTS, TENSOR, Beside,
-                     KernelRow, Own, Pass, Scope, Span, Sums, Sweep, TILE, VectorKernel, Work)
+from .table cimport (EVERYTHING, GROUP, HYPER, LARGEST, LINES, MOVED, NUMBERS, OWN, ROWS, SCALARS, SLOTS, TENSOR,
+                     KernelRow, Own, Pass, Scope, Sums, Sweep, Work)
 
 cnp.import_array()
 
@@ -110,7 +110,6 @@ cdef struct Job:                 # what a thread takes: spans of one launch
     const Work* work
     Py_ssize_t first
     Py_ssize_t last
-    const Probed* probed         # NULL: nothing but the spans is to be done
 
 
 include "probe.pxi"
@@ -118,10 +117,7 @@ include "probe.pxi"
 
 cdef void run_spans(void* jobs, Py_ssize_t k) noexcept nogil:
     cdef const Job* job = (<const Job*> jobs) + k
-    if job.probed != NULL:
-        run_probed(job)
-    else:
-        job.run(job.work, job.first, job.last)
+    job.run(job.work, job.first, job.last)
 
 
 cdef struct Prepared:            # a launch, ready to run
@@ -133,7 +129,6 @@ cdef struct Prepared:            # a launch, ready to run
     bint cancelled
     double* sums                 # span x NUMBERS
     Own* own                     # entry
-    Probed probed
 
 
 cdef class PreparedStep:
@@ -164,7 +159,7 @@ cdef class PreparedStep:
         for k in range(self.count):
             self.prepared[k].sums = NULL
             self.prepared[k].own = NULL
-            self.prepared[k].probed.squares = NULL
+            self.prepared[k].work.squares = NULL
         for k in range(self.count):
             launch = launches[k]
             p = &self.prepared[k]
@@ -180,10 +175,8 @@ cdef class PreparedStep:
             if not launch.at_once():
                 self.prepare_passes(launch, p)
             if probe is not None:
-                p.probed.kernels, p.probed.itemsize = probe.of(launch.kernel.row.itemsize), launch.kernel.row.itemsize
-                p.probed.gradients = probe.gradients
-                p.probed.squares = <Squares*> PyMem_Malloc(launch.plan.cut.n_spans * sizeof(Squares) + 1)
-                if not p.probed.squares:
+                p.work.squares = <double*> PyMem_Malloc(launch.plan.cut.n_spans * MOVED * sizeof(double) + 1)
+                if not p.work.squares:
                     raise MemoryError
         self.jobs = <Job*> PyMem_Malloc(self.most_jobs * sizeof(Job) + 1)
         if not self.jobs:
@@ -232,7 +225,7 @@ cdef class PreparedStep:
         for k in range(self.count):
             PyMem_Free(self.prepared[k].sums)
             PyMem_Free(self.prepared[k].own)
-            PyMem_Free(self.prepared[k].probed.squares)
+            PyMem_Free(self.prepared[k].work.squares)
         PyMem_Free(self.prepared)
         PyMem_Free(self.jobs)
 
@@ -243,7 +236,6 @@ cdef class PreparedStep:
         for j in range(cut.first_job[launch.cohort], cut.first_job[launch.cohort + 1]):
             self.jobs[n].run, self.jobs[n].work = run, &self.prepared[k].work
             self.jobs[n].first, self.jobs[n].last = cut.first_span[j], cut.first_span[j + 1]
-            self.jobs[n].probed = NULL
             n += 1
         return n
 
@@ -259,13 +251,11 @@ cdef class PreparedStep:
         for k in range(self.count):
             launch = <Launch> (<list> self.launches)[k]
             self.prepared[k].work.measuring = NULL
-            n = self.add_jobs(n, k, &launch.plan.cut,
-                              launch.kernel.row.run if launch.at_once() else launch.kernel.row.last_spans)
+            self.prepared[k].work.inner = launch.kernel.row.run if launch.at_once() else launch.kernel.row.last_spans
+            n = self.add_jobs(n, k, &launch.plan.cut, self.prepared[k].work.inner if self.probe is None
+                              else launch.kernel.row.watched_spans)
             if not self.prepared[k].cancelled:
                 launch.plan.store(launch.cohort, self.prepared[k].words)
-        if self.probe is not None:
-            for k in range(n):
-                self.jobs[k].probed = &(<const Prepared*> self.jobs[k].work).probed
         run_jobs(run_spans, self.jobs, n)
         for k in range(self.count):
             if self.first_of_plan(k):
@@ -274,22 +264,21 @@ cdef class PreparedStep:
     cdef int probed(self) except -1:
         # tells the probe what it found
         cdef Plan plan
-        cdef Squares* squares
-        cdef Squares sums
-        cdef Py_ssize_t k, i, s
+        cdef const double* squares
+        cdef double sums[MOVED]
+        cdef Py_ssize_t k, i, j, s
         for k in range(self.count):
-            plan, squares = (<Launch> self.launches[k]).plan, self.prepared[k].probed.squares
+            plan, squares = (<Launch> self.launches[k]).plan, self.prepared[k].work.squares
             s = plan.cut.first_span[plan.cut.first_job[(<Launch> self.launches[k]).cohort]]
             for i in range(plan.count):
                 if plan.cohort_of[i] != (<Launch> self.launches[k]).cohort:
                     continue
-                sums.gradient = sums.before = sums.change = 0.0
+                memset(sums, 0, sizeof(sums))
                 while s < plan.cut.n_spans and plan.first_entry(i) <= plan.cut.spans[s].entry < plan.end_entry(i):
-                    sums.gradient += squares[s].gradient
-                    sums.before += squares[s].before
-                    sums.change += squares[s].change
+                    for j in range(MOVED):
+                        sums[j] += squares[s * MOVED + j]
                     s += 1
-                self.probe.add(plan.parameters[i], &sums)
+                self.probe.add(plan.parameters[i], sums)
         return 0
 
     cdef bint first_of_plan(self, Py_ssize_t k) noexcept:

@@ -19,6 +19,7 @@ cdef enum:
     TILE_ROWS = 64
     LANES = 16                   # and the partial sums in double that are kept side by side
     SHARING = 128                # elements that share a scale, in a format that has some
+    MOVED = 3                    # squares that a watched step sums: of gradients, parameters, and how these have moved
 
 cdef enum Kind:                  # of a row of the kernel table
     RULE
@@ -142,6 +143,7 @@ cdef struct KernelRow:           # a row of the kernel table; what it holds depe
     Sweep measure_lines
     Sweep finish_lines
     Sweep last_spans             # and the last pass
+    Sweep watched_spans          # around `run`, or the last pass, where the step is watched
     Pass passes[PASSES]
     int n_passes
     const Pass* lines            # the one of them that makes an element's value of its row and column, or NULL
@@ -187,3 +189,5 @@ cdef struct Work:                # of one launch in one pass
     bint cautious_decay          # `keep` is for elements that decay and update move the same way
     const Lines* lines           # of each entry, or NULL
     double* sums                 # span x NUMBERS, for what is measured
+    Sweep inner                  # what `watched_spans` measures,
+    double* squares              # span x MOVED, or NULL

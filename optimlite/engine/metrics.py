@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ..native import dispatch
 from ..native.arrays import over_arrays, sum_squares
 from ..native.plans import Plan, SparsePlan
 from ..native.steps import Probe
@@ -49,8 +48,8 @@ class Watch:
         self._scale = 1.0
         self._grad_norm: float | None = None
         self._moved: tuple[float, float] | None = None           # squares of weights and updates; None: it was skipped
-        self._rows: list[Row] = []               # where they are measured one by one
-        self._parameters: list[Any] = []         # those of the rows, and their names
+        self._found: Probe | list[Row] = []      # where they are measured one by one
+        self._parameters: list[Any] = []         # which, and their names
         self._names: list[str] = []
         # squares that no sweep finds: of gradients that Python reads, and of parameters whose gradient is sparse
         self._gradients: dict[Parameter, float] = {}
@@ -64,7 +63,7 @@ class Watch:
             return None
         self._wait = self.every - 1
         self._at, self._scale, self._grad_norm = optimizer.steps_taken, grad_scale, optimizer.last_grad_norm
-        self._moved, self._rows = None, []
+        self._moved, self._found = None, []
         unread = not self.swept or (skipped and self.by_name)
         self._gradients = squares_of_gradients(plans) if unread else {}
         if skipped:
@@ -73,34 +72,34 @@ class Watch:
         self._tables = {parameter: sum_squares(gapless(widened(parameter.data)))
                         for plan in plans if isinstance(plan, SparsePlan)
                         for parameter in plan.parameters if isinstance(parameter.grad, SparseGrad)}
-        squares, move = (dispatch.vector_kernels(name, dispatch.level) for name in ("sum_squares", "move"))
-        each = self.by_name or bool(self._gradients or self._tables)
-        self._probe = Probe((squares[0], move[0]), (squares[1], move[1]), each or self._grad_norm is None, each)
+        self._probe = Probe(self.by_name or bool(self._gradients or self._tables))
         return self._probe
 
     def after(self, optimizer: Grouped) -> None:
         if self._probe is None:
             return
-        rows, sums = self._probe.found, [self._probe.gradient, self._probe.before, self._probe.change]
-        if self._gradients:
-            rows = [*whole_rows(self._gradients, rows)]
+        found: Probe | list[Row] = self._probe
+        sums = [self._probe.gradient, self._probe.before, self._probe.change]
         if self._gradients or self._tables:
-            rows = [(parameter, gradient, self._tables.get(parameter, before), change)
-                    for parameter, gradient, before, change in rows]
-            _, *columns = zip(*rows, strict=True)
+            rows = self._probe.rows()
+            if self._gradients:
+                rows = [*whole_rows(self._gradients, rows)]
+            found = [(parameter, gradient, self._tables.get(parameter, before), change)
+                     for parameter, gradient, before, change in rows]
+            _, *columns = zip(*found, strict=True)
             sums = [*map(sum, columns)]
         if self._grad_norm is None:
             self._grad_norm = self._scale * math.sqrt(sums[0])
         self._moved = sums[1], sums[2]
-        self._keep(optimizer, rows)
+        self._keep(optimizer, found)
 
-    def _keep(self, optimizer: Grouped, rows: list[Row]) -> None:
+    def _keep(self, optimizer: Grouped, found: Probe | list[Row]) -> None:
         if not self.by_name:
             return
-        parameters = [row[0] for row in rows]
+        parameters = found.parameters if isinstance(found, Probe) else [row[0] for row in found]
         if parameters != self._parameters:       # else their names are known
             self._parameters, self._names = parameters, [*map(optimizer.state.name_of, parameters)]
-        self._rows = rows
+        self._found = found
 
     @property
     def measured(self) -> dict[str, float]:
@@ -110,7 +109,8 @@ class Watch:
         found = {"measured_at": self._at, "grad_norm": self._grad_norm}
         if self._moved is not None:
             found |= norms("", *self._moved)
-        for at, (_, gradient, before, change) in enumerate(self._rows):
+        rows = self._found.rows() if isinstance(self._found, Probe) else self._found
+        for at, (_, gradient, before, change) in enumerate(rows):
             name = self._names[at]
             found[f"grad_norm/{name}"] = self._scale * math.sqrt(gradient)
             if self._moved is not None:

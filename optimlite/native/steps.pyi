@@ -21,8 +21,9 @@ class Probe:
     gradient: float
     before: float
     change: float
-    found: list[tuple[Any, float, float, float]]
-    def __init__(self, single: tuple[Kernel, ...], wide: tuple[Kernel, ...], gradients: bool, each: bool) -> None: ...
+    parameters: list[Any]
+    def __init__(self, each: bool) -> None: ...
+    def rows(self) -> list[tuple[Any, float, float, float]]: ...
 
 class GroupPlanCore:
     group: dict[str, Any]

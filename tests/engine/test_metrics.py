@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import optimlite as ol
+from optimlite.native import dispatch
+from support.bits import THREADS, TYPES
 from support.cases import CASES
 from support.helpers import gradient, model, parameters
 
@@ -100,6 +102,49 @@ def test_large_arrays_are_measured_strip_by_strip_and_no_bit_changes(kind: Any, 
             assert found[f"grad_norm/{at}"] == pytest.approx(norm(grads[at]), rel=1e-6)
             assert found[f"weight_norm/{at}"] == pytest.approx(norm(array), rel=1e-6)
             assert found[f"update_norm/{at}"] == pytest.approx(norm(runs[0][at].astype(np.float64) - array), rel=1e-4)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-18, 1e25])
+@pytest.mark.parametrize("size", [3, 1_000, 3_001])
+def test_squares_beyond_the_range_of_single_precision(scale: float, size: int) -> None:
+    w = np.linspace(1, 2, size, dtype=np.float32) * np.float32(scale)
+    before, grad = w.copy(), w / 2
+    opt = ol.SGD([w], lr=0.5)
+    opt.watch(1)
+    opt.step(grads=[grad.copy()], zero_grad=True)
+    found = opt.metrics()
+    assert found["grad_norm"] == pytest.approx(norm(grad), rel=1e-6)
+    assert found["weight_norm"] == pytest.approx(norm(before), rel=1e-6)
+    assert found["update_norm"] == pytest.approx(norm(w.astype(np.float64) - before), rel=1e-6)
+
+
+@pytest.mark.parametrize("at", [0, 700, 999, 1_500, 2_999])
+def test_what_is_not_finite_is_told(at: int) -> None:
+    w, grad = np.ones(3_000, np.float32), np.ones(3_000, np.float32)
+    grad[at] = np.inf
+    opt = ol.SGD([w], lr=0.5)
+    opt.watch(1)
+    opt.step(grads=[grad])
+    assert opt.metrics()["grad_norm"] == opt.metrics()["update_norm"] == math.inf
+    opt.step(grads=[np.zeros_like(grad)])
+    assert opt.metrics()["weight_norm"] == math.inf
+    assert math.isnan(opt.metrics()["update_norm"])              # inf - inf
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_the_same_bits_on_every_level_and_for_every_thread_count(dtype: Any, level: str, threads: None) -> None:
+    def measured(workers: int) -> dict[str, float]:
+        ol.set_num_threads(workers)
+        arrays = [np.random.default_rng(1).standard_normal(size).astype(dtype) for size in (5, 1_000, 70_003)]
+        opt = ol.AdamW(arrays)
+        opt.watch(1, parameters=True)
+        for _ in range(2):
+            opt.step(grads=[np.cos(array) for array in arrays])
+        return opt.metrics()
+
+    found = [measured(workers) for workers in THREADS]
+    dispatch.level = dispatch.available()[0]     # the fixture puts it back
+    assert all(each == measured(1) for each in found)
 
 
 def test_going_back_to_slow_weights_is_no_update() -> None:
