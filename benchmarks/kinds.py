@@ -29,7 +29,7 @@ TITLES = {
     "closures": "A million float32 unknowns: an iteration beside the closure, in times of optimlite's",
     "training loop": "Adam, {case}, {pause:g} s of computing between steps, beside {busy} busy processes",
     "watched": "Adam that is measured at every step: time of a step, in times of one that isn't",
-    "bridges": "Adam of torch's tensors: time of a step, in times of optimlite.torch's",
+    "bridges": "Adam of torch's tensors, {gradients} gradients: time of a step, in times of optimlite.torch's",
     "checkpoint": "Checkpoint of 1.5 GB, files in the page cache",
     "ranks": "Adam over 4 ranks of MPI on this machine, {elements:,} elements: time of a step, in times of optimlite's",
     "overhead": "Overhead of optimlite",

@@ -7,7 +7,8 @@ concatenated by one call, into memory that stays bound to their parameters; the 
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -20,37 +21,52 @@ FEWEST = 4                       # tensors that are worth a call of their own
 
 grad_of = operator.attrgetter("grad")
 address = torch.Tensor.data_ptr
+# What says whether a tensor's values are where they were, laid out as they were.
+ASPECTS = address, torch.Tensor.stride
+OF_COMPLEX = *ASPECTS, torch.Tensor.is_conj, torch.Tensor.is_neg
 
 
 class Lying:
-    """Gradients that are read where they lie."""
+    """Gradients that are read where they lie.
+
+    An address doesn't say what is there: another tensor may have it, such as the transpose or the conjugate, and the
+    same tensor may be given other memory, or be transposed in place.
+    """
 
     def __init__(self, tensors: list[torch.Tensor], parameters: list[Parameter], names: list[str]) -> None:
         self.tensors, self.parameters, self.names = tensors, parameters, names
-        self.bound: list[object] = [None] * len(tensors)         # the addresses of those that the parameters have
+        self.aspects = aspects_of(tensors)
+        self.gradients: list[Any] = [None] * len(tensors)        # those that the parameters have
+        self.places: list[Any] = [None] * len(tensors)           # and their aspects
 
     def bring(self) -> bool:
         """Gives the parameters their gradients; False if one has none."""
         gradients = [*map(grad_of, self.tensors)]
+        places = self.all_places(gradients)
+        if not all(map(operator.is_, gradients, self.gradients)) or places != self.places:
+            for at, grad in enumerate(gradients):
+                if grad is not self.gradients[at] or places[at] != self.places[at]:
+                    self.bind(at, grad)
+                    self.gradients[at] = grad
+                    self.places[at] = places[at] if grad is None or in_place(grad) else object()
+        return None not in places
+
+    def all_places(self, gradients: list[Any]) -> list[Any]:
+        """Of each gradient: None if there is none, something unequal to all else if it is sparse."""
         try:
-            there: list[object] = [*map(address, gradients)]
-        except (TypeError, RuntimeError):        # None, or sparse
-            there = [*map(address_of, gradients)]
-        if there != self.bound:
-            for at, (now, before) in enumerate(zip(there, self.bound, strict=True)):
-                if now != before:
-                    self.bind(at, gradients[at])
-                    self.bound[at] = address_of(gradients[at])
-        return None not in there
+            return places_of(gradients, self.aspects)
+        except (TypeError, RuntimeError):        # None among them, or sparse ones
+            return [None if grad is None else tuple([aspect(grad) for aspect in self.aspects])
+                    if grad.layout is torch.strided else object() for grad in gradients]
 
     def bind(self, at: int, grad: torch.Tensor | None) -> None:
-        self.bound[at] = None                    # whatever happens in between
+        self.gradients[at] = None                # whatever happens in between
         self.parameters[at].grad = None if grad is None else gradient_of(grad, self.names[at])
 
     def let_go(self) -> None:
         """Keeps none alive."""
         forget_gradients(self.parameters)
-        self.bound = [None] * len(self.tensors)
+        self.gradients = [None] * len(self.tensors)
 
     def stepped(self) -> None:
         """Small ones stay bound."""
@@ -58,6 +74,12 @@ class Lying:
 
 class Large(Lying):
     """Those that torch may drop after the step: the next backward pass needs the memory."""
+
+    def bring(self) -> bool:
+        gradients = [*map(grad_of, self.tensors)]
+        for at, grad in enumerate(gradients):
+            self.bind(at, grad)
+        return all([grad is not None for grad in gradients])
 
     def stepped(self) -> None:
         self.let_go()
@@ -75,9 +97,8 @@ class Gathered(Lying):
 
     def bring(self) -> bool:
         try:
-            with torch.no_grad():
-                torch.cat([*map(grad_of, self.tensors)], out=self.memory)        # type: ignore[arg-type]
-        except (TypeError, RuntimeError):        # None among them, or sparse ones
+            join([*map(grad_of, self.tensors)], self.memory)
+        except (TypeError, RuntimeError):        # None among them, sparse ones, or of another size
             if self.gathered:
                 super().let_go()
                 self.gathered = False
@@ -94,11 +115,28 @@ class Gathered(Lying):
             super().let_go()
 
 
-def address_of(grad: torch.Tensor | None) -> object:
-    """Where a gradient lies; something unequal to all else if that can't be said, or it isn't read there."""
-    if grad is None:
-        return None
-    return grad.data_ptr() if grad.layout is torch.strided and not (grad.is_conj() or grad.is_neg()) else object()
+def join(gradients: list[Any], memory: torch.Tensor) -> None:
+    out = memory.detach()                        # which torch resizes where the gradients have another size
+    try:
+        torch.cat(gradients, out=out)
+    except RuntimeError:                         # they have a graph: a loop may ask for derivatives of derivatives
+        with torch.no_grad():
+            torch.cat(gradients, out=out)
+    if len(out) != len(memory):
+        raise RuntimeError("a parameter was cut where it lies")  # its gradient is refused
+
+
+def aspects_of(tensors: Sequence[torch.Tensor]) -> tuple[Callable[[torch.Tensor], Any], ...]:
+    return OF_COMPLEX if any([tensor.is_complex() for tensor in tensors]) else ASPECTS
+
+
+def places_of(tensors: Sequence[torch.Tensor], aspects: tuple[Callable[[torch.Tensor], Any], ...]) -> list[Any]:
+    return [*zip(*[map(aspect, tensors) for aspect in aspects], strict=True)]
+
+
+def in_place(grad: torch.Tensor) -> bool:
+    """Whether a gradient is read where it lies; else it is read anew before each step."""
+    return grad.layout is torch.strided and not (grad.is_conj() or grad.is_neg())
 
 
 def sorted_by_size(tensors: Sequence[torch.Tensor], parameters: Sequence[Parameter], names: Sequence[str],

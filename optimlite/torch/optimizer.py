@@ -25,7 +25,7 @@ from ..checks import flag
 from ..engine.method import parameters_of
 from ..engine.optimizer import Optimizer
 from ..engine.parameter import Parameter
-from .gradients import address, sorted_by_size
+from .gradients import address, aspects_of, places_of, sorted_by_size
 from .tensors import array_of, plain, tensor_of
 
 values_of = operator.methodcaller("values")
@@ -67,9 +67,13 @@ class TensorOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     def _learn(self, tensors: list[torch.Tensor]) -> None:
         self._tensors = tensors
-        self._seen: list[dict[str, Any]] = [{} for _ in self.inner.param_groups]     # torch's groups as they were
+        # torch's groups as they were; {} where a tensor is among the values, which may change by itself
+        self._seen: list[dict[str, Any]] = [{} for _ in self.inner.param_groups]
         self._parameters = parameters_of(self.inner.param_groups)
         self._addresses = [*map(address, tensors)]
+        self._aspects = aspects_of(tensors)
+        self._layered = [tensor for tensor in tensors if tensor.ndim > 1 or tensor.is_complex()]
+        self._places = places_of(self._layered, self._aspects)
         self._sizes = [len(group["params"]) for group in self.inner.param_groups]
         names = [*map(self.inner.state.name_of, self._parameters)]
         self._gradients = sorted_by_size(tensors, self._parameters, names)
@@ -90,11 +94,11 @@ class TensorOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         except BaseException:
             self.param_groups.pop()
             raise
-        self._learn(self._listed())
+        self._learn([*self._listed()])
         self._show_groups()
 
-    def _listed(self) -> list[torch.Tensor]:
-        return [tensor for group in self.param_groups for tensor in group["params"]]
+    def _listed(self) -> Iterable[torch.Tensor]:
+        return chain.from_iterable([group["params"] for group in self.param_groups])
 
     def _show_groups(self) -> None:
         """Writes the inner groups' values into torch's."""
@@ -107,20 +111,24 @@ class TensorOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     def _follow(self) -> None:
         """Brings over whatever torch's side has changed, but for gradients."""
-        tensors = self._listed()
-        same = ([*map(address, tensors)] == self._addresses and all(map(operator.is_, tensors, self._tensors))
-                and [len(group["params"]) for group in self.param_groups] == self._sizes)
+        same = ([len(group["params"]) for group in self.param_groups] == self._sizes
+                and all(map(operator.is_, self._listed(), self._tensors))
+                and [*map(address, self._tensors)] == self._addresses
+                and places_of(self._layered, self._aspects) == self._places)     # `p.data = p.data.t()` stays there
         if not same:
             self._remake()
-        for theirs, ours, seen in zip(self.param_groups, self.inner.param_groups, self._seen, strict=True):
-            for key, value in theirs.items():
-                if value is seen.get(key) and not isinstance(value, torch.Tensor):
-                    continue
-                seen[key] = value
-                if key not in OWN and differs(plain(value), ours.get(key)):
-                    ours[key] = plain(value)     # only where it changed: `inner` validates a group that did
+        for at, (theirs, seen) in enumerate(zip(self.param_groups, self._seen, strict=True)):
+            if not equal(theirs, seen):
+                self._take_values(theirs, self.inner.param_groups[at])
+                live = any([isinstance(value, torch.Tensor) for value in theirs.values()])
+                self._seen[at] = {} if live else dict(theirs)
         if self._looked:
             self._take_state()
+
+    def _take_values(self, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+        for key, value in theirs.items():
+            if key not in OWN and differs(plain(value), ours.get(key)):
+                ours[key] = plain(value)         # only where it changed: `inner` validates a group that did
 
     def _remake(self) -> None:
         """Another inner optimizer: parameters came, went or have other memory now."""
@@ -299,6 +307,14 @@ def inner_group(group: Mapping[str, Any], number: int, kind: type[Optimizer]) ->
     if names:
         parameters = zip(names, parameters, strict=True)
     return {**{key: plain(value) for key, value in group.items() if key not in OWN}, "params": list(parameters)}
+
+
+def equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two dicts hold equal values, as far as these can be compared."""
+    try:
+        return one == other
+    except (ValueError, RuntimeError):           # arrays or tensors, in lists too, that are not the same
+        return False
 
 
 def differs(one: Any, other: Any) -> bool:

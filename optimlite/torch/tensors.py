@@ -57,6 +57,12 @@ def array_of(tensor: Any, name: str, kind: type[Optimizer]) -> np.ndarray:
 
 def gradient_of(grad: torch.Tensor, name: str) -> np.ndarray | SparseGrad:
     """A gradient's values where they lie; a sparse one's rows."""
+    if grad.dtype is not torch.bfloat16:
+        try:
+            values: np.ndarray = grad.numpy()    # refuses what isn't dense, or not what it seems, or has a graph
+            return values
+        except (TypeError, RuntimeError):
+            pass
     if grad.layout is torch.sparse_coo:
         if grad.sparse_dim() != 1:
             raise TypeError(f"gradient of '{name}' must be sparse in its first axis alone, got {grad.sparse_dim()} "
