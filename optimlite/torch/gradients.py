@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import Any
 
 import torch
@@ -56,8 +57,10 @@ class Lying:
         try:
             return places_of(gradients, self.aspects)
         except (TypeError, RuntimeError):        # None among them, or sparse ones
-            return [None if grad is None else tuple([aspect(grad) for aspect in self.aspects])
-                    if grad.layout is torch.strided else object() for grad in gradients]
+            dense = [grad is not None and grad.layout is torch.strided for grad in gradients]
+            found = iter(places_of([*compress(gradients, dense)], self.aspects))
+            return [next(found) if lies else None if grad is None else object()
+                    for grad, lies in zip(gradients, dense, strict=True)]
 
     def bind(self, at: int, grad: torch.Tensor | None) -> None:
         self.gradients[at] = None                # whatever happens in between
