@@ -83,7 +83,7 @@ def test_measuring_changes_no_bit_and_every_so_many_steps_are_measured() -> None
     (ol.AdamW, {}), (ol.LAMB, {}), (ol.Adafactor, {}), (ol.AdamP, {"weight_decay": 0.1}), (ol.ScheduleFreeAdamW, {}),
     (ol.AdamW, {"state_dtype": "int8"}), (ol.Adam, {"state_dtype": "bfloat16", "cautious": True})],
     ids=lambda value: getattr(value, "__name__", str(value)))
-def test_large_arrays_are_measured_strip_by_strip_and_no_bit_changes(kind: Any, options: Any) -> None:
+def test_large_arrays_are_measured_tile_by_tile_and_no_bit_changes(kind: Any, options: Any) -> None:
     shapes = (30, 1_501), (9_000,), (130, 4)
     runs = [[np.random.default_rng(1).standard_normal(shape).astype(np.float32) for shape in shapes] for _ in "12"]
     plain, watched = (kind(arrays, **options) for arrays in runs)
