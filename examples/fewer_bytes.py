@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,11 +121,13 @@ def draw(results: Results, path: Path) -> None:
     for (problem, found), ax in zip(results.items(), axes, strict=True):
         exact = np.array(found[FORMS[0].name])
         ax.axhspan(exact.mean() - exact.std(), exact.mean() + exact.std(), color="#c9ced6", alpha=0.5, linewidth=0)
+        beside: Counter[int] = Counter()
         for form in FORMS:
-            losses = np.array(found[form.name])
-            ax.errorbar(bytes_of(form), losses.mean(), losses.std(), capsize=3, marker=markers[form.master],
-                        color=colours[form.parameter], markersize=6, alpha=0.8)
-        ax.set(title=problem, xlabel="bytes of a parameter, with its state", xlim=(3, 13))
+            losses, size = np.array(found[form.name]), bytes_of(form)
+            ax.errorbar(size + 0.35 * beside[round(size)], losses.mean(), losses.std(), capsize=2,
+                        color=colours[form.parameter], marker=markers[form.master], markersize=6)
+            beside[round(size)] += 1
+        ax.set(title=problem, xlabel="bytes of a parameter, with its state", xlim=(3, 13), xticks=[4, 6, 8, 12])
     axes[0].set_ylabel("loss at the end, mean and deviation of five seeds", fontsize=8)
     for name, colour in colours.items():
         axes[-1].plot([], [], "o", color=colour, label=name)
