@@ -154,5 +154,7 @@ def test_formats_of_others_are_compared_if_there_are_any(monkeypatch, capsys):
     assert "eight bits: without bitsandbytes, which isn't installed" in capsys.readouterr().err
     monkeypatch.setattr(formats.importlib.util, "find_spec", lambda name: name != "torch")
     assert list(formats.beside_others()) == []
-    row = {"kind": "eight bits", "case": "ResNet-50", "seconds": {}, "ratio": {"bitsandbytes": 10.0, "torchao": 2.9}}
-    assert [entry["met"] for entry in formats.targets([row])] == [True, False]
+    row = {"case": "ResNet-50", "seconds": {"optimlite": 1.0, "bitsandbytes": 10.0, "torchao": 2.9}}
+    assert [entry["met"] for entry in formats.targets([row | {"kind": "eight bits"}])] == [True, False]
+    row["seconds"] = {"optimlite": 1.0, "torch fused": 1.0, "optimlite 1 thread": 2.0, "torch fused 1 thread": 1.9}
+    assert [entry["met"] for entry in formats.targets([row | {"kind": "all bfloat16"}])] == [True, False]
