@@ -7,11 +7,11 @@ prints how many images each recognises that it hasn't learnt from, and writes th
 Images are shuffled and cut into fifths.  The first chooses the rate: of RATES, upwards until accuracy falls by more
 than 5 points, those three which recognise most of it after learning from the rest run a second time, with other
 weights and batches, and the best mean wins.  Each other fifth is then recognised by SEEDS networks that learnt from
-the remaining four: a share of some 1,440 digits, or of 4,000 images of MNIST.
+the remaining four: a share of 1,437 digits, or of 4,000 images of MNIST.
 
-Rates warm up during a twentieth of the steps and fall by a cosine, but Schedule-Free's, DoG's and Rprop's.  What finds
-its rate has none.  Closures, and Rprop, whose rate is its largest step, see all images in each of EVALUATIONS; for the
-closures, a penalty l2 / 2 · |weights|² is searched in place of a rate.
+Rates warm up during a twentieth of the steps and fall by a cosine, but Schedule-Free's, whose warm-up is its own, DoG's
+and Rprop's.  What finds its rate has none.  Closures, and Rprop, whose rate is its largest step, see all images in each
+of EVALUATIONS; for the closures, a penalty l2 / 2 · |weights|² is searched in place of a rate.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ CONSTANT = ("DoG", "LDoG", "ScheduleFreeAdamW", "ScheduleFreeRAdam", "ScheduleFr
 BY_MATRICES = ("Muon", "NorMuon")
 OPTIONS: dict[str, dict[str, Any]] = {  # beside the defaults
     "SGD": {"momentum": 0.9},
+    "ScheduleFreeSGD": {"warmup_steps": 50}, "ScheduleFreeAdamW": {"warmup_steps": 50},
     "ScheduleFreeRAdam": {"betas": (0.9, 0.99)},
     "SOAP": {"max_precond_dim": 128},  # no bases for 784 pixels
     "Shampoo": {"betas": (0.9, 0.999), "eps": 1e-8, "grafting": "adam", "max_preconditioner_dim": 128,
