@@ -60,7 +60,7 @@ def bytes_of(form: Form) -> float:
     w = form.stored(np.zeros(1 << 16, np.float32))
     opt = form.optimizer({"w": w})
     opt.step(grads={"w": w.copy()})
-    return (w.nbytes + sum(array.nbytes for array in opt.state["w"].values() if array.ndim)) / w.size
+    return float((w.nbytes + sum(array.nbytes for array in opt.state["w"].values() if array.ndim)) / w.size)
 
 
 def loss(problem: str, form: Form, seed: int) -> float:

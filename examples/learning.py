@@ -107,13 +107,14 @@ def learnt(name: str, rate: float, kind: str, data: Split, seed: int) -> Arrays:
     optimizer = made(name, model, rate)
     count = 1 if name == "Rprop" else -(-len(data.x) // BATCH[kind])
     epochs = EVALUATIONS if name == "Rprop" else EPOCHS[kind]
-    schedule = None
+    followers: list[Callable[[], object]] = []  # called after each step
     if name not in CONSTANT and name != "Rprop":
-        schedule = ol.lr_scheduler.WarmupCosineLR(getattr(optimizer, "optimizer", optimizer), epochs * count // 20,
-                                                  epochs * count, start_factor=0.01)
+        steps, stepped = epochs * count, getattr(optimizer, "optimizer", optimizer)
+        followers = [ol.lr_scheduler.WarmupCosineLR(stepped, steps // 20, steps, start_factor=0.01).step]
     average = None
     if name in ("DoG", "LDoG"):
         average = ol.Average(model, function=lambda a, p, n: a + (p - a) * 9 / (n + 9))
+        followers = [average.update]
     for _ in range(epochs):
         for batch in np.array_split(rng.permutation(len(data.x)), count):
             def closure(batch: Array = batch) -> tuple[float, Any]:
@@ -121,8 +122,8 @@ def learnt(name: str, rate: float, kind: str, data: Split, seed: int) -> Arrays:
                 return loss, by_rows(grads) if name == "SparseAdam" else grads
 
             optimizer.step(closure)
-            for follower in filter(None, (schedule and schedule.step, average and average.update)):
-                follower()
+            for follow in followers:
+                follow()
     evaluated = average or (optimizer if name.startswith("ScheduleFree") else None)
     if evaluated is None:
         return model
