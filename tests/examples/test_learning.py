@@ -40,7 +40,7 @@ def shares(kind: str) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_page_shows_that_it_learns(name: str) -> None:
+def test_a_row_has_what_shows_that_it_learns(name: str) -> None:
     assert shares("digits")[name] >= DIGITS
     assert shares("MNIST")[name] >= shares("MNIST")["AdamW"] - LESS.get(name, MNIST)
 
