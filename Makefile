@@ -13,6 +13,8 @@ BUILT := $(if $(LEVELS)$(TYPES),partly-built,.venv/built)
 # What a verb needs: extras of pyproject.toml, and other packages.
 EXTRAS_demo := demo
 EXTRAS_test := test demo
+EXTRAS_long := test demo
+ALONE_long := mlxtend==0.25.0
 EXTRAS_bench := plot
 EXTRAS_lint := lint test
 EXTRAS_mpi-test := test mpi
@@ -60,10 +62,10 @@ test: $(BUILT) .venv/for-test               ## the tests, JOBS=2 side by side; A
 test-all: $(BUILT) .venv/for-test           ## those that take longer, too, and 200 examples of each property
 	$(call TESTS,not long and not large,--hypothesis-profile=all)
 
-test-long: $(BUILT) .venv/for-test          ## 10,000 examples of each property; 1,000 steps on 1 to 8 threads
+test-long: $(BUILT) .venv/for-long          ## 10,000 examples of each property; 1,000 steps on 1 to 8 threads; learning
 	$(BIN)/python -m pytest -m "hypothesis or long" --hypothesis-profile=long tests/engine/test_any_order.py \
 	    tests/test_properties.py tests/optimizers/test_accuracy.py tests/optimizers/test_determinism.py \
-	    tests/closures/test_evaluations.py tests/optimizers/test_without_a_schedule.py $(ARGS)
+	    tests/closures/test_evaluations.py tests/examples $(ARGS)
 
 bench: $(BUILT) .venv/for-bench             ## the benchmark table; ARGS=--quick, --json FILE, --plot FILE.png
 	$(BIN)/python -m benchmarks $(ARGS)

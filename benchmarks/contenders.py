@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -101,8 +101,12 @@ def contenders(problem: Problem) -> dict[str, Contender]:
     return {name: present.get(name) or Serial(present[name.removesuffix(" 1 thread")]) for name in names}
 
 
-def check(present: Mapping[str, Any], steps: int = 3, tolerance: float = 1e-3) -> None:
-    """Raises unless everyone's first steps move parameters as optimlite's do, to `tolerance` of the largest move."""
+def check(present: Mapping[str, Any], steps: int = 3, tolerance: float = 1e-3,
+          size: Callable[[Array], Any] = np.max) -> None:
+    """Raises unless everyone's first steps move parameters as optimlite's do, to `tolerance` of the largest move.
+
+    size: of the moves of a tensor's end: the largest one, or `np.mean`.
+    """
     ends = {name: [end for a in stepper.arrays for end in (a.reshape(-1)[:SAMPLE], a.reshape(-1)[-SAMPLE:])]
             for name, stepper in present.items()}
     start = [end.copy() for end in ends["optimlite"]]
@@ -117,8 +121,8 @@ def check(present: Mapping[str, Any], steps: int = 3, tolerance: float = 1e-3) -
         for _ in range(steps):
             stepper()
         moves[name] = [end - values for end, values in zip(ends[name], start, strict=True)]
-        largest = max(np.abs(move).max() for move in moves["optimlite"])
-        error = max(np.abs(a - b).max() for a, b in zip(moves[name], moves["optimlite"], strict=True))
+        largest = max(size(np.abs(move)) for move in moves["optimlite"])
+        error = max(size(np.abs(a - b)) for a, b in zip(moves[name], moves["optimlite"], strict=True))
         if not error <= tolerance * largest:
             raise RuntimeError(f"'{name}' doesn't do the work of 'optimlite': after {steps} steps of "
                                f"{stepper.work.name} the parameters differ by {error:.3g}, "

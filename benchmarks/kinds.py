@@ -23,6 +23,8 @@ TITLES = {
     "elementwise": "{case}: time of a step, in times of optimlite's",
     "measured": "{case}, after measuring each tensor: time of a step, in times of optimlite's",
     "formats": "Adam with state in fewer bytes, {case}: time of a step, in times of float32 state",
+    "eight bits": "AdamW with state in eight bits, {case}: time of a step, in times of optimlite's",
+    "all bfloat16": "AdamW, all in bfloat16, {case}: time of a step, in times of optimlite's",
     "gradients": "AdamW, clip + step + zero (limit: the step's bytes alone), in times of optimlite's",
     "subnormal": "AdamW with moments that decayed",
     "sparse": "SparseAdam, 4,096 rows of 64 touched",

@@ -13,6 +13,7 @@ from typing import Any
 import optimlite
 from optimlite.native import dispatch
 
+from . import formats
 from .cases import CEILINGS, TARGETS
 from .checkpoints import lines as checkpoint_lines
 from .kinds import MODULES, TITLES
@@ -65,7 +66,8 @@ def header(result: Result) -> str:
 
 def line(result: Result) -> str:
     seconds = result["seconds"]
-    if result["kind"] in ("elementwise", "measured", "gradients", "sparse", "closures", "watched", "bridges", "ranks"):
+    if result["kind"] in ("elementwise", "measured", "gradients", "sparse", "closures", "watched", "bridges", "ranks",
+                          *formats.BESIDE):
         row = result["optimizer" if result["kind"] in ("elementwise", "measured") else "case"]
         return f"{row:16}" + "".join(f"  {name} {duration(value)} {times(result['ratio'][name])}"
                                      for name, value in seconds.items())

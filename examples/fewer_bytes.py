@@ -1,101 +1,158 @@
-"""State in 32, 16 and 8 bits: the bytes of a parameter, and the loss of a network on handwritten digits.
+"""Parameters and state in fewer bytes: what four problems make of it.
 
-    python examples/fewer_bytes.py [folder, examples/output unless given]
+    python examples/fewer_bytes.py [folder, examples/output unless given]    draws docs/fewer_bytes.json
+    python examples/fewer_bytes.py --measure         makes it anew, and the table in docs/memory.md
 
-The curves are of test images, after each epoch, medians of five seeds with the range of all.
+AdamW, with a warm-up and a cosine; the model computes in float32 from parameters as they are stored.
 """
 
 from __future__ import annotations
 
-import pathlib
+import json
+import os
 import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 
 import optimlite as ol
 
-try:
-    import matplotlib
-    from sklearn.datasets import load_digits
-except ImportError as missing:
-    sys.exit(f"this example needs {missing.name}: pip install scikit-learn matplotlib")
-
-Arrays = dict[str, np.ndarray]
-FORMATS = {None: "float32", "bfloat16": "bfloat16", "int8": "int8"}
-LOOKS = [("#0b6e69", "-"), ("#d9822b", "--"), ("#7a4fa3", ":")]
-EPOCHS, BATCH, SEEDS = 15, 64, 5
+DOCS = Path(__file__).parents[1] / "docs"
+RESULTS, PAGE = DOCS / "fewer_bytes.json", DOCS / "memory.md"
+SEEDS = 5
+HEADER = "| parameter | master | state | bytes |"
+Results = dict[str, dict[str, list[float]]]      # the losses of all seeds, by problem and by form
 
 
-def network(seed: int) -> Arrays:
-    rng = np.random.default_rng(seed)
-    return {"W1": (rng.standard_normal((64, 256)) / 8).astype(np.float32), "b1": np.zeros(256, np.float32),
-            "W2": (rng.standard_normal((256, 10)) / 16).astype(np.float32), "b2": np.zeros(10, np.float32)}
+class Form(NamedTuple):
+    """How a parameter and its state are kept."""
+
+    parameter: str = "float32"
+    master: str | None = None
+    state: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.parameter}, {self.state or 'float32'}" + (f", {self.master}" if self.master else "")
+
+    def optimizer(self, model: dict[str, Any], lr: float = 1e-3, seed: int = 0) -> ol.AdamW:
+        options: dict[str, Any] = {"master": self.master} if self.master else {}
+        return ol.AdamW(model, lr=lr, state_dtype=self.state, seed=seed, **options)
+
+    def stored(self, array: Any) -> Any:
+        if self.parameter != "bfloat16":
+            return array.astype(self.parameter)
+        import ml_dtypes
+
+        return array.astype(ml_dtypes.bfloat16)
 
 
-def loss_and_grads(model: Arrays, x: np.ndarray, labels: np.ndarray) -> tuple[float, Arrays]:
-    """The cross-entropy."""
-    hidden = np.maximum(x @ model["W1"] + model["b1"], 0)
-    scores = hidden @ model["W2"] + model["b2"]
-    scores -= scores.max(axis=1, keepdims=True)
-    chances = np.exp(scores)
-    chances /= chances.sum(axis=1, keepdims=True)
-    rows = np.arange(len(labels))
-    loss = -float(np.log(chances[rows, labels] + 1e-30).mean())
-    chances[rows, labels] -= 1
-    chances /= np.float32(len(labels))
-    back = (chances @ model["W2"].T) * (hidden > 0)
-    return loss, {"W1": x.T @ back, "b1": back.sum(axis=0), "W2": hidden.T @ chances, "b2": chances.sum(axis=0)}
+FORMS = [Form(), Form(state="bfloat16"), Form(state="int8"),
+         *(Form("bfloat16", master, "int8") for master in ("float32", "kahan", "none")),
+         *(Form("float16", master, "int8") for master in ("float32", "kahan", "none"))]
 
 
-def curve(state_dtype: str | None, seed: int) -> list[float]:
-    """The loss on the test images after each epoch."""
-    images, labels = load_digits(return_X_y=True)
-    images = (images / 16).astype(np.float32)
-    test = np.arange(len(images)) % 5 == 0
-    model, rng = network(seed), np.random.default_rng(100 + seed)
-    opt = ol.AdamW(model, lr=2e-3, state_dtype=state_dtype, seed=seed)
-    losses = []
-    for _ in range(EPOCHS):
-        for batch in np.array_split(rng.permutation(np.flatnonzero(~test)), -(-(~test).sum() // BATCH)):
-            opt.step(grads=loss_and_grads(model, images[batch], labels[batch])[1])
-        losses.append(loss_and_grads(model, images[test], labels[test])[0])
-    return losses
+def bytes_of(form: Form) -> float:
+    """Of a parameter and what is kept beside it, for each element of a large tensor."""
+    w = form.stored(np.zeros(1 << 16, np.float32))
+    opt = form.optimizer({"w": w})
+    opt.step(grads={"w": w.copy()})
+    return float((w.nbytes + sum(array.nbytes for array in opt.state["w"].values() if array.ndim)) / w.size)
 
 
-def bytes_of(state_dtype: str | None) -> float:
-    """AdamW's state for each element of a large tensor."""
-    w = np.zeros(1 << 20, np.float32)
-    opt = ol.AdamW([w], state_dtype=state_dtype)
-    opt.step(grads=[w])
-    return sum(array.nbytes for array in opt.state[w].values() if array.ndim) / w.size
+def loss(problem: str, form: Form, seed: int) -> float:
+    """What is left of it at the end."""
+    from small_problems import PROBLEMS
+
+    start, steps, lr, batch, loss_and_grads, judge = PROBLEMS[problem](seed)
+    model = {key: form.stored(array) for key, array in start.items()}
+    opt = form.optimizer(model, lr, seed)
+    schedule = ol.lr_scheduler.WarmupCosineLR(opt, steps // 20, steps, start_factor=0.01)
+    for _ in range(steps):
+        opt.step(grads=loss_and_grads(widened(model), batch())[1])
+        schedule.step()
+    return judge(widened(model))
+
+
+def widened(model: dict[str, Any]) -> dict[str, Any]:
+    return {key: array.astype(np.float32, copy=False) for key, array in model.items()}
+
+
+def measured() -> Results:
+    from small_problems import PROBLEMS
+
+    results: Results = {problem: {} for problem in PROBLEMS}
+    for problem, found in results.items():
+        for form in FORMS:
+            found[form.name] = [round(loss(problem, form, seed), 6) for seed in range(SEEDS)]
+            print(f"{problem:11}{form.name:26}{shown(found[form.name])}", flush=True)
+    return results
+
+
+def shown(losses: list[float]) -> str:
+    return f"{np.mean(losses):.4f} ± {np.std(losses):.4f}"
+
+
+def table(results: Results) -> str:
+    rows = [f"{HEADER} {' | '.join(results)} |", "|---" * (4 + len(results)) + "|"]
+    for form in FORMS:
+        cells = [form.parameter, f'`"{form.master}"`' if form.master else "", form.state or "float32",
+                 f"{bytes_of(form):.3g}", *(shown(found[form.name]) for found in results.values())]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def write(page: Path, results: Results) -> None:
+    """The table, in the place of the one that has its header."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(HEADER)
+    behind = rest.partition("\n\n")[2]
+    page.write_text(f"{before}{table(results)}\n\n{behind}", encoding="utf-8")
+
+
+def draw(results: Results, path: Path) -> None:
+    from matplotlib import pyplot
+
+    colours = {"float32": "#0b6e69", "bfloat16": "#d9822b", "float16": "#7a4fa3"}
+    markers = {None: "o", "float32": "s", "kahan": "^", "none": "v"}
+    figure, axes = pyplot.subplots(1, len(results), figsize=(13, 3.8), layout="constrained")
+    for (problem, found), ax in zip(results.items(), axes, strict=True):
+        exact = np.array(found[FORMS[0].name])
+        ax.axhspan(exact.mean() - exact.std(), exact.mean() + exact.std(), color="#c9ced6", alpha=0.5, linewidth=0)
+        beside: Counter[int] = Counter()
+        for form in FORMS:
+            losses, size = np.array(found[form.name]), bytes_of(form)
+            ax.errorbar(size + 0.35 * beside[round(size)], losses.mean(), losses.std(), capsize=2,
+                        color=colours[form.parameter], marker=markers[form.master], markersize=6)
+            beside[round(size)] += 1
+        ax.set(title=problem, xlabel="bytes of a parameter, with its state", xlim=(3, 13), xticks=[4, 6, 8, 12])
+    axes[0].set_ylabel("loss at the end, mean and deviation of five seeds", fontsize=8)
+    for name, colour in colours.items():
+        axes[-1].plot([], [], "o", color=colour, label=name)
+    for master, marker in list(markers.items())[1:]:
+        axes[-1].plot([], [], marker, color="#555555", label=f'master="{master}"')
+    figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside right center", fontsize=8)
+    figure.savefig(path, dpi=100)
+    pyplot.close(figure)
 
 
 def main() -> None:
-    from matplotlib import pyplot
-
-    folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "examples/output")
+    if sys.argv[1:] == ["--measure"]:
+        results = measured()
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        write(PAGE, results)
+        return
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "examples/output")
     folder.mkdir(parents=True, exist_ok=True)
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.6), layout="constrained", width_ratios=[1, 1.6])
-    for row, ((state_dtype, name), (colour, style)) in enumerate(zip(FORMATS.items(), LOOKS, strict=True)):
-        state = bytes_of(state_dtype)
-        left.barh(row, 8, color="#c9ced6", label="parameter and gradient, float32" if row == 0 else None)
-        left.barh(row, state, left=8, color=colour)
-        left.text(8 + state + 0.3, row, f"state {state:.3g}", va="center")
-        losses = np.array([curve(state_dtype, seed) for seed in range(SEEDS)])
-        epochs = np.arange(1, EPOCHS + 1)
-        right.fill_between(epochs, losses.min(axis=0), losses.max(axis=0), color=colour, alpha=0.15, linewidth=0)
-        right.plot(epochs, np.median(losses, axis=0), style, color=colour, label=name)
-        print(f"{name:9} {state:5.3g} bytes of state an element, test loss {np.median(losses[:, -1]):.3f} "
-              f"({losses[:, -1].min():.3f} to {losses[:, -1].max():.3f})")
-    left.set(yticks=range(3), yticklabels=FORMATS.values(), xlabel="bytes for each element", xlim=(0, 20),
-             ylim=(3.2, -0.6), title="AdamW: memory")
-    left.legend(loc="lower right", fontsize=8)
-    right.set(xlabel="epochs", ylabel="cross-entropy, test images", yscale="log",
-              title="Handwritten digits, five seeds")
-    right.legend(title="state")
-    figure.savefig(folder / "fewer_bytes.png", dpi=110)
+    draw(json.loads(RESULTS.read_text(encoding="utf-8")), folder / "fewer_bytes.png")
 
 
 if __name__ == "__main__":
+    try:
+        import matplotlib
+    except ImportError as missing:
+        sys.exit(f"this example needs {missing.name}: pip install matplotlib")
     matplotlib.use("Agg")
     main()

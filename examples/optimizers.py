@@ -1,11 +1,9 @@
-"""Every optimizer on Rosenbrock's and Rastrigin's functions, and on handwritten digits, each at the best of its rates.
+"""Every optimizer on Rosenbrock's and Rastrigin's functions, each at the best of its rates.
 
-    python examples/optimizers.py [folder, examples/output/optimizers unless given]      draws the first two
-    python examples/optimizers.py --digits                                               prints the third
+    python examples/optimizers.py [folder, examples/output/optimizers unless given]
 
-The best rate is the one whose run has the lowest loss at its end: after 300 steps of the functions, of 19 rates; after
-30 epochs on the digits, of 9 rates (L-BFGS and CG: 300 evaluations of all images).  Other options are the defaults,
-but for OPTIONS and SHORT.  What finds its own rate, or its own step, multiplies it by that factor.
+The best rate is the one of 19 whose run of 300 steps has the lowest loss at its end.  Other options are the defaults,
+but for OPTIONS.  What finds its own rate, or its own step, multiplies it by that factor.
 """
 
 from __future__ import annotations
@@ -22,15 +20,13 @@ import optimlite as ol
 
 Array = np.ndarray
 Function = Callable[[Array], tuple[float, Array]]
-STEPS, EPOCHS, BATCH = 300, 30, 32
+STEPS = 300
 RATES = [10.0 ** (k / 3) for k in range(-12, 7)]  # 0.0001 to 100
 OPTIONS: dict[str, dict[str, Any]] = {
     "SGD": {"momentum": 0.9}, "ScheduleFreeRAdam": {"betas": (0.9, 0.99)},
-}
-SHORT: dict[str, dict[str, Any]] = {  # 300 steps are few for what begins with a millionth of a step
+    # 300 steps are few for what begins with a millionth of a step
     "Prodigy": {"d0": 1e-2}, "DAdaptAdam": {"d0": 1e-2}, "DoG": {"reps_rel": 1e-2}, "LDoG": {"reps_rel": 1e-2},
 }
-FINDS_ITS_RATE = ("Prodigy", "DAdaptAdam", "DoG", "LDoG")
 WRAPPED: dict[str, Callable[[Any, float], Any]] = {
     "Lookahead(AdamW)": lambda p, lr: ol.Lookahead(ol.AdamW(p, lr=lr)),
     "SAM(AdamW)": lambda p, lr: ol.SAM(ol.AdamW(p, lr=lr)),
@@ -61,8 +57,8 @@ def names() -> list[str]:
     return [name for name in ol.available() if name != "SparseAdam"] + list(WRAPPED)  # Adam, by rows
 
 
-def made(name: str, params: list[Array], lr: float, options: dict[str, dict[str, Any]]) -> Any:
-    return WRAPPED[name](params, lr) if name in WRAPPED else ol.create(name, params, lr=lr, **options.get(name, {}))
+def made(name: str, params: list[Array], lr: float) -> Any:
+    return WRAPPED[name](params, lr) if name in WRAPPED else ol.create(name, params, lr=lr, **OPTIONS.get(name, {}))
 
 
 def run(name: str, lr: float, function: Function, start: tuple[float, float]) -> Array:
@@ -80,7 +76,7 @@ def run(name: str, lr: float, function: Function, start: tuple[float, float]) ->
     if closing:
         ol.create(name, [p], lr=lr, line_search_fn="strong_wolfe", max_iter=STEPS, max_eval=STEPS).step(closure)
         return np.array(points)[:, :, 0]
-    optimizer = made(name, [p], lr, OPTIONS | SHORT)
+    optimizer = made(name, [p], lr)
     for _ in range(STEPS):
         optimizer.step(closure)
         if name.startswith("ScheduleFree"):
@@ -101,76 +97,6 @@ def best(name: str, function: Function, start: tuple[float, float]) -> tuple[flo
         found.append((loss if np.isfinite(loss) else np.inf, lr, points))
     loss, lr, points = min(found, key=lambda each: each[0])
     return lr, loss, points
-
-
-class Digits:
-    """A perceptron of 64 x 64 x 10 units on scikit-learn's 1,797 digits; every fifth is for the test."""
-
-    def __init__(self) -> None:
-        from sklearn.datasets import load_digits
-
-        images, labels = load_digits(return_X_y=True)
-        images = (images / 16.0).astype(np.float32)
-        test = np.arange(len(images)) % 5 == 0
-        self.train, self.test = (images[~test], labels[~test]), (images[test], labels[test])
-        rng = np.random.default_rng(0)
-        self.first = rng.normal(0, 64 ** -0.5, (64, 64)).astype(np.float32)
-        self.second = rng.normal(0, 64 ** -0.5, (64, 10)).astype(np.float32)
-        self.params = [self.first, np.zeros((1, 64), np.float32), self.second, np.zeros((1, 10), np.float32)]
-
-    def forward(self, images: Array) -> tuple[Array, Array]:
-        w, b, v, c = self.params
-        hidden = np.tanh(images @ w + b)
-        scores = hidden @ v + c
-        scores -= scores.max(axis=1, keepdims=True)
-        chances = np.exp(scores)
-        return hidden, chances / chances.sum(axis=1, keepdims=True)
-
-    def loss(self, images: Array, labels: Array) -> tuple[float, list[Array]]:
-        hidden, chances = self.forward(images)
-        rows, count = np.arange(len(labels)), len(labels)
-        loss = -float(np.log(chances[rows, labels] + 1e-30).mean())
-        chances[rows, labels] -= 1
-        chances /= count
-        inner = chances @ self.params[2].T * (1 - hidden * hidden)
-        return loss, [images.T @ inner, inner.sum(axis=0, keepdims=True), hidden.T @ chances,
-                      chances.sum(axis=0, keepdims=True)]
-
-    def accuracy(self) -> float:
-        images, labels = self.test
-        return float((self.forward(images)[1].argmax(axis=1) == labels).mean())
-
-
-def learn(name: str, lr: float) -> tuple[float, float]:
-    """The loss on what was learnt from, and the share of the other digits that are recognised."""
-    digits = Digits()
-    images, labels = digits.train
-    if name in ol.available("closure"):
-        ol.create(name, digits.params, lr=lr, line_search_fn="strong_wolfe", max_iter=STEPS, max_eval=STEPS).step(
-            lambda: digits.loss(images, labels))
-        return digits.loss(images, labels)[0], digits.accuracy()
-    optimizer = made(name, digits.params, lr, OPTIONS)
-    rng = np.random.default_rng(1)
-    for _ in range(EPOCHS):
-        order = rng.permutation(len(images))
-        for at in range(0, len(order), BATCH):
-            batch = order[at:at + BATCH]
-            optimizer.step(lambda batch=batch: digits.loss(images[batch], labels[batch]))
-    if name.startswith("ScheduleFree"):
-        with optimizer.swapped():
-            return digits.loss(images, labels)[0], digits.accuracy()
-    return digits.loss(images, labels)[0], digits.accuracy()
-
-
-def best_learner(name: str) -> tuple[float, float, float]:
-    """The rate, the loss and the accuracy."""
-    found = []
-    for lr in [10.0 ** (k / 2) for k in range(-8, 1)] if name not in FINDS_ITS_RATE else [1.0]:
-        with np.errstate(all="ignore"):
-            loss, accuracy = learn(name, lr)
-        found.append((loss if np.isfinite(loss) else np.inf, lr, accuracy))
-    loss, lr, accuracy = min(found)
-    return lr, loss, accuracy
 
 
 def draw(problem: str, path: pathlib.Path) -> None:
@@ -208,11 +134,6 @@ def draw(problem: str, path: pathlib.Path) -> None:
 
 
 def main() -> None:
-    if sys.argv[1:] == ["--digits"]:
-        for name in names():
-            lr, loss, accuracy = best_learner(name)
-            print(f"{name:20} rate {lr:8.2g}  loss {loss:.1e}  accuracy {accuracy:.1%}", flush=True)
-        return
     folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "examples/output/optimizers")
     folder.mkdir(parents=True, exist_ok=True)
     for problem in PROBLEMS:

@@ -10,7 +10,7 @@ from statistics import median
 import numpy as np
 import pytest
 
-from benchmarks import checkpoints, elementwise, measure, measured, report, rows
+from benchmarks import checkpoints, elementwise, formats, measure, measured, report, rows
 from benchmarks.cases import CASES, WORKS, Case
 from benchmarks.contenders import Optimlite, check, contenders
 from benchmarks.peers import InPlace, Naive
@@ -139,3 +139,22 @@ def test_a_row_of_checkpoints_is_measured_and_compared_with_its_targets(present,
 def test_bytes_of_a_step():
     assert [work.bytes_per_element for work in WORKS] == [12, 20, 28, 28]
     assert {case.name: case.elements for case in CASES}["GPT-2"] == 124_439_808
+
+
+@pytest.mark.rest
+def test_all_bfloat16_is_compared_with_torch():
+    pytest.importorskip("torch")
+    pytest.importorskip("ml_dtypes")
+    assert {"optimlite", "torch fused"} <= set(formats.in_bfloat16(SMALL))
+
+
+def test_formats_of_others_are_compared_if_there_are_any(monkeypatch, capsys):
+    monkeypatch.setattr(formats.importlib.util, "find_spec", lambda name: name not in ("bitsandbytes", "torchao"))
+    assert [row.kind for row in formats.beside_others()] == ["all bfloat16"]
+    assert "eight bits: without bitsandbytes, which isn't installed" in capsys.readouterr().err
+    monkeypatch.setattr(formats.importlib.util, "find_spec", lambda name: name != "torch")
+    assert list(formats.beside_others()) == []
+    row = {"case": "ResNet-50", "seconds": {"optimlite": 1.0, "bitsandbytes": 10.0, "torchao": 2.9}}
+    assert [entry["met"] for entry in formats.targets([row | {"kind": "eight bits"}])] == [True, False]
+    row["seconds"] = {"optimlite": 1.0, "torch fused": 1.0, "optimlite 1 thread": 2.0, "torch fused 1 thread": 1.9}
+    assert [entry["met"] for entry in formats.targets([row | {"kind": "all bfloat16"}])] == [True, False]

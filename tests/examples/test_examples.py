@@ -8,29 +8,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
 import optimlite as ol
-from support.paths import ROOT
-
-EXAMPLES = ROOT / "examples"
-
-
-@pytest.fixture
-def example(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
-    """Imports a module of examples/, as a script that lies there does."""
-    monkeypatch.syspath_prepend(EXAMPLES)
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")     # restored afterwards, whatever the module sets
-
-    def load(name: str) -> ModuleType:
-        monkeypatch.delitem(sys.modules, name, raising=False)
-        return __import__(name)
-
-    return load
+from support.helpers import differences
+from support.paths import EXAMPLES
 
 
 @pytest.fixture
@@ -49,18 +34,6 @@ def check_gradients(backward: Callable[[], float], parameters: list[ol.Parameter
         measured = differences(backward, p.data)
         assert np.any(measured), p.name
         np.testing.assert_allclose(gradient, measured, rtol=1e-5, atol=1e-8, err_msg=str(p.name))
-
-
-def differences(loss: Callable[[], float], array: np.ndarray, h: float = 1e-6) -> np.ndarray:
-    measured = np.empty_like(array)
-    for index in np.ndindex(array.shape):
-        kept = array[index]
-        array[index] = kept + h
-        above = loss()
-        array[index] = kept - h
-        measured[index] = (above - loss()) / (2 * h)
-        array[index] = kept
-    return measured
 
 
 @pytest.mark.parametrize("leak", [0.0, 0.2])
@@ -247,17 +220,6 @@ def test_own_optimizer_follows_its_rule(example: Any) -> None:
         SignSGD([p], momentum=1)
 
 
-@pytest.mark.parametrize(("name", "lr"), [("AdamP", 0.032), ("AdamMini", 0.032), ("Lookahead(AdamW)", 0.032),
-                                          ("SAM(AdamW)", 0.01)])
-def test_it_learns_the_digits(example: Any, name: str, lr: float) -> None:
-    """At the rate that a search found (docs/which_optimizer.md)."""
-    pytest.importorskip("sklearn")
-    pytest.importorskip("matplotlib")
-    loss, accuracy = example("optimizers").learn(name, lr)
-    assert loss < 0.01
-    assert accuracy >= 0.97
-
-
 @pytest.mark.rest
 def test_every_optimizer_is_drawn(example: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib").use("Agg")
@@ -270,17 +232,9 @@ def test_every_optimizer_is_drawn(example: Any, tmp_path: Path, monkeypatch: pyt
     assert (tmp_path / "rastrigin.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_gradients_of_the_two_functions_and_of_the_digits(example: Any) -> None:
-    pytest.importorskip("sklearn")
+def test_gradients_of_the_two_functions(example: Any) -> None:
     pytest.importorskip("matplotlib")
     optimizers = example("optimizers")
     for function in (optimizers.rosenbrock, optimizers.rastrigin):
         p = np.array([[0.3], [-0.7]])
         np.testing.assert_allclose(function(p)[1], differences(lambda f=function, p=p: f(p)[0], p), rtol=1e-5)
-    digits = optimizers.Digits()
-    digits.params = [p.astype(np.float64) for p in digits.params]
-    images, labels = digits.train
-    check = images[:20].astype(np.float64), labels[:20]
-    for k, p in enumerate(digits.params):
-        np.testing.assert_allclose(digits.loss(*check)[1][k], differences(lambda: digits.loss(*check)[0], p), rtol=1e-4,
-                                   atol=1e-8)

@@ -144,6 +144,19 @@ def refusal(act: Callable[[], Any], error: type[Exception], message: str) -> Exc
     return caught.value
 
 
+def differences(loss: Callable[[], float], array: np.ndarray, h: float = 1e-6) -> np.ndarray:
+    """The gradient by central differences."""
+    measured = np.empty_like(array)
+    for index in np.ndindex(array.shape):
+        kept = array[index]
+        array[index] = kept + h
+        above = loss()
+        array[index] = kept - h
+        measured[index] = (above - loss()) / (2 * h)
+        array[index] = kept
+    return measured
+
+
 def run_python(code: str, timeout: float = 60, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs a script in a fresh interpreter."""
     return subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(code)], text=True, capture_output=True,
