@@ -66,12 +66,6 @@ CG_SEARCHES: dict[str, Search] = {
     "hager_zhang": partial(line_search.hager_zhang, c1=0.4, c2=0.1)}
 
 
-def beta_name(name: str, value: Any) -> str:
-    if not isinstance(value, str) or value not in BETAS:
-        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, BETAS))}, got {checks.shown(value)}")
-    return value
-
-
 class ConjugateGradientMethod(Method):
     """d = -g + beta * d, with what the formulas need in scalars: the products come with each gradient."""
 
@@ -273,8 +267,9 @@ class ConjugateGradient(ClosureOptimizer):
     method_class = ConjugateGradientMethod
     checks = {"lr": checks.nonnegative, "max_iter": count, "max_eval": optional_count,
               "tolerance_grad": checks.nonnegative, "tolerance_change": checks.nonnegative,
-              "tolerance_loss": checks.optional(checks.nonnegative), "beta": beta_name, "line_search_fn": search,
-              "search_options": search_options, "restart_every": optional_count, "maximize": checks.flag}
+              "tolerance_loss": checks.optional(checks.nonnegative), "beta": checks.choice(*BETAS),
+              "line_search_fn": search, "search_options": search_options, "restart_every": optional_count,
+              "maximize": checks.flag}
     scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0, "slope": 0.0, "square": 0.0, "length": 0.0, "guess": 0.0,
                "since_restart": 0}
     later_scalars = {**SCALARS, "trial": 0.0}

@@ -13,7 +13,8 @@ import pytest
 
 import optimlite as ol
 from optimlite import lr_scheduler as ls
-from optimlite.lr_scheduler.arguments import Hyperparameter, PerGroup, an_optimizer, choice, count, function
+from optimlite.checks import choice
+from optimlite.lr_scheduler.arguments import Hyperparameter, PerGroup, an_optimizer, count, function
 from support.helpers import refusal, sgd, stepped, whole_messages
 
 
