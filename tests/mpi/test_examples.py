@@ -1,7 +1,8 @@
-"""The examples of many ranks, in threads; tests/mpi/test_mpiexec.py has real ranks."""
+"""The examples of many ranks, and those of docstrings, in threads; tests/mpi/test_mpiexec.py has real ranks."""
 
 from __future__ import annotations
 
+import doctest
 import os
 import subprocess
 import sys
@@ -11,8 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+import optimlite as ol
 from optimlite import mpi
 from support.paths import ROOT
+
+
+def test_the_examples_of_docstrings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = {"np": np, "ol": ol, "mpi": mpi}
+    for thing in (mpi.Sharded, mpi.broadcast, mpi.average_gradients, mpi.summed, mpi.Checkpoints):
+        [test] = [one for one in doctest.DocTestFinder(recurse=False).find(thing, globs=names) if one.examples]
+        assert doctest.DocTestRunner().run(test).failed == 0
 
 
 @pytest.mark.slow
