@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import optimlite as ol
-from support.helpers import label
+from support.helpers import label, refusals
 
 W = np.ones(3)
 F = np.float32
@@ -236,7 +236,7 @@ def sum_of_squares(x: Any) -> Any:
     return float(x @ x), 2 * x
 
 
-@pytest.mark.parametrize(("act", "message"), [
+test_what_functions_refuse = refusals([
     (lambda: ol.SGD(endless()), "^parameters must not be nested that deeply, or contain themselves, got a list$"),
     (lambda: ol.SGD([Endless()]), "^parameters must not be nested that deeply, or contain themselves, got a list$"),
     (lambda: ol.save({"w": W}, "file"), r"^save takes a path, and everything else by name, got 1 more: ol.save\('run"),
@@ -253,10 +253,7 @@ def sum_of_squares(x: Any) -> Any:
     (lambda: ol.group_by_name({"a": W}, [("a", {"lr": 1})]), "^`overrides` must be a dict of dicts, "),
     (lambda: ol.to_torch(ol.SGD([W])), r"^`state_dict` must be a dict, such as opt.state_dict\(\), got SGD$"),
     (lambda: ol.LBFGS([W], bounds=[(0, 1), (0, 1)]), "^`bounds` must have one pair for each of 1 parameters, got 2$"),
-], ids=label)
-def test_what_functions_refuse(act: Any, message: str) -> None:
-    with pytest.raises((TypeError, ValueError), match=message):
-        act()
+])
 
 
 class Limits:

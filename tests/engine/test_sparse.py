@@ -15,7 +15,7 @@ import optimlite as ol
 from optimlite import reference
 from support.bits import assert_same, same_bits
 from support.cases import CASES, DENSIFIED, ROWS, Case
-from support.helpers import values
+from support.helpers import refusals, values
 
 # Rows of one element, of none, of many; few rows and many; rows longer than what a thread takes at a time.
 TABLES = [(1, 1), (10, 3), (8,), (5, 0), (0, 4), (6, 2, 2), (3000, 33), (4, 20_000), (70_000,)]
@@ -273,7 +273,7 @@ def test_clipping_in_place_refuses_sparse_gradients(act: Callable[[Any], Any]) -
 # Refusals ------------------------------------------------------------------------------------------------------------
 
 ONES = np.ones((2, 3), np.float32)
-MAKING: dict[str, tuple[Callable[[], Any], str]] = {
+test_what_is_no_sparse_gradient_is_refused = refusals({
     "float indices": (lambda: ol.SparseGrad([0.0, 1.0], ONES), "`indices` .* must be integers, got float64"),
     "bool indices": (lambda: ol.SparseGrad([True, False], ONES), "`indices` .* must be integers, got bool"),
     "two axes": (lambda: ol.SparseGrad([[0], [1]], ONES), r"`indices` .* one dimension, got shape \(2, 1\)"),
@@ -284,20 +284,13 @@ MAKING: dict[str, tuple[Callable[[], Any], str]] = {
     "list": (lambda: ol.SparseGrad([0], [[1.0]]), "`values` .* must be a float32 or float64 array, got list"),
     "byte-swapped": (lambda: ol.SparseGrad([0, 1], ONES.astype(">f4")), "float32 or float64 array, got >f4"),
     "int values": (lambda: ol.SparseGrad([0], np.ones((1, 3), int)), "float32 or float64 array, got int64"),
-}
+})
 FITTING: dict[str, tuple[ol.SparseGrad, str]] = {
     "dtype": (ol.SparseGrad([0, 1], ONES.astype(np.float64)), r"'W' is float64 .* use values.astype\(np.float32\)"),
     "width": (ol.SparseGrad([0, 1], ONES[:, :2]), r"'W' has rows of shape \(2,\) .* \(len\(indices\), 3\)"),
     "axes": (ol.SparseGrad([0, 1], ONES[:, 0].copy()), r"'W' has rows of shape \(\)"),
     "range": (ol.SparseGrad([0, 10], ONES), "'W' has index 10 but the parameter has 10 rows"),
 }
-
-
-@pytest.mark.parametrize("kind", MAKING)
-def test_what_is_no_sparse_gradient_is_refused(kind: str) -> None:
-    make, message = MAKING[kind]
-    with pytest.raises((TypeError, ValueError), match=message):
-        make()
 
 
 @pytest.mark.parametrize("kind", FITTING)

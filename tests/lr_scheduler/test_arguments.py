@@ -9,12 +9,9 @@ import pytest
 
 import optimlite as ol
 from optimlite import lr_scheduler as ls
+from support.rates import Rate, sgd
 
 NAN, INF = float("nan"), float("inf")
-
-
-def sgd(*rates, **options):
-    return ol.SGD([{"params": [ol.Parameter(np.ones(2))], "lr": lr} for lr in rates], **options)
 
 
 WHOLE = [-1, 0.5, NAN, INF, "3", None, True]
@@ -260,14 +257,6 @@ BUILDS = {
     "cyclic": lambda o: ls.CyclicLR(o, 0.1, 0.2, scale_fn=Rate(), cycle_momentum=False),
     "restarts": lambda o: ls.CosineAnnealingWarmRestarts(o, 3),
 }
-
-
-class Rate:
-    def __init__(self):
-        self.rate = 1.0
-
-    def __call__(self, t):
-        return self.rate
 
 
 @pytest.mark.parametrize(("build", "name", "value"), [

@@ -10,6 +10,7 @@ import pytest
 from optimlite import lr_scheduler as ls
 from optimlite.lr_scheduler.kinds import Walked
 from support.helpers import SCHEDULES, rates, sgd, stepped
+from support.rates import Rate
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -172,13 +173,6 @@ def test_a_schedule_of_ones_own_goes_on_from_a_rate_set_by_hand() -> None:
 
 
 def test_functions_that_are_loaded_change_the_walk_from_its_start() -> None:
-    class Rate:
-        def __init__(self, rate: float) -> None:
-            self.rate = rate
-
-        def __call__(self, t: int) -> float:
-            return self.rate
-
     for wrap in (lambda o, part: part, lambda o, part: ls.ChainedScheduler([part, ls.ExponentialLR(o, 1.0)]),
                  lambda o, part: ls.ChainedScheduler([part, ls.LambdaLR(o, lambda t: 1.0)]),
                  lambda o, part: ls.SequentialLR(o, [part], [])):

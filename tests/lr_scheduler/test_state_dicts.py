@@ -9,6 +9,7 @@ import pytest
 
 from optimlite import lr_scheduler as ls
 from support.helpers import rates, sgd, stepped
+from support.rates import Rate
 
 
 def test_a_state_dict_is_a_snapshot_and_loading_copies_it() -> None:
@@ -109,13 +110,6 @@ def test_attributes_of_callables_are_copied_both_ways() -> None:
 
 
 def test_a_loaded_scale_function_makes_the_values_from_then_on() -> None:
-    class Rate:
-        def __init__(self, rate: float) -> None:
-            self.rate = rate
-
-        def __call__(self, t: float) -> float:
-            return self.rate
-
     one, other = (ls.CyclicLR(sgd(), 0.1, 0.2, 4, scale_fn=Rate(rate), cycle_momentum=False) for rate in (1.0, 0.5))
     assert other.at(1) != one.at(1)
     other.load_state_dict(one.state_dict())

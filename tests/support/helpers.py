@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -133,6 +133,19 @@ def stepped(scheduler: ol.lr_scheduler.LRScheduler, steps: int = 1) -> ol.lr_sch
 def whole_messages(rows: list[tuple[Any, type[Exception], str]]) -> pytest.MarkDecorator:
     """A test for every row: what is refused, the error, and its whole message."""
     return pytest.mark.parametrize(("act", "error", "message"), rows, ids=[message[:60] for _, _, message in rows])
+
+
+def refusals(rows: Mapping[str, tuple[Callable[[], Any], str]] | Sequence[tuple[Callable[[], Any], str]]) -> Any:
+    """A test for every row: what is refused, and a pattern in the message."""
+    named = isinstance(rows, Mapping)
+
+    @pytest.mark.parametrize(("act", "message"), rows.values() if named else rows,
+                             ids=rows if named else [message[:60] for _, message in rows])
+    def test(act: Callable[[], Any], message: str) -> None:
+        with pytest.raises((TypeError, ValueError), match=message):
+            act()
+
+    return test
 
 
 def refusal(act: Callable[[], Any], error: type[Exception], message: str) -> Exception:

@@ -18,6 +18,16 @@ def sgd(*rates, **options):
     return ol.SGD([{"params": [p], "lr": lr} for p, lr in zip(parameters, rates, strict=True)], **options)
 
 
+class Rate:
+    """A constant function, whose attribute a scheduler saves."""
+
+    def __init__(self, rate=1.0):
+        self.rate = rate
+
+    def __call__(self, t):
+        return self.rate
+
+
 def steps(scheduler, n):
     """The values of counts 0 to n, of all groups, by stepping."""
     seen = [scheduler.get_last_lr()]
