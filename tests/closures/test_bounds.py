@@ -10,13 +10,9 @@ import pytest
 
 import optimlite as ol
 from support.bounded_problems import BOUNDED, Bounded
-from support.closures import Rosenbrock, rosenbrock
+from support.closures import Rosenbrock, rosenbrock, square
 
 SEARCHES = ["strong_wolfe", "nocedal_wright", "hager_zhang", "backtracking"]
-
-
-def square(x: np.ndarray) -> tuple[float, np.ndarray]:
-    return float(x @ x), 2 * x
 
 
 def test_bounds_are_kept_and_the_minimum_is_that_of_the_box() -> None:

@@ -13,13 +13,9 @@ import pytest
 
 import optimlite as ol
 from support.bits import same_bits
-from support.closures import interrupted, rosenbrock
+from support.closures import interrupted, rosenbrock, square
 
 Pair = namedtuple("Pair", "u v")
-
-
-def square(x: np.ndarray) -> tuple[float, np.ndarray]:
-    return float((x**2).sum()), 2 * x
 
 
 def loss_alone(x: np.ndarray) -> float:

@@ -13,13 +13,9 @@ import pytest
 
 import optimlite as ol
 from support.bits import same_bits
-from support.closures import Rosenbrock
+from support.closures import Rosenbrock, square
 
 METHODS = [ol.LBFGS, ol.ConjugateGradient]
-
-
-def square(x: np.ndarray) -> tuple[float, np.ndarray]:
-    return float(x @ x), 2 * x
 
 
 # The closure's loss and gradients ------------------------------------------------------------------------------------

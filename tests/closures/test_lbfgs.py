@@ -16,7 +16,7 @@ import pytest
 import optimlite as ol
 from support import paths
 from support.bits import same_bits
-from support.closures import CASES, LogBarrier, Logistic, Rosenbrock, interrupted, iterates
+from support.closures import CASES, Logistic, Rosenbrock, iterates
 
 GOLDEN = np.load(paths.GOLDEN / "lbfgs.npz")
 SEARCHES = ["strong_wolfe", "nocedal_wright", "hager_zhang", "backtracking"]
@@ -75,51 +75,6 @@ def test_step_returns_the_first_loss_and_the_result_tells_the_rest() -> None:
     assert opt.result.grad_norm == max(abs(g).max() for g in problem()[1])
     assert opt.result.converged
     assert "small enough" in opt.result.reason
-
-
-@pytest.mark.parametrize("search", [None, *SEARCHES])
-@pytest.mark.parametrize("limit", range(1, 12))
-def test_max_eval_is_never_exceeded(search: str | None, limit: int) -> None:
-    """pytorch#91581; also when it is hit inside the line search, which then keeps the best point."""
-    problem = Rosenbrock()
-    losses: list[float] = []
-
-    def closure() -> Any:
-        losses.append(problem()[0])
-        return problem()
-
-    opt = ol.LBFGS(problem.params, max_iter=100, max_eval=limit, line_search_fn=search, lr=1 if search else 1e-3)
-    opt.step(closure)
-    assert len(losses) <= limit
-    if search:
-        assert problem()[0] == min(losses)
-        assert opt.result.loss == min(losses)
-
-
-@pytest.mark.parametrize("search", [None, *SEARCHES])
-@pytest.mark.parametrize("at", range(1, 9))
-def test_an_exception_leaves_the_last_accepted_point(search: str | None, at: int) -> None:
-    problem, accepted = Rosenbrock(), []
-    start = problem.params[0].copy()
-    opt = ol.LBFGS(problem.params, max_iter=50, line_search_fn=search, lr=1 if search else 1e-3,
-                   callback=lambda result: accepted.append((problem.params[0].copy(), result.loss)) or False)
-    with pytest.raises(KeyboardInterrupt):
-        opt.step(interrupted(problem, at))
-    last, loss = accepted[-1] if accepted else (start, opt.result.loss)
-    assert same_bits(problem.params[0], last)
-    assert opt.result.loss == loss or math.isnan(loss)
-    assert "KeyboardInterrupt" in opt.result.reason
-    opt.step(problem)                            # and it goes on from there
-    assert opt.result.loss < 24.2
-
-
-def test_callback_stops() -> None:
-    problem, called = Rosenbrock(), []
-    opt = ol.LBFGS(problem.params, max_iter=50, line_search_fn="strong_wolfe",
-                   callback=lambda result: called.append(result.iterations) or len(called) == 3)
-    opt.step(problem)
-    assert called == [1, 2, 3]
-    assert opt.result.reason == "the callback asked to stop"
 
 
 def test_first_order_optimizers_take_the_same_closure() -> None:
@@ -282,26 +237,6 @@ def test_state_that_does_not_belong_together_is_refused() -> None:
     assert all(same_bits(p, q) for p, q in zip(problem.params, before, strict=True))
 
 
-@pytest.mark.parametrize("search", ["strong_wolfe", "hager_zhang"])
-def test_the_same_bits_for_any_threads_and_level(search: str, level: str, threads: None,
-                                                 monkeypatch: pytest.MonkeyPatch) -> None:
-    ends = []
-    for count, name in ((1, "baseline"), (1, level), (2, level), (3, level)):
-        ol.set_num_threads(count)
-        monkeypatch.setattr(ol.native.dispatch, "level", name)
-        x = np.linspace(0, 2, 100_003, dtype=np.float32)
-        opt = ol.LBFGS([x[:40_000], x[40_000:]], line_search_fn=search, history_size=5, max_iter=12)
-        spectrum = np.linspace(1, 50, x.size, dtype=np.float32)
-
-        def closure(x: np.ndarray = x, spectrum: np.ndarray = spectrum) -> Any:
-            g = spectrum * (x - 1)
-            return float(np.sum(g * (x - 1), dtype=np.float64)), [g[:40_000], g[40_000:]]
-
-        opt.step(closure)
-        ends.append(x)
-    assert all(same_bits(ends[0], end) for end in ends[1:])
-
-
 # Parameters ----------------------------------------------------------------------------------------------------------
 
 def test_shapes_layouts_groups_and_types_make_no_difference() -> None:
@@ -380,54 +315,6 @@ def test_a_group_added_later_starts_anew() -> None:
 
 
 # Known troubles ------------------------------------------------------------------------------------------------------
-
-@pytest.mark.parametrize("search", [None, *SEARCHES])
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_start_that_is_not_finite(search: str | None, value: float) -> None:
-    """pytorch#5953: nothing moves, and the reason is told."""
-    x = np.ones(3)
-    opt = ol.LBFGS([x], line_search_fn=search)
-    for closure in (lambda: (value, [np.ones(3)]), lambda: (1.0, [np.array([1.0, value, 1.0])])):
-        opt.step(closure)
-        assert (x == 1).all()
-        assert "isn't finite at the start" in opt.result.reason
-        assert not opt.result.converged
-        assert opt.result.evaluations == 1
-
-
-@pytest.mark.parametrize("search", [None, *SEARCHES])
-def test_immediate_convergence(search: str | None) -> None:
-    """pytorch#1039: the first gradient meets the tolerance; also when it is zero, or the function flat."""
-    x = np.ones(3)
-    opt = ol.LBFGS([x], line_search_fn=search)
-    for _ in range(2):
-        assert opt.step(lambda: (5.0, [np.zeros(3)])) == 5.0
-        assert opt.result.converged
-        assert (opt.result.iterations, opt.result.evaluations) == (0, 1)
-    assert (x == 1).all()
-    opt.load_state_dict(opt.state_dict())
-    exact = np.full(3, 1.0)
-    ol.LBFGS([exact], line_search_fn=search, tolerance_grad=0).step(quadratic(exact, np.ones(3)))
-    assert (exact == 1).all()
-
-
-@pytest.mark.parametrize("search", SEARCHES)
-def test_unbounded_functions_end(search: str) -> None:
-    x = np.zeros(2)
-    opt = ol.LBFGS([x], line_search_fn=search, max_iter=200, max_eval=500)
-    with np.errstate(all="ignore"):
-        opt.step(lambda: (-float(np.sum(x ** 3 + x)), [-(3 * x ** 2 + 1)]))
-    assert np.isfinite(x).all()
-    assert opt.result.loss < -1e6
-
-
-@pytest.mark.parametrize("search", SEARCHES)
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_bracket_whose_one_end_is_not_finite(search: str, value: float) -> None:
-    barrier = LogBarrier(value)
-    opt = ol.LBFGS(barrier.params, line_search_fn=search, max_iter=200, max_eval=2000, lr=100)
-    opt.step(barrier)
-    np.testing.assert_allclose(barrier.params[0], 1, rtol=1e-4)
 
 
 def test_a_fixed_step_into_nan_returns_to_the_last_good_point() -> None:

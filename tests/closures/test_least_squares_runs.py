@@ -11,6 +11,7 @@ import pytest
 
 import optimlite as ol
 from support.bounded_problems import BOUNDED
+from support.closures import interrupted
 from support.nist import jacobian
 from support.problems import PROBLEMS, Problem
 
@@ -126,16 +127,8 @@ def test_an_interrupt_carries_the_state(problem: Problem, form: str) -> None:
     fun = quiet(problem.residuals)
     whole = ol.least_squares(fun, problem.start, given(form, fun))
     for stop in range(1, whole.nfev, 4):
-        calls = [0]
-
-        def broken(x: Array, calls: list[int] = calls, stop: int = stop) -> Array:
-            calls[0] += 1
-            if calls[0] == stop:
-                raise KeyboardInterrupt
-            return fun(x)
-
         with pytest.raises(KeyboardInterrupt) as caught:
-            ol.least_squares(broken, problem.start, given(form, fun))
+            ol.least_squares(interrupted(fun, stop), problem.start, given(form, fun))
         rest = resume(problem, form, caught.value.state)         # type: ignore[attr-defined]
         assert (rest.x == whole.x).all()
 
