@@ -135,14 +135,17 @@ def whole_messages(rows: list[tuple[Any, type[Exception], str]]) -> pytest.MarkD
     return pytest.mark.parametrize(("act", "error", "message"), rows, ids=[message[:60] for _, _, message in rows])
 
 
-def refusals(rows: Mapping[str, tuple[Callable[[], Any], str]] | Sequence[tuple[Callable[[], Any], str]]) -> Any:
+Refusals = Mapping[str, tuple[Callable[[], Any], str]] | Sequence[tuple[Callable[[], Any], str]]
+
+
+def refusals(rows: Refusals, errors: tuple[type[Exception], ...] = (TypeError, ValueError)) -> Any:
     """A test for every row: what is refused, and a pattern in the message."""
     named = isinstance(rows, Mapping)
 
     @pytest.mark.parametrize(("act", "message"), rows.values() if named else rows,
                              ids=rows if named else [message[:60] for _, message in rows])
     def test(act: Callable[[], Any], message: str) -> None:
-        with pytest.raises((TypeError, ValueError), match=message):
+        with pytest.raises(errors, match=message):
             act()
 
     return test
