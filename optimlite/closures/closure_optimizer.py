@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..checks import shown
+from ..checks import count, nonnegative, optional, optional_count, shown
 from ..engine.method import Group
 from ..engine.optimizer import Optimizer
 from ..engine.parameter import Parameter
@@ -25,6 +25,9 @@ from .vectors import VectorSpace
 from .workspace import Workspace
 
 Closure = Callable[[], Any]
+# What the hyper-parameters may be that all of these methods have.
+LIMITS = {"max_iter": count, "max_eval": optional_count, "tolerance_grad": nonnegative, "tolerance_change": nonnegative,
+          "tolerance_loss": optional(nonnegative)}
 
 
 class ClosureOptimizer(Optimizer):

@@ -8,10 +8,9 @@ from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 from .. import checks
-from ..checks import count, optional_count
 from ..engine.state import StateMap
 from . import line_search
-from .closure_optimizer import ClosureOptimizer
+from .closure_optimizer import LIMITS, ClosureOptimizer
 from .line import LinePosition
 from .line_search import SEARCHES, Found
 from .method import Direction, Method, Search
@@ -265,10 +264,8 @@ class ConjugateGradient(ClosureOptimizer):
     """
 
     method_class = ConjugateGradientMethod
-    checks = {"lr": checks.nonnegative, "max_iter": count, "max_eval": optional_count,
-              "tolerance_grad": checks.nonnegative, "tolerance_change": checks.nonnegative,
-              "tolerance_loss": checks.optional(checks.nonnegative), "beta": checks.choice(*BETAS),
-              "line_search_fn": search, "search_options": search_options, "restart_every": optional_count,
+    checks = {"lr": checks.nonnegative, **LIMITS, "beta": checks.choice(*BETAS),
+              "line_search_fn": search, "search_options": search_options, "restart_every": checks.optional_count,
               "maximize": checks.flag}
     scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0, "slope": 0.0, "square": 0.0, "length": 0.0, "guess": 0.0,
                "since_restart": 0}

@@ -9,11 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import checks
-from ..checks import count, optional_count
 from ..engine.method import Group
 from ..engine.state import StateMap
 from ..native.vectors import two_loops
-from .closure_optimizer import ClosureOptimizer
+from .closure_optimizer import LIMITS, ClosureOptimizer
 from .line import LinePosition
 from .line_search import SEARCHES, Found, Phi, strong_wolfe
 from .method import Direction, Method, Search
@@ -339,9 +338,7 @@ class LBFGS(ClosureOptimizer):
     """
 
     method_class = LBFGSMethod
-    checks = {"lr": checks.nonnegative, "max_iter": count, "max_eval": optional_count,
-              "tolerance_grad": checks.nonnegative, "tolerance_change": checks.nonnegative,
-              "tolerance_loss": checks.optional(checks.nonnegative), "history_size": count,
+    checks = {"lr": checks.nonnegative, **LIMITS, "history_size": checks.count,
               "line_search_fn": checks.optional(search), "search_options": search_options,
               "history_dtype": history_format, "same_batch": checks.flag, "maximize": checks.flag}
     scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0}

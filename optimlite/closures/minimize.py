@@ -86,7 +86,8 @@ def minimize(fun: Callable[..., Any], x0: Any = None, args: Any = (), method: st
     hessian = Hessian(hess, hessp, unknowns, model.args) if newton else None
     products = {"h0": nested_h0(h0, unknowns), "inner": nested_inner(inner, unknowns), "comm": comm,
                 "hessp": hessian.products if hessian else None}
-    made = configured(name, unknowns, ours, tol) | {key: value for key, value in products.items() if value is not None}
+    single = all(array.real.dtype == np.float32 for array in unknowns.arrays.values())
+    made = configured(name, single, ours, tol) | {key: value for key, value in products.items() if value is not None}
     run = Run(name, unknowns, pairs, made, options or {}, model)
     called = None if callback is None else caller(callback, unknowns, run)
     try:
@@ -113,9 +114,8 @@ def unused(method: str, hess: Any, hessp: Any, constraints: Any) -> None:
                       stacklevel=4)
 
 
-def configured(method: str, unknowns: Unknowns, given: Mapping[str, Any], tol: float | None) -> dict[str, Any]:
-    """The options of the optimizer."""
-    single = all(array.real.dtype == np.float32 for array in unknowns.arrays.values())
+def configured(method: str, single: bool, given: Mapping[str, Any], tol: float | None) -> dict[str, Any]:
+    """The options of the optimizer; `single`: in float32 alone."""
     tolerance_loss = 0.0 if single or method != "lbfgs" else FTOL if tol is None else tol
     made = {**METHODS[method][1],
             # float32 losses soon don't resolve the decrease any more; slopes do

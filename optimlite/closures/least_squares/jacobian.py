@@ -10,7 +10,7 @@ import numpy as np
 
 from ...checks import shown
 from ..differences import SCHEMES, Differences, Function
-from ..unknowns import REAL, named
+from ..unknowns import REAL, named, read
 from .residuals import Residuals, unfolded
 
 Array = np.ndarray
@@ -88,10 +88,7 @@ class Jacobian:
         return np.concatenate([self.block(leaf, r, x.size, x.shape, path) for leaf, (path, x) in leaves], axis=1)
 
     def block(self, given: Any, r: Array, size: int, shape: tuple[int, ...], path: str) -> Array:
-        try:
-            matrix = np.asarray(given)
-        except ValueError:                       # rows of several lengths
-            matrix = np.array(None)
+        matrix = read(given)
         if matrix.dtype.kind not in REAL:
             raise TypeError(f"{named('`jac`', path)} must return real numbers or an operator with `matvec` and "
                             f"`rmatvec`, got {shown(given)}")
