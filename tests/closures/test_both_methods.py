@@ -10,9 +10,8 @@ import pytest
 
 import optimlite as ol
 from support.bits import same_bits
-from support.closures import LogBarrier, Rosenbrock, interrupted
+from support.closures import SEARCHES, LogBarrier, Rosenbrock, interrupted
 
-SEARCHES = ["strong_wolfe", "nocedal_wright", "hager_zhang", "backtracking"]
 SEARCHING = [*((ol.LBFGS, search) for search in SEARCHES),
              *((ol.ConjugateGradient, search) for search in SEARCHES if search != "nocedal_wright")]
 with_any_search = pytest.mark.parametrize(("make", "search"), SEARCHING)

@@ -10,9 +10,7 @@ import pytest
 
 import optimlite as ol
 from support.bounded_problems import BOUNDED, Bounded
-from support.closures import Rosenbrock, rosenbrock, square
-
-SEARCHES = ["strong_wolfe", "nocedal_wright", "hager_zhang", "backtracking"]
+from support.closures import SEARCHES, Rosenbrock, rosenbrock, square
 
 
 def test_bounds_are_kept_and_the_minimum_is_that_of_the_box() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 import optimlite as ol
 from support.bits import same_bits
-from support.closures import Rosenbrock
+from support.closures import SEARCHES, Rosenbrock
 
 METHODS = [ol.LBFGS, ol.ConjugateGradient]
 
@@ -132,7 +132,7 @@ def test_a_child_that_was_forked_in_a_step_can_step() -> None:
 
 
 @pytest.mark.parametrize(("make", "search"), [
-    *((ol.LBFGS, search) for search in (None, "strong_wolfe", "nocedal_wright", "hager_zhang", "backtracking")),
+    *((ol.LBFGS, search) for search in (None, *SEARCHES)),
     (ol.ConjugateGradient, "strong_wolfe")])
 def test_nothing_of_a_run_waits_for_the_cyclic_collector(make: Any, search: str | None) -> None:
     """Megabytes are freed with the last name: the collector doesn't see how many they are."""

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+SEARCHES = ["strong_wolfe", "nocedal_wright", "hager_zhang", "backtracking"]
+
 
 class Logistic:
     """A logistic regression with 20 weights, a bias and a little weight decay; called, gives (loss, grads)."""
@@ -35,6 +37,15 @@ class Rosenbrock:
         [(x, y)] = self.params
         u = y - x * x
         return float(100 * u * u + (1 - x) ** 2), [np.array([-400 * u * x - 2 * (1 - x), 200 * u])]
+
+
+def quadratic(x: np.ndarray, spectrum: np.ndarray, weight: float = 1.0) -> Callable[[], Any]:
+    """weight * sum spectrum * (x - 1)^2 / 2."""
+    def closure() -> tuple[float, list[np.ndarray]]:
+        r = x - 1
+        return weight * float((spectrum * r * r).sum() / 2), [(weight * spectrum * r).astype(x.dtype)]
+
+    return closure
 
 
 def square(x: np.ndarray) -> tuple[float, np.ndarray]:
