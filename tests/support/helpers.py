@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -160,14 +161,19 @@ def refusal(act: Callable[[], Any], error: type[Exception], message: str) -> Exc
     return caught.value
 
 
-def run_python(code: str, timeout: float = 60, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs a script in a fresh interpreter."""
-    return subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(code)], text=True, capture_output=True,
-                          timeout=timeout * PATIENCE, env={**os.environ, **environment})
+def run_python(code: str, *arguments: object, folder: Path | None = None, timeout: float = 60,
+               **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a script in a fresh interpreter, and in a folder of its own if one is given: what hangs fails."""
+    if folder is not None:
+        environment.setdefault("PYTHONPATH", str(Path(ol.__file__).parents[1]))
+    return subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(code), *map(str, arguments)], text=True,
+                          capture_output=True, cwd=folder, timeout=timeout * PATIENCE,
+                          env={**os.environ, **environment})
 
 
-def output_of(code: str, timeout: float = 60, **environment: str) -> str:
-    done = run_python(code, timeout, **environment)
+def output_of(code: str, *arguments: object, folder: Path | None = None, timeout: float = 60,
+              **environment: str) -> str:
+    done = run_python(code, *arguments, folder=folder, timeout=timeout, **environment)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
