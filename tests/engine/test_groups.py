@@ -44,7 +44,7 @@ def test_an_empty_group_is_allowed(optimizer: type[ol.Optimizer]) -> None:
 
 
 @pytest.mark.parametrize("steps", [0, 3])
-@pytest.mark.parametrize("optimizer", [ol.SGD, ol.Adam])
+@pytest.mark.parametrize("optimizer", [ol.SGD, ol.Adam, ol.RAdam])
 def test_a_group_added_late_steps_as_in_an_optimizer_of_its_own(optimizer: type[ol.Optimizer], steps: int) -> None:
     """jettify/pytorch-optimizer#96, DeepSpeed#1643: groups and parameters of the same shape shared buffers."""
     arrays, alone = [zeros(), zeros()], [zeros(), zeros()]
