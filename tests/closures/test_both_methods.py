@@ -1,16 +1,18 @@
-"""What L-BFGS and conjugate gradients promise alike: limits, exceptions, callbacks, odd starts, the same bits."""
+"""What L-BFGS and conjugate gradients promise alike: limits, exceptions, callbacks, odd starts, exact resume."""
 
 from __future__ import annotations
 
 import math
+import pickle
 from typing import Any
 
 import numpy as np
 import pytest
 
 import optimlite as ol
+from optimlite.closures.conjugate_gradient import BETAS
 from support.bits import same_bits
-from support.closures import SEARCHES, LogBarrier, Rosenbrock, interrupted
+from support.closures import SEARCHES, LogBarrier, Logistic, Rosenbrock, interrupted
 
 SEARCHING = [*((ol.LBFGS, search) for search in SEARCHES),
              *((ol.ConjugateGradient, search) for search in SEARCHES if search != "nocedal_wright")]
@@ -142,3 +144,57 @@ def test_the_same_bits_for_any_threads_and_level(make: Any, options: dict[str, A
         opt.step(closure)
         ends.append(x)
     assert all(same_bits(ends[0], end) for end in ends[1:])
+
+
+RUNS = [*((ol.LBFGS, {"history_size": history, "line_search_fn": search, "max_iter": 4, "lr": 0.5})
+          for search in (None, *SEARCHES) for history in (1, 3, 100)),
+        *((ol.ConjugateGradient, {"beta": beta, "max_iter": 3}) for beta in BETAS)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("make", "options"), RUNS)
+def test_resume_is_exact(make: Any, options: dict[str, Any], dtype: type) -> None:
+    """Saved in the middle of a run and loaded into fresh objects, or pickled: the same bits from there on."""
+    problem = Logistic(dtype)
+    opt = make(problem.params, tolerance_change=0, **options)
+    for _ in range(3):
+        opt.step(problem)
+    other = Logistic(dtype, [p.copy() for p in problem.params])
+    resumed = make(other.params)
+    resumed.load_state_dict(pickle.loads(pickle.dumps(opt.state_dict())))
+    assert {key: resumed.param_groups[0][key] for key in options} == options
+    third = Logistic(dtype, [p.copy() for p in problem.params])
+    copied = pickle.loads(pickle.dumps(opt))
+    for p, q in zip(copied._parameters(), third.params, strict=True):
+        p.data = q
+    third.params = [p.data for p in copied._parameters()]
+    for _ in range(3):
+        for one, closure in ((opt, problem), (resumed, other), (copied, third)):
+            one.step(closure)
+    for same in (other, third):
+        assert all(same_bits(p, q) for p, q in zip(problem.params, same.params, strict=True))
+    for p, q in zip(problem.params, other.params, strict=True):
+        assert list(opt.state[p]) == list(resumed.state[q])
+        assert all(same_bits(opt.state[p][key], resumed.state[q][key]) for key in opt.state[p])
+
+
+@pytest.mark.parametrize(("make", "options"), [(ol.LBFGS, {"line_search_fn": "nocedal_wright"}),
+                                               *((ol.ConjugateGradient, {"beta": beta}) for beta in BETAS)])
+def test_saved_in_a_callback(make: Any, options: dict[str, Any]) -> None:
+    """One long step, saved in its middle: going on costs one evaluation more, and gives the same point."""
+    problem, saved = Rosenbrock(), {}
+
+    def callback(result: Any) -> None:
+        if result.iterations == 7:
+            saved.update(x=problem.params[0].copy(), state=opt.state_dict(), evaluations=result.evaluations)
+
+    opt = make(problem.params, max_iter=20, max_eval=100, tolerance_change=0, callback=callback, **options)
+    opt.step(problem)
+    other = Rosenbrock([saved["x"]])
+    resumed = make(other.params)
+    resumed.load_state_dict(saved["state"])
+    resumed.param_groups[0]["max_iter"] = 13
+    resumed.step(other)
+    assert same_bits(problem.params[0], other.params[0])
+    assert (opt.result.iterations, resumed.result.iterations) == (20, 13)
+    assert resumed.result.evaluations == opt.result.evaluations - saved["evaluations"] + 1

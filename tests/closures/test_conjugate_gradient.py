@@ -64,25 +64,6 @@ def test_restarts() -> None:
     assert twin.result.loss < opt.result.loss
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("beta", BETAS)
-def test_resume_is_exact(beta: str, dtype: type) -> None:
-    problem = Logistic(dtype)
-    options = {"beta": beta, "max_iter": 3, "tolerance_change": 0}
-    opt = ol.ConjugateGradient(problem.params, **options)
-    for _ in range(3):
-        opt.step(problem)
-    other = Logistic(dtype, [p.copy() for p in problem.params])
-    resumed = ol.ConjugateGradient(other.params)
-    resumed.load_state_dict(opt.state_dict())
-    for _ in range(3):
-        opt.step(problem)
-        resumed.step(other)
-    assert all(same_bits(p, q) for p, q in zip(problem.params, other.params, strict=True))
-    for p, q in zip(problem.params, other.params, strict=True):
-        assert all(same_bits(opt.state[p][key], resumed.state[q][key]) for key in opt.state[p])
-
-
 def test_maximize_and_groups() -> None:
     x, y = np.zeros(3), np.zeros((2, 2))
     opt = ol.ConjugateGradient([{"params": [x]}, {"params": [], "lr": 1}, {"params": [y], "lr": 0.5}], maximize=True,
@@ -127,25 +108,6 @@ def test_an_interrupt_beside_a_kernel(name: str, late: bool, at: int, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         opt.step(problem)
     assert same_bits(problem.params[0], accepted[-1])
-
-
-@pytest.mark.parametrize("beta", BETAS)
-def test_saved_in_a_callback(beta: str) -> None:
-    """One long step, saved in its middle: going on gives the same point."""
-    problem, saved = Rosenbrock(), {}
-
-    def callback(result: Any) -> None:
-        if result.iterations == 7:
-            saved.update(x=problem.params[0].copy(), state=opt.state_dict())
-
-    opt = ol.ConjugateGradient(problem.params, beta=beta, max_iter=20, tolerance_change=0, callback=callback)
-    opt.step(problem)
-    other = Rosenbrock([saved["x"]])
-    resumed = ol.ConjugateGradient(other.params)
-    resumed.load_state_dict(saved["state"])
-    resumed.param_groups[0]["max_iter"] = 13
-    resumed.step(other)
-    assert same_bits(problem.params[0], other.params[0])
 
 
 def test_a_wrong_gradient_ends_where_it_began() -> None:

@@ -1,47 +1,16 @@
-"""L-BFGS: a run goes on from its state as if it had not stopped, whatever the parameters' shapes, types and groups."""
+"""L-BFGS: what its state holds: snapshots, checkpoints, what does not belong together, how much memory."""
 
 from __future__ import annotations
 
 import copy
-import pickle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 import optimlite as ol
 from support.bits import same_bits
-from support.closures import SEARCHES, Logistic, Rosenbrock, quadratic
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("search", [None, *SEARCHES])
-@pytest.mark.parametrize("history", [1, 3, 100])
-def test_resume_is_exact(search: str | None, history: int, dtype: type) -> None:
-    """Saved in the middle of a run and loaded into fresh objects: the same bits from there on."""
-    problem = Logistic(dtype)
-    options = {"history_size": history, "line_search_fn": search, "max_iter": 4, "lr": 0.5, "tolerance_change": 0}
-    opt = ol.LBFGS(problem.params, **options)
-    for _ in range(2):
-        opt.step(problem)
-    other = Logistic(dtype, [p.copy() for p in problem.params])
-    resumed = ol.LBFGS(other.params, **{**options, "history_size": 7, "lr": 3})
-    resumed.load_state_dict(pickle.loads(pickle.dumps(opt.state_dict())))
-    assert resumed.param_groups[0]["history_size"] == history
-    third = Logistic(dtype, [p.copy() for p in problem.params])
-    copied = pickle.loads(pickle.dumps(opt))
-    for p, q in zip(copied._parameters(), third.params, strict=True):
-        p.data = q
-    third.params = [p.data for p in copied._parameters()]
-    for _ in range(3):
-        for one, closure in ((opt, problem), (resumed, other), (copied, third)):
-            one.step(closure)
-    for same in (other, third):
-        assert all(same_bits(p, q) for p, q in zip(problem.params, same.params, strict=True))
-    for p, q in zip(problem.params, other.params, strict=True):
-        assert list(opt.state[p]) == list(resumed.state[q])
-        assert all(same_bits(opt.state[p][key], resumed.state[q][key]) for key in opt.state[p])
+from support.closures import Logistic, Rosenbrock, quadratic
 
 
 def test_a_snapshot_can_be_loaded_back_into_the_same_optimizer() -> None:
@@ -70,25 +39,6 @@ def test_a_checkpoint_restored_into_a_used_optimizer(tmp_path: Path) -> None:
     ol.restore(tmp_path / "run.safetensors", model=problem.params, opt=opt)
     opt.step(problem)
     assert all(same_bits(p, q) for p, q in zip(problem.params, end, strict=True))
-
-
-def test_saved_in_a_callback() -> None:
-    """One long step, saved in its middle: going on costs one evaluation more, and gives the same point."""
-    problem, saved = Rosenbrock(), {}
-
-    def callback(result: Any) -> None:
-        if result.iterations == 10:
-            saved.update(x=problem.params[0].copy(), state=opt.state_dict())
-
-    opt = ol.LBFGS(problem.params, line_search_fn="nocedal_wright", max_iter=100, callback=callback)
-    opt.step(problem)
-    other = Rosenbrock([saved["x"]])
-    resumed = ol.LBFGS(other.params, line_search_fn="nocedal_wright")
-    resumed.load_state_dict(saved["state"])
-    resumed.step(other)
-    assert same_bits(problem.params[0], other.params[0])
-    assert resumed.result.iterations == opt.result.iterations - 10
-    assert resumed.result.evaluations < opt.result.evaluations
 
 
 def test_state_that_does_not_belong_together_is_refused() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import os
 import subprocess
 import sys
@@ -14,15 +13,14 @@ import pytest
 
 import optimlite as ol
 from optimlite import mpi
+from support.helpers import run_examples
 from support.paths import ROOT
 
 
 def test_the_examples_of_docstrings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    names = {"np": np, "ol": ol, "mpi": mpi}
     for thing in (mpi.Sharded, mpi.broadcast, mpi.average_gradients, mpi.summed, mpi.Checkpoints):
-        [test] = [one for one in doctest.DocTestFinder(recurse=False).find(thing, globs=names) if one.examples]
-        assert doctest.DocTestRunner().run(test).failed == 0
+        assert run_examples(thing, np=np, ol=ol, mpi=mpi) > 0
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ def test_every_element_of_every_size_moves(case: Case, level: str, dtype: type) 
 
 
 def test_amsgrads_maximum_is_written_back() -> None:
-    """pytorch#78807, DeepSpeed#7819: of many tensors, the maximum was not kept, and later ones were corrected otherwise."""
+    """pytorch#78807, DeepSpeed#7819: of many tensors the maximum was lost, and later ones were corrected otherwise."""
     many = ol.Adam([ones() for _ in range(300)], amsgrad=True)
     one = ol.Adam([ones()], amsgrad=True)
     largest = np.zeros(1000, np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import os
 import pickle
 import re
@@ -159,6 +160,15 @@ def refusal(act: Callable[[], Any], error: type[Exception], message: str) -> Exc
     assert caught.value.args == (message,), caught.value.args
     assert caught.value.__cause__ is None
     return caught.value
+
+
+def run_examples(thing: Any, **names: Any) -> int:
+    """Runs the examples of a docstring, which must print what stands there; how many there are."""
+    [test, *_] = doctest.DocTestFinder(recurse=False).find(thing, getattr(thing, "__name__", "thing"), globs=names)
+    said: list[str] = []
+    doctest.DocTestRunner(verbose=False).run(test, out=said.append)
+    assert not said, "".join(said)
+    return len(test.examples)
 
 
 def run_python(code: str, *arguments: object, folder: Path | None = None, timeout: float = 60,
