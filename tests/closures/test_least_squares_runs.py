@@ -12,20 +12,11 @@ import pytest
 import optimlite as ol
 from support.bounded_problems import BOUNDED
 from support.closures import interrupted
-from support.nist import jacobian
 from support.problems import PROBLEMS, Problem
+from support.residuals import Array, given
 
-Array = np.ndarray
 SOME = [problem for problem in PROBLEMS if problem.name in ("Rosenbrock", "Helical valley", "Kowalik and Osborne")]
 BOXES = [one for one in BOUNDED if isinstance(one.function, Problem)]
-
-
-def given(form: str, residuals: Callable[[Array], Array]) -> Any:
-    @np.errstate(all="ignore")
-    def matrix(x: Array) -> Array:
-        return jacobian(residuals, np.asarray(x, np.float64))
-
-    return {"matrix": matrix, "pair": (lambda x, v: matrix(x) @ v, lambda x, u: matrix(x).T @ u)}.get(form, form)
 
 
 def quiet(residuals: Callable[[Array], Array]) -> Callable[[Array], Array]:

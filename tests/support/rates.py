@@ -50,11 +50,11 @@ def named(cases):
     return pytest.mark.parametrize("case", cases, ids=[case.name for case in cases])
 
 
-def values(scheduler, n):
+def values(scheduler, n, key="lr"):
     """Counts 0 to n of group 0, by stepping."""
-    seen = [rates(scheduler.optimizer)[0]]
+    seen = [rates(scheduler.optimizer, key)[0]]
     for _ in range(n):
         scheduler.optimizer.step()
         scheduler.step()
-        seen.append(rates(scheduler.optimizer)[0])
+        seen.append(rates(scheduler.optimizer, key)[0])
     return seen

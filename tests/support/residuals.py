@@ -33,6 +33,7 @@ class Operator:
 
 def given(form: str, residuals: Callable[[Array], Array] = decay) -> Any:
     """`jac`, in one of its forms."""
+    @np.errstate(all="ignore")                   # of unknowns that are far off
     def matrix(x: Array) -> Array:
         return jacobian(residuals, np.asarray(x, np.float64))
 
