@@ -131,6 +131,16 @@ def test_pytorch_2545_119763_patience_and_cooldown_are_what_their_description_sa
     assert seen == pytest.approx([0.1] * 3 + [0.01] * 4 + [0.001] * 4)
 
 
+@pytest.mark.parametrize("make", [
+    lambda opt: ls.CyclicLR(opt, 0.01, 0.1),
+    lambda opt: ls.OneCycleLR(opt, 0.1, 10),
+], ids=["CyclicLR", "OneCycleLR"])
+def test_turning_a_momentum_on_is_not_silent(make):
+    with pytest.warns(UserWarning, match="turns on the momentum of SGD, which was 0; pass cycle_mom") as caught:
+        make(sgd(0.1))
+    assert caught[0].filename == __file__
+
+
 def test_a_halving_cycle_ends_at_its_base():
     """torch computes 2 ** (cycle - 1), which overflows after 1,025 cycles."""
     scheduler = ls.CyclicLR(sgd(0.1), 0.01, 0.1, 5, mode="triangular2", cycle_momentum=False)
