@@ -16,6 +16,7 @@ import numpy as np
 
 from .catalogue import stepping
 from .checks import checked, interval, shown
+from .closures.unknowns import refilled
 from .engine.optimizer import Optimizer
 from .optimizers.adam import Adam
 from .optimizers.rmsprop import RMSprop
@@ -99,10 +100,8 @@ def mapped(function: Callable[[Any], Any], node: Any) -> Any:
     """The same nesting, with what a function makes of each leaf."""
     if isinstance(node, Mapping):
         return {key: mapped(function, child) for key, child in node.items()}
-    if isinstance(node, tuple) and hasattr(node, "_fields"):
-        return type(node)(*(mapped(function, child) for child in node))
     if isinstance(node, (list, tuple)):
-        return type(node)(mapped(function, child) for child in node)
+        return refilled(node, [mapped(function, child) for child in node])
     return function(node)
 
 

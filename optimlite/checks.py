@@ -90,10 +90,22 @@ def integer(name: str, value: Any) -> int:
     return int(value)
 
 
-def one_of(*words: str) -> Check:
+def one_of(*words: str | None) -> Check:
+    def check(name: str, value: Any) -> str | None:
+        if not (value is None or isinstance(value, str)) or value not in words:
+            *first, last = map(repr, words)
+            raise ValueError(f"`{name}` must be {', '.join(first)} or {last}, got {shown(value)}")
+        return value
+
+    return check
+
+
+def choice(*words: str) -> Check:
+    """As `one_of`, where there may be many."""
+
     def check(name: str, value: Any) -> str:
-        if not isinstance(value, str) or value not in words:
-            raise ValueError(f"`{name}` must be {' or '.join(repr(word) for word in words)}, got {shown(value)}")
+        if not (isinstance(value, str) and value in words):
+            raise ValueError(f"`{name}` must be one of {', '.join(map(repr, words))}, got {shown(value)}")
         return value
 
     return check

@@ -12,7 +12,7 @@ from optimlite.catalogue import COMMON, KINDS, WRAPPERS
 from optimlite.engine.whole_matrix import MatrixOptimizer
 from optimlite.engine.wrapper import Wrapper
 from support.cases import CASES, ROWS
-from support.helpers import label
+from support.helpers import refusals
 
 CLASSES = {name: thing for name in ol.__all__
            if isinstance(thing := getattr(ol, name), type) and issubclass(thing, ol.Optimizer)
@@ -83,7 +83,7 @@ def test_given_options_win() -> None:
     assert ol.create("sgdm", [np.ones(3)], momentum=0.5).param_groups[0]["momentum"] == 0.5
 
 
-@pytest.mark.parametrize(("act", "message"), [
+test_what_is_refused = refusals([
     (lambda: ol.create("adamm", [np.ones(3)]), r"^`name` must be the name of an optimizer, got 'adamm'; did you mean"),
     (lambda: ol.create("crprop", [np.ones(3)]), "^`name` must be the name of an optimizer, got 'crprop'; "),
     (lambda: ol.create("", [np.ones(3)]), r"^`name` must be the name of an optimizer, got ''; ol.available\(\) has"),
@@ -91,7 +91,4 @@ def test_given_options_win() -> None:
      "^`name` must be the name of an optimizer, such as 'adamw', got <class"),
     (lambda: ol.create("adamw", [np.ones(3)], learning_rate=1), r"^AdamW has no argument `learning_rate`; did you"),
     (lambda: ol.available("fast"), "^`kind` must be None or one of 'elementwise', 'measuring', 'matrix', 'closure', "),
-], ids=label)
-def test_what_is_refused(act: Any, message: str) -> None:
-    with pytest.raises((TypeError, ValueError), match=message):
-        act()
+])

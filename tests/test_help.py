@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import inspect
 import pydoc
 import re
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 
 import optimlite as ol
+from support.helpers import run_examples
 
 PUBLIC = {name: getattr(ol, name) for name in ol.__all__ if not isinstance(getattr(ol, name), ModuleType)}
 STEPS = {"RuleOptimizer.step": ol.Adam.step, "ClosureOptimizer.step": ol.LBFGS.step}
@@ -53,10 +53,7 @@ def test_a_docstring_says_what_every_argument_is(name: str) -> None:
 def test_examples_of_docstrings_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     threads = ol.get_num_threads()
-    names = {"np": np, "ol": ol, "__file__": __file__}
-    [example, *_] = doctest.DocTestFinder(recurse=False).find(PUBLIC[name], name, globs=names)
-    assert example.examples, "there is none"
-    said: list[str] = []
-    doctest.DocTestRunner(verbose=False).run(example, out=said.append)
-    ol.set_num_threads(threads)
-    assert not said, "".join(said)
+    try:
+        assert run_examples(PUBLIC[name], np=np, ol=ol, __file__=__file__) > 0
+    finally:
+        ol.set_num_threads(threads)

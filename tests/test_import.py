@@ -74,6 +74,7 @@ def test_importing_needs_numpy_alone() -> None:
     """).split()
     strangers = set(loaded) - {"optimlite", "numpy"} - set(sys.stdlib_module_names)
     assert not [name for name in strangers if "cython" not in name]          # its runtime names two modules of its own
+    assert not {"json", "zlib", "mmap", "fcntl", "threading", "atexit"} & set(loaded)        # for checkpoints alone
 
 
 def test_importing_changes_no_global_setting() -> None:

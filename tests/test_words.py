@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 
 import optimlite as ol
-from support.helpers import label
+from support.helpers import refusals
 
 W = np.ones(3)
 F = np.float32
@@ -137,79 +137,6 @@ def test_gradients_of_the_other_float_type() -> None:
         ol.SGD({"W": np.ones(2)}).step(grads={"W": np.ones(2, F)})
 
 
-# Parameters ----------------------------------------------------------------------------------------------------------
-
-class Layer:
-    def __init__(self) -> None:
-        self.W, self.b, self.name = np.ones((2, 2)), np.ones(2), "first"
-
-
-class Slotted:
-    __slots__ = ("W",)
-
-    def __init__(self) -> None:
-        self.W = W
-
-
-class Network:
-    def __init__(self) -> None:
-        self.layers = [Layer(), Layer()]
-
-
-class Named(NamedTuple):
-    W: Any
-    b: Any
-
-
-@pytest.mark.parametrize(("given", "message"), [
-    (Layer(), r"got Layer; give its arrays, \{'W': layer.W, 'b': layer.b\}$"),
-    ([Layer()], r"got Layer at '0'; give its arrays, \{'W': layer.W, 'b': layer.b\}$"),
-    ({"net": Slotted()}, r"got Slotted at 'net'; give its arrays, \{'W': slotted.W\}$"),
-    (Network(), r"got Network; give its arrays, in a dict or a list$"),
-    (lambda: 3, r"got function; call it: <lambda>\(\)$"),
-    ({"params": [W], "lr": 0.1}, r"^a dict with `lr` is a parameter group, got the keys \['params', 'lr'\]; give a l"
-                                 r"ist of groups, \[\{...\}\]$"),
-    ([{"param": [W], "lr": 0.1}], r"^a dict with `lr` is a parameter group, got the keys \['param', 'lr'\]; its param"
-                                  r"eters belong under 'params'$"),
-    ([{"params": [W]}, {"param": [np.ones(2)]}], r"^a parameter group must be a dict with a 'params' key, got the keys "
-                                                 r"\['param'\]$"),
-    ([("W", W), np.ones(2)], r"^parameters must all be named or none, got names for 1 of 2; give \(name, array\) for"),
-    ({"a": [("W", W), np.ones(2), np.ones(3)]}, r"^parameters at 'a' must all be named or none, got names for 1 of 3"),
-    (np.array([W, np.ones(2)], dtype=object), r"^parameter '0' must be float32 or float64, got object; use list\(a\)"),
-], ids=label)
-def test_what_is_no_parameter_is_named_with_its_cure(given: Any, message: str) -> None:
-    with pytest.raises((TypeError, ValueError), match=message):
-        ol.SGD(given)
-
-
-def test_what_is_like_it_is_taken() -> None:
-    assert len(ol.SGD(Named(W, np.ones(2)))._parameters()) == 2
-    assert len(ol.SGD([{"lr": W, "b": np.ones(2)}])._parameters()) == 2           # parameters with such names
-    assert len(ol.SGD({"params": [W]})._parameters()) == 1
-
-
-def test_arrays_of_a_file_that_are_read_anew_each_time(tmp_path: Any) -> None:
-    np.savez(tmp_path / "model.npz", W=W)
-    with np.load(tmp_path / "model.npz") as file, \
-            pytest.raises(TypeError, match=r"got NpzFile; np.load reads a file's arrays anew each time; give dict\(v"):
-        ol.SGD(file)
-
-
-def test_tensors_of_torch() -> None:
-    torch = pytest.importorskip("torch")
-    tensor = torch.ones(3)
-    message = (r"got Tensor; optimlite.torch has this optimizer for tensors, which share memory as tensor.detach\(\)."
-               r"numpy\(\)$")
-    with pytest.raises(TypeError, match=message):
-        ol.SGD(tensor)
-    with pytest.raises(TypeError, match=r"at '0'; optimlite\.torch has this optimizer for tensors"):
-        ol.SGD([tensor])
-    with pytest.raises(TypeError, match=r"got Parameter at '0'; optimlite.torch has this optimizer for tensors"):
-        ol.SGD(torch.nn.Linear(2, 2))
-    ol.SGD([tensor.detach().numpy()], lr=1).step(grads=[np.ones(3, F)])          # the cure
-    assert tensor.tolist() == [0, 0, 0]
-
-
 # What objects say of themselves --------------------------------------------------------------------------------------
 
 def test_an_optimizer_says_how_many_parameters_it_has() -> None:
@@ -236,7 +163,7 @@ def sum_of_squares(x: Any) -> Any:
     return float(x @ x), 2 * x
 
 
-@pytest.mark.parametrize(("act", "message"), [
+test_what_functions_refuse = refusals([
     (lambda: ol.SGD(endless()), "^parameters must not be nested that deeply, or contain themselves, got a list$"),
     (lambda: ol.SGD([Endless()]), "^parameters must not be nested that deeply, or contain themselves, got a list$"),
     (lambda: ol.save({"w": W}, "file"), r"^save takes a path, and everything else by name, got 1 more: ol.save\('run"),
@@ -253,10 +180,7 @@ def sum_of_squares(x: Any) -> Any:
     (lambda: ol.group_by_name({"a": W}, [("a", {"lr": 1})]), "^`overrides` must be a dict of dicts, "),
     (lambda: ol.to_torch(ol.SGD([W])), r"^`state_dict` must be a dict, such as opt.state_dict\(\), got SGD$"),
     (lambda: ol.LBFGS([W], bounds=[(0, 1), (0, 1)]), "^`bounds` must have one pair for each of 1 parameters, got 2$"),
-], ids=label)
-def test_what_functions_refuse(act: Any, message: str) -> None:
-    with pytest.raises((TypeError, ValueError), match=message):
-        act()
+])
 
 
 class Limits:

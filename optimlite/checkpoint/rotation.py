@@ -9,7 +9,7 @@ import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from ..checks import checked, shown
+from ..checks import checked, one_of, shown
 from ..late_imports import imported
 from .error import CheckpointError
 from .files import path_of
@@ -43,11 +43,10 @@ class Checkpoints:
                  mode: str = "min") -> None:
         if isinstance(keep, bool) or not isinstance(keep, int) or keep < 1:
             raise ValueError(f"`keep` must be an integer >= 1, got {shown(keep)}")
-        if not (isinstance(mode, str) and mode in ("min", "max")):
-            raise ValueError(f"`mode` must be 'min' or 'max', got {shown(mode)}")
+        self.mode = one_of("min", "max")("mode", mode)
         if best is not None and not isinstance(best, str):
             raise TypeError(f"`best` must be the name of a part, got {shown(best)}")
-        self.folder, self.keep, self.metric, self.mode = os.path.abspath(path_of(folder)), keep, best, mode
+        self.folder, self.keep, self.metric = os.path.abspath(path_of(folder)), keep, best
         os.makedirs(self.folder, exist_ok=True)
         self._last = 0                                    # the number of the last save of this object
         self._values: dict[str, float | None] = {}        # of the metric, by path: a header is read once

@@ -15,9 +15,10 @@ from .columns import Array
 from .lbfgs import LBFGS
 from .line_search import SEARCHES
 from .minimize import both
+from .minimize import configured as minimizes
 from .optimize_result import OptimizeResult
 from .result import ASKED
-from .scipy_options import FTOL, GTOL, translated
+from .scipy_options import translated
 from .search_choice import search_options, suits
 from .unknowns import REAL, check_real, elementwise, start
 
@@ -89,11 +90,8 @@ def configured(given: Mapping[str, Any], tol: float | None, dtype: Any) -> Optio
                          f"c1 and c2 of `search_options`")
     if search:
         suits(search, "nocedal_wright", SEARCHES)
-    made = {"max_iter": 15_000, "tolerance_grad": GTOL if tol is None else tol, "tolerance_change": 0.0,
-            "tolerance_loss": 0.0 if dtype == np.float32 else FTOL if tol is None else tol,
-            "history_size": 10, "lr": 1.0, **ours}
-    made.setdefault("max_eval", 10 * int(made["max_iter"]))
-    checked_values = {key: LBFGS.checks[key](key, value) for key, value in made.items()}
+    made = minimizes("lbfgs", dtype == np.float32, {"lr": 1.0, **ours}, tol)
+    checked_values = {key: LBFGS.checks[key](key, made[key]) for key in known}
     return Options(**{**checked_values, "tolerance_loss": checked_values["tolerance_loss"] or 0.0},
                    c1=search.get("c1", 1e-4), c2=search.get("c2", 0.9))
 

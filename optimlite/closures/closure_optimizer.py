@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-import os
-import threading
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ..checks import shown
+from ..checks import count, nonnegative, optional, optional_count, shown
 from ..engine.method import Group
 from ..engine.optimizer import Optimizer
 from ..engine.parameter import Parameter
 from .bounds import Bounds
 from .by_parameter import ByParameter
-from .descent import NO_GRADIENT, Descent
+from .descent import NO_GRADIENT, Descent, stepper
 from .l1 import Weights
 from .method import Method
 from .preconditioner import InnerSpace, given_h0
@@ -27,6 +25,9 @@ from .vectors import VectorSpace
 from .workspace import Workspace
 
 Closure = Callable[[], Any]
+# What the hyper-parameters may be that all of these methods have.
+LIMITS = {"max_iter": count, "max_eval": optional_count, "tolerance_grad": nonnegative, "tolerance_change": nonnegative,
+          "tolerance_loss": optional(nonnegative)}
 
 
 class ClosureOptimizer(Optimizer):
@@ -203,14 +204,7 @@ class ClosureOptimizer(Optimizer):
         if grads is not None:
             raise TypeError(f"{name}.step takes no `grads`, since it evaluates the model several times; "
                             f"return (loss, grads) from the closure")
-        stepper = os.getpid(), threading.get_ident()
-        if self._stepper is not None and self._stepper[0] == stepper[0]:     # else left over by a fork
-            if self._stepper == stepper:
-                raise RuntimeError(f"{name}.step was called from within its own closure or callback; "
-                                   f"the closure only computes the loss and its gradients")
-            raise RuntimeError("this optimizer is already stepping in another thread; "
-                               "step it from one thread at a time, or use one optimizer per thread")
-        self._stepper = stepper
+        self._stepper = stepper(self._stepper, name, "closure or callback")
         try:
             first = self._descent(closure).run()
         finally:

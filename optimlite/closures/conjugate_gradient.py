@@ -8,10 +8,9 @@ from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 from .. import checks
-from ..checks import count, optional_count
 from ..engine.state import StateMap
 from . import line_search
-from .closure_optimizer import ClosureOptimizer
+from .closure_optimizer import LIMITS, ClosureOptimizer
 from .line import LinePosition
 from .line_search import SEARCHES, Found
 from .method import Direction, Method, Search
@@ -64,12 +63,6 @@ exact_wolfe = partial(line_search.strong_wolfe, c2=0.1)
 CG_SEARCHES: dict[str, Search] = {
     **SEARCHES, "strong_wolfe": exact_wolfe, "nocedal_wright": exact_wolfe,
     "hager_zhang": partial(line_search.hager_zhang, c1=0.4, c2=0.1)}
-
-
-def beta_name(name: str, value: Any) -> str:
-    if not isinstance(value, str) or value not in BETAS:
-        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, BETAS))}, got {checks.shown(value)}")
-    return value
 
 
 class ConjugateGradientMethod(Method):
@@ -271,10 +264,9 @@ class ConjugateGradient(ClosureOptimizer):
     """
 
     method_class = ConjugateGradientMethod
-    checks = {"lr": checks.nonnegative, "max_iter": count, "max_eval": optional_count,
-              "tolerance_grad": checks.nonnegative, "tolerance_change": checks.nonnegative,
-              "tolerance_loss": checks.optional(checks.nonnegative), "beta": beta_name, "line_search_fn": search,
-              "search_options": search_options, "restart_every": optional_count, "maximize": checks.flag}
+    checks = {"lr": checks.nonnegative, **LIMITS, "beta": checks.choice(*BETAS),
+              "line_search_fn": search, "search_options": search_options, "restart_every": checks.optional_count,
+              "maximize": checks.flag}
     scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0, "slope": 0.0, "square": 0.0, "length": 0.0, "guess": 0.0,
                "since_restart": 0}
     later_scalars = {**SCALARS, "trial": 0.0}

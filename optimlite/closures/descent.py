@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -230,6 +232,18 @@ class Descent:
                        CONVERGED)
         if self.progress.spent and not self.method.follows_torch:
             raise Stop(f"{PATIENCE} evaluations brought no lower loss", CONVERGED)
+
+
+def stepper(now: tuple[int, int] | None, name: str, within: str) -> tuple[int, int]:
+    """This process and thread, which step from now on; refused while a call of `step` is under way in this process."""
+    found = os.getpid(), threading.get_ident()
+    if now is not None and now[0] == found[0]:   # else left over by a fork
+        if now == found:
+            raise RuntimeError(f"{name}.step was called from within its own {within}; "
+                               f"the closure only computes the loss and its gradients")
+        raise RuntimeError("this optimizer is already stepping in another thread; "
+                           "step it from one thread at a time, or use one optimizer per thread")
+    return found
 
 
 def real_loss(loss: Any) -> float:

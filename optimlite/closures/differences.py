@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -37,16 +37,26 @@ def mapping(workers: Any) -> tuple[Callable[..., Any], ThreadPoolExecutor | None
     return pool.map, pool
 
 
+class Function:
+    """fun(x, *args, **kwargs) as a function of x, that other processes can be sent."""
+
+    def __init__(self, fun: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None) -> None:
+        self.fun, self.args, self.kwargs = fun, args, kwargs or {}
+
+    def __call__(self, x: Any) -> Any:
+        return self.fun(x, *self.args, **self.kwargs)
+
+
 class Differences:
-    """The gradient of `loss(nesting)` from its values beside x, never outside the bounds.
+    """The gradient of `fun(nesting)` from its values beside x, never outside the bounds.
 
     The steps are scipy's: sign(x) * max(1, |x|) times the square root of the type's resolution, or its cube root for
     "3-point"; `step` is an absolute one, `relative` one in parts of x.
     """
 
-    def __init__(self, loss: Callable[[Any], Any], unknowns: Unknowns, scheme: str, pairs: Sequence[Any] | None,
+    def __init__(self, fun: Function, unknowns: Unknowns, scheme: str, pairs: Sequence[Any] | None,
                  workers: Any, step: Any = None, relative: Any = None) -> None:
-        self.loss, self.unknowns, self.points = loss, unknowns, SCHEMES[scheme]
+        self.fun, self.unknowns, self.points = fun, unknowns, SCHEMES[scheme]
         self.step, self.relative = step, relative
         self.evaluations = 0
         self.low, self.high = [], []
@@ -71,25 +81,27 @@ class Differences:
             self.pool.shutdown()
 
     def __call__(self, loss: float) -> list[np.ndarray]:
-        return [self.of_array(index, loss) for index in range(len(self.unknowns.arrays))]
+        return [self.slopes(index, np.float64(loss), real_loss).astype(x.real.dtype).view(x.dtype).reshape(x.shape)
+                for index, x in enumerate(self.unknowns.arrays.values())]
 
-    def of_array(self, index: int, loss: float) -> np.ndarray:
-        x = list(self.unknowns.arrays.values())[index]
-        flat = parts(x)
-        first, second = self.steps(flat, self.low[index], self.high[index])
-        move = partial(moved, self.loss, self.unknowns, index)
+    def slopes(self, index: int, base: Any, read: Callable[[Any], Any]) -> np.ndarray:
+        """The slopes by each unknown of an array, along the first axis: of what `read` makes of a value of `fun`, which
+        is `base` at x."""
+        x = parts(list(self.unknowns.arrays.values())[index])
+        first, second = self.steps(x, self.low[index], self.high[index])
         able = np.flatnonzero(first)             # the others can't move
-        shifts = [(k, h) for steps in ((first,) if self.points == 2 else (first, second))
-                  for k, h in zip(able.tolist(), steps[able].tolist(), strict=True)]
-        values = np.array(list(self.map(move, shifts)), np.float64)
+        steps = np.array([first[able]] if self.points == 2 else [first[able], second[able]])
+        shifts = [(k, h) for row in steps.tolist() for k, h in zip(able.tolist(), row, strict=True)]
+        found = map(read, self.map(partial(moved, self.fun, self.unknowns, index), shifts))
+        falls = np.array(list(found), np.float64).reshape(*steps.shape, *base.shape) - base
         self.evaluations += len(shifts)
-        slope, h = np.zeros(flat.size), first[able]
+        slopes, steps = np.zeros((x.size, *base.shape)), steps.reshape(*steps.shape, *(1,) * base.ndim)
         if self.points == 2:
-            slope[able] = (values - loss) / h
+            slopes[able] = falls[0] / steps[0]
         else:                                    # exact for parabolas, wherever the two points are
-            (a, b), other = values.reshape(2, -1) - loss, second[able]
-            slope[able] = (a * other / h - b * h / other) / (other - h)
-        return slope.astype(flat.dtype).view(x.dtype).reshape(x.shape)
+            (a, b), (h, other) = falls, steps
+            slopes[able] = (a * other / h - b * h / other) / (other - h)
+        return slopes
 
     def steps(self, x: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Two steps from each unknown, opposite ones where both sides have room; the first alone serves two points."""
@@ -119,11 +131,11 @@ def exact(x: np.ndarray, step: np.ndarray) -> np.ndarray:
         return np.asarray((x + step).astype(x.dtype) - x, np.float64)
 
 
-def moved(loss: Callable[[Any], Any], unknowns: Unknowns, index: int, shift: tuple[int, float]) -> float:
-    """The loss with one unknown of one array shifted."""
+def moved(fun: Function, unknowns: Unknowns, index: int, shift: tuple[int, float]) -> Any:
+    """The value with one unknown of one array shifted."""
     arrays = list(unknowns.views)
     own = np.array(arrays[index], order="C")
     parts(own)[shift[0]] += shift[1]
     own.flags.writeable = False
     arrays[index] = own
-    return real_loss(loss(unknowns.nest(arrays)))
+    return fun(unknowns.nest(arrays))

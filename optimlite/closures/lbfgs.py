@@ -9,19 +9,19 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import checks
-from ..checks import count, optional_count
 from ..engine.method import Group
 from ..engine.state import StateMap
-from .closure_optimizer import ClosureOptimizer
+from ..native.vectors import two_loops
+from .closure_optimizer import LIMITS, ClosureOptimizer
 from .line import LinePosition
 from .line_search import SEARCHES, Found, Phi, strong_wolfe
 from .method import Direction, Method, Search
 from .preconditioner import Apply
 from .progress import SCALARS
 from .result import Result
-from .search_choice import optional_search, search_options
+from .search_choice import search, search_options
 from .torch_wolfe import torch_strong_wolfe
-from .vectors import Box, GradientProducts, Vector, VectorSpace, two_loops
+from .vectors import Box, GradientProducts, Vector, VectorSpace
 from .workspace import StateNames, Workspace
 
 # Within bounds the slope jumps where a variable meets its bound, and a search for a flat one would close in on such
@@ -338,10 +338,8 @@ class LBFGS(ClosureOptimizer):
     """
 
     method_class = LBFGSMethod
-    checks = {"lr": checks.nonnegative, "max_iter": count, "max_eval": optional_count,
-              "tolerance_grad": checks.nonnegative, "tolerance_change": checks.nonnegative,
-              "tolerance_loss": checks.optional(checks.nonnegative), "history_size": count,
-              "line_search_fn": optional_search, "search_options": search_options,
+    checks = {"lr": checks.nonnegative, **LIMITS, "history_size": checks.count,
+              "line_search_fn": checks.optional(search), "search_options": search_options,
               "history_dtype": history_format, "same_batch": checks.flag, "maximize": checks.flag}
     scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0}
     later_scalars = SCALARS

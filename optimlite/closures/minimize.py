@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,9 +10,9 @@ import numpy as np
 
 from ..checks import checked, shown
 from .descent import real_loss
-from .differences import SCHEMES, Differences, check_workers
+from .differences import SCHEMES, Differences, Function, check_workers
 from .hessians import Hessian
-from .optimize_result import Intermediate, InverseHessian, OptimizeResult
+from .optimize_result import Intermediate, InverseHessian, OptimizeResult, check_state, takes_whole
 from .scipy_options import FTOL, GTOL, METHODS, known_method, translated
 from .unknowns import Unknowns, limits_of
 
@@ -87,7 +86,8 @@ def minimize(fun: Callable[..., Any], x0: Any = None, args: Any = (), method: st
     hessian = Hessian(hess, hessp, unknowns, model.args) if newton else None
     products = {"h0": nested_h0(h0, unknowns), "inner": nested_inner(inner, unknowns), "comm": comm,
                 "hessp": hessian.products if hessian else None}
-    made = configured(name, unknowns, ours, tol) | {key: value for key, value in products.items() if value is not None}
+    single = all(array.real.dtype == np.float32 for array in unknowns.arrays.values())
+    made = configured(name, single, ours, tol) | {key: value for key, value in products.items() if value is not None}
     run = Run(name, unknowns, pairs, made, options or {}, model)
     called = None if callback is None else caller(callback, unknowns, run)
     try:
@@ -114,9 +114,8 @@ def unused(method: str, hess: Any, hessp: Any, constraints: Any) -> None:
                       stacklevel=4)
 
 
-def configured(method: str, unknowns: Unknowns, given: Mapping[str, Any], tol: float | None) -> dict[str, Any]:
-    """The options of the optimizer."""
-    single = all(array.real.dtype == np.float32 for array in unknowns.arrays.values())
+def configured(method: str, single: bool, given: Mapping[str, Any], tol: float | None) -> dict[str, Any]:
+    """The options of the optimizer; `single`: in float32 alone."""
     tolerance_loss = 0.0 if single or method != "lbfgs" else FTOL if tol is None else tol
     made = {**METHODS[method][1],
             # float32 losses soon don't resolve the decrease any more; slopes do
@@ -182,11 +181,7 @@ class Run:
 
 def resumed(state: Any, x0: Any, method: Any, bounds: Any, options: Any) -> tuple[Any, Any, Any, Any]:
     """The unknowns, method, bounds and options to go on with: the state's, where nothing was given beside it."""
-    if not isinstance(state, Mapping) or not set(state) >= STATE:
-        raise TypeError(f"`state` must be the `state` of a result, of a callback's intermediate_result or of an "
-                        f"exception, got {shown(state)}")
-    if method is not None and known_method(method) != state["method"]:
-        raise ValueError(f"`state` is one of method '{state['method']}', got method={shown(method)}; leave it out")
+    check_state(state, STATE, None if method is None else known_method(method), method)
     pairs = state["bounds"]
     if bounds is None and pairs is not None:
         pairs = [None if pair is None else tuple(pair) for pair in pairs]
@@ -230,7 +225,7 @@ class Model:
             alone = not isinstance(returned, (tuple, list)) and returned is not None and np.size(returned) == 1
             self.jac = "2-point" if alone else True
         if isinstance(self.jac, str):
-            self.differences = Differences(Loss(self.fun, self.args), self.unknowns, self.jac, *self.beside)
+            self.differences = Differences(Function(self.fun, self.args), self.unknowns, self.jac, *self.beside)
 
     def call(self) -> Any:
         self.calls += 1
@@ -246,16 +241,6 @@ class Model:
     def assigned(self, gradient: Any) -> list[np.ndarray] | dict[str, np.ndarray]:
         gradients = self.unknowns.gradients(gradient)
         return gradients if self.unknowns.single else dict(zip(self.unknowns.arrays, gradients, strict=True))
-
-
-class Loss:
-    """fun(x, *args) as a function of x, that other processes can be sent."""
-
-    def __init__(self, fun: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        self.fun, self.args = fun, args
-
-    def __call__(self, x: Any) -> Any:
-        return self.fun(x, *self.args)
 
 
 def both(returned: Any) -> Any:
@@ -291,12 +276,7 @@ def listed(what: str, nesting: Any, unknowns: Unknowns) -> list[Any]:
 
 def caller(callback: Callable[..., Any], unknowns: Unknowns, run: Run) -> Callable[[Any], Any]:
     """Makes of a user's callback a function of our result: it gets what it asks for."""
-    if not callable(callback):
-        raise TypeError(f"`callback` must be callable, got {shown(callback)}")
-    try:
-        whole = set(inspect.signature(callback).parameters) == {"intermediate_result"}
-    except (TypeError, ValueError):              # built-in functions have no signature
-        whole = False
+    whole = takes_whole(callback)
 
     def call(result: Any) -> Any:
         try:

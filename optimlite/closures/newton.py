@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from .. import checks
-from ..checks import count, optional_count, shown
+from ..checks import shown
 from ..engine.state import StateMap
-from .closure_optimizer import Closure, ClosureOptimizer
+from .closure_optimizer import LIMITS, Closure, ClosureOptimizer
 from .descent import Descent
 from .lbfgs import BOX_SEARCHES
 from .line import LinePosition
@@ -172,10 +172,8 @@ class NewtonCG(ClosureOptimizer):
     """
 
     method_class = NewtonMethod
-    checks = {"lr": checks.positive, "max_iter": count, "max_eval": optional_count,
-              "tolerance_grad": checks.nonnegative, "tolerance_change": checks.nonnegative,
-              "tolerance_loss": checks.optional(checks.nonnegative), "line_search_fn": search,
-              "search_options": search_options, "maximize": checks.flag}
+    checks = {"lr": checks.positive, **LIMITS, "line_search_fn": search, "search_options": search_options,
+              "maximize": checks.flag}
     scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0, "radius": 0.0, "slope": 0.0, "predicted": 0.0, "length": 0.0,
                "cut": 0.0, "from_loss": math.nan, "norm": 0.0, "norm_before": 0.0}
     later_scalars = SCALARS

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from ..checks import shown
 from ..engine.html import table
 from ..native.arrays import parts
 
@@ -62,6 +64,25 @@ class Intermediate(OptimizeResult):
     @property
     def state(self) -> dict[str, Any]:
         return self._state()
+
+
+def takes_whole(callback: Any) -> bool:
+    """Whether a callback asks for an Intermediate, by the name of its only argument; refuses what can't be called."""
+    if not callable(callback):
+        raise TypeError(f"`callback` must be callable, got {shown(callback)}")
+    try:
+        return set(inspect.signature(callback).parameters) == {"intermediate_result"}
+    except (TypeError, ValueError):              # built-in functions have no signature
+        return False
+
+
+def check_state(state: Any, keys: set[str], method: str | None, given: Any) -> None:
+    """Refuses what isn't the `state` of a run, or is one of another method than was given."""
+    if not isinstance(state, Mapping) or not set(state) >= keys:
+        raise TypeError(f"`state` must be the `state` of a result, of a callback's intermediate_result or of an "
+                        f"exception, got {shown(state)}")
+    if method is not None and method != state["method"]:
+        raise ValueError(f"`state` is one of method '{state['method']}', got method={shown(given)}; leave it out")
 
 
 class InverseHessian:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +16,7 @@ from ..engine.parameter import Parameter
 from ..engine.wrapper import Wrapper
 from ..native.arrays import sum_squares
 from ..swapping import Swap, held, with_shadows
+from .descent import stepper
 
 LEAST = 1e-12                    # added to the gradient's norm
 
@@ -67,14 +66,8 @@ class SAM(Wrapper):
         if options.get("grads") is not None:
             raise TypeError("SAM.step takes no `grads`, since it evaluates the model twice; return (loss, grads) from "
                             "the closure")
-        stepper = os.getpid(), threading.get_ident()
-        if self._stepper is not None and self._stepper[0] == stepper[0]:         # else left over by a fork
-            if self._stepper == stepper:
-                raise RuntimeError("SAM.step was called from within its own closure; the closure only computes the "
-                                   "loss and its gradients")
-            raise RuntimeError("this optimizer is already stepping in another thread; "
-                               "step it from one thread at a time, or use one optimizer per thread")
-        self.__dict__["_stepper"] = stepper      # no call between this and `try`, in which an interrupt could come
+        own = stepper(self._stepper, "SAM", "closure")
+        self.__dict__["_stepper"] = own          # no call between this and `try`, in which an interrupt could come
         try:
             loss = self.evaluate(closure)
             live, moved = self.ascent()

@@ -20,10 +20,6 @@ def search(name: str, value: Any) -> Any:
                      f"{', '.join(repr(key) for key in SEARCHES)}, got {shown(value)}")
 
 
-def optional_search(name: str, value: Any) -> Any:
-    return None if value is None else search(name, value)
-
-
 def search_options(name: str, value: Any) -> dict[str, Any] | None:
     """Numbers by name; `suits` knows the search that they are for."""
     if value is None:

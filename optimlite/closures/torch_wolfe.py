@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from .line_search import Ended, Found, Line, Phi, Trial, clipped, cubic_minimum, interval_exhausted
 
 
@@ -25,7 +27,7 @@ def torch_strong_wolfe(phi: Phi, loss: float, slope: float, step: float = 1.0, *
         before, trial, turn = start, line(step), 0
         while True:
             if line.evaluations >= max_evals:    # torch doesn't look at the last trial's conditions either
-                raise Ended(min(start, trial, key=loss_of))
+                raise Ended(min(start, trial, key=attrgetter("loss")))
             if high(trial) or (turn > 1 and trial.loss >= before.loss):
                 return [before, trial]
             if flat(trial):
@@ -69,7 +71,3 @@ def torch_strong_wolfe(phi: Phi, loss: float, slope: float, step: float = 1.0, *
 
 def ordered(a: Trial, b: Trial) -> tuple[Trial, Trial]:
     return (a, b) if a.step <= b.step else (b, a)
-
-
-def loss_of(trial: Trial) -> float:
-    return trial.loss

@@ -107,12 +107,17 @@ def check_real(array: np.ndarray, what: str) -> None:
                         f"z.view(np.float{4 * array.itemsize}) has them")
 
 
+def read(given: Any) -> np.ndarray:
+    """An array of what was given, and of None where rows have several lengths."""
+    try:
+        return np.asarray(given)
+    except ValueError:
+        return np.array(None)
+
+
 def start(given: Any, path: str) -> np.ndarray:
     """A copy of what the user starts from."""
-    try:
-        array = np.asarray(given)
-    except ValueError:                           # rows of several lengths
-        array = np.array(None)
+    array = read(given)
     if array.dtype.kind not in PLAIN:
         raise TypeError(f"{named('`x0`', path)} must be an array of numbers, got {shown(given)}")
     single, double = (np.complex64, np.complex128) if array.dtype.kind == "c" else (np.float32, np.float64)

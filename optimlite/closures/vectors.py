@@ -16,7 +16,8 @@ from ..engine.parameter import Parameter, laid_out
 from ..engine.sparse_grad import SparseGrad
 from ..native import dispatch
 from ..native.arrays import blocks_of
-from ..native.vectors import Vector, copy_each, two_loops
+from ..native.vectors import Vector as Vector
+from ..native.vectors import copy_each
 
 NONE = np.zeros((1, 0))
 Box = tuple[Vector, Vector]      # the lower and the upper limits
@@ -221,6 +222,3 @@ class VectorSpace:
         """direction = 0 where it would leave the box at once; returns gradient.direction and max |direction|."""
         slope, largest = self._run("turn_inward", [direction, gradient, self.x, *box])
         return slope, largest
-
-
-__all__ = ["Box", "GradientProducts", "Vector", "VectorSpace", "two_loops"]

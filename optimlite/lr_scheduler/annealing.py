@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..checks import fraction, nonnegative, number
+from ..checks import choice, fraction, nonnegative, number
 from ..engine.optimizer import Optimizer
-from .arguments import PerGroup, choice, count
+from .arguments import PerGroup, count
 from .base import LRScheduler
 from .kinds import Overwriting
 

@@ -80,15 +80,6 @@ def power(base: float, exponent: float) -> float:
         return math.inf
 
 
-def choice(*allowed: str) -> Check:
-    def check(name: str, value: Any) -> str:
-        if not (isinstance(value, str) and value in allowed):
-            raise ValueError(f"`{name}` must be one of {', '.join(map(repr, allowed))}, got {shown(value)}")
-        return str(value)
-
-    return check
-
-
 def function(name: str, value: Any) -> Any:
     if not callable(value):
         raise TypeError(f"`{name}` must be a function, got {type(value).__name__}")

@@ -7,10 +7,10 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..checks import fraction, interval, nonnegative, number, positive
+from ..checks import choice, fraction, interval, nonnegative, number, positive
 from ..engine.optimizer import Optimizer
 from .annealing import blend, half_cosine
-from .arguments import Hyperparameter, PerGroup, choice, count, function, power, result_of
+from .arguments import Hyperparameter, PerGroup, count, function, power, result_of
 from .kinds import Overwriting
 from .state_dict import callable_state, check_callable_state, load_callable_state
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from ..checks import interval
+from ..checks import choice, interval
 from ..engine.optimizer import Optimizer
 from .annealing import blend, half_cosine
-from .arguments import choice, count
+from .arguments import count
 from .base import LRScheduler
 
 

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..checks import flag, fraction, nonnegative, optional_count, pair, shown
+from ..checks import flag, fraction, nonnegative, one_of, optional_count, pair
 from ..engine.method import Group, Recipe
 from ..engine.modifiers import MODIFIERS, decay_of
 from ..engine.parameter import Parameter, describe
 from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.storage import EXACT
 from .adam import moments
-
-BLOCKS = ("row", "head", "tensor", "none")
-
-
-def block(name: str, value: Any) -> str:
-    if not (isinstance(value, str) and value in BLOCKS):
-        raise ValueError(f"`{name}` must be 'row', 'head', 'tensor' or 'none', got {shown(value)}")
-    return value
 
 
 class AdamMini(RuleOptimizer):
@@ -57,7 +49,7 @@ class AdamMini(RuleOptimizer):
     """
 
     checks = {"lr": nonnegative, "betas": pair(fraction), "eps": nonnegative, "weight_decay": nonnegative,
-              "block": block, "heads": optional_count, "maximize": flag, **MODIFIERS}
+              "block": one_of("row", "head", "tensor", "none"), "heads": optional_count, "maximize": flag, **MODIFIERS}
     scalars = {"step": 0}
     state_names = ("step", "exp_avg", "exp_avg_sq_mean", "exp_avg_sq")
     options = EXACT

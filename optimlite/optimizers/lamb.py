@@ -5,15 +5,11 @@ from __future__ import annotations
 from math import inf, sqrt
 from typing import Any, Unpack
 
-from ..checks import flag, fraction, nonnegative, pair, positive
+from ..checks import flag, fraction, nonnegative, optional, pair, positive
 from ..engine.method import Group, Recipe
 from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.storage import Storage
 from ..native.runtime import power
-
-
-def ratio_limit(name: str, value: Any) -> float | None:
-    return None if value is None else float(positive(name, value))
 
 
 class LAMB(RuleOptimizer):
@@ -47,8 +43,8 @@ class LAMB(RuleOptimizer):
     """
 
     checks = {"lr": nonnegative, "betas": pair(fraction), "eps": nonnegative, "weight_decay": nonnegative,
-              "always_adapt": flag, "max_trust_ratio": ratio_limit, "grad_averaging": flag, "bias_correction": flag,
-              "maximize": flag}
+              "always_adapt": flag, "max_trust_ratio": optional(positive), "grad_averaging": flag,
+              "bias_correction": flag, "maximize": flag}
     scalars = {"step": 0}
     state_names = ("step", "exp_avg", "exp_avg_sq")
 

@@ -8,14 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..checks import exactly, flag, fraction, nonnegative, number, pair, shown
+from ..checks import exactly, flag, fraction, nonnegative, number, one_of, pair, shown
 from ..engine.method import Group, Recipe
 from ..engine.parameter import Parameter, laid_out
 from ..engine.whole_matrix import MatrixOptimizer, Update, apply_now, like, moved, put
 from ..native.arrays import over_arrays, sum_squares
 from .adam import moments
-
-ADJUSTMENTS = (None, "original", "match_rms_adamw", "spectral_norm")
 
 Quintic = tuple[float, float, float]
 
@@ -53,12 +51,6 @@ def iterations(name: str, value: Any) -> int:
     if not 0 <= result < 100:
         raise ValueError(f"`{name}` must be >= 0 and < 100, got {result}")
     return result
-
-
-def adjustment(name: str, value: Any) -> str | None:
-    if value is None or (isinstance(value, str) and value in ADJUSTMENTS):
-        return value
-    raise ValueError(f"`{name}` must be None, 'original', 'match_rms_adamw' or 'spectral_norm', got {shown(value)}")
 
 
 class Muon(MatrixOptimizer):
@@ -106,7 +98,8 @@ class Muon(MatrixOptimizer):
     """
 
     checks = {"lr": nonnegative, "weight_decay": nonnegative, "momentum": nonnegative, "nesterov": flag,
-              "ns_coefficients": quintics, "eps": nonnegative, "ns_steps": iterations, "adjust_lr_fn": adjustment,
+              "ns_coefficients": quintics, "eps": nonnegative, "ns_steps": iterations,
+              "adjust_lr_fn": one_of(None, "original", "match_rms_adamw", "spectral_norm"),
               "use_muon": flag, "betas": pair(fraction), "maximize": flag}
     twin = "muon"
     scalars = {"step": 0}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import count, exactly, flag, fraction, interval, nonnegative, optional_count, positive, shown
+from ..checks import count, exactly, flag, fraction, interval, nonnegative, one_of, optional_count, positive
 from ..engine.method import Group
 from ..engine.parameter import Parameter
 from ..engine.whole_matrix import MatrixOptimizer, Update, finished, like, moved, put
@@ -17,15 +17,7 @@ from ..native.arrays import sum_squares
 from ..native.runtime import power
 from .kronecker import Matrices, eigen, merged, multiplied, square_views, write_products
 
-GRAFTING = (None, "sgd", "adagrad", "rmsprop", "adam")
-
 Block = tuple[slice, ...]
-
-
-def grafting(name: str, value: Any) -> str | None:
-    if value is None or (isinstance(value, str) and value in GRAFTING):
-        return value
-    raise ValueError(f"`{name}` must be None, 'sgd', 'adagrad', 'rmsprop' or 'adam', got {shown(value)}")
 
 
 def decays(name: str, value: Any) -> tuple[float, float]:
@@ -81,10 +73,10 @@ class Shampoo(MatrixOptimizer):
                [0. , 0.9]])
     """
 
-    checks = {"lr": nonnegative, "betas": decays, "eps": positive,
-              "weight_decay": nonnegative, "max_preconditioner_dim": count, "merge_dims": flag,
-              "precondition_frequency": count, "start_preconditioning_step": optional_count,
-              "use_bias_correction": flag, "grafting": grafting, "grafting_beta2": fraction,
+    checks = {"lr": nonnegative, "betas": decays, "eps": positive, "weight_decay": nonnegative,
+              "max_preconditioner_dim": count, "merge_dims": flag, "precondition_frequency": count,
+              "start_preconditioning_step": optional_count, "use_bias_correction": flag,
+              "grafting": one_of(None, "sgd", "adagrad", "rmsprop", "adam"), "grafting_beta2": fraction,
               "grafting_eps": nonnegative, "momentum": nonnegative, "nesterov": flag, "maximize": flag}
     twin = "shampoo"
     scalars = {"step": 0}

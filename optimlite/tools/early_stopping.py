@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..checks import checked, count, nonnegative, number, shown
+from ..checks import checked, count, nonnegative, number, one_of
 from ..engine import nesting
 from ..engine.method import parameters_of
 from ..engine.optimizer import Optimizer
@@ -38,9 +38,7 @@ class EarlyStopping:
     def __init__(self, target: Any, patience: int = 10, min_delta: float = 0.0, mode: str = "min") -> None:
         self.patience: int = count("patience", patience)
         self.min_delta: float = nonnegative("min_delta", min_delta)
-        if mode not in ("min", "max"):
-            raise ValueError(f"`mode` must be 'min' or 'max', got {shown(mode)}")
-        self.mode = mode
+        self.mode: str = one_of("min", "max")("mode", mode)
         self._optimizer = target if isinstance(target, Optimizer) else None
         self._parameters = [] if self._optimizer else nesting.as_parameters(nesting.read(target))[0]
         self._snapshot: Snapshot | None = None

@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 
 import optimlite as ol
+from support.helpers import output_of
 
 strace = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 ERRORS = {"ENOSPC": ("pwritev2", "pwritev", "openat", "fsync", "rename"),
@@ -213,12 +213,15 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_threads_of_one_process_may_save_at_once(tmp_path: Path) -> None:
-    script = ("import sys, threading, numpy as np, optimlite as ol\n"
-              "def work(k):\n"
-              "    for i in range(50):\n"
-              "        ol.save(sys.argv[1], x=np.full(1000, k), k=k, fsync=False, background=i % 2 == 0)\n"
-              "threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]\n"
-              "[t.start() for t in threads]; [t.join() for t in threads]\n"
-              "parts = ol.load(sys.argv[1]); assert (parts['x'] == parts['k']).all()\n")
-    subprocess.run([sys.executable, "-c", script, tmp_path / "a"], check=True, timeout=120)
+    output_of("""
+        import threading, numpy as np, optimlite as ol
+        def work(k):
+            for i in range(50):
+                ol.save("a", x=np.full(1000, k), k=k, fsync=False, background=i % 2 == 0)
+        threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+        [t.start() for t in threads]
+        [t.join() for t in threads]
+        parts = ol.load("a")
+        assert (parts["x"] == parts["k"]).all()
+    """, folder=tmp_path, timeout=120)
     assert os.listdir(tmp_path) == ["a"]

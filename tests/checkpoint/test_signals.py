@@ -1,16 +1,14 @@
-"""Saves from signal handlers, callbacks and exit handlers; interrupted waits; failures that nobody asked for."""
+"""Saves from signal handlers and callbacks, beside other threads; what is interrupted leaves nothing behind."""
 
 from __future__ import annotations
 
 import _thread
+import contextlib
 import gc
 import os
 import random
 import resource
 import signal
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +17,9 @@ import pytest
 
 import optimlite as ol
 from optimlite.checkpoint import background
-from optimlite.engine import threads
 from support.checkpoints import same, until
-from support.helpers import PATIENCE
+from support.helpers import output_of
 from support.interrupts import interrupted
-
-
-def run(code: str, folder: Path, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-    """Runs a script in a folder of its own: what hangs fails."""
-    return subprocess.run([sys.executable, "-c", textwrap.dedent(code), *arguments], cwd=folder, text=True,
-                          capture_output=True, timeout=timeout * PATIENCE,
-                          env={**os.environ, "PYTHONPATH": str(Path(ol.__file__).parents[1])})
-
 
 # Signal handlers -----------------------------------------------------------------------------------------------------
 
@@ -38,7 +27,7 @@ def run(code: str, folder: Path, *arguments: str, timeout: float = 60) -> subpro
                                   "ol.restore('old', w=np.empty(10, F))",
                                   "ol.save('small', background=True, w=W[:10])"])
 def test_a_handler_saves_while_a_call_waits_for_a_background_save(tmp_path: Path, call: str) -> None:
-    done = run(f"""
+    output_of(f"""
         import signal, numpy as np, optimlite as ol
         F = np.float32
         W = np.ones(20_000_000, F)
@@ -50,30 +39,28 @@ def test_a_handler_saves_while_a_call_waits_for_a_background_save(tmp_path: Path
         assert not saving._crew.wait()
         assert ol.load("e")["w"].size == 10
         assert ol.load("big")["w"].size == W.size
-    """, tmp_path)
-    assert done.returncode == 0, done.stderr
+    """, folder=tmp_path)
 
 
 @pytest.mark.rest
 def test_a_handler_saves_in_the_first_save_of_a_program(tmp_path: Path) -> None:
     """At 12 moments of the import of what saves, which takes about 10 ms."""
     for moment in range(1, 13):
-        done = run("""
+        output_of("""
             import signal, sys, numpy as np, optimlite as ol
             signal.signal(signal.SIGALRM, lambda *_: ol.save("e", w=np.ones(3)))
             signal.setitimer(signal.ITIMER_REAL, float(sys.argv[1]))
             ol.save("a", w=np.ones(3))
             signal.setitimer(signal.ITIMER_REAL, 0)
             ol.load("a")
-        """, tmp_path, str(moment * 0.001))
-        assert done.returncode == 0, done.stderr
+        """, moment * 0.001, folder=tmp_path)
 
 
 @pytest.mark.rest
 @pytest.mark.parametrize("count", [50, pytest.param(1000, marks=pytest.mark.long)])
 def test_handlers_save_at_random_moments(tmp_path: Path, count: int) -> None:
     """Foreground and background saves, loads, restores, waits: none hangs, and every file is whole."""
-    done = run("""
+    output_of("""
         import itertools, random, signal, sys, numpy as np, optimlite as ol
         chance, told = random.Random(0), 0
         W, V = np.ones(3_000_000, np.float32), np.ones(100_000)
@@ -99,8 +86,7 @@ def test_handlers_save_at_random_moments(tmp_path: Path, count: int) -> None:
         assert (last["w"] == last["turn"] + 1).all()
         last = ol.load("handler")
         assert (last["w"] == 1).all() and last["told"] >= told - 1
-    """, tmp_path, str(count), timeout=60 + count / 2)
-    assert done.returncode == 0, done.stderr
+    """, count, folder=tmp_path, timeout=60 + count / 2)
     assert sorted(os.listdir(tmp_path)) == ["handler", "main"]
 
 
@@ -125,7 +111,7 @@ def test_progress_may_load_and_save(tmp_path: Path, in_background: bool) -> None
     def progress(done: int, total: int) -> None:
         told.append(ol.load(tmp_path / "old"))
         ol.save(tmp_path / "other", x=np.arange(4), background=in_background)
-        with pytest.raises(RuntimeError, match="can't wait for itself") if in_background else _nothing():
+        with pytest.raises(RuntimeError, match="can't wait for itself") if in_background else contextlib.nullcontext():
             saving.wait()
 
     saving = ol.save(tmp_path / "first", x=1)
@@ -139,14 +125,9 @@ def test_progress_may_load_and_save(tmp_path: Path, in_background: bool) -> None
     assert same(ol.load(tmp_path / "other"), {"x": np.arange(4)})
 
 
-class _nothing:  # noqa: N801
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...
-
-
 def test_what_is_summed_is_what_is_written(tmp_path: Path) -> None:
     """Another thread trains on while one saves: the values are of any moment, and the file is whole."""
-    done = run("""
+    output_of("""
         import threading, numpy as np, optimlite as ol
         W = np.ones((1000, 1000), np.float32)
         stop = False
@@ -162,106 +143,7 @@ def test_what_is_summed_is_what_is_written(tmp_path: Path) -> None:
         finally:
             stop = True
             thread.join()
-    """, tmp_path)
-    assert done.returncode == 0, done.stderr
-
-
-# Waits that are interrupted ------------------------------------------------------------------------------------------
-
-@pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> threads.Flag:
-    """Writing waits until the flag is set."""
-    go, plain = threads.Flag(), background.write
-    monkeypatch.setattr(background, "write", lambda *arguments: (go.wait(), plain(*arguments)))
-    return go
-
-
-def test_a_wait_that_is_interrupted_in_the_middle_forgets_nothing(tmp_path: Path, slow: threads.Flag) -> None:
-    def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, stop)
-    ol.save(tmp_path / "a", background=True, x=1)
-    try:
-        for call in (lambda: ol.load(tmp_path / "a"), lambda: ol.save(tmp_path / "b", x=2), background.settle):
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
-            with pytest.raises(KeyboardInterrupt):
-                call()
-    finally:
-        signal.signal(signal.SIGALRM, before)
-    slow.set()
-    assert ol.load(tmp_path / "a") == {"x": 1}
-
-
-@pytest.mark.parametrize("path", ["a", "absent/a"])
-def test_a_wait_that_is_interrupted_anywhere_forgets_nothing(tmp_path: Path, path: str) -> None:
-    moment, was = 1, True
-    while was:
-        ol.save(tmp_path / path, background=True, fsync=False, x=moment)
-        failed = False
-        try:
-            was = interrupted(background.settle, moment)
-        except FileNotFoundError:
-            was, failed = False, True
-        if path == "a":
-            assert ol.load(tmp_path / "a") == {"x": moment}
-        elif not failed:
-            with pytest.raises(FileNotFoundError, match=r"the background save of '.*absent/a' failed"):
-                background.settle()
-        moment += 1
-    assert moment > 5
-
-
-@pytest.mark.parametrize(("end", "status"), [("", 1), ("sys.exit(3)", 1), ("saving.wait()", 1)])
-def test_a_failed_last_save_fails_the_program(tmp_path: Path, end: str, status: int) -> None:
-    done = run(f"""
-        import atexit, sys, numpy as np, optimlite as ol
-        atexit.register(print, "the first handler runs, too")
-        saving = ol.save("absent/a", background=True, x=np.ones(3))
-        {end}
-    """, tmp_path)
-    assert done.returncode == status
-    assert "the background save of '" in done.stderr
-    assert "absent/a' failed: No such file or directory" in done.stderr
-    assert done.stdout == "the first handler runs, too\n"
-
-
-def test_a_failure_says_what_it_is_about(tmp_path: Path) -> None:
-    ol.save(tmp_path / "absent" / "a", background=True, x=1)
-    with pytest.raises(FileNotFoundError) as caught:
-        ol.load(tmp_path / "b")
-    assert f"the background save of '{tmp_path}/absent/a' failed" in str(caught.value)
-    saving = ol.save(tmp_path / "a", background=True, x=np.ones(1), progress=lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError) as other:
-        saving.wait()
-    assert other.value.__notes__ == [f"the background save of '{tmp_path}/a' failed"]
-
-
-@pytest.mark.parametrize("late", [True, False])          # an exit handler from before the first save runs after its end
-def test_a_save_in_the_background_from_an_exit_handler(tmp_path: Path, late: bool) -> None:
-    done = run(f"""
-        import atexit, numpy as np, optimlite as ol
-        def last():
-            ol.save("a", background=True, x=np.ones(3_000_000))
-        {"ol.save('b', x=1)" if late else ""}
-        atexit.register(last)
-        ol.save("b", x=1)
-    """, tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert ol.load(tmp_path / "a")["x"].size == 3_000_000
-
-
-def test_without_threads_a_save_goes_on_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: Any) -> int:
-        raise RuntimeError("can't create new thread at interpreter shutdown")
-
-    monkeypatch.setattr(threads, "start_new_thread", refused)
-    big = np.arange(3_000_000.0)
-    assert ol.save(tmp_path / "a", background=True, x=big).done
-    assert same(ol.load(tmp_path / "a"), {"x": big})
-    with pytest.raises(FileNotFoundError):
-        ol.save(tmp_path / "absent" / "a", background=True, x=big)
-    assert not background._pending
+    """, folder=tmp_path)
 
 
 # Nothing is left over ------------------------------------------------------------------------------------------------

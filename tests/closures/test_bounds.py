@@ -10,13 +10,7 @@ import pytest
 
 import optimlite as ol
 from support.bounded_problems import BOUNDED, Bounded
-from support.closures import Rosenbrock, rosenbrock
-
-SEARCHES = ["strong_wolfe", "nocedal_wright", "hager_zhang", "backtracking"]
-
-
-def square(x: np.ndarray) -> tuple[float, np.ndarray]:
-    return float(x @ x), 2 * x
+from support.closures import SEARCHES, Rosenbrock, rosenbrock, square
 
 
 def test_bounds_are_kept_and_the_minimum_is_that_of_the_box() -> None:
@@ -83,6 +77,14 @@ def test_bounds_of_minimize_as_scipy_takes_them(form: Any) -> None:
     np.testing.assert_allclose(result.x, [0.5, 0, 1], atol=1e-6)
 
 
+@pytest.mark.parametrize("bounds", [(0.5, 2.0), [(0.5, None), (0.5, 2), (0.5, 2)], SimpleNamespace(lb=0.5, ub=2.0)])
+def test_numbers_bound_every_element_and_none_bounds_nothing(bounds: Any) -> None:
+    result = ol.minimize(lambda x: (float(((x - [0, 1, 3]) ** 2).sum()), 2 * (x - [0, 1, 3])), np.full(3, 5.0),
+                         bounds=bounds)
+    assert result.success
+    np.testing.assert_allclose(result.x, [0.5, 1, 2], atol=1e-6)
+
+
 @pytest.mark.parametrize(("bounds", "message"), [
     (SimpleNamespace(lb=[0, 0], ub=[1, 1]), "^`bounds.lb` must be one number, or one for each of 3 elements, got 2$"),
     (SimpleNamespace(lb=0, ub=[1, 1]), "^`bounds.ub` must be one number, or one for each of 3 elements, got 2$"),
@@ -92,7 +94,7 @@ def test_bounds_of_minimize_as_scipy_takes_them(form: Any) -> None:
     ([0, 1, 2], "one pair for each of 3 elements"),
     ((np.inf, np.inf), "must have low < inf, got inf; use None for no bound$"),
     ((None, -np.inf), "must have high > -inf, got -inf; use None for no bound$"),
-    ((np.nan, 1), "must have low <= high, got nan and 1"),
+    ((np.nan, 1), "must have low <= high, got nan and 1"), ((2, 1), "must have low <= high, got 2.0 and 1.0"),
 ])
 def test_bounds_that_can_not_be_meant(bounds: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import optimlite as ol
 from optimlite.closures.conjugate_gradient import BETAS, Products
 from optimlite.closures.vectors import VectorSpace
 from support.bits import same_bits
-from support.closures import LogBarrier, Logistic, Rosenbrock, interrupted
+from support.closures import Logistic, Rosenbrock
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -65,51 +64,6 @@ def test_restarts() -> None:
     assert twin.result.loss < opt.result.loss
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("beta", BETAS)
-def test_resume_is_exact(beta: str, dtype: type) -> None:
-    problem = Logistic(dtype)
-    options = {"beta": beta, "max_iter": 3, "tolerance_change": 0}
-    opt = ol.ConjugateGradient(problem.params, **options)
-    for _ in range(3):
-        opt.step(problem)
-    other = Logistic(dtype, [p.copy() for p in problem.params])
-    resumed = ol.ConjugateGradient(other.params)
-    resumed.load_state_dict(opt.state_dict())
-    for _ in range(3):
-        opt.step(problem)
-        resumed.step(other)
-    assert all(same_bits(p, q) for p, q in zip(problem.params, other.params, strict=True))
-    for p, q in zip(problem.params, other.params, strict=True):
-        assert all(same_bits(opt.state[p][key], resumed.state[q][key]) for key in opt.state[p])
-
-
-def test_the_same_bits_for_any_threads_and_level(level: str, threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    ends = []
-    for count, name in ((1, "baseline"), (1, level), (2, level), (3, level)):
-        ol.set_num_threads(count)
-        monkeypatch.setattr(ol.native.dispatch, "level", name)
-        x = np.linspace(0, 2, 100_003, dtype=np.float32)
-        spectrum = np.linspace(1, 50, x.size, dtype=np.float32)
-        ol.ConjugateGradient([x], max_iter=12).step(
-            lambda x=x, h=spectrum: (float(np.sum(h * (x - 1) ** 2, dtype=np.float64)), [2 * h * (x - 1)]))
-        ends.append(x)
-    assert all(same_bits(ends[0], end) for end in ends[1:])
-
-
-@pytest.mark.parametrize("limit", range(1, 12))
-def test_max_eval_is_never_exceeded(limit: int) -> None:
-    problem, losses = Rosenbrock(), []
-
-    def closure() -> Any:
-        losses.append(problem()[0])
-        return problem()
-
-    ol.ConjugateGradient(problem.params, max_iter=100, max_eval=limit).step(closure)
-    assert len(losses) <= limit
-    assert problem()[0] == min(losses)
-
-
 def test_maximize_and_groups() -> None:
     x, y = np.zeros(3), np.zeros((2, 2))
     opt = ol.ConjugateGradient([{"params": [x]}, {"params": [], "lr": 1}, {"params": [y], "lr": 0.5}], maximize=True,
@@ -120,23 +74,6 @@ def test_maximize_and_groups() -> None:
     assert opt.result.loss == pytest.approx(0, abs=1e-9)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_start_that_is_not_finite(value: float) -> None:
-    x = np.ones(3)
-    opt = ol.ConjugateGradient([x])
-    opt.step(lambda: (value, [np.ones(3)]))
-    assert (x == 1).all()
-    assert "isn't finite at the start" in opt.result.reason
-
-
-def test_zero_gradients_and_flat_functions() -> None:
-    x = np.ones(3)
-    opt = ol.ConjugateGradient([x], tolerance_grad=0)
-    assert opt.step(lambda: (5.0, [np.zeros(3)])) == 5.0
-    assert (x == 1).all()
-    assert opt.result.converged
-
-
 @pytest.mark.parametrize("options", [{"beta": "steepest"}, {"line_search_fn": None}, {"restart_every": 0}, {"lr": -1}])
 def test_bad_options(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"`{next(iter(options))}` must be"):
@@ -144,18 +81,6 @@ def test_bad_options(options: dict[str, Any]) -> None:
 
 
 # Known troubles ------------------------------------------------------------------------------------------------------
-
-@pytest.mark.parametrize("search", ["strong_wolfe", "hager_zhang", "backtracking"])
-@pytest.mark.parametrize("at", range(1, 9))
-def test_an_exception_leaves_the_last_accepted_point(search: str, at: int) -> None:
-    problem, accepted = Rosenbrock(), [Rosenbrock().params[0]]
-    opt = ol.ConjugateGradient(problem.params, max_iter=50, line_search_fn=search,
-                               callback=lambda result: accepted.append(problem.params[0].copy()))
-    with pytest.raises(KeyboardInterrupt):
-        opt.step(interrupted(problem, at))
-    assert same_bits(problem.params[0], accepted[-1])
-    opt.step(problem)                            # and it goes on from there
-    assert opt.result.loss < 24.2
 
 
 @pytest.mark.parametrize("name", ["turn_and_move", "save_and_move", "move", "read_gradient_and_products"])
@@ -183,61 +108,6 @@ def test_an_interrupt_beside_a_kernel(name: str, late: bool, at: int, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         opt.step(problem)
     assert same_bits(problem.params[0], accepted[-1])
-
-
-@pytest.mark.parametrize("stop", [True, StopIteration])
-def test_callback_stops(stop: Any) -> None:
-    problem, seen = Rosenbrock(), []
-
-    def callback(result: Any) -> bool:
-        seen.append((result.iterations, result.loss == problem()[0]))
-        if len(seen) == 3 and stop is not True:
-            raise stop
-        return len(seen) == 3
-
-    opt = ol.ConjugateGradient(problem.params, max_iter=50, callback=callback)
-    opt.step(problem)
-    assert seen == [(1, True), (2, True), (3, True)]
-    assert opt.result.reason == "the callback asked to stop"
-
-
-@pytest.mark.parametrize("beta", BETAS)
-def test_saved_in_a_callback(beta: str) -> None:
-    """One long step, saved in its middle: going on gives the same point."""
-    problem, saved = Rosenbrock(), {}
-
-    def callback(result: Any) -> None:
-        if result.iterations == 7:
-            saved.update(x=problem.params[0].copy(), state=opt.state_dict())
-
-    opt = ol.ConjugateGradient(problem.params, beta=beta, max_iter=20, tolerance_change=0, callback=callback)
-    opt.step(problem)
-    other = Rosenbrock([saved["x"]])
-    resumed = ol.ConjugateGradient(other.params)
-    resumed.load_state_dict(saved["state"])
-    resumed.param_groups[0]["max_iter"] = 13
-    resumed.step(other)
-    assert same_bits(problem.params[0], other.params[0])
-
-
-@pytest.mark.parametrize("search", ["strong_wolfe", "hager_zhang", "backtracking"])
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_bracket_whose_one_end_is_not_finite(search: str, value: float) -> None:
-    barrier = LogBarrier(value)
-    opt = ol.ConjugateGradient(barrier.params, line_search_fn=search, max_iter=500, max_eval=5000, lr=100,
-                               tolerance_change=0)
-    opt.step(barrier)
-    np.testing.assert_allclose(barrier.params[0], 1, rtol=1e-3)
-
-
-@pytest.mark.parametrize("search", ["strong_wolfe", "hager_zhang"])
-def test_unbounded_functions_end(search: str) -> None:
-    x = np.zeros(2)
-    opt = ol.ConjugateGradient([x], line_search_fn=search, max_iter=200, max_eval=500)
-    with np.errstate(all="ignore"):
-        opt.step(lambda: (-float(np.sum(x ** 3 + x)), [-(3 * x ** 2 + 1)]))
-    assert np.isfinite(x).all()
-    assert opt.result.loss < -1e6
 
 
 def test_a_wrong_gradient_ends_where_it_began() -> None:

@@ -1,4 +1,4 @@
-"""What closures and `minimize` are given: what isn't a loss or a gradient is refused, with the rule and the cure."""
+"""What a closure returns, who may step, and state: what isn't a loss or a gradient is refused, with the cure."""
 
 from __future__ import annotations
 
@@ -13,13 +13,9 @@ import pytest
 
 import optimlite as ol
 from support.bits import same_bits
-from support.closures import Rosenbrock
+from support.closures import SEARCHES, Rosenbrock
 
 METHODS = [ol.LBFGS, ol.ConjugateGradient]
-
-
-def square(x: np.ndarray) -> tuple[float, np.ndarray]:
-    return float(x @ x), 2 * x
 
 
 # The closure's loss and gradients ------------------------------------------------------------------------------------
@@ -136,7 +132,7 @@ def test_a_child_that_was_forked_in_a_step_can_step() -> None:
 
 
 @pytest.mark.parametrize(("make", "search"), [
-    *((ol.LBFGS, search) for search in (None, "strong_wolfe", "nocedal_wright", "hager_zhang", "backtracking")),
+    *((ol.LBFGS, search) for search in (None, *SEARCHES)),
     (ol.ConjugateGradient, "strong_wolfe")])
 def test_nothing_of_a_run_waits_for_the_cyclic_collector(make: Any, search: str | None) -> None:
     """Megabytes are freed with the last name: the collector doesn't see how many they are."""
@@ -151,78 +147,6 @@ def test_nothing_of_a_run_waits_for_the_cyclic_collector(make: Any, search: str 
         assert [part() for part in alive] == [None] * 4
     finally:
         gc.enable()
-
-
-# minimize ------------------------------------------------------------------------------------------------------------
-
-@pytest.mark.parametrize(("fun", "error", "message"), [
-    (lambda x: (1.0, x, x), TypeError, r"`fun` must return \(loss, gradient\), got 3 values"),
-    (lambda x: None, TypeError, r"`fun` must return \(loss, gradient\), got None"),
-    (lambda x: (1.0, None), TypeError, "^the gradient must be an array of real numbers, got None$"),
-    (lambda x: (1.0, x + 1j), TypeError, r"be its gradient: use gradient.view\(np.float64\) if x is such a view"),
-    (lambda x: (1.0, x[:2]), ValueError, r"one element for each of x's 3, got shape \(2,\)$"),
-    (lambda x: (1.0, np.array(["a"] * 3)), TypeError, "^the gradient must be an array of real numbers"),
-    (lambda x: (None, x), TypeError, "is a `return` missing"),
-    (lambda x: (1j, x), TypeError, "the loss must be a real number, got 1j"),
-])
-def test_what_fun_returns(fun: Any, error: type[Exception], message: str) -> None:
-    for jac in (True, None):
-        with pytest.raises(error, match=message):
-            ol.minimize(fun, np.ones(3), jac=jac)
-
-
-def test_the_gradient_may_be_missing_only_where_it_was_not_promised() -> None:
-    with pytest.raises(TypeError, match=r"`fun` must return \(loss, gradient\), got 3.0; .* as `jac`, or jac='2"):
-        ol.minimize(lambda x: float(x @ x), np.ones(3), jac=True)
-
-
-@pytest.mark.parametrize(("x0", "message"), [
-    (None, "^`x0` must be an array of numbers, got None$"),
-    ("abc", "^`x0` must be an array of numbers, got 'abc'$"),
-])
-def test_what_is_no_start(x0: Any, message: str) -> None:
-    with pytest.raises(TypeError, match=message):
-        ol.minimize(square, x0)
-
-
-def test_complex_unknowns_by_the_cure_of_the_message() -> None:
-    target = np.array([1 - 2j, 3j])
-
-    def fun(parts: np.ndarray) -> tuple[float, np.ndarray]:
-        r = parts.view(np.complex128) - target
-        return float((abs(r)**2).sum()), 2 * r.view(np.float64)
-
-    result = ol.minimize(fun, np.array([1 + 1j, 2]).view(np.float64))
-    np.testing.assert_allclose(result.x.view(np.complex128), target, atol=1e-6)
-
-
-@pytest.mark.parametrize(("method", "meant"), [("BFGS", "'lbfgs'"), ("TNC", "'lbfgs'")])
-def test_methods_that_are_not_here(method: str, meant: str) -> None:
-    with pytest.raises(ValueError, match=f"'lbfgs', 'cg', 'newton-cg', got '{method}'; did you mean {meant}\\?$"):
-        ol.minimize(square, np.ones(3), method=method)
-
-
-@pytest.mark.parametrize(("method", "options", "message"), [
-    ("lbfgs", {"iprint": 1}, "`options` has no `iprint`; print in a `callback`"),
-    ("lbfgs", {"return_all": True}, "`options` has no `return_all`; keep each x in a `callback`"),
-    ("lbfgs", {"maxit": 1}, "`options` has no `maxit`; did you mean `maxiter`"),
-    ("lbfgs", {"norm": 2}, "it must be np.inf: gradients are measured by max"),
-    ("cg", {"maxcor": 5}, "`options` has no `maxcor` with method 'cg', which keeps no history"),
-    ("lbfgs", {"c1": 0.5, "c2": 0.1}, "`search_options` must have 'c1' and 'c2' with 0 < c1 < c2 < 1"),
-])
-def test_scipys_other_options_are_refused_with_a_cure(method: str, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        ol.minimize(square, np.ones(3), method=method, options=options)
-
-
-@pytest.mark.parametrize("answer", [True, np.True_])
-def test_a_callbacks_truth_stops_whoever_computed_it(answer: Any) -> None:
-    assert ol.minimize(square, np.ones(3), callback=lambda x: answer).nit == 1
-    for make in METHODS:
-        problem = Rosenbrock()
-        opt = make(problem.params, callback=lambda result: answer)
-        opt.step(problem)
-        assert opt.result.reason == "the callback asked to stop"
 
 
 # State ---------------------------------------------------------------------------------------------------------------

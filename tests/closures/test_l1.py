@@ -11,9 +11,8 @@ import pytest
 import optimlite as ol
 from optimlite.closures.vectors import VectorSpace
 from support.bits import same_bits
-from support.closures import interrupted
+from support.closures import SEARCHES, interrupted
 
-SEARCHES = ["nocedal_wright", "hager_zhang", "backtracking", "strong_wolfe"]
 Fun = Callable[[np.ndarray], tuple[Any, np.ndarray]]
 
 
@@ -58,7 +57,7 @@ def test_a_diagonal_quadratic_is_softly_thresholded(dtype: Any, search: str) -> 
     assert opt.result.loss == pytest.approx(closure()[0] + norm, rel=1e-6)
 
 
-@pytest.mark.parametrize("search", SEARCHES[:3])
+@pytest.mark.parametrize("search", ["nocedal_wright", "hager_zhang", "backtracking"])
 @pytest.mark.parametrize("weight", [0.3, 0.03, 0.003])
 @pytest.mark.parametrize("positive", [False, True])
 def test_lasso_is_that_of_scikit_learns_coordinate_descent(positive: bool, weight: float, search: str) -> None:
@@ -139,7 +138,8 @@ def test_an_element_next_to_zero_stops_no_search(seed: int) -> None:
     given = {"l1": abs(a.T @ b).max() * 2e-4, "maxiter": 400}
     start = rng.standard_normal(50)
     one, other = (ol.minimize(lambda x: (float((a @ x - b) @ (a @ x - b)) / 2, a.T @ (a @ x - b)), start,
-                              options={**given, "line_search_fn": search}) for search in ("backtracking", SEARCHES[0]))
+                              options={**given, "line_search_fn": search})
+                  for search in ("backtracking", "nocedal_wright"))
     assert one.fun <= 1.2 * other.fun
 
 

@@ -1,13 +1,9 @@
-"""L-BFGS: the standard problems, torch's golden iterates, exact resume, bounds, and the known troubles of others."""
+"""L-BFGS: the standard problems, torch's golden iterates, results, refusals, groups, known troubles of others."""
 
 from __future__ import annotations
 
-import copy
 import math
-import pickle
 import warnings
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,19 +12,9 @@ import pytest
 import optimlite as ol
 from support import paths
 from support.bits import same_bits
-from support.closures import CASES, LogBarrier, Logistic, Rosenbrock, interrupted, iterates
+from support.closures import CASES, SEARCHES, Logistic, iterates, quadratic
 
 GOLDEN = np.load(paths.GOLDEN / "lbfgs.npz")
-SEARCHES = ["strong_wolfe", "nocedal_wright", "hager_zhang", "backtracking"]
-
-
-def quadratic(x: np.ndarray, spectrum: np.ndarray, weight: float = 1.0) -> Callable[[], Any]:
-    """weight * sum spectrum * (x - 1)^2 / 2."""
-    def closure() -> tuple[float, list[np.ndarray]]:
-        r = x - 1
-        return weight * float((spectrum * r * r).sum() / 2), [(weight * spectrum * r).astype(x.dtype)]
-
-    return closure
 
 
 # Solving -------------------------------------------------------------------------------------------------------------
@@ -75,51 +61,6 @@ def test_step_returns_the_first_loss_and_the_result_tells_the_rest() -> None:
     assert opt.result.grad_norm == max(abs(g).max() for g in problem()[1])
     assert opt.result.converged
     assert "small enough" in opt.result.reason
-
-
-@pytest.mark.parametrize("search", [None, *SEARCHES])
-@pytest.mark.parametrize("limit", range(1, 12))
-def test_max_eval_is_never_exceeded(search: str | None, limit: int) -> None:
-    """pytorch#91581; also when it is hit inside the line search, which then keeps the best point."""
-    problem = Rosenbrock()
-    losses: list[float] = []
-
-    def closure() -> Any:
-        losses.append(problem()[0])
-        return problem()
-
-    opt = ol.LBFGS(problem.params, max_iter=100, max_eval=limit, line_search_fn=search, lr=1 if search else 1e-3)
-    opt.step(closure)
-    assert len(losses) <= limit
-    if search:
-        assert problem()[0] == min(losses)
-        assert opt.result.loss == min(losses)
-
-
-@pytest.mark.parametrize("search", [None, *SEARCHES])
-@pytest.mark.parametrize("at", range(1, 9))
-def test_an_exception_leaves_the_last_accepted_point(search: str | None, at: int) -> None:
-    problem, accepted = Rosenbrock(), []
-    start = problem.params[0].copy()
-    opt = ol.LBFGS(problem.params, max_iter=50, line_search_fn=search, lr=1 if search else 1e-3,
-                   callback=lambda result: accepted.append((problem.params[0].copy(), result.loss)) or False)
-    with pytest.raises(KeyboardInterrupt):
-        opt.step(interrupted(problem, at))
-    last, loss = accepted[-1] if accepted else (start, opt.result.loss)
-    assert same_bits(problem.params[0], last)
-    assert opt.result.loss == loss or math.isnan(loss)
-    assert "KeyboardInterrupt" in opt.result.reason
-    opt.step(problem)                            # and it goes on from there
-    assert opt.result.loss < 24.2
-
-
-def test_callback_stops() -> None:
-    problem, called = Rosenbrock(), []
-    opt = ol.LBFGS(problem.params, max_iter=50, line_search_fn="strong_wolfe",
-                   callback=lambda result: called.append(result.iterations) or len(called) == 3)
-    opt.step(problem)
-    assert called == [1, 2, 3]
-    assert opt.result.reason == "the callback asked to stop"
 
 
 def test_first_order_optimizers_take_the_same_closure() -> None:
@@ -185,121 +126,6 @@ def test_bad_calls() -> None:
         ol.LBFGS([{"params": [np.ones(3)]}, {"params": [np.ones(2)], "history_size": 3}])
     with pytest.warns(UserWarning, match="left no gradient"):
         opt.step(lambda: 0.0)
-
-
-# State ---------------------------------------------------------------------------------------------------------------
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("search", [None, *SEARCHES])
-@pytest.mark.parametrize("history", [1, 3, 100])
-def test_resume_is_exact(search: str | None, history: int, dtype: type) -> None:
-    """Saved in the middle of a run and loaded into fresh objects: the same bits from there on."""
-    problem = Logistic(dtype)
-    options = {"history_size": history, "line_search_fn": search, "max_iter": 4, "lr": 0.5, "tolerance_change": 0}
-    opt = ol.LBFGS(problem.params, **options)
-    for _ in range(2):
-        opt.step(problem)
-    other = Logistic(dtype, [p.copy() for p in problem.params])
-    resumed = ol.LBFGS(other.params, **{**options, "history_size": 7, "lr": 3})
-    resumed.load_state_dict(pickle.loads(pickle.dumps(opt.state_dict())))
-    assert resumed.param_groups[0]["history_size"] == history
-    third = Logistic(dtype, [p.copy() for p in problem.params])
-    copied = pickle.loads(pickle.dumps(opt))
-    for p, q in zip(copied._parameters(), third.params, strict=True):
-        p.data = q
-    third.params = [p.data for p in copied._parameters()]
-    for _ in range(3):
-        for one, closure in ((opt, problem), (resumed, other), (copied, third)):
-            one.step(closure)
-    for same in (other, third):
-        assert all(same_bits(p, q) for p, q in zip(problem.params, same.params, strict=True))
-    for p, q in zip(problem.params, other.params, strict=True):
-        assert list(opt.state[p]) == list(resumed.state[q])
-        assert all(same_bits(opt.state[p][key], resumed.state[q][key]) for key in opt.state[p])
-
-
-def test_a_snapshot_can_be_loaded_back_into_the_same_optimizer() -> None:
-    problem = Rosenbrock()
-    opt = ol.LBFGS(problem.params, line_search_fn="strong_wolfe", max_iter=5)
-    opt.step(problem)
-    saved, x = copy.deepcopy(opt.state_dict()), problem.params[0].copy()
-    opt.step(problem)
-    end = problem.params[0].copy()
-    problem.params[0][...] = x
-    opt.load_state_dict(saved)
-    opt.step(problem)
-    assert same_bits(problem.params[0], end)
-
-
-def test_a_checkpoint_restored_into_a_used_optimizer(tmp_path: Path) -> None:
-    """Values are put into live arrays: products kept of the old ones must not survive."""
-    problem = Logistic()
-    opt = ol.LBFGS(problem.params, line_search_fn="strong_wolfe", max_iter=4, history_size=3)
-    opt.step(problem)
-    opt.step(problem)
-    ol.save(tmp_path / "run.safetensors", model=problem.params, opt=opt)
-    opt.step(problem)
-    end = [p.copy() for p in problem.params]
-    opt.step(problem)
-    ol.restore(tmp_path / "run.safetensors", model=problem.params, opt=opt)
-    opt.step(problem)
-    assert all(same_bits(p, q) for p, q in zip(problem.params, end, strict=True))
-
-
-def test_saved_in_a_callback() -> None:
-    """One long step, saved in its middle: going on costs one evaluation more, and gives the same point."""
-    problem, saved = Rosenbrock(), {}
-
-    def callback(result: Any) -> None:
-        if result.iterations == 10:
-            saved.update(x=problem.params[0].copy(), state=opt.state_dict())
-
-    opt = ol.LBFGS(problem.params, line_search_fn="nocedal_wright", max_iter=100, callback=callback)
-    opt.step(problem)
-    other = Rosenbrock([saved["x"]])
-    resumed = ol.LBFGS(other.params, line_search_fn="nocedal_wright")
-    resumed.load_state_dict(saved["state"])
-    resumed.step(other)
-    assert same_bits(problem.params[0], other.params[0])
-    assert resumed.result.iterations == opt.result.iterations - 10
-    assert resumed.result.evaluations < opt.result.evaluations
-
-
-def test_state_that_does_not_belong_together_is_refused() -> None:
-    problem = Logistic()
-    opt = ol.LBFGS(problem.params, line_search_fn="strong_wolfe", max_iter=3)
-    opt.step(problem)
-    broken = opt.state_dict()
-    del broken["state"][0]["prev_grad"]
-    before = [p.copy() for p in problem.params]
-    with pytest.raises(ValueError, match="belong together"):
-        opt.load_state_dict(broken)
-    wrong = opt.state_dict()
-    for entries in wrong["state"].values():
-        entries["momentum_buffer"] = np.zeros(3)
-    with pytest.raises(ValueError, match="unexpected"):
-        opt.load_state_dict(wrong)
-    assert all(same_bits(p, q) for p, q in zip(problem.params, before, strict=True))
-
-
-@pytest.mark.parametrize("search", ["strong_wolfe", "hager_zhang"])
-def test_the_same_bits_for_any_threads_and_level(search: str, level: str, threads: None,
-                                                 monkeypatch: pytest.MonkeyPatch) -> None:
-    ends = []
-    for count, name in ((1, "baseline"), (1, level), (2, level), (3, level)):
-        ol.set_num_threads(count)
-        monkeypatch.setattr(ol.native.dispatch, "level", name)
-        x = np.linspace(0, 2, 100_003, dtype=np.float32)
-        opt = ol.LBFGS([x[:40_000], x[40_000:]], line_search_fn=search, history_size=5, max_iter=12)
-        spectrum = np.linspace(1, 50, x.size, dtype=np.float32)
-
-        def closure(x: np.ndarray = x, spectrum: np.ndarray = spectrum) -> Any:
-            g = spectrum * (x - 1)
-            return float(np.sum(g * (x - 1), dtype=np.float64)), [g[:40_000], g[40_000:]]
-
-        opt.step(closure)
-        ends.append(x)
-    assert all(same_bits(ends[0], end) for end in ends[1:])
 
 
 # Parameters ----------------------------------------------------------------------------------------------------------
@@ -381,55 +207,6 @@ def test_a_group_added_later_starts_anew() -> None:
 
 # Known troubles ------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("search", [None, *SEARCHES])
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_start_that_is_not_finite(search: str | None, value: float) -> None:
-    """pytorch#5953: nothing moves, and the reason is told."""
-    x = np.ones(3)
-    opt = ol.LBFGS([x], line_search_fn=search)
-    for closure in (lambda: (value, [np.ones(3)]), lambda: (1.0, [np.array([1.0, value, 1.0])])):
-        opt.step(closure)
-        assert (x == 1).all()
-        assert "isn't finite at the start" in opt.result.reason
-        assert not opt.result.converged
-        assert opt.result.evaluations == 1
-
-
-@pytest.mark.parametrize("search", [None, *SEARCHES])
-def test_immediate_convergence(search: str | None) -> None:
-    """pytorch#1039: the first gradient meets the tolerance; also when it is zero, or the function flat."""
-    x = np.ones(3)
-    opt = ol.LBFGS([x], line_search_fn=search)
-    for _ in range(2):
-        assert opt.step(lambda: (5.0, [np.zeros(3)])) == 5.0
-        assert opt.result.converged
-        assert (opt.result.iterations, opt.result.evaluations) == (0, 1)
-    assert (x == 1).all()
-    opt.load_state_dict(opt.state_dict())
-    exact = np.full(3, 1.0)
-    ol.LBFGS([exact], line_search_fn=search, tolerance_grad=0).step(quadratic(exact, np.ones(3)))
-    assert (exact == 1).all()
-
-
-@pytest.mark.parametrize("search", SEARCHES)
-def test_unbounded_functions_end(search: str) -> None:
-    x = np.zeros(2)
-    opt = ol.LBFGS([x], line_search_fn=search, max_iter=200, max_eval=500)
-    with np.errstate(all="ignore"):
-        opt.step(lambda: (-float(np.sum(x ** 3 + x)), [-(3 * x ** 2 + 1)]))
-    assert np.isfinite(x).all()
-    assert opt.result.loss < -1e6
-
-
-@pytest.mark.parametrize("search", SEARCHES)
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_bracket_whose_one_end_is_not_finite(search: str, value: float) -> None:
-    barrier = LogBarrier(value)
-    opt = ol.LBFGS(barrier.params, line_search_fn=search, max_iter=200, max_eval=2000, lr=100)
-    opt.step(barrier)
-    np.testing.assert_allclose(barrier.params[0], 1, rtol=1e-4)
-
-
 def test_a_fixed_step_into_nan_returns_to_the_last_good_point() -> None:
     x = np.array([1.0])
     opt = ol.LBFGS([x], lr=100)
@@ -469,18 +246,6 @@ def test_hager_zhang_gets_farther_in_float32() -> None:
         opt.step(lambda x=x, h=spectrum: (np.float32(1000 + np.sum(h * (x - 1) ** 2)), [2 * h * (x - 1)]))
         gradients[search] = opt.result.grad_norm
     assert gradients["hager_zhang"] < 0.1 * gradients["nocedal_wright"]
-
-
-def test_memory_is_that_of_the_history() -> None:
-    """2 * (history + 1) vectors and five more, and they are the state's own arrays."""
-    x = np.zeros(100_000, np.float32)
-    opt = ol.LBFGS([x], history_size=4, line_search_fn="nocedal_wright", max_iter=20, tolerance_change=0)
-    opt.step(quadratic(x, np.linspace(1, 100, x.size).astype(np.float32)))
-    work, history = opt._method.work, opt._method.history
-    vectors = [*(v for pair in history.pairs for v in pair), work.x, work.d, work.g, work.previous, work.spare]
-    assert len(vectors) == 2 * 5 + 5
-    held = {id(v.arrays[0]) for v in vectors}
-    assert all(id(a) in held for key, a in opt.state[x].items() if a.ndim)
 
 
 def test_no_warnings_in_a_plain_run() -> None:

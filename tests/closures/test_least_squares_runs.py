@@ -11,20 +11,12 @@ import pytest
 
 import optimlite as ol
 from support.bounded_problems import BOUNDED
-from support.nist import jacobian
+from support.closures import interrupted
 from support.problems import PROBLEMS, Problem
+from support.residuals import Array, given
 
-Array = np.ndarray
 SOME = [problem for problem in PROBLEMS if problem.name in ("Rosenbrock", "Helical valley", "Kowalik and Osborne")]
 BOXES = [one for one in BOUNDED if isinstance(one.function, Problem)]
-
-
-def given(form: str, residuals: Callable[[Array], Array]) -> Any:
-    @np.errstate(all="ignore")
-    def matrix(x: Array) -> Array:
-        return jacobian(residuals, np.asarray(x, np.float64))
-
-    return {"matrix": matrix, "pair": (lambda x, v: matrix(x) @ v, lambda x, u: matrix(x).T @ u)}.get(form, form)
 
 
 def quiet(residuals: Callable[[Array], Array]) -> Callable[[Array], Array]:
@@ -126,16 +118,8 @@ def test_an_interrupt_carries_the_state(problem: Problem, form: str) -> None:
     fun = quiet(problem.residuals)
     whole = ol.least_squares(fun, problem.start, given(form, fun))
     for stop in range(1, whole.nfev, 4):
-        calls = [0]
-
-        def broken(x: Array, calls: list[int] = calls, stop: int = stop) -> Array:
-            calls[0] += 1
-            if calls[0] == stop:
-                raise KeyboardInterrupt
-            return fun(x)
-
         with pytest.raises(KeyboardInterrupt) as caught:
-            ol.least_squares(broken, problem.start, given(form, fun))
+            ol.least_squares(interrupted(fun, stop), problem.start, given(form, fun))
         rest = resume(problem, form, caught.value.state)         # type: ignore[attr-defined]
         assert (rest.x == whole.x).all()
 

@@ -11,11 +11,9 @@ import numpy as np
 import pytest
 
 import optimlite as ol
-from support.nist import jacobian
 from support.paths import ROOT
 from support.problems import PROBLEMS, Problem
-
-Array = np.ndarray
+from support.residuals import Array, given
 
 
 class Reached(Exception):  # noqa: N818 - the aim, not an error
@@ -27,15 +25,9 @@ class Reached(Exception):  # noqa: N818 - the aim, not an error
     for index, problem in enumerate(PROBLEMS)], ids=lambda p: p.name)
 @pytest.mark.parametrize("history_size", [0, 10])
 def test_problems_are_solved(problem: Problem, history_size: int) -> None:
-    fun = np.errstate(all="ignore")(problem.residuals)
-
-    @np.errstate(all="ignore")
-    def matrix(x: Array) -> Array:
-        return jacobian(fun, x)
-
     with np.errstate(all="ignore"):
-        fit = ol.least_squares(fun, problem.start, (lambda x, v: matrix(x) @ v, lambda x, u: matrix(x).T @ u),
-                               max_nfev=3000, history_size=history_size)
+        fit = ol.least_squares(problem.residuals, problem.start, given("pair", problem.residuals), max_nfev=3000,
+                               history_size=history_size)
     assert fit.success
     assert problem.solved(2 * fit.cost, 2 * fit.grad)
 

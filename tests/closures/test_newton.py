@@ -15,16 +15,9 @@ from optimlite.closures.vectors import Vector, VectorSpace
 from optimlite.closures.workspace import Workspace
 from optimlite.engine.parameter import Parameter
 from support.bits import same_bits
-from support.closures import Logistic, Rosenbrock
+from support.closures import Logistic, Rosenbrock, interrupted, rosenbrock
 
 Array = np.ndarray
-
-
-def rosenbrock(x: Array) -> tuple[float, Array]:
-    u, g = x[1:] - x[:-1] ** 2, np.zeros_like(x)
-    g[1:] += 200 * u
-    g[:-1] += -400 * u * x[:-1] - 2 * (1 - x[:-1])
-    return float(100 * u @ u + ((1 - x[:-1]) ** 2).sum()), g
 
 
 def hessian(x: Array) -> Array:
@@ -229,23 +222,14 @@ def test_max_eval_counts_differences_and_is_never_exceeded(limit: int, products:
 @pytest.mark.parametrize("at", [1, 2, 3, 4, 6, 9])
 @pytest.mark.parametrize("products", [False, True])
 def test_an_exception_leaves_the_last_accepted_point(at: int, products: bool) -> None:
-    problem, accepted, calls = Rosenbrock(), [Rosenbrock().params[0]], 0
-
-    def raising(act: Any) -> Any:
-        def call(*given: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls == at:
-                raise KeyboardInterrupt
-            return act(*given)
-
-        return call
-
-    given = {"hessp": raising(lambda v: [hessp(problem.params[0], v[0])])} if products else {}
+    problem, accepted, calls = Rosenbrock(), [Rosenbrock().params[0]], itertools.count(1)
+    given = {}
+    if products:
+        given["hessp"] = interrupted(lambda v: [hessp(problem.params[0], v[0])], at, calls)
     opt = ol.NewtonCG(problem.params, max_iter=50, callback=lambda result: accepted.append(problem.params[0].copy()),
                       **given)
     with pytest.raises(KeyboardInterrupt):
-        opt.step(raising(problem))
+        opt.step(interrupted(problem, at, calls))
     assert same_bits(problem.params[0], accepted[-1])
     opt.step(problem)
     np.testing.assert_allclose(problem.params[0], 1, atol=1e-4)

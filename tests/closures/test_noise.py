@@ -10,6 +10,7 @@ import pytest
 
 import optimlite as ol
 from support.bits import same_bits
+from support.closures import interrupted
 
 Array = np.ndarray
 ENDS: dict[str, dict[str, Any]] = {
@@ -114,16 +115,10 @@ def test_max_eval_holds_and_no_pair_is_made_of_a_point_that_was_not_evaluated(li
 
 @pytest.mark.parametrize("at", range(1, 7))
 def test_an_exception_loses_no_more_than_a_pair(at: int) -> None:
-    problem, calls = Regression(3), 0
+    problem = Regression(3)
     opt = ol.LBFGS([problem.W], lr=0.1, max_iter=2, same_batch=True)
 
-    def raising() -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == at:
-            raise KeyboardInterrupt
-        return problem.loss(slice(None))
-
+    raising = interrupted(lambda: problem.loss(slice(None)), at)
     for _ in range((at - 1) // 3):               # whole steps, of three evaluations each
         opt.step(raising)
     with pytest.raises(KeyboardInterrupt):

@@ -87,9 +87,9 @@ def follow(tree: Path) -> None:
     with (tree / where).open("a", encoding="utf-8") as kernels:
         kernels.write(line + "\n")
     package = tree / "optimlite/__init__.py"
-    insert(package, '    "Signum",\n', '    "SparseAdam",')
+    insert(package, '    "Signum",\n', '    "SparseAdam", ')
     insert(package, "    from .optimizers.signum import Signum\n", "    from .optimizers.soap")
-    insert(package, '    "Signum": "optimizers.signum",\n', '    "ConjugateGradient": "closures')
+    insert(package, '    "optimizers.signum": "Signum",\n', '    "tools.early_stopping"')
 
 
 @pytest.mark.rest

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 
 import optimlite as ol
+from support.helpers import output_of
 from support.paths import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,21 +22,19 @@ def test_code_runs_as_it_stands(number: int, tmp_path: Path) -> None:
     code = BLOCKS[number]
     if "autograd" in code:
         pytest.importorskip("autograd")
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=tmp_path,
-                          timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    losses = re.findall(r"loss ([-+.\de]+)", done.stdout)
-    assert float(losses[-1]) < 0.05, done.stdout
+    printed = output_of(code, folder=tmp_path, timeout=120)
+    losses = re.findall(r"loss ([-+.\de]+)", printed)
+    assert float(losses[-1]) < 0.05, printed
     if len(losses) > 1:                          # it shows how it converges, and the page has what it prints
-        assert f"```\n{done.stdout}```" in README
+        assert f"```\n{printed}\n```" in README
 
 
 def test_the_quickstart_ends_with_the_biass_value(tmp_path: Path) -> None:
     """The data are made with a bias of 1: whoever tries the first example should see that it was found."""
     [code] = [block for block in BLOCKS if "bias" in block and "autograd" not in block and "Parameter" in block]
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=120)
-    assert "bias 1.000" in done.stdout, done.stderr
-    assert "# " + done.stdout.strip() in code
+    printed = output_of(code, folder=tmp_path, timeout=120)
+    assert "bias 1.000" in printed
+    assert "# " + printed in code
 
 
 def test_there_are_examples() -> None:

@@ -1,4 +1,4 @@
-"""What is kept of a step's gradients holds for those of the next: after any change, the norm is that of what is there."""
+"""What is kept of gradients holds for the next step: after any change, the norm is that of those there are."""
 
 from __future__ import annotations
 

@@ -10,7 +10,9 @@ import pytest
 
 import optimlite as ol
 from optimlite.engine.formats import BFLOAT16, widened
+from support.bits import assert_same
 from support.cases import CASES, Case
+from support.helpers import refusals
 
 FLOATS = [np.float32, np.float64]
 TAKING = [case for case in CASES if "cast_grads" in case.optimizer.options
@@ -33,13 +35,6 @@ MADE = {"float16": lambda x: x.astype(np.float16), "bfloat16": bfloat, "float32"
         "float64": lambda x: x}
 
 
-def same(one: ol.Optimizer, other: ol.Optimizer) -> None:
-    for p, q in zip(one._parameters(), other._parameters(), strict=True):
-        assert p.data.tobytes() == q.data.tobytes()
-        for key, array in one.state[p].items():
-            assert array.tobytes() == other.state[q][key].tobytes(), key
-
-
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("bits", [BFLOATS, HALVES], ids=["bfloat16", "float16"])
 def test_every_16_bit_number_is_read_as_what_it_is(bits: np.ndarray, dtype: Any) -> None:
@@ -58,7 +53,7 @@ def test_every_rule(case: Case) -> None:
         grads = {name: MADE[given](rng.standard_normal(p.shape)) for name, p in a.items()}
         one.step(grads=grads)
         other.step(grads={name: cast(g, dtype) for name, g in grads.items()})
-    same(one, other)
+    assert_same(one, other)
 
 
 AROUND: dict[str, dict[str, Any]] = {"swept": {}, "int8": {"state_dtype": "int8"}, "modifier": {"cautious": True}}
@@ -86,7 +81,7 @@ def test_what_is_around_a_step(kind: str, given: str, dtype: Any, level: str, th
         assert not np.asarray(gradient).view().any()
         assert one.last_grad_norm == other.last_grad_norm or number == 3
     assert one.skipped_steps == other.skipped_steps == 1
-    same(one, other)
+    assert_same(one, other)
 
 
 def test_complex_ones_of_the_other_precision() -> None:
@@ -141,7 +136,7 @@ def stepped(gradient: Any) -> Any:
     return lambda: ol.SGD({"p": np.zeros(3, np.float32)}, lr=1, cast_grads=True).step(grads={"p": gradient})
 
 
-REFUSED: dict[str, tuple[Any, str]] = {
+test_refused = refusals({
     "long double": (stepped(np.ones(3, np.longdouble)), r"use grad.astype\(np.float32\)$"),
     "integers": (stepped(np.ones(3, int)), r"use grad.astype\(np.float32\)$"),
     "complex": (stepped(np.ones(3, complex)), "grad.real.astype"),
@@ -151,11 +146,4 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "matrices": (lambda: ol.Muon([{"params": [np.ones((2, 2))], "cast_grads": True}]), "`cast_grads` can't be had"),
     "another optimizer": (other_optimizer, "a gradient is float64 but its parameter, .* this optimizer doesn't cast"),
     "in place": (clipped_in_place, "must be a plain array of float32 or float64 to be clipped in place, got float16"),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_refused(name: str) -> None:
-    call, message = REFUSED[name]
-    with pytest.raises((TypeError, ValueError), match=message):
-        call()
+})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,15 @@ def test_what_checks_let_pass_and_give() -> None:
     assert [checks.optional_count("x", value) for value in (None, 1)] == [None, 1]
     assert checks.shown("a" * 198) == f"'{'a' * 198}'"                           # 200 characters are shown, no more
     assert checks.shown("a" * 199) == f"'{'a' * 199}..."
+
+
+def test_one_of_a_few_words_is_itself_or_refused() -> None:
+    assert [checks.one_of("a", "b", None)("x", value) for value in ("a", "b", None)] == ["a", "b", None]
+    for words, value, message in ((("a", "b", None), "c", "`x` must be 'a', 'b' or None, got 'c'"),
+                                  (("a", "b"), None, "`x` must be 'a' or 'b', got None"),
+                                  (("a", "b"), np.ones(2), "`x` must be 'a' or 'b', got array([1., 1.])")):
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            checks.one_of(*words)("x", value)
 
 
 @pytest.mark.parametrize(("key", "known", "meant"), [

@@ -13,6 +13,7 @@ from optimlite import reference
 from optimlite.engine.whole_matrix import MatrixOptimizer
 from support.bits import assert_same as assert_bits
 from support.cases import CASES, Case
+from support.helpers import refusals
 
 DTYPES = [np.complex64, np.complex128]
 TAKING = [case for case in CASES if case.optimizer.by_element]
@@ -150,7 +151,7 @@ def assigned(parameter: Any, gradient: Any) -> Any:
 
 
 Z = np.ones(4, complex)
-REFUSED: dict[str, tuple[Any, str]] = {
+test_refused = refusals({
     "long": (lambda: ol.Parameter(np.ones(3, np.clongdouble)), r"use a.astype\(np.complex128\), and let the model"),
     "byte order": (lambda: ol.Parameter(np.ones(3, ">c8")), r"native byte order, got >c8; use a.astype\(np.complex64"),
     "real gradient": (assigned(Z, np.ones(4)), r"'W' is float64 but the .* complex128; use grad.astype\(np.complex128"),
@@ -162,14 +163,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "int8": (lambda: ol.Adam({"z": Z.copy()}, state_dtype="int8"), "`state_dtype` can't be had for complex .* 'int8'"),
     "history": (lambda: ol.LBFGS([Z.copy()], history_dtype="bfloat16"), "`history_dtype` can't be had with complex"),
     "bounds": (lambda: ol.LBFGS({"z": Z.copy()}, bounds=(0, 1)), "`bounds` of 'z' must be None, for it is complex"),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_refused(name: str) -> None:
-    call, message = REFUSED[name]
-    with pytest.raises((TypeError, ValueError), match=message):
-        call()
+})
 
 
 @pytest.mark.parametrize("kind", [ol.Adafactor, ol.AdamP, ol.AdamMini, ol.Muon, ol.SOAP, ol.Shampoo])

@@ -17,6 +17,7 @@ from optimlite.engine.storage import EXACT, Kept
 from support.bits import THREADS, assert_same, same_bits
 from support.cases import CASES, Case
 from support.helpers import values
+from support.passes import give
 
 NAMES = ["bfloat16", "int8"]
 SHAPES = [(5000,), (41, 130), (3,), (), (0,), (16_385,), (70, 70)]
@@ -42,12 +43,6 @@ def gradients(case: Case, dtype: Any, step: int) -> list[np.ndarray | None]:
     drawn = [np.asarray(rng.standard_normal(p.shape) * 10.0 ** rng.uniform(-6, 3, p.shape), dtype, order="A")
              for p in parameters(case, dtype)]
     return [None if (step + k) % 5 == 4 else g for k, g in enumerate(drawn)]
-
-
-def give(optimizer: ol.Optimizer, given: list[Any]) -> ol.Optimizer:
-    for p, g in zip(optimizer._parameters(), given, strict=True):
-        p.grad = g
-    return optimizer
 
 
 @BY_NAME

@@ -1,160 +1,15 @@
-"""Parameters come in any nesting, get names from it, and live in groups whose values may change at any time."""
+"""Groups have their own values and keys; their state is found by parameter, array and name; they may be rearranged."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 import optimlite as ol
-from optimlite.native.steps import changed
-from support.helpers import content, gradient, model, parameters, snapshot, values
+from support.helpers import content, gradient, model, ones, parameters, snapshot, values, zeros
 
-
-def zeros() -> np.ndarray:
-    return np.zeros(2, np.float32)
-
-
-def ones() -> np.ndarray:
-    return np.ones(2, np.float32)
-
-
-# Nestings ------------------------------------------------------------------------------------------------------------
-
-class Layer:
-    def __init__(self, **parameters: Any) -> None:
-        self.named = parameters
-
-    def named_parameters(self) -> Any:
-        yield from self.named.items()
-
-
-# How to nest two leaves, and the names that come of it.
-NESTINGS: dict[str, tuple[Callable[[Any, Any], Any], list[str]]] = {
-    "list": (lambda a, b: [a, b], ["0", "1"]),
-    "tuple": (lambda a, b: (a, b), ["0", "1"]),
-    "generator": (lambda a, b: (x for x in (a, b)), ["0", "1"]),
-    "dict": (lambda a, b: {"W": a, "b": b}, ["W", "b"]),
-    "dict values": (lambda a, b: {"W": a, "b": b}.values(), ["0", "1"]),
-    "dict items": (lambda a, b: {"W": a, "b": b}.items(), ["W", "b"]),
-    "layers": (lambda a, b: [(a,), (b,)], ["0.0", "1.0"]),
-    "autograd": (lambda a, b: [(a, b)], ["0.0", "0.1"]),
-    "dict of lists": (lambda a, b: {"encoder": [a], "decoder": [b]}, ["encoder.0", "decoder.0"]),
-    "dict of dicts": (lambda a, b: {"encoder": {"W": a, "b": b}}, ["encoder.W", "encoder.b"]),
-    "uneven": (lambda a, b: {"encoder": {"W": a}, "b": b}, ["encoder.W", "b"]),
-    "list of dicts": (lambda a, b: [{"W": a}, {"W": b}], ["0.W", "1.W"]),
-    "numbered": (lambda a, b: {1: a, 2: b}, ["1", "2"]),
-    "pairs": (lambda a, b: [("W", a), ("b", b)], ["W", "b"]),
-    "named_parameters": (lambda a, b: Layer(W=a, b=b).named_parameters(), ["W", "b"]),
-    "pair": (lambda a, b: ("layer", [a, b]), ["layer.0", "layer.1"]),
-    "pair in a dict": (lambda a, b: {"net": ("W", a), "b": b}, ["net.W", "b"]),
-    "generator in a dict": (lambda a, b: {"net": (x for x in (a, b))}, ["net.0", "net.1"]),
-    "empty branches": (lambda a, b: {"none": [], "net": [a, (), b]}, ["net.0", "net.2"]),
-}
-
-
-@pytest.mark.parametrize("wrap", [lambda a: a, ol.Parameter], ids=["array", "parameter"])
-@pytest.mark.parametrize("nesting", NESTINGS)
-def test_parameters_are_named_by_path_and_share_memory(nesting: str, wrap: Any) -> None:
-    nest, names = NESTINGS[nesting]
-    a, b = zeros(), zeros()
-    optimizer = ol.SGD(nest(wrap(a), wrap(b)), lr=1, momentum=0.5)
-    assert all(p.data is array for p, array in zip(parameters(optimizer), (a, b), strict=True))
-    for name, array in zip(names, (a, b), strict=True):
-        optimizer.state[array]["momentum_buffer"] = ones()
-        assert optimizer.state[name] is optimizer.state[array]
-
-
-@pytest.mark.parametrize("nesting", NESTINGS)
-def test_gradients_come_in_the_nesting_of_the_parameters(nesting: str) -> None:
-    nest, _ = NESTINGS[nesting]
-    a, b = zeros(), zeros()
-    optimizer = ol.SGD(nest(a, b), lr=1)
-    for _ in range(2):
-        optimizer.step(grads=nest(ones(), 2 * ones()))
-    assert (a.tolist(), b.tolist()) == ([-2, -2], [-4, -4])
-
-
-@pytest.mark.parametrize("nesting", [key for key in NESTINGS if key != "dict values"])
-def test_gradients_come_by_name_in_any_order(nesting: str) -> None:
-    nest, (one, other) = NESTINGS[nesting]
-    a, b = zeros(), zeros()
-    ol.SGD(nest(a, b), lr=1).step(grads={other: 2 * ones(), one: ones()})
-    assert (a.tolist(), b.tolist()) == ([-1, -1], [-2, -2])
-
-
-@pytest.mark.parametrize("wrap", [lambda a: a, ol.Parameter, lambda a: ol.Parameter(a, "W")],
-                         ids=["array", "parameter", "named"])
-def test_a_single_parameter(wrap: Any) -> None:
-    array = zeros()
-    leaf = wrap(array)
-    optimizer = ol.SGD(leaf, lr=1)
-    optimizer.step(grads=ones())
-    assert array.tolist() == [-1, -1]
-    assert optimizer.state[leaf] is optimizer.state["W" if getattr(leaf, "name", None) else "0"]
-
-
-def test_a_parameters_own_name_goes_before_its_position_and_after_a_chosen_path() -> None:
-    a, b = ol.Parameter(zeros(), "mine"), ol.Parameter(zeros(), "other")
-    optimizer = ol.SGD([[a], {"chosen": b}])
-    assert optimizer.state["mine"] is optimizer.state[a]
-    assert optimizer.state["1.chosen"] is optimizer.state[b]
-    assert optimizer.param_groups[0]["param_names"] == ["mine", "1.chosen"]
-
-
-@pytest.mark.parametrize(("nesting", "named"), [("list", False), ("autograd", False), ("dict", True), ("pairs", True)])
-def test_param_names_are_kept_where_somebody_chose_them(nesting: str, named: bool) -> None:
-    nest, names = NESTINGS[nesting]
-    group = ol.SGD(nest(zeros(), zeros())).param_groups[0]
-    assert group.get("param_names") == (names if named else None)
-
-
-@pytest.mark.parametrize("nest", [lambda a, b: {a, b}, lambda a, b: frozenset((a, b)), lambda a, b: [{a, b}],
-                                  lambda a, b: {"net": {a, b}}, lambda a, b: [{"params": {a, b}}],
-                                  lambda a, b: [{"params": [{a, b}]}]])
-def test_sets_have_no_order_and_are_refused(nest: Any) -> None:
-    """pytorch PR#6031: parameters from a set come in another order after a resume."""
-    with pytest.raises(TypeError, match="fixed order, got a set; use a list"):
-        ol.SGD(nest(ol.Parameter(zeros()), ol.Parameter(zeros())))
-
-
-@pytest.mark.parametrize("empty", [list, tuple, dict, lambda: (x for x in ()), lambda: [[]], lambda: {"net": []}])
-def test_an_empty_list_of_parameters_is_refused(empty: Any) -> None:
-    with pytest.raises(ValueError, match="at least one parameter"):
-        ol.SGD(empty())
-
-
-TWICE = {"pairs": lambda a, b: [("W", a), ("W", b)], "keys": lambda a, b: {1: a, "1": b},
-         "paths": lambda a, b: {"net": {"W": a}, "net.W": b},
-         "parameters": lambda a, b: [ol.Parameter(a, "W"), ol.Parameter(b, "W")],
-         "groups": lambda a, b: [{"params": [a]}, {"params": [b]}]}
-
-
-@pytest.mark.parametrize("nesting", TWICE)
-def test_a_name_that_stands_twice_never_mixes_gradients_up(nesting: str) -> None:
-    """Refused at construction, or each gradient reaches its own parameter."""
-    a, b = zeros(), zeros()
-    nest = TWICE[nesting]
-    try:
-        optimizer = ol.SGD(nest(a, b), lr=1)
-    except ValueError as error:
-        assert "name" in str(error)                          # noqa: PT017
-        return
-    grads = [[ones()], [2 * ones()]] if nesting == "groups" else [ones(), 2 * ones()] if nesting == "parameters" \
-        else nest(ones(), 2 * ones())
-    optimizer.step(grads=grads)
-    assert (a.tolist(), b.tolist()) == ([-1, -1], [-2, -2])
-
-
-def test_an_ambiguous_name_finds_nothing() -> None:
-    optimizer = ol.SGD([{"params": [zeros()]}, {"params": [zeros()]}])
-    with pytest.raises(KeyError, match="'0' names 2 parameters; use the Parameter itself"):
-        optimizer.state["0"]
-
-
-# Groups --------------------------------------------------------------------------------------------------------------
 
 def test_each_group_has_its_own_values_and_the_defaults_for_the_rest() -> None:
     a, b, c = zeros(), zeros(), zeros()
@@ -189,7 +44,7 @@ def test_an_empty_group_is_allowed(optimizer: type[ol.Optimizer]) -> None:
 
 
 @pytest.mark.parametrize("steps", [0, 3])
-@pytest.mark.parametrize("optimizer", [ol.SGD, ol.Adam])
+@pytest.mark.parametrize("optimizer", [ol.SGD, ol.Adam, ol.RAdam])
 def test_a_group_added_late_steps_as_in_an_optimizer_of_its_own(optimizer: type[ol.Optimizer], steps: int) -> None:
     """jettify/pytorch-optimizer#96, DeepSpeed#1643: groups and parameters of the same shape shared buffers."""
     arrays, alone = [zeros(), zeros()], [zeros(), zeros()]
@@ -254,68 +109,6 @@ def test_an_unknown_argument_is_refused(key: str, message: str) -> None:
         ol.SGD([zeros()], **{key: True})
 
 
-# Values that change --------------------------------------------------------------------------------------------------
-
-CHANGES = [(ol.SGD, {"lr": 0.1}, {"lr": 0.3}), (ol.SGD, {"lr": 0.1}, {"weight_decay": 0.5}),
-           (ol.SGD, {"lr": 0.1}, {"momentum": 0.9}), (ol.SGD, {"lr": 0.1, "momentum": 0.9}, {"momentum": 0}),
-           (ol.SGD, {"lr": 0.1, "momentum": 0.9}, {"dampening": 0.5}), (ol.SGD, {"lr": 0.1}, {"maximize": True}),
-           (ol.SGD, {"lr": 0.1, "momentum": 0.9}, {"nesterov": True}), (ol.Adam, {"lr": 0.1}, {"lr": 0.3}),
-           (ol.Adam, {"lr": 0.1}, {"betas": (0.5, 0.7)}), (ol.Adam, {"lr": 0.1}, {"betas": [0.5, 0.7]}),
-           (ol.Adam, {"lr": 0.1}, {"eps": 0.5}), (ol.Adam, {"lr": 0.1}, {"weight_decay": 0.5}),
-           (ol.Adam, {"lr": 0.1, "betas": (0.9, 0.5)}, {"amsgrad": True}), (ol.Adam, {"lr": 0.1}, {"maximize": True}),
-           (ol.Adam, {"lr": 0.1, "weight_decay": 0.5}, {"decoupled_weight_decay": True})]
-
-
-@pytest.mark.parametrize(("optimizer", "options", "change"), CHANGES, ids=str)
-def test_a_change_counts_from_the_next_step(optimizer: Any, options: dict[str, Any], change: dict[str, Any]) -> None:
-    """kozistr PR#516: an option without effect.  The same bits as loading the state into an optimizer made that way."""
-    changed, plain = ol.Parameter(ones()), ol.Parameter(ones())
-    one, other = optimizer([changed], **options), optimizer([plain], **options)
-    for step in range(2):
-        one.step(grads=[gradient(step, 0, zeros())])
-        other.step(grads=[gradient(step, 0, zeros())])
-    made = optimizer([ol.Parameter(changed.data.copy())], **{**options, **change})
-    saved = one.state_dict()
-    saved["param_groups"] = made.state_dict()["param_groups"]
-    if "amsgrad" in change:
-        saved["state"][0]["max_exp_avg_sq"] = zeros()        # the maximum starts from zeros
-    made.load_state_dict(saved)
-    one.param_groups[0].update(change)
-    for each in (one, other, made):
-        each.step(grads=[gradient(3, 0, zeros())])
-        each.step(grads=[zeros()])                           # Adam's second moment falls here, AMSGrad's doesn't
-    assert values(one) == values(made)
-    assert changed.data.tobytes() != plain.data.tobytes()
-
-
-@pytest.mark.parametrize(("optimizer", "key", "bad", "message"), [
-    (ol.SGD, "lr", -0.1, "`lr` must be >= 0, got -0.1"), (ol.SGD, "lr", float("nan"), "`lr` must be finite, got nan"),
-    (ol.SGD, "momentum", "0.9", "`momentum` must be a number, got '0.9'"),
-    (ol.SGD, "nesterov", True, "`nesterov` needs `momentum` > 0"),
-    (ol.Adam, "betas", (0.9, 1.0), r"`betas\[1\]` must be >= 0 and < 1, got 1.0"),
-    (ol.Adam, "betas", 0.9, "`betas` must be a pair of numbers, got 0.9"),
-    (ol.Adam, "decoupled_weight_decay", 0, "`decoupled_weight_decay` must be True or False, got 0"),   # == False
-    (ol.Adam, "lr", np.ones(2), r"`lr` must be a single number, got an array of shape \(2,\)")])
-@pytest.mark.parametrize("steps", [0, 2])
-def test_a_changed_value_is_checked_before_the_step(optimizer: Any, key: str, bad: Any, message: str,
-                                                    steps: int) -> None:
-    built = optimizer([{"params": [zeros()]}, {"params": [zeros()]}])
-    for p in parameters(built):
-        p.grad = ones()
-    for _ in range(steps):
-        built.step()
-    good = built.param_groups[1][key]
-    built.param_groups[1][key] = bad
-    before = snapshot(built)
-    for _ in range(2):
-        with pytest.raises((TypeError, ValueError), match=message):
-            built.step()
-    assert snapshot(built) == before
-    built.param_groups[1][key] = good
-    built.step()
-    assert snapshot(built)[0] != before[0]
-
-
 @pytest.mark.parametrize(("optimizer", "key", "meant"), SLIPS)
 def test_a_slip_between_two_steps_is_refused(optimizer: type[ol.Optimizer], key: str, meant: str) -> None:
     built = optimizer([zeros()])
@@ -327,44 +120,6 @@ def test_a_slip_between_two_steps_is_refused(optimizer: type[ol.Optimizer], key:
     del built.param_groups[0][key]
     assert snapshot(built) == before
     built.step()
-
-
-def test_an_equal_number_is_no_change() -> None:
-    built = ol.SGD([zeros()], lr=0.5)
-    built.step(grads=[ones()])
-    plans = built._plans[0].plans
-    built.param_groups[0]["lr"] = 1.0 / 2.0
-    assert changed(built._plans, built.param_groups, built.state.version) == []
-    built.param_groups[0]["lr"] = 0.25
-    assert changed(built._plans, built.param_groups, built.state.version) == [0]
-    built.step()
-    assert built._plans[0].plans is plans          # the coefficients changed, not what a plan is made of
-
-
-def test_a_value_that_is_taken_away_is_missed() -> None:
-    optimizer = ol.SGD([zeros()])
-    optimizer.step(grads=[ones()])
-    del optimizer.param_groups[0]["momentum"]
-    with pytest.raises(KeyError, match="lacks the hyper-parameter `momentum`"):
-        optimizer.step()
-
-
-def test_values_are_plain_numbers_that_nobody_else_can_change() -> None:
-    """pytorch PR#171515: a learning rate kept as an array changed with whoever else held it."""
-    lr, betas = np.array(0.5), [0.5, 0.75]
-    a = zeros()
-    optimizer = ol.Adam([a], lr=lr, betas=betas)
-    group = optimizer.param_groups[0]
-    for _ in range(2):
-        assert (group["lr"], group["betas"]) == (0.5, (0.5, 0.75))
-        assert (type(group["lr"]), type(group["betas"])) == (float, tuple)
-        lr[...], betas[0] = 9, 0.1
-        optimizer.step(grads=[ones()])
-        lr[...], betas[0] = 0.5, 0.5
-        group["lr"], group["betas"] = lr, betas
-        optimizer.step(grads=[ones()])
-    with pytest.raises(TypeError):
-        group["betas"][0] = 0.9
 
 
 # State lookup --------------------------------------------------------------------------------------------------------

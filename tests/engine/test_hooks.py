@@ -11,6 +11,7 @@ import pytest
 
 import optimlite as ol
 from support.cases import OPTIMIZERS
+from support.helpers import PlainMomentum
 
 
 def optimizer(cls: type[ol.Optimizer] = ol.SGD, shape: tuple[int, ...] = (3,)) -> ol.Optimizer:
@@ -27,17 +28,7 @@ class Twice(ol.SGD):
         return super().step()
 
 
-class Own(ol.Optimizer):
-    def __init__(self, params: Any, lr: float = 0.5) -> None:
-        super().__init__(params, {"lr": lr})
-
-    def step(self, closure: Any = None) -> Any:
-        for group in self.param_groups:
-            for p in group["params"]:
-                p.data -= group["lr"] * p.grad
-
-
-@pytest.mark.parametrize("cls", [*OPTIMIZERS, Twice, Own])
+@pytest.mark.parametrize("cls", [*OPTIMIZERS, Twice, PlainMomentum])
 def test_the_order_around_a_step_is_torchs(cls: type[ol.Optimizer]) -> None:
     opt = optimizer(cls, (3, 1))
     for _ in range(6):                           # some move nothing in their first steps

@@ -250,8 +250,8 @@ def test_single_parameters_and_rows() -> None:
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"master": "bfloat16"}, "`master` must be 'float32' or 'kahan' or 'none', got 'bfloat16'"),
-    ({"master": True}, "`master` must be 'float32' or 'kahan' or 'none', got True"),
+    ({"master": "bfloat16"}, "`master` must be 'float32', 'kahan' or 'none', got 'bfloat16'"),
+    ({"master": True}, "`master` must be 'float32', 'kahan' or 'none', got True"),
 ])
 def test_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -13,6 +13,7 @@ import pytest
 import optimlite as ol
 from optimlite import lr_scheduler
 from support.cases import Case, per_case
+from support.helpers import PlainMomentum
 
 
 @pytest.fixture(autouse=True)
@@ -58,18 +59,8 @@ def test_sparse_gradients() -> None:
 
 
 def test_a_users_own_optimizer() -> None:
-    class Own(ol.Optimizer):
-        def __init__(self, params: Any) -> None:
-            super().__init__(params, {"lr": 0.1})
-
-        def step(self, closure: Any = None) -> None:
-            for group in self.param_groups:
-                for p in group["params"]:
-                    self.state[p]["m"] = self.state[p].get("m", 0) + p.grad
-                    p.data -= group["lr"] * self.state[p]["m"]
-
     def make() -> ol.Optimizer:
-        optimizer = Own([np.ones(3)])
+        optimizer = PlainMomentum([np.ones(3)])
         for _ in range(2):
             optimizer.step(grads=[np.ones(3)])
         return optimizer

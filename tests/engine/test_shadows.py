@@ -12,6 +12,7 @@ import pytest
 import optimlite as ol
 from optimlite.engine.formats import BFLOAT16, widened
 from optimlite.engine.shadows import rounded
+from support.helpers import refusals
 
 FLOATS = [np.float32, np.float64]
 HALVES = [np.float16, np.uint16]                 # the second for bfloat16
@@ -135,7 +136,7 @@ def test_shadows_of_ml_dtypes() -> None:
 
 
 W = np.ones((4, 4), np.float32)
-REFUSED: dict[str, tuple[Any, str]] = {
+test_refused = refusals({
     "shape": (lambda: ol.Parameter(W, shadow=np.empty(16, np.float16)), r"must have the shape \(4, 4\), got \(16,\)"),
     "type": (lambda: ol.Parameter(W, "W", shadow=W.copy()), "shadow of 'W' must be an array of float16, .* float32"),
     "no array": (lambda: ol.Parameter(W, "W", shadow="float16"), "must be an array of float16, .* got 'float16'"),
@@ -148,14 +149,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "sparse": (lambda: ol.SGD([made()[2]], lr=1).step(grads=[ol.SparseGrad([0], np.ones(1, np.float32))]),
                "a sparse gradient can't step a parameter with 16 bits or a shadow"),
     "replaced": (lambda: made()[3].replace("W", np.ones(3, np.float32)), "the new 'W' must have a shadow, as the old"),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_refused(name: str) -> None:
-    call, message = REFUSED[name]
-    with pytest.raises((TypeError, ValueError), match=message):
-        call()
+})
 
 
 def test_two_parameters_have_two_shadows() -> None:

@@ -15,7 +15,8 @@ import optimlite as ol
 from optimlite import reference
 from support.bits import assert_same, same_bits
 from support.cases import CASES, DENSIFIED, ROWS, Case
-from support.helpers import values
+from support.helpers import refusals, values
+from support.passes import both
 
 # Rows of one element, of none, of many; few rows and many; rows longer than what a thread takes at a time.
 TABLES = [(1, 1), (10, 3), (8,), (5, 0), (0, 4), (6, 2, 2), (3000, 33), (4, 20_000), (70_000,)]
@@ -32,16 +33,6 @@ def sparse(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any, count: 
 def pair(case: Case, shape: tuple[int, ...] = (10, 3), dtype: Any = np.float32) -> tuple[ol.Optimizer, ol.Optimizer]:
     table = np.random.default_rng(7).standard_normal(shape).astype(dtype)
     return case.optimizer({"W": table.copy()}, **case.options), case.optimizer({"W": table.copy()}, **case.options)
-
-
-def both(one: ol.Optimizer, other: ol.Optimizer, *gradients: Any) -> None:
-    """A step of the kernels, and one of the twin."""
-    for optimizer in (one, other):
-        for p, g in zip(optimizer._parameters(), gradients, strict=True):
-            p.grad = g
-    one.step()
-    reference.step(other)
-    assert_same(one, other)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -75,7 +66,7 @@ def test_only_the_rows_named_change(case: Case, indices: list[int]) -> None:
     one, other = pair(case)
     given = np.arange(3 * len(indices), dtype=np.float32).reshape(-1, 3) + 1
     before = one._parameters()[0].data.copy()
-    both(one, other, ol.SparseGrad(indices, given))
+    both(one, other, [ol.SparseGrad(indices, given)])
     moved = (one._parameters()[0].data != before).any(axis=1)
     assert np.flatnonzero(moved).tolist() == sorted(set(indices))
     if "exp_avg" in one.state["W"]:
@@ -112,7 +103,7 @@ def test_sparse_dense_and_none_by_turns(case: Case) -> None:
     for kind in "sdnsddssnd":
         dense = rng.standard_normal((10, 3)).astype(np.float32)
         if kind != "n":
-            both(one, other, sparse(rng, (10, 3), np.float32) if kind == "s" else dense)
+            both(one, other, [sparse(rng, (10, 3), np.float32) if kind == "s" else dense])
         one.zero_grad()
         other.zero_grad()
 
@@ -123,12 +114,12 @@ def test_values_are_read_when_the_step_comes(case: Case) -> None:
     base = np.random.default_rng(3).standard_normal((4, 3)).astype(np.float32)
     shifted = np.frombuffer(b"x" + base.tobytes(), np.float32, offset=1).reshape(4, 3)
     for form in (np.asfortranarray(base), base[::-1], base[:, ::-1], shifted, np.broadcast_to(base[0], (4, 3))):
-        both(*pair(case), ol.SparseGrad([1, 5, 1, 0], form))
+        both(*pair(case), [ol.SparseGrad([1, 5, 1, 0], form)])
     one, other = pair(case)
     g = ol.SparseGrad([1, 5, 1, 0], base)
     for scale in (1, 2, 3):
         base *= scale
-        both(one, other, g)
+        both(one, other, [g])
     one, other = pair(case)
     table = one._parameters()[0].data
     one.step(grads=[ol.SparseGrad([0, 1], table[1:3])])
@@ -203,7 +194,7 @@ def test_no_pass_over_the_table() -> None:
 def test_nan_stays_in_its_row() -> None:
     for case in ROWS:
         one, other = pair(case)
-        both(one, other, ol.SparseGrad([2, 5], np.array([[np.nan] * 3, [1] * 3], np.float32)))
+        both(one, other, [ol.SparseGrad([2, 5], np.array([[np.nan] * 3, [1] * 3], np.float32))])
         assert np.flatnonzero(np.isnan(one._parameters()[0].data).any(axis=1)).tolist() == [2]
 
 
@@ -273,7 +264,7 @@ def test_clipping_in_place_refuses_sparse_gradients(act: Callable[[Any], Any]) -
 # Refusals ------------------------------------------------------------------------------------------------------------
 
 ONES = np.ones((2, 3), np.float32)
-MAKING: dict[str, tuple[Callable[[], Any], str]] = {
+test_what_is_no_sparse_gradient_is_refused = refusals({
     "float indices": (lambda: ol.SparseGrad([0.0, 1.0], ONES), "`indices` .* must be integers, got float64"),
     "bool indices": (lambda: ol.SparseGrad([True, False], ONES), "`indices` .* must be integers, got bool"),
     "two axes": (lambda: ol.SparseGrad([[0], [1]], ONES), r"`indices` .* one dimension, got shape \(2, 1\)"),
@@ -284,20 +275,13 @@ MAKING: dict[str, tuple[Callable[[], Any], str]] = {
     "list": (lambda: ol.SparseGrad([0], [[1.0]]), "`values` .* must be a float32 or float64 array, got list"),
     "byte-swapped": (lambda: ol.SparseGrad([0, 1], ONES.astype(">f4")), "float32 or float64 array, got >f4"),
     "int values": (lambda: ol.SparseGrad([0], np.ones((1, 3), int)), "float32 or float64 array, got int64"),
-}
+})
 FITTING: dict[str, tuple[ol.SparseGrad, str]] = {
     "dtype": (ol.SparseGrad([0, 1], ONES.astype(np.float64)), r"'W' is float64 .* use values.astype\(np.float32\)"),
     "width": (ol.SparseGrad([0, 1], ONES[:, :2]), r"'W' has rows of shape \(2,\) .* \(len\(indices\), 3\)"),
     "axes": (ol.SparseGrad([0, 1], ONES[:, 0].copy()), r"'W' has rows of shape \(\)"),
     "range": (ol.SparseGrad([0, 10], ONES), "'W' has index 10 but the parameter has 10 rows"),
 }
-
-
-@pytest.mark.parametrize("kind", MAKING)
-def test_what_is_no_sparse_gradient_is_refused(kind: str) -> None:
-    make, message = MAKING[kind]
-    with pytest.raises((TypeError, ValueError), match=message):
-        make()
 
 
 @pytest.mark.parametrize("kind", FITTING)

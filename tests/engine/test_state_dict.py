@@ -226,6 +226,14 @@ def test_a_group_that_is_still_empty_takes_the_values_of_its_place() -> None:
     assert [group["lr"] for group in late.param_groups] == [1e-3, 0.3, 0.6]
 
 
+def assert_resumes(optimizer: ol.Optimizer, saved: Any, fresh: ol.Optimizer) -> None:
+    """From what was saved, the fresh one goes on as the other."""
+    for p, q in zip(parameters(fresh), parameters(optimizer), strict=True):
+        p.data = q.data
+    fresh.load_state_dict(saved)
+    assert values(train(fresh, range(4, 8))) == values(train(optimizer, range(4, 8)))
+
+
 @pytest.mark.parametrize(("build", "option", "value", "key"), [
     (lambda: ol.Adam(model()), "amsgrad", True, "max_exp_avg_sq"),
     (lambda: ol.RMSprop(model()), "centered", True, "grad_avg"),
@@ -239,10 +247,7 @@ def test_an_option_switched_on_since_the_last_step_resumes_too(build: Any, optio
     saved = optimizer.state_dict()
     assert values(optimizer) == before
     assert not saved["state"][0][key].any()
-    for p, q in zip(parameters(fresh), parameters(optimizer), strict=True):
-        p.data = q.data
-    fresh.load_state_dict(saved)
-    assert values(train(fresh, range(4, 8))) == values(train(optimizer, range(4, 8)))
+    assert_resumes(optimizer, saved, fresh)
 
 
 @pytest.mark.parametrize(("build", "key", "initial"), [
@@ -254,10 +259,7 @@ def test_an_entry_that_was_taken_out_is_saved_as_the_next_step_begins_it(build: 
     del optimizer.state["W"][key]
     saved = optimizer.state_dict()
     assert content(saved["state"][0][key]) == content(initial)
-    for p, q in zip(parameters(fresh), parameters(optimizer), strict=True):
-        p.data = q.data
-    fresh.load_state_dict(saved)
-    assert values(train(fresh, range(4, 8))) == values(train(optimizer, range(4, 8)))
+    assert_resumes(optimizer, saved, fresh)
 
 
 def test_names_follow_parameters_that_were_taken_out_or_moved_to_another_group() -> None:

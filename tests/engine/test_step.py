@@ -169,7 +169,7 @@ def test_a_parameter_without_gradient_stands_still_and_counts_for_itself(build: 
     assert values(together) == [value for optimizer in alone for value in values(optimizer)]
 
 
-@pytest.mark.parametrize("at", [255, 2047, 2**24 - 1, 2**24, 2**31 - 1, 2**40])
+@pytest.mark.parametrize("at", [255, 256, 2047, 2048, 2**24 - 1, 2**24, 2**31 - 1, 2**40, 2**53])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_counter_never_freezes(dtype: Any, at: int) -> None:
     """pytorch/ao PR#4915, DeepSpeed PR#8496: counters in bfloat16 or float16 stuck at 256 or 2048."""
@@ -182,13 +182,14 @@ def test_a_counter_never_freezes(dtype: Any, at: int) -> None:
 
 def test_dampening_does_not_touch_the_first_step() -> None:
     """pytorch PR#152833: as in torch, the first buffer is the gradient itself, also for a parameter that joins late."""
-    optimizer = ol.SGD({"W": zeros(), "b": zeros()}, lr=1, momentum=0.5, dampening=0.5)
+    optimizer = ol.SGD({"W": zeros(), "b": zeros()}, lr=1, momentum=0.5, dampening=0.25)
     optimizer.step(grads={"W": ones(), "b": None})
     optimizer.step(grads={"W": ones(), "b": ones()})
-    assert optimizer.state["W"]["momentum_buffer"].tolist() == [1, 1]
+    assert optimizer.state["W"]["momentum_buffer"].tolist() == [1.25, 1.25]
     assert optimizer.state["b"]["momentum_buffer"].tolist() == [1, 1]
     optimizer.step(grads={"W": None, "b": 2 * ones()})
-    assert optimizer.state["b"]["momentum_buffer"].tolist() == [1.5, 1.5]
+    assert optimizer.state["b"]["momentum_buffer"].tolist() == [2, 2]
+    assert "dampening doesn't touch the first step" in " ".join((ol.SGD.__doc__ or "").split())
 
 
 def test_a_step_without_gradients_warns_once_where_it_was_called() -> None:

@@ -9,12 +9,9 @@ import pytest
 
 import optimlite as ol
 from optimlite import lr_scheduler as ls
+from support.rates import Rate, sgd
 
 NAN, INF = float("nan"), float("inf")
-
-
-def sgd(*rates, **options):
-    return ol.SGD([{"params": [ol.Parameter(np.ones(2))], "lr": lr} for lr in rates], **options)
 
 
 WHOLE = [-1, 0.5, NAN, INF, "3", None, True]
@@ -62,6 +59,8 @@ REFUSED = [
     ("OneCycleLR", {"max_lr": 0.1, "total_steps": 9}, "anneal_strategy", ["exp", None]),
     ("OneCycleLR", {"max_lr": 0.1, "total_steps": 9}, "div_factor", [*RATE, 0]),
     ("OneCycleLR", {"max_lr": 0.1, "total_steps": 9}, "final_div_factor", [*RATE, 0]),
+    ("OneCycleLR", {"max_lr": 0.1, "total_steps": 9}, "base_momentum", [-0.1, NAN, INF, [0.8]]),
+    ("OneCycleLR", {"max_lr": 0.1, "total_steps": 9}, "max_momentum", [-0.1, NAN, INF, [0.8]]),
     ("ReduceLROnPlateau", {}, "mode", ["low", None]),
     ("ReduceLROnPlateau", {}, "factor", [-0.1, 1, 1.0, 2, NAN]),
     ("ReduceLROnPlateau", {}, "patience", WHOLE),
@@ -81,6 +80,8 @@ REFUSED = [
     ("WarmupStableDecayLR", {"warmup_steps": 2, "decay_steps": 3}, "stable_steps", WHOLE),
     ("WarmupStableDecayLR", {"warmup_steps": 2, "stable_steps": 3}, "decay_steps", POSITIVE),
     ("WarmupStableDecayLR", {"warmup_steps": 2, "stable_steps": 3, "decay_steps": 4}, "decay", ["exp"]),
+    *[("WarmupStableDecayLR", {"warmup_steps": 2, "stable_steps": 3, "decay_steps": 4}, name, FACTOR)
+      for name in ("min_factor", "start_factor")],
     *[(name, arguments, "last_epoch", [-2, 0.5, None]) for name, arguments in [
         ("StepLR", {"step_size": 3}), ("LambdaLR", {"lr_lambda": abs}), ("CosineAnnealingWarmRestarts", {"T_0": 3})]],
     ("StepLR", {"step_size": 3}, "key", ["momentun", "betas[0]", "params", "nesterov", "lr[0]", "a b", "", 3, None]),
@@ -93,8 +94,10 @@ def test_a_bad_argument_is_refused_by_name(name, arguments, argument, values):
     opt = sgd(0.1, 0.2, momentum=0.9)
     before = copy.deepcopy(opt.param_groups)
     for value in values:
-        with pytest.raises((ValueError, TypeError), match=f"`{argument}`"):
+        with pytest.raises((ValueError, TypeError), match=f"^`{argument}` must ") as caught:
             getattr(ls, name)(opt, **{**arguments, argument: value})
+        if isinstance(value, (int, float)) and argument not in ("lr_lambda", "scale_fn"):
+            assert str(caught.value).endswith(f", got {value!r}")
         assert opt.param_groups[0].keys() == before[0].keys()
         assert [group["lr"] for group in opt.param_groups] == [0.1, 0.2]
 
@@ -162,54 +165,6 @@ def test_a_function_that_fails_changes_nothing():
     assert (scheduler.state_dict(), opt.param_groups[0]["lr"]) == (before, 0.1)
 
 
-# Compositions
-
-
-def step(opt, **options):
-    return ls.StepLR(opt, 3, **options)
-
-
-COMPOSITIONS = [
-    (lambda o: ls.SequentialLR(o, [], []), "`schedulers` must have at least one"),
-    (lambda o: ls.ChainedScheduler([]), "`schedulers` must have at least one"),
-    (lambda o: ls.SequentialLR(o, [step(o), 3], [1]), r"`schedulers\[1\]` must be a scheduler, got int"),
-    (lambda o: ls.ChainedScheduler([o]), r"`schedulers\[0\]` must be a scheduler, got SGD"),
-    (lambda o: ls.SequentialLR(o, [step(o)], [1]), "`milestones` must have one entry less than `schedulers`: 0, got 1"),
-    (lambda o: ls.SequentialLR(o, [step(o)] * 3, [4, 2]), r"`milestones` must rise, got \[4, 2\]"),
-    (lambda o: ls.SequentialLR(o, [step(o)] * 2, [-1]), "`milestones` must be a whole number >= 0, got -1"),
-    (lambda o: ls.SequentialLR(o, [step(o), step(sgd(0.1))], [2]), r"`schedulers\[1\]` must belong to the Sequential"),
-    (lambda o: ls.ChainedScheduler([step(o), step(sgd(0.1))]), r"`schedulers\[1\]` must belong to the Chained"),
-    (lambda o: ls.ChainedScheduler([step(o)], sgd(0.1)), r"`schedulers\[0\]` must belong to the Chained"),
-    (lambda o: ls.SequentialLR(o, [step(o), ls.ReduceLROnPlateau(o)], [2]),
-     r"`schedulers\[1\]` must be a function of the count, got ReduceLROnPlateau"),
-    (lambda o: ls.ChainedScheduler([ls.ReduceLROnPlateau(o)]),
-     r"`schedulers\[0\]` must be a function of the count, got ReduceLROnPlateau"),
-    (lambda o: ls.ChainedScheduler([step(o), step(o, key="weight_decay")]),
-     r"`schedulers\[1\]` must have the key 'lr', got 'weight_decay'"),
-    (lambda o: ls.SequentialLR(o, [step(o)], [], key="momentum"),
-     r"`schedulers\[0\]` must have the key 'momentum', got 'lr'"),
-    (lambda o: ls.ChainedScheduler([ls.OneCycleLR(o, 0.1, 9), ls.CyclicLR(o, 0.1, 0.2)]),
-     r"`schedulers` may have one with values of its own \(CyclicLR, OneCycleLR\)"),
-    (lambda o: ls.ChainedScheduler([ls.ChainedScheduler([ls.OneCycleLR(o, 0.1, 9)]), ls.CyclicLR(o, 0.1, 0.2)]),
-     r"`schedulers` may have one with values of its own \(CyclicLR, OneCycleLR\)"),
-]
-
-
-@pytest.mark.parametrize(("build", "message"), COMPOSITIONS)
-def test_a_bad_composition_is_refused(build, message):
-    with pytest.raises((ValueError, TypeError), match=message):
-        build(sgd(0.1, momentum=0.9, weight_decay=0.1))
-
-
-def test_a_chain_of_schedulers_at_different_counts_is_refused():
-    opt = sgd(0.1)
-    opt.steps_taken = 1
-    ahead, behind = step(opt), step(opt)
-    ahead.step()
-    with pytest.raises(ValueError, match="`schedulers` must stand at the same count, got 0, 1"):
-        ls.ChainedScheduler([ahead, behind])
-
-
 # States
 
 
@@ -248,8 +203,6 @@ def test_a_state_that_does_not_fit_changes_nothing(spoil, message):
     with pytest.raises(ValueError, match=message):
         scheduler.load_state_dict(saved)
     assert scheduler.state_dict() == before
-    with pytest.raises(TypeError, match="`state_dict` must be a dict, got list"):
-        scheduler.load_state_dict([])
 
 
 BUILDS = {
@@ -260,14 +213,6 @@ BUILDS = {
     "cyclic": lambda o: ls.CyclicLR(o, 0.1, 0.2, scale_fn=Rate(), cycle_momentum=False),
     "restarts": lambda o: ls.CosineAnnealingWarmRestarts(o, 3),
 }
-
-
-class Rate:
-    def __init__(self):
-        self.rate = 1.0
-
-    def __call__(self, t):
-        return self.rate
 
 
 @pytest.mark.parametrize(("build", "name", "value"), [
@@ -302,10 +247,6 @@ def test_loaded_numbers_are_plain_ones():
 def test_the_extra_state_must_fit():
     opt = sgd(0.1, 0.2)
     sequential = ls.SequentialLR(opt, [ls.LinearLR(opt), ls.LambdaLR(opt, [abs, abs])], [3])
-    state = sequential.state_dict()
-    state["schedulers"][0]["type"] = "StepLR"
-    with pytest.raises(ValueError, match="must come from the schedulers LinearLR, LambdaLR, got StepLR, LambdaLR"):
-        sequential.load_state_dict(state)
     state = sequential.state_dict()
     state["schedulers"][1]["lr_lambda"].pop()
     with pytest.raises(ValueError, match="must have 2 entries in 'lr_lambda', got 1"):

@@ -134,12 +134,7 @@ def test_the_momentum_is_the_groups_own_while_another_schedule_runs(cycle):
         return ls.SequentialLR(opt, parts, [2, 5], last_epoch=last_epoch)
 
     def momenta(scheduler, n):
-        seen = [rates(scheduler.optimizer, "momentum")[0]]
-        for _ in range(n):
-            scheduler.optimizer.step()
-            scheduler.step()
-            seen += rates(scheduler.optimizer, "momentum")
-        return seen
+        return values(scheduler, n, "momentum")
 
     alone = momenta(cycle(sgd(0.1, momentum=0.3)), 2)
     whole = [0.3, 0.3, *alone, 0.3, 0.3, 0.3]

@@ -1,8 +1,7 @@
-"""Every schedule: torch's numbers, the closed form, resuming, every hyper-parameter, the cost."""
+"""Every schedule: torch's numbers, the closed form, the cost, groups that are added, the order of steps."""
 
 from __future__ import annotations
 
-import copy
 import itertools
 import json
 import time
@@ -15,15 +14,13 @@ import optimlite as ol
 from optimlite import lr_scheduler as ls
 from support import paths
 from support.helpers import rates
-from support.rates import sgd
+from support.rates import begun, named, sgd, steps
 from support.scheduler_cases import (
-    BY_HAND,
     CASES,
     CLOSED,
     COMPOSED,
     COMPOUND,
     FUNCTIONS,
-    RATES,
     RECURSIVE,
     SINGLE,
     WHOLE,
@@ -34,20 +31,6 @@ from support.scheduler_cases import (
 
 GOLDEN = np.load(paths.GOLDEN / "schedulers.npz")
 IN_TORCH = [case for case in CASES if case.in_torch]
-
-
-def named(cases):
-    return pytest.mark.parametrize("case", cases, ids=[case.name for case in cases])
-
-
-def steps(scheduler, n, opt=None):
-    """The values of counts 0 to n."""
-    values = [scheduler.get_last_lr()]
-    for _ in range(n):
-        (opt or scheduler.optimizer).step()
-        scheduler.step()
-        values.append(scheduler.get_last_lr())
-    return values
 
 
 # torch's numbers
@@ -203,196 +186,12 @@ def test_a_schedule_of_ones_own():
         ls.LRScheduler(opt)
 
 
-# Resuming
-
-
-ORDERS = ["optimizer first", "scheduler first", "optimizer before the scheduler is made"]
-
-
-def resumed(case, groups, saved_optimizer, saved_schedulers, order):
-    opt = optimizer(case, groups)
-    if order == ORDERS[2]:
-        opt.load_state_dict(saved_optimizer)
-    schedulers = case.schedulers(ls, opt)
-    if order == ORDERS[0]:
-        opt.load_state_dict(saved_optimizer)
-    for scheduler, state in zip(schedulers, saved_schedulers, strict=True):
-        scheduler.load_state_dict(state)
-    if order == ORDERS[1]:
-        opt.load_state_dict(saved_optimizer)
-    return opt, schedulers
-
-
-def run(case, opt, schedulers, start, by_hand):
-    """Everything that a run makes from count `start` on: parameters, hyper-parameters, what schedulers report."""
-    rows = []
-    for k in range(start, case.steps):
-        opt.step()
-        if by_hand and k in BY_HAND:
-            for group in opt.param_groups:
-                group["lr"] = BY_HAND[k](group["lr"])
-        case.step(schedulers, k)
-        parameters = [p.data.tobytes() for group in opt.param_groups for p in group["params"]]
-        numbers = [{name: value for name, value in group.items() if name != "params"} for group in opt.param_groups]
-        rows.append((parameters, numbers, [scheduler.get_last_lr() for scheduler in schedulers]))
-    return rows
-
-
-@named(CASES)
-@pytest.mark.parametrize("by_hand", [False, True])
-def test_resume_at_every_step_is_exact(case, by_hand):
-    opt = optimizer(case)
-    schedulers = case.schedulers(ls, opt)
-    saved = []
-    whole = []
-    for k in range(case.steps):
-        parameters = [p.data.copy() for group in opt.param_groups for p in group["params"]]
-        saved.append((parameters, opt.state_dict(), json.dumps([s.state_dict() for s in schedulers], allow_nan=False)))
-        one = copy.copy(case)
-        object.__setattr__(one, "steps", k + 1)
-        whole += run(one, opt, schedulers, k, by_hand)
-    for k, (parameters, optimizer_state, schedulers_state) in enumerate(saved):
-        fresh, again = resumed(case, 2, optimizer_state, json.loads(schedulers_state), ORDERS[k % 3])
-        for p, data in zip((p for group in fresh.param_groups for p in group["params"]), parameters, strict=True):
-            p.data = data
-        assert run(case, fresh, again, k, by_hand) == whole[k:], f"resumed at {k}, {ORDERS[k % 3]}"
-
-
-@named(CASES)
-def test_the_order_of_loading_does_not_matter(case):
-    opt = optimizer(case)
-    schedulers = case.schedulers(ls, opt)
-    for k in range(6):
-        opt.step()
-        case.step(schedulers, k)
-    opt.param_groups[0]["lr"] = 0.0123  # by hand, after the last step
-    states = [scheduler.state_dict() for scheduler in schedulers]
-    for order in ORDERS:
-        fresh, _ = resumed(case, 2, opt.state_dict(), states, order)
-        assert [{**g, "params": 0} for g in fresh.param_groups] == [{**g, "params": 0} for g in opt.param_groups], order
-
-
-@named(CASES)
-def test_loading_a_scheduler_changes_only_what_it_schedules(case):
-    opt = optimizer(case)
-    schedulers = case.schedulers(ls, opt)
-    for k in range(5):
-        opt.step()
-        case.step(schedulers, k)
-    fresh = optimizer(case)
-    again = case.schedulers(ls, fresh)
-    for group in fresh.param_groups:
-        group.update(weight_decay=0.25, maximize=True)
-    before = [dict(group) for group in fresh.param_groups]
-    for scheduler, state in zip(again, [scheduler.state_dict() for scheduler in schedulers], strict=True):
-        scheduler.load_state_dict(state)
-    driven = {slot.name for scheduler in again for slot in scheduler._slots()}
-    assert driven <= {"lr", "momentum", "betas"}
-    for group, old in zip(fresh.param_groups, before, strict=True):
-        assert {k: v for k, v in group.items() if k not in driven} == {k: v for k, v in old.items() if k not in driven}
-
-
-@named(CASES)
-def test_a_state_dict_is_a_plain_snapshot_that_loading_leaves_alone(case):
-    opt = optimizer(case)
-    schedulers = case.schedulers(ls, opt)
-    states = [scheduler.state_dict() for scheduler in schedulers]
-    kept = copy.deepcopy(states)
-    assert json.loads(json.dumps(states, allow_nan=False)) == states
-    for k in range(3):
-        opt.step()
-        case.step(schedulers, k)
-    assert states == kept
-    for scheduler, state in zip(schedulers, states, strict=True):
-        scheduler.load_state_dict(state)
-        scheduler.load_state_dict(state)
-    for k in range(3):
-        opt.step()
-        case.step(schedulers, k)
-    assert states == kept
-
-
-def test_copies_and_pickles_go_on_alike():
-    import pickle
-
-    opt = sgd(0.1)
-    scheduler = ls.ChainedScheduler([ls.StepLR(opt, 2), ls.CosineAnnealingWarmRestarts(opt, 3)])
-    steps(scheduler, 4)
-    for twin in (copy.deepcopy(scheduler), pickle.loads(pickle.dumps(scheduler))):
-        expected = [scheduler.at(t) for t in range(5, 9)]
-        assert steps(twin, 4)[1:] == expected
-        assert rates(opt) == scheduler.at(4)
-
-
-# Every hyper-parameter
-
-
-@named([case for case in FUNCTIONS if not any(word in case.name for word in ("cycl", "sequential_in_sequential"))])
-@pytest.mark.parametrize("key", ["weight_decay", "betas[0]", "eps"])
-def test_pytorch_83159_any_hyper_parameter_can_be_scheduled(case, key, monkeypatch):
-    """The same schedule on another number gives the same values there, and touches nothing else."""
-
-    def adam(**values):
-        groups = [{"params": [ol.Parameter(np.ones(2))], **{k: v[i] for k, v in values.items()}} for i in range(2)]
-        for group in groups:
-            group["params"][0].grad = np.ones(2)
-        return ol.Adam(groups)
-
-    class Keyed:
-        def __getattr__(self, name):
-            scheduler = getattr(ls, name)
-            if name in ("SequentialLR", "ChainedScheduler"):
-                return scheduler
-            return lambda *args, **kwargs: scheduler(*args, **kwargs, key=key)
-
-    on_lr = adam(lr=RATES)
-    [expected] = case.schedulers(ls, on_lr)
-    opt = adam(**({"betas": [(v, 0.99) for v in RATES]} if key == "betas[0]" else {key: RATES}))
-    [scheduler] = case.schedulers(Keyed(), opt)
-    for k in range(case.steps):
-        for each in (on_lr, opt):
-            each.step()
-        case.step([expected], k)
-        case.step([scheduler], k)
-        values = [g["betas"][0] if key == "betas[0]" else g[key] for g in opt.param_groups]
-        assert values == rates(on_lr) == scheduler.get_last_lr()
-    assert rates(opt) == [1e-3, 1e-3]
-    assert all(f"initial_{key}" in group and "initial_lr" not in group for group in opt.param_groups)
-    if key == "betas[0]":
-        assert all(group["betas"][1] == 0.99 for group in opt.param_groups)
-
-
-@pytest.mark.parametrize("build", [
-    lambda s, o, **k: s.CyclicLR(o, 0.01, 0.1, 5, cycle_momentum=False, **k),
-    lambda s, o, **k: s.OneCycleLR(o, 0.1, 30, cycle_momentum=False, **k),
-], ids=["cyclic", "onecycle"])
-def test_cycles_of_any_hyper_parameter(build):
-    opt, on_lr = sgd(0.1, weight_decay=0.5), sgd(0.1)
-    assert steps(build(ls, opt, key="weight_decay"), 20) == steps(build(ls, on_lr), 20)
-    with pytest.raises(ValueError, match="`cycle_momentum` must be False where `key` isn't 'lr'"):
-        ls.OneCycleLR(opt, 0.1, 30, key="weight_decay")
-
-
-def test_schedules_of_different_keys_keep_apart():
-    opt = sgd(0.1, weight_decay=0.2, momentum=0.9)
-    lr, decay = ls.StepLR(opt, 2), ls.LinearLR(opt, key="weight_decay")
-    for t in range(1, 9):
-        opt.step()
-        lr.step()
-        decay.step()
-        assert (rates(opt), rates(opt, "weight_decay")) == (lr.at(t), decay.at(t))
-
-
 # Groups
 
 
 @named([case for case in FUNCTIONS if not case.listed])
 def test_a_group_added_later_is_scheduled(case):
-    opt = optimizer(case)
-    [scheduler] = case.schedulers(ls, opt)
-    for k in range(3):
-        opt.step()
-        case.step([scheduler], k)
+    opt, [scheduler] = begun(case, 3)
     late = ol.Parameter(np.ones(2))
     late.grad = np.ones(2)
     opt.add_param_group({"params": [late], "lr": 0.07})
@@ -459,18 +258,7 @@ def test_a_plateau_has_no_closed_form():
         scheduler.plot(3)
 
 
-def test_a_plateau_of_weight_decay():
-    opt = sgd(0.1, weight_decay=0.4)
-    scheduler = ls.ReduceLROnPlateau(opt, factor=0.5, patience=0, min_lr=0.1, key="weight_decay")
-    seen = []
-    for _ in range(5):
-        scheduler.step(np.float32(1))
-        seen += rates(opt, "weight_decay")
-    assert seen == [0.4, 0.2, 0.1, 0.1, 0.1]
-    assert rates(opt) == [0.1]
-
-
-# Order, and a picture
+# The order of steps
 
 
 @pytest.mark.parametrize("case", WHOLE[::5]
@@ -489,34 +277,3 @@ def test_the_order_warning(case):
         scheduler = case.schedulers(ls, opt)[0]
         opt.step()
         scheduler.step()
-
-
-def test_no_order_warning_after_a_restored_state():
-    state = ls.StepLR(sgd(0.1), 3).state_dict()
-    scheduler = ls.StepLR(sgd(0.1), 3)
-    scheduler.load_state_dict(state)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        scheduler.step()
-
-
-def test_plot_draws_every_group():
-    matplotlib = pytest.importorskip("matplotlib")
-    matplotlib.use("Agg")
-    scheduler = ls.CosineAnnealingLR(sgd(0.1, 0.2), 10)
-    ax = scheduler.plot(20)
-    assert [list(line.get_ydata()) for line in ax.lines] == [[scheduler.at(t)[i] for t in range(20)] for i in (0, 1)]
-    assert all(list(line.get_xdata()) == list(range(20)) for line in ax.lines)
-    assert (ax.get_title(), ax.get_xlabel(), ax.get_ylabel()) == ("CosineAnnealingLR", "count", "lr")
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["group 0", "group 1"]
-    assert scheduler.plot(5, ax) is ax
-    assert (len(ax.lines), scheduler.last_epoch) == (4, 0)
-    alone = ls.StepLR(sgd(0.1), 3, key="momentum").plot(5)
-    assert (alone.get_legend(), alone.get_ylabel()) == (None, "momentum")
-    matplotlib.pyplot.close("all")
-
-
-def test_plot_without_matplotlib_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib.pyplot", None)
-    with pytest.raises(ImportError, match=r"^plot needs matplotlib; install it with pip install matplotlib$"):
-        ls.StepLR(sgd(0.1), 3).plot(5)

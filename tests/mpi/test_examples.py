@@ -1,4 +1,4 @@
-"""The examples of many ranks, in threads; tests/mpi/test_mpiexec.py has real ranks."""
+"""The examples of many ranks, and those of docstrings, in threads; tests/mpi/test_mpiexec.py has real ranks."""
 
 from __future__ import annotations
 
@@ -11,8 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+import optimlite as ol
 from optimlite import mpi
+from support.helpers import run_examples
 from support.paths import ROOT
+
+
+def test_the_examples_of_docstrings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for thing in (mpi.Sharded, mpi.broadcast, mpi.average_gradients, mpi.summed, mpi.Checkpoints):
+        assert run_examples(thing, np=np, ol=ol, mpi=mpi) > 0
 
 
 @pytest.mark.slow

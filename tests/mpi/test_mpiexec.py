@@ -19,6 +19,7 @@ import pytest
 import optimlite as ol
 from optimlite import mpi
 from support import mpi_program
+from support.helpers import output_of
 from support.paths import ROOT
 from support.ranks import alone, same_bits
 
@@ -127,5 +128,4 @@ def test_without_an_mpi_library_it_says_what_to_install(tmp_path: Path) -> None:
     code = ("import sys; sys.modules['mpi4py'] = None; import numpy as np; from optimlite import mpi\n"
             "try: mpi.broadcast([np.ones(2)])\n"
             "except ImportError as fault: print(fault)")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert "pip install \"optimlite[mpi]\"" in done.stdout
+    assert "pip install \"optimlite[mpi]\"" in output_of(code)

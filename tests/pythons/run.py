@@ -32,7 +32,7 @@ STEP = ("import numpy as np, optimlite as ol; a = np.ones(3); ol.Adam([a]).step(
         "print(ol.__version__, np.__version__)")
 # Minutes of their own, and no question of the Python or the NumPy: left to the newest of both.
 LONG = ("tests/benchmarks/test_benchmarks.py", "tests/checkpoint/test_crash.py", "tests/checkpoint/test_damage.py",
-        "tests/examples")
+        "tests/checkpoint/test_crafted.py", "tests/checkpoint/test_hostile.py", "tests/examples")
 QUESTION = """
 import json, os, platform, sys, sysconfig
 print(json.dumps(dict(

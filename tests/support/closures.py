@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
+
+SEARCHES = ["strong_wolfe", "nocedal_wright", "hager_zhang", "backtracking"]
 
 
 class Logistic:
@@ -37,6 +39,19 @@ class Rosenbrock:
         return float(100 * u * u + (1 - x) ** 2), [np.array([-400 * u * x - 2 * (1 - x), 200 * u])]
 
 
+def quadratic(x: np.ndarray, spectrum: np.ndarray, weight: float = 1.0) -> Callable[[], Any]:
+    """weight * sum spectrum * (x - 1)^2 / 2."""
+    def closure() -> tuple[float, list[np.ndarray]]:
+        r = x - 1
+        return weight * float((spectrum * r * r).sum() / 2), [(weight * spectrum * r).astype(x.dtype)]
+
+    return closure
+
+
+def square(x: np.ndarray) -> tuple[float, np.ndarray]:
+    return float((x**2).sum()), 2 * x
+
+
 def rosenbrock(x: np.ndarray, a: float = 1.0) -> tuple[float, np.ndarray]:
     """The chained function of any number of unknowns, whose minimum is at 1, and its gradient in x's type."""
     u, g = x[1:] - x[:-1]**2, np.zeros_like(x)
@@ -45,9 +60,9 @@ def rosenbrock(x: np.ndarray, a: float = 1.0) -> tuple[float, np.ndarray]:
     return float(100 * u @ u + ((a - x[:-1])**2).sum()), g
 
 
-def interrupted(fun: Callable[..., Any], at: int) -> Callable[..., Any]:
-    """`fun`, with Ctrl-C in the call of this number, from 1."""
-    calls = count(1)
+def interrupted(fun: Callable[..., Any], at: int, calls: Iterator[int] | None = None) -> Callable[..., Any]:
+    """`fun`, with Ctrl-C in the call of this number, from 1; functions with the same `calls` count together."""
+    calls = calls or count(1)
 
     def call(*arguments: Any) -> Any:
         if next(calls) == at:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import os
 import pickle
 import re
@@ -9,7 +10,8 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -135,6 +137,22 @@ def whole_messages(rows: list[tuple[Any, type[Exception], str]]) -> pytest.MarkD
     return pytest.mark.parametrize(("act", "error", "message"), rows, ids=[message[:60] for _, _, message in rows])
 
 
+Refusals = Mapping[str, tuple[Callable[[], Any], str]] | Sequence[tuple[Callable[[], Any], str]]
+
+
+def refusals(rows: Refusals, errors: tuple[type[Exception], ...] = (TypeError, ValueError)) -> Any:
+    """A test for every row: what is refused, and a pattern in the message."""
+    named = isinstance(rows, Mapping)
+
+    @pytest.mark.parametrize(("act", "message"), rows.values() if named else rows,
+                             ids=rows if named else [message[:60] for _, message in rows])
+    def test(act: Callable[[], Any], message: str) -> None:
+        with pytest.raises(errors, match=message):
+            act()
+
+    return test
+
+
 def refusal(act: Callable[[], Any], error: type[Exception], message: str) -> Exception:
     """The error that this raises: its message is the given one and nothing else, and no cause hangs on it."""
     with pytest.raises(error) as caught:
@@ -157,14 +175,28 @@ def differences(loss: Callable[[], float], array: np.ndarray, h: float = 1e-6) -
     return measured
 
 
-def run_python(code: str, timeout: float = 60, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs a script in a fresh interpreter."""
-    return subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(code)], text=True, capture_output=True,
-                          timeout=timeout * PATIENCE, env={**os.environ, **environment})
+def run_examples(thing: Any, **names: Any) -> int:
+    """Runs the examples of a docstring, which must print what stands there; how many there are."""
+    [test, *_] = doctest.DocTestFinder(recurse=False).find(thing, getattr(thing, "__name__", "thing"), globs=names)
+    said: list[str] = []
+    doctest.DocTestRunner(verbose=False).run(test, out=said.append)
+    assert not said, "".join(said)
+    return len(test.examples)
 
 
-def output_of(code: str, timeout: float = 60, **environment: str) -> str:
-    done = run_python(code, timeout, **environment)
+def run_python(code: str, *arguments: object, folder: Path | None = None, timeout: float = 60,
+               **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a script in a fresh interpreter, and in a folder of its own if one is given: what hangs fails."""
+    if folder is not None:
+        environment.setdefault("PYTHONPATH", str(Path(ol.__file__).parents[1]))
+    return subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(code), *map(str, arguments)], text=True,
+                          capture_output=True, cwd=folder, timeout=timeout * PATIENCE,
+                          env={**os.environ, **environment})
+
+
+def output_of(code: str, *arguments: object, folder: Path | None = None, timeout: float = 60,
+              **environment: str) -> str:
+    done = run_python(code, *arguments, folder=folder, timeout=timeout, **environment)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

@@ -21,6 +21,10 @@ def model(fit: Callable[[Any], tuple[int, ...]] = tuple) -> Params:
     return {name: rng.standard_normal(fit(shape)).astype(dtype) for name, (dtype, shape) in SHAPES.items()}
 
 
+def copied(params: Params) -> Params:
+    return {name: array.copy() for name, array in params.items()}
+
+
 def gradients(params: Params, rank: int, step: int) -> dict[str, np.ndarray | None]:
     """Of one rank in one step; now and then one has none, and nobody has one of "b" in step 1."""
     rng = np.random.default_rng((rank, step))
@@ -65,6 +69,22 @@ def spread(make: Callable[[Params], ol.Optimizer], ranks: int, steps: int, fit: 
         return params, optimizer
 
     return mpi.simulate(ranks, train)
+
+
+def adam(params: Params) -> ol.Optimizer:
+    return ol.Adam(params, lr=0.01)
+
+
+def each_raises(ranks: int, train: Callable[[Any], Any]) -> list[str]:
+    """What each rank's exception says; all must raise."""
+    def run(comm: Any) -> str:
+        try:
+            train(comm)
+        except Exception as fault:
+            return f"{type(fault).__name__}: {fault}"
+        raise AssertionError(f"rank {comm.rank} raised nothing")
+
+    return mpi.simulate(ranks, run)
 
 
 def same_bits(ours: Params, theirs: Params) -> bool:

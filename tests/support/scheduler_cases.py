@@ -212,8 +212,9 @@ def values(optimizer: Any) -> list[float]:
     return [float(group["lr"]) for group in groups] + [momentum(group) for group in groups]
 
 
-def walk(case: Case, schedulers: list[Any], optimizer: Any, counts: range, by_hand: bool = False) -> list[list[float]]:
-    """The values after each of these counts."""
+def walk(case: Case, schedulers: list[Any], optimizer: Any, counts: range, by_hand: bool = False,
+         seen: Callable[[Any], Any] = values) -> list[Any]:
+    """What is seen of the optimizer after each of these counts."""
     rows = []
     for k in counts:
         optimizer.step()
@@ -221,7 +222,7 @@ def walk(case: Case, schedulers: list[Any], optimizer: Any, counts: range, by_ha
             for group in optimizer.param_groups:
                 group["lr"] = BY_HAND[k](group["lr"])
         case.step(schedulers, k)
-        rows.append(values(optimizer))
+        rows.append(seen(optimizer))
     return rows
 
 

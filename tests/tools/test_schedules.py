@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import inspect
 import pickle
-from typing import Any
 
 import numpy as np
 import pytest
 
 import optimlite as ol
-from support.helpers import SCHEDULES
+from support.helpers import SCHEDULES, refusals
 
 NAMES = {"constant": "ConstantLR", "linear": "LinearLR", "exponential": "ExponentialLR", "polynomial": "PolynomialLR",
          "step": "StepLR", "multi_step": "MultiStepLR", "multiplied_by": "LambdaLR", "cosine": "CosineAnnealingLR",
@@ -52,13 +51,10 @@ def test_by_position_and_in_a_process_of_its_own() -> None:
     assert repr(schedule).startswith("<schedule of <CosineAnnealingLR(T_max=100, eta_min=0.02)")
 
 
-@pytest.mark.parametrize(("call", "message"), [
+test_what_is_refused = refusals([
     (lambda: ol.schedules.cosine(-1, 10), "`value` must be >= 0, got -1"),
     (lambda: ol.schedules.cosine(1, 0), "`T_max` must be a whole number >= 1, got 0"),
     (lambda: ol.schedules.cosine(1), "missing a required argument: 'T_max'"),
     (lambda: ol.schedules.cosine(1, 10, key="momentum"), "the schedule of CosineAnnealingLR has no argument `key`"),
     (lambda: ol.schedules.cosine(1, 10)(-1), "`t` must be a whole number >= 0, got -1"),
 ])
-def test_what_is_refused(call: Any, message: str) -> None:
-    with pytest.raises((TypeError, ValueError), match=message):
-        call()

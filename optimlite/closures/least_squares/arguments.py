@@ -11,6 +11,7 @@ import numpy as np
 from ...checks import integer, shown
 from ...engine.parameter import Parameter
 from ..bounds import limits
+from ..optimize_result import check_state
 from ..unknowns import Unknowns, limits_of, named
 from .box import Box
 from .pairs import Pair
@@ -22,11 +23,7 @@ STATE = {"x", "method", "radius", "scale", "pairs"}
 
 
 def resumed(state: Any, x0: Any, method: Any) -> tuple[Any, str]:
-    if not isinstance(state, Mapping) or not set(state) >= STATE:
-        raise TypeError(f"`state` must be the `state` of a result, of a callback's intermediate_result or of an "
-                        f"exception, got {shown(state)}")
-    if method is not None and ALIASES.get(method, method) != state["method"]:
-        raise ValueError(f"`state` is one of method '{state['method']}', got method={shown(method)}; leave it out")
+    check_state(state, STATE, ALIASES.get(method, method), method)
     return (state["x"] if x0 is None else x0), state["method"]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from ...checks import checked, count, nonnegative, optional, positive, shown
 from ..differences import check_workers
-from ..optimize_result import Intermediate
+from ..optimize_result import Intermediate, takes_whole
 from ..result import Stop
 from ..unknowns import Unknowns, check_real, named
 from .arguments import boxed, known_method, remembered, resumed, scales, size_of_history
@@ -112,15 +111,10 @@ class Run:
     """A run of one method, what it tells on the way, and its result."""
 
     def __init__(self, method: str, problem: Problem, callback: Callable[..., Any] | None, verbose: int) -> None:
-        if callback is not None and not callable(callback):
-            raise TypeError(f"`callback` must be callable, got {shown(callback)}")
+        self.whole = callback is not None and takes_whole(callback)
         if verbose not in (0, 1, 2):
             raise ValueError(f"`verbose` must be 0, 1 or 2, got {shown(verbose)}")
         self.method, self.problem, self.callback, self.verbose = method, problem, callback, int(verbose)
-        try:
-            self.whole = callback is not None and set(inspect.signature(callback).parameters) == {"intermediate_result"}
-        except (TypeError, ValueError):          # built-in functions have no signature
-            self.whole = False
         problem.told = self.tell
 
     def go(self, place: Place) -> Stop:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...checks import shown
-from ..differences import SCHEMES, Differences
-from ..unknowns import REAL, Unknowns, named
+from ..differences import SCHEMES, Differences, Function
+from ..unknowns import REAL, named, read
 from .residuals import Residuals, unfolded
 
 Array = np.ndarray
@@ -88,10 +88,7 @@ class Jacobian:
         return np.concatenate([self.block(leaf, r, x.size, x.shape, path) for leaf, (path, x) in leaves], axis=1)
 
     def block(self, given: Any, r: Array, size: int, shape: tuple[int, ...], path: str) -> Array:
-        try:
-            matrix = np.asarray(given)
-        except ValueError:                       # rows of several lengths
-            matrix = np.array(None)
+        matrix = read(given)
         if matrix.dtype.kind not in REAL:
             raise TypeError(f"{named('`jac`', path)} must return real numbers or an operator with `matvec` and "
                             f"`rmatvec`, got {shown(given)}")
@@ -122,38 +119,10 @@ class ColumnDifferences(Differences):
 
     def __init__(self, residuals: Residuals, scheme: str, limits: Sequence[Any] | None, workers: Any, relative: Any,
                  ) -> None:
-        super().__init__(residuals.fun, residuals.unknowns, scheme, limits, workers, relative=relative)
-        self.residuals = residuals
+        super().__init__(Function(residuals.fun, residuals.args, residuals.kwargs), residuals.unknowns, scheme, limits,
+                         workers, relative=relative)
+        self.read = residuals.read
 
     def matrix(self, r: Array) -> Array:
-        return np.concatenate([self.columns(index, r) for index in range(len(self.low))], axis=1)
-
-    def columns(self, index: int, r: Array) -> Array:
-        x = list(self.unknowns.arrays.values())[index].ravel()
-        first, second = self.steps(x, self.low[index], self.high[index])
-        able = np.flatnonzero(first)             # the others can't move
-        shifts = [(k, h) for steps in ((first,) if self.points == 2 else (first, second))
-                  for k, h in zip(able.tolist(), steps[able].tolist(), strict=True)]
-        residuals = self.residuals
-        move = partial(shifted, residuals.fun, residuals.args, residuals.kwargs, self.unknowns, index)
-        values = np.array([residuals.read(value) for value in self.map(move, shifts)], np.float64).reshape(-1, r.size)
-        self.evaluations += len(shifts)
-        values -= r
-        matrix, h = np.zeros((r.size, x.size)), first[able]
-        if self.points == 2:
-            matrix[:, able] = values.T / h
-        else:                                    # exact for parabolas, wherever the two points are
-            (a, b), other = values.reshape(2, -1, r.size), second[able]
-            matrix[:, able] = (a.T * other / h - b.T * h / other) / (other - h)
-        return matrix
-
-
-def shifted(fun: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], unknowns: Unknowns, index: int,
-            shift: tuple[int, float]) -> Any:
-    """The residuals with one unknown of one array shifted: a function that other processes can be sent."""
-    arrays = list(unknowns.views)
-    own = np.array(arrays[index])
-    own.flat[shift[0]] += shift[1]
-    own.flags.writeable = False
-    arrays[index] = own
-    return fun(unknowns.nest(arrays), *args, **kwargs)
+        columns = np.concatenate([self.slopes(index, r, self.read) for index in range(len(self.low))])
+        return np.ascontiguousarray(columns.T)

@@ -1,0 +1,209 @@
+"""Where ranks differ, or one fails: all raise, and none has stepped."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+import optimlite as ol
+from optimlite import mpi
+from support.ranks import Params, adam, alone, copied, each_raises, gradients, model, same_bits
+
+
+def after_two_steps(comm: Any, **options: Any) -> tuple[Params, mpi.Sharded]:
+    params = model()
+    opt = mpi.Sharded(adam(params), comm, **options)
+    for step in range(2):
+        opt.step(grads=gradients(params, comm.rank, step))
+    return params, opt
+
+
+FAULTS: dict[str, Any] = {
+    "closure": lambda opt, grads: opt.step(lambda: 1 / 0),
+    "argument": lambda opt, grads: opt.step(gards=grads),
+    "option": lambda opt, grads: opt.step(grads=grads, grad_scale=-1.0),
+    "gradient": lambda opt, grads: opt.step(grads={**grads, "W": np.ones(3, np.float32)}),
+    "rate": lambda opt, grads: (opt.param_groups[0].update(lr=-1.0), opt.step(grads=grads)),
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_where_one_rank_fails_none_steps(kind: str) -> None:
+    def train(comm: Any) -> Any:
+        params, opt = after_two_steps(comm)
+        before = copied(params), mpi.gathered(opt)["state"]
+        grads = gradients(params, comm.rank, 2)
+        with pytest.raises((mpi.RankError, TypeError, ValueError, ZeroDivisionError)) as caught:
+            FAULTS[kind](opt, grads) if comm.rank == 1 else opt.step(grads=grads)
+        assert (caught.type is mpi.RankError) == (comm.rank != 1)
+        if comm.rank != 1:
+            assert "rank 1 failed" in str(caught.value)
+        assert same_bits(params, before[0])
+        assert repr(mpi.gathered(opt)["state"]) == repr(before[1])
+        opt.param_groups[0]["lr"] = 0.01
+        opt.step(grads=grads)
+        return params
+
+    expected, _ = alone(adam, 3, 3)
+    assert all(same_bits(params, expected) for params in mpi.simulate(3, train))
+
+
+@pytest.mark.parametrize("new_state", [False, True])
+def test_where_a_rank_can_not_prepare_its_share_none_steps(new_state: bool) -> None:
+    class Failing(ol.Adam):
+        def coefficients(self, group: Any, state: Any, first: bool) -> dict[str, float]:
+            if threading.current_thread() in failing:
+                raise MemoryError("no room")
+            return super().coefficients(group, state, first)
+
+    failing: set[threading.Thread] = set()
+
+    def train(comm: Any) -> Any:
+        params = model()
+        opt = mpi.Sharded(Failing(params, lr=0.01), comm)
+        steps = 0 if new_state else 2
+        for step in range(steps):
+            opt.step(grads=gradients(params, comm.rank, step))
+        before = copied(params)
+        if comm.rank == 2:
+            failing.add(threading.current_thread())
+        with pytest.raises((mpi.RankError, MemoryError), match="no room"):
+            opt.step(grads=gradients(params, comm.rank, steps), max_grad_norm=1.0)
+        assert same_bits(params, before)
+        assert bool(len(opt.state)) != new_state
+        failing.discard(threading.current_thread())
+        for step in range(steps, 3):
+            opt.step(grads=gradients(params, comm.rank, step))
+        return params
+
+    expected, _ = alone(adam, 3, 3)
+    assert all(same_bits(params, expected) for params in mpi.simulate(3, train))
+
+
+def test_no_memory_for_the_sums_ends_the_step_on_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(comm: Any) -> Params:
+        params = model()
+        shared = mpi.Sharded(ol.Adam(params), comm)
+        reserve = shared._traffic.reserve
+
+        def out_of_memory(flags: Any) -> None:
+            raise MemoryError("none left")
+
+        if comm.rank == 1:
+            shared._traffic.reserve = out_of_memory
+        before = copied(params)
+        with pytest.raises(MemoryError if comm.rank == 1 else mpi.RankError, match="none left"):
+            shared.step(grads=gradients(params, comm.rank, 0))
+        assert same_bits(params, before)
+        shared._traffic.reserve = reserve
+        shared.step(grads=gradients(params, comm.rank, 0))           # and goes on
+        return params
+
+    first, second = mpi.simulate(2, train)
+    assert same_bits(first, second)
+
+
+def test_a_communicator_that_fails_between_passes_moves_no_parameter() -> None:
+    params = model()
+    opt = ol.DoG(params)
+
+    def fails(measured: Any) -> Any:
+        raise ConnectionError("gone")
+
+    opt.over = fails
+    with pytest.raises(ConnectionError, match="gone"):
+        opt.step(grads=gradients(params, 0, 0))
+    assert same_bits(params, model())
+    assert opt.param_groups[0]["rbar"] == 0.0
+
+
+@pytest.mark.parametrize("register", ["register_step_pre_hook", "register_step_post_hook"])
+def test_where_a_hook_of_one_rank_fails_all_raise(register: str) -> None:
+    """Before the step, nothing has changed then; behind it, all have stepped."""
+    def fails(opt: Any, args: Any, kwargs: Any) -> None:
+        raise LookupError("a hook")
+
+    def train(comm: Any) -> Any:
+        params, opt = after_two_steps(comm)
+        before = copied(params)
+        handle = getattr(opt, register)(fails) if comm.rank == 1 else None
+        with pytest.raises((mpi.RankError, LookupError), match="a hook"):
+            opt.step(grads=gradients(params, comm.rank, 2))
+        assert same_bits(params, before) == ("pre" in register)
+        assert opt.steps_taken == 2 + ("post" in register)
+        if handle:
+            handle.remove()
+        for step in range(opt.steps_taken, 4):
+            opt.step(grads=gradients(params, comm.rank, step))
+        return params
+
+    expected, _ = alone(adam, 3, 4)
+    assert all(same_bits(params, expected) for params in mpi.simulate(3, train))
+
+
+def test_a_hook_of_one_rank_is_called_around_its_steps_alone() -> None:
+    def train(comm: Any) -> list[str]:
+        params = model()
+        opt, calls = mpi.Sharded(adam(params), comm), list[str]()
+        if comm.rank == 1:
+            opt.register_step_pre_hook(lambda opt, args, kwargs: calls.append("before"))
+            opt.register_step_post_hook(lambda opt, args, kwargs: calls.append("after"))
+        opt.step(grads=gradients(params, comm.rank, 0))
+        return calls
+
+    assert mpi.simulate(3, train) == [[], ["before", "after"], []]
+
+
+def test_a_rank_that_has_ended_is_not_waited_for() -> None:
+    def train(comm: Any) -> None:
+        params = model()
+        opt = mpi.Sharded(adam(params), comm)
+        if comm.rank == 0:
+            opt.step(grads=gradients(params, 0, 0))
+
+    with pytest.raises(mpi.RankError, match="another rank has ended"):
+        mpi.simulate(2, train)
+
+
+# Where ranks differ -------------------------------------------------------------------------------------------------
+
+def test_other_hyper_parameters_are_named() -> None:
+    def train(comm: Any) -> None:
+        params, opt = after_two_steps(comm, check_every=1)
+        opt.param_groups[0]["lr"] = 0.02 if comm.rank == 1 else 0.01
+        opt.step(grads=gradients(params, comm.rank, 2))
+
+    assert set(each_raises(3, train)) == {
+        "RankError: ranks must agree, but `lr` of group 0 is 0.01 on ranks 0, 2; `lr` of group 0 is 0.02 on rank 1; "
+        "change hyper-parameters, and load checkpoints, on all ranks alike"}
+
+
+def test_other_parameters_are_named() -> None:
+    def train(comm: Any) -> None:
+        params, opt = after_two_steps(comm, check_every=2, check_parameters=True)
+        params["b"][0] += comm.rank == 1
+        opt.step(grads=gradients(params, comm.rank, 2))
+
+    assert all("the checksum of 'b'" in said and "on rank 1" in said for said in each_raises(2, train))
+
+
+def test_other_models_are_named() -> None:
+    def shapes(comm: Any) -> None:
+        mpi.Sharded(ol.SGD({"w": np.zeros(3 + (comm.rank == 2))}), comm)
+
+    def values(comm: Any) -> None:
+        mpi.Sharded(ol.SGD({"w": np.full(3, float(comm.rank == 2))}), comm)
+
+    assert all("parameter 'w' is ((4,), 'float64', 'C') on rank 2" in said for said in each_raises(3, shapes))
+    assert all("mpi.broadcast(params)" in said for said in each_raises(3, values))
+
+
+def test_other_options_of_a_step_are_named() -> None:
+    def train(comm: Any) -> None:
+        params = model()
+        mpi.Sharded(adam(params), comm).step(grads=gradients(params, 0, 0), max_grad_norm=1.0 if comm.rank else None)
+
+    assert all("max_grad_norm=1.0" in said and "on rank 1" in said for said in each_raises(2, train))
