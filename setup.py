@@ -37,12 +37,13 @@ SMALLER = ["-fno-tree-pre", *(f"-fno-align-{what}" for what in ("functions", "lo
 # Every rule must be inlined into its loop over elements: a call for each one takes ten times as long.  By default gcc
 # stops inlining once a file has grown by 40 %, which a file of so many rules reaches.
 INLINED = ["--param=large-unit-insns=1000000"]
-# The driver, by size, but for short functions, which shrink little where they are called: a tenth of a step of one
-# small parameter.  These modules are on the way of each parameter of each step, for another twentieth.
-SMALL = ["-Os", "-finline-small-functions", "--param=max-inline-insns-size=8"]
-QUICK = ["-O2", *(flag for flag in SMALLER if flag.startswith("-fno-align"))]
-DRIVER_FLAGS = {"plans": QUICK, "steps": QUICK}
-GCC_FLAGS = {*VECTORS, *FASTER, *SMALLER, *INLINED, *SMALL[1:], "-fvect-cost-model=very-cheap",
+# The driver, by size.  What each step runs is compiled for speed, a fourteenth of a step of one small parameter; and in
+# what runs for each parameter short functions are inlined, for a twentieth of a step with new gradients.
+SMALL = ["-Os"]
+SHORT = [*SMALL, "-finline-small-functions", "--param=max-inline-insns-size=8"]
+QUICK = ["-O2", "-fno-inline-functions-called-once", "-freorder-blocks-algorithm=simple", *SMALLER]
+DRIVER_FLAGS = {"steps": QUICK, "plans": SHORT, "parameters": SHORT}
+GCC_FLAGS = {*VECTORS, *FASTER, *SMALLER, *INLINED, *SHORT[1:], *QUICK[1:], "-fvect-cost-model=very-cheap",
              "-Werror=double-promotion"}         # which clang finds in intended ones
 FASTEST = ("v3",) if X86 else ("baseline",)
 # Doubles on x86-64 CPUs from before 2013, where a vector has two: loops whose length is known alone are vectorised, and
