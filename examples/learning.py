@@ -168,9 +168,11 @@ def write(page: Path, kind: str, name: str, share: float) -> None:
     """Into the column called `kind`, wherever a table of the page has a row for `name`."""
     lines, column = page.read_text(encoding="utf-8").splitlines(), 0
     for k, line in enumerate(lines):
-        if kind in (header := [cell.strip() for cell in line.split("|")]):
+        if not line.startswith("|"):
+            column = 0                           # of no table
+        elif kind in (header := [cell.strip() for cell in line.split("|")]):
             column = header.index(kind)
-        elif line.startswith((f"| `{name}` ", f"| `{name}(")):
+        elif column and line.startswith((f"| `{name}` ", f"| `{name}(")):
             lines[k] = with_cell(line, column, f"{share:.1%}".replace("%", " %"))
     page.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -87,13 +87,17 @@ def run(make: Callable[[Any], Optimizer], grad: Gradient, x: Any, callback: Call
     made = make({"x": params})                   # which no dict with the keys "params" or "lr" is mistaken in
     for i in range(num_iters):
         gradient = grad(mapped(given_back, params), i)
-        if gradient is None or (np.isscalar(gradient) and not np.isscalar(x)):
+        if gradient is None or (np.isscalar(gradient) and not is_number(x)):
             raise TypeError(f"`grad` must return the gradient in the nesting of `x`, got {shown(gradient)}; of a loss, "
                             f"give autograd's grad(loss)")
         if callback is not None:
             callback(mapped(np.copy, params), i, mapped(np.copy, gradient))
         made.step(grads={"x": mapped(plain, gradient)})
     return mapped(given_back, params)
+
+
+def is_number(x: Any) -> bool:
+    return np.isscalar(x) or (isinstance(x, np.ndarray) and x.ndim == 0)
 
 
 def mapped(function: Callable[[Any], Any], node: Any) -> Any:

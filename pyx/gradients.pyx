@@ -7,7 +7,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.stdlib cimport qsort
 
-from .parameters cimport AddressRanges, ParameterCore, assignments, find_bounds, in_fortran_order, same_layout
+from .parameters cimport AddressRanges, ParameterCore, find_bounds, in_fortran_order, same_layout
 from .plans cimport TENSOR_COST, Plan, SparsePlan
 from .runtime cimport Kernel, run_jobs
 from .table cimport BLOCK, Entry, Format, VectorKernel
@@ -54,13 +54,23 @@ cdef inline Py_ssize_t end_part(Plan plan, Py_ssize_t i, bint some_sparse) noexc
     return plan.end_entry(i) if some_sparse and plan.is_sparse(i) else i + 1
 
 
+cdef uint64_t bound_at(list plans) except? 0:
+    # A number that is another one when gradients have been bound anew, in any of the plans: each one's count only grows.
+    # Not the process's count: somebody may have assigned a gradient since they were bound.
+    cdef Plan plan
+    cdef uint64_t total = 0
+    for plan in plans:
+        total += plan.bound_assignments
+    return total
+
+
 cdef class BoundGradients:
     """What is known of the gradients that are bound in plans, found anew only where one of any parameter was replaced.
 
     Plans that sparse gradients can be bound in are looked at every time: their values may be others.
     """
     cdef list plans                      # those whose memory was looked at
-    cdef uint64_t plans_at               # the process's count of assignments then
+    cdef uint64_t plans_at               # their `bound_at` then
     cdef bint apart
     cdef list terms                      # those whose gradients were cut into blocks
     cdef uint64_t terms_at
@@ -72,17 +82,21 @@ cdef class BoundGradients:
 
     def disjoint(self, list plans not None):
         """Whether the gradients share no memory among each other."""
-        if self.plans_at != assignments or self.plans != plans:
+        cdef uint64_t at = bound_at(plans)
+        if self.plans_at != at or self.plans != plans:
+            self.plans = None
             self.apart = disjoint(plans)
-            self.plans_at, self.plans = assignments, plans
+            self.plans_at, self.plans = at, plans
         return self.apart
 
     def sum(self, list terms not None) -> float:
         """The sum of a vector kernel's result over all gradients: [(kernel, plan), ...]."""
         cdef double result = 0.0
+        cdef uint64_t at = bound_at([plan for _, plan in terms])
         cdef Py_ssize_t k
-        if self.terms_at != assignments or self.terms != terms:
+        if self.terms_at != at or self.terms != terms:
             self.cut(terms)
+            self.terms_at = at
         run_jobs(run_blocks, &self.blocks, self.blocks.jobs)
         for k in range(self.n_blocks):
             result = result + self.blocks.block[k].result
@@ -129,7 +143,7 @@ cdef class BoundGradients:
                         n += 1
         self.blocks.first[self.blocks.jobs], self.n_blocks = n, n
         if not any_sparse:
-            self.terms, self.terms_at = terms, assignments
+            self.terms = terms
         return 0
 
 

@@ -203,7 +203,8 @@ cdef class Plan:
         cdef Py_ssize_t i
         cdef ParameterCore parameter
         cdef cnp.ndarray gradient
-        if self.bound_assignments != assignments:
+        cdef uint64_t now = assignments  # another one may be assigned while Python code runs here
+        if self.bound_assignments != now:
             self.some_without_state = self.gradients_changed = True
             self.locked = None
             for i in range(self.count):
@@ -215,7 +216,7 @@ cdef class Plan:
                     return True
                 if not self.rebind(i, parameter, memory):
                     return False
-            self.bound_assignments = assignments
+            self.bound_assignments = now
         if self.n_copies:
             for i in range(self.count):
                 if self.copies[i] is not None:

@@ -85,7 +85,8 @@ class RuleOptimizer(Optimizer):
         `skip_nonfinite` asked for it.
         """
         options = DEFAULT
-        if not (max_grad_norm is max_grad_value is None and skip_nonfinite is zero_grad is False and grad_scale == 1.0):
+        if not (max_grad_norm is max_grad_value is None and skip_nonfinite is zero_grad is False
+                and type(grad_scale) is float and grad_scale == 1.0):
             options = checked_options((grad_scale, max_grad_norm, max_grad_value, skip_nonfinite, zero_grad))
         loss = None
         if closure is not None:
@@ -166,8 +167,11 @@ class RuleOptimizer(Optimizer):
     def _refresh(self, plans: list[GroupPlan]) -> None:
         if any([plan.has_others() for plan in plans]):           # of all: each also makes a tuple of a list
             self.check_parameters()
+        before = [plan.plans for plan in plans]
         for plan in plans:
             plan.refresh(self)
+        if any(plan.plans is not old for plan, old in zip(plans, before, strict=True)):
+            self._bound = BoundGradients()               # which would hold the old ones, and their state
 
     def _survey(self) -> AddressRanges:
         memory = AddressRanges(self.state.arrays())

@@ -88,12 +88,11 @@ class Adam(RuleOptimizer):
     def coefficients(self, group: Group, state: dict[str, Any], first: bool) -> dict[str, float]:
         t = state["step"] = state["step"] + 1
         found = moments(group["lr"], group["betas"], t)
-        found["eps"], found["eps_root"] = group["eps"], 0.0
-        if group["weight_decay"]:
-            if group["decoupled_weight_decay"]:
-                found["keep"] = 1.0 - group["lr"] * decay_of(group)
-            else:
-                found["l2"] = group["weight_decay"]
+        found["l2"], found["keep"], found["eps"], found["eps_root"] = 0.0, 1.0, group["eps"], 0.0
+        if group["decoupled_weight_decay"]:
+            found["keep"] = 1.0 - group["lr"] * decay_of(group)
+        else:
+            found["l2"] = group["weight_decay"]
         if group["eps_root"] or group["uncorrected_eps"]:
             bias2 = 1.0 - power(group["betas"][1], t)
             found["eps_root"] = (group["eps_root"] or 0.0) * bias2

@@ -158,7 +158,7 @@ class Model:
             if abs(found[0] - given) <= close:
                 break
             other = self._slope(parameter, direction, first * size * smaller)
-            if other[1] <= close and abs(other[0] - given) <= max(close, SAFETY * other[1]):
+            if SAFETY * other[1] <= close and abs(other[0] - given) <= close:
                 return other
         return found
 

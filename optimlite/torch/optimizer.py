@@ -72,7 +72,7 @@ class TensorOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
         self._parameters = parameters_of(self.inner.param_groups)
         self._addresses = [*map(address, tensors)]
         self._aspects = aspects_of(tensors)
-        self._layered = [tensor for tensor in tensors if tensor.ndim > 1 or tensor.is_complex()]
+        self._layered = [tensor for tensor in tensors if tensor.numel() > 1 or tensor.is_complex()]
         self._places = places_of(self._layered, self._aspects)
         self._sizes = [len(group["params"]) for group in self.inner.param_groups]
         names = [*map(self.inner.state.name_of, self._parameters)]

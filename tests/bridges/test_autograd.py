@@ -66,6 +66,11 @@ def test_every_nesting_comes_back_as_it_was(start: Any) -> None:
         assert end[0].dtype == np.float32
 
 
+def test_an_array_without_axes() -> None:
+    found = ours.adam(lambda x, i: 2 * x, np.array(1.0), num_iters=3)
+    assert found == pytest.approx(0.997, abs=1e-6)
+
+
 def test_named_tuples() -> None:
     kind = namedtuple("kind", "a b")
     end = ours.sgd(lambda x, i: kind(2 * x.a, 2 * x.b), kind(np.ones(2), 1.0), num_iters=3)

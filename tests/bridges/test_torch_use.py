@@ -381,6 +381,19 @@ def test_a_parameter_that_is_transposed_where_it_lies(change: str) -> None:
     assert torch.equal(*sides)
 
 
+def test_a_parameter_of_one_axis_that_becomes_every_second_element() -> None:
+    sides = []
+    for kind in (ours.SGD, torch.optim.SGD):
+        whole = torch.zeros(8)
+        tensor = torch.nn.Parameter(whole[:4])
+        optimizer = kind([tensor], lr=1.0)
+        for place in (whole[:4], whole[::2]):
+            tensor.data, tensor.grad = place, torch.ones(4)
+            optimizer.step()
+        sides.append(whole)
+    assert torch.equal(*sides)
+
+
 def test_gathered_parameters_of_which_one_is_cut_off() -> None:
     tensors = [torch.nn.Parameter(torch.zeros(4)) for _ in range(5)]
     optimizer = ours.SGD(tensors, lr=1.0)

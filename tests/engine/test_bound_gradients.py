@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -113,12 +114,12 @@ def test_a_changed_value_holds_from_the_next_step(change: Callable[[dict[str, ob
     opt = ol.Adam([w], lr=0.1)
     opt.step(grads=[np.ones(3)])
     change(opt.param_groups[0])
-    opt.step(grads=[np.ones(3)])
+    opt.step(grads=[np.full(3, 0.1)])
     made = ol.Adam([v], lr=0.1)
     made.step(grads=[np.ones(3)])
     change(made.param_groups[0])
     made = _again(made)
-    made.step(grads=[np.ones(3)])
+    made.step(grads=[np.full(3, 0.1)])
     assert w.tobytes() == v.tobytes()
 
 
@@ -128,3 +129,60 @@ def _again(opt: ol.Optimizer) -> ol.Optimizer:
     made = type(opt)([group["params"][0]], **{key: group[key] for key in opt.defaults if key != "params"})
     made.load_state_dict(opt.state_dict())
     return made
+
+
+@pytest.mark.parametrize("arguments", [{"max_grad_norm": 1e9}, {"zero_grad": True}], ids=["norm", "zeroing"])
+def test_a_gradient_that_is_assigned_within_a_step_counts_in_the_next(arguments: dict[str, object],
+                                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread, or a signal handler, may assign when the gradients of this step are bound already."""
+    from optimlite.engine import rule_optimizer
+
+    a, b = ol.Parameter(np.zeros(64, np.float32)), ol.Parameter(np.zeros(64, np.float32))
+    a.grad, b.grad = np.ones(64, np.float32), np.ones(64, np.float32)
+    opt = ol.SGD([a, b], lr=1.0)
+    opt.step(**arguments)
+    shared, plain = np.full(64, 2.0, np.float32), rule_optimizer.GradientPass
+
+    def between(*given: object) -> rule_optimizer.GradientPass:
+        a.grad = b.grad = shared
+        return plain(*given)
+
+    monkeypatch.setattr(rule_optimizer, "GradientPass", between)
+    opt.step(**arguments)
+    monkeypatch.undo()
+    a.data[...] = b.data[...] = 0
+    shared[...] = 2.0
+    opt.step(**arguments)
+    assert a.data.tolist() == b.data.tolist() == [-2.0] * 64
+    if "max_grad_norm" in arguments:
+        assert opt.last_grad_norm == pytest.approx(2 * math.sqrt(128))
+
+
+def test_a_gradient_that_is_assigned_while_others_are_bound_counts_in_the_next_step() -> None:
+    a, b = ol.Parameter(np.zeros(64, np.float32)), ol.Parameter(np.zeros(64, np.float32))
+    opt = ol.SGD([a, b], lr=1.0, cast_grads=True)
+    a.grad, b.grad = np.ones(64, np.float32), np.ones(64, np.float32)
+    opt.step()
+    [plan] = opt._plans[0].plans
+    reads = plan.reads
+
+    def assigning(dtype: np.dtype) -> object:
+        a.grad = np.full(64, 5.0, np.float32)
+        return reads(dtype)
+
+    plan.reads, b.grad = assigning, np.ones(64, np.float16)
+    opt.step()
+    plan.reads, kept = reads, a.data.copy()
+    opt.step()
+    assert (kept - a.data).tolist() == [5.0] * 64
+
+
+def test_old_state_is_not_kept() -> None:
+    w = ol.Parameter(np.ones(4))
+    opt = ol.Adam([w])
+    w.grad = np.ones(4)
+    opt.step(max_grad_norm=1.0, zero_grad=True)
+    old = weakref.ref(opt.state[w]["exp_avg"])
+    opt.state[w]["exp_avg"] = np.zeros(4)
+    opt.step()
+    assert old() is None

@@ -126,6 +126,18 @@ def test_kinks_make_no_right_gradient_wrong(factor: float) -> None:
         assert [tensor.ok for tensor in ol.check_grad(fun, params).tensors] == [factor == 1.0, True, True]
 
 
+def test_smaller_steps_acquit_no_wrong_gradient_in_single_precision() -> None:
+    """By five tolerances; a loss of 100 has few digits of them."""
+    for seed in range(20):
+        p = np.random.default_rng(seed).standard_normal(4).astype(np.float32)
+
+        def fun(q: list[np.ndarray]) -> tuple[float, list[np.ndarray]]:
+            loss = np.float32(100) + np.float32(0.5) * np.mean(q[0] ** 2, dtype=np.float32)
+            return float(loss), [np.float32(1.01 / 4) * q[0]]
+
+        assert not ol.check_grad(fun, [p], seed=seed)
+
+
 def test_a_loss_that_is_noise_is_not_passed() -> None:
     rng = np.random.default_rng(0)
     found = ol.check_grad(lambda p: (float(p[0] @ p[0]) + rng.standard_normal(), [2 * p[0]]), [np.ones(3)])
