@@ -55,8 +55,8 @@ cdef inline Py_ssize_t end_part(Plan plan, Py_ssize_t i, bint some_sparse) noexc
 
 
 cdef uint64_t bound_at(list plans) except? 0:
-    # A number that is another one when gradients have been bound anew, in any of the plans: each one's count only grows.
-    # Not the process's count: somebody may have assigned a gradient since they were bound.
+    # A number that is another one when gradients were bound anew in any of the plans, whose counts only grow.  Not the
+    # process's count: somebody may have assigned a gradient since they were bound.
     cdef Plan plan
     cdef uint64_t total = 0
     for plan in plans:

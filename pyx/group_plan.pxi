@@ -15,8 +15,7 @@ cdef class GroupPlanCore:
     cdef readonly bint special           # others are called without a look for methods that override these
     cdef public bint counts              # the steps that the method doesn't count are needed to round
     cdef public tuple watched            # names in the group
-    cdef list seen                       # entries of the group that were checked last, in order; None: none were.
-                                         # One more may be a slip of a hyper-parameter's name
+    cdef list seen                       # entries of the group as they were checked last, in order; None: never
     cdef public object version           # of the state mapping that the plans were made from
     cdef public list plans
     cdef public list totals              # float64 scalars of the group, which kernels move
