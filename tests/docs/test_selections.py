@@ -53,8 +53,10 @@ def commands() -> Iterator[tuple[str, str]]:
     """Where a selection may stand, and its text."""
     for path in PAGES:
         for span in re.findall(r"`([^`\n]+)`", path.read_text(encoding="utf-8")):
-            if command := re.fullmatch(r"(?:make \S+ )?ARGS=(\"?)(.*)\1|(?P<bare>-k .*)", span):
-                yield path.name, command["bare"] or command[2]
+            if command := re.fullmatch(r"(?:make (?P<verb>\S+) )?ARGS=(?P<quote>\"?)(?P<given>.*)(?P=quote)|"
+                                       r"(?P<bare>-k .*)", span):
+                verbs = ' -m "hypothesis or long"' if command["verb"] == "test-long" else ""
+                yield path.name, (command["bare"] or command["given"]) + verbs
     for path in SCRIPTS:
         for line in expanded(path.read_text(encoding="utf-8")).splitlines():
             before, *pytests = line.split("-m pytest ")
