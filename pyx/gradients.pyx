@@ -72,8 +72,9 @@ cdef class BoundGradients:
     cdef list plans                      # those whose memory was looked at
     cdef uint64_t plans_at               # their `bound_at` then
     cdef bint apart
-    cdef list terms                      # those whose gradients were cut into blocks
-    cdef uint64_t terms_at
+    cdef list summed                     # those whose gradients were cut into blocks
+    cdef uint64_t summed_at
+    cdef object level                    # the kernels' in these blocks
     cdef Blocks blocks
     cdef Py_ssize_t n_blocks
 
@@ -89,20 +90,23 @@ cdef class BoundGradients:
             self.plans_at, self.plans = at, plans
         return self.apart
 
-    def sum(self, list terms not None) -> float:
-        """The sum of a vector kernel's result over all gradients: [(kernel, plan), ...]."""
+    def sum(self, list plans not None, level, terms) -> float:
+        """The sum of a vector kernel's result over all gradients: `terms(plans, level)` makes [(kernel, plan), ...]."""
         cdef double result = 0.0
-        cdef uint64_t at = bound_at([plan for _, plan in terms])
+        cdef uint64_t at = bound_at(plans)
         cdef Py_ssize_t k
-        if self.terms_at != at or self.terms != terms:
-            self.cut(terms)
-            self.terms_at = at
+        if self.summed_at != at or self.level != level or self.summed != plans:
+            self.summed = None
+            self.summed_at, self.level = at, level
+            if self.cut(terms(plans, level)):
+                self.summed = plans
         run_jobs(run_blocks, &self.blocks, self.blocks.jobs)
         for k in range(self.n_blocks):
             result = result + self.blocks.block[k].result
         return result
 
-    cdef int cut(self, list terms) except -1:
+    cdef bint cut(self, list terms) except -1:
+        # whether that holds until a gradient is replaced
         cdef Py_ssize_t most = 0, n = 0, i, k, at, itemsize, weight = BLOCK
         cdef Kernel kernel
         cdef Plan plan
@@ -110,7 +114,6 @@ cdef class BoundGradients:
         cdef const Entry* entry
         cdef const Format* format
         cdef bint some_sparse, any_sparse = False
-        self.terms = None
         for _, plan in terms:
             some_sparse = isinstance(plan, SparsePlan)
             any_sparse = any_sparse or some_sparse
@@ -142,9 +145,7 @@ cdef class BoundGradients:
                         at += BLOCK
                         n += 1
         self.blocks.first[self.blocks.jobs], self.n_blocks = n, n
-        if not any_sparse:
-            self.terms = terms
-        return 0
+        return not any_sparse
 
 
 cdef struct Range:

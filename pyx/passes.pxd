@@ -80,13 +80,13 @@ cdef inline const Format* format_of_gradient(const Work* a, Py_ssize_t entry) no
 
 
 cdef inline const real* read_gradient(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ssize_t n,
-                                      Room* room) noexcept nogil:
+                                      real* room) noexcept nogil:
     # gradients in place, or as the float type
     cdef const Format* format = format_of_gradient(a, entry)
     if format == NULL:
         return (<const real*> a.entries[entry].grad) + at
-    format.decode(<const char*> a.entries[entry].grad + at * format.bytes, NULL, room.read, n)
-    return room.read
+    format.decode(<const char*> a.entries[entry].grad + at * format.bytes, NULL, room, n)
+    return room
 
 
 cdef inline void heed(const Beside* beside, Py_ssize_t at, Py_ssize_t n, real* p, Room* room) noexcept nogil:
@@ -104,16 +104,21 @@ cdef inline void* rest_at(const Beside* beside, Py_ssize_t at) noexcept nogil:
     return <uint16_t*> beside.rest + at if beside.rest != NULL else NULL
 
 
-cdef inline real* open_parameter(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ssize_t n,
-                                 Room* room) noexcept nogil:
+cdef inline real* read_parameter(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ssize_t n,
+                                 real* room) noexcept nogil:
     # in place, or joined of itself and what it lacks
     cdef const Beside* beside = &a.beside[entry] if entry < a.n_beside else NULL
     if beside == NULL or beside.parameter == NULL:
-        if beside != NULL and beside.heeded:
-            heed(beside, at, n, (<real*> a.entries[entry].param) + at, room)
         return (<real*> a.entries[entry].param) + at
-    beside.parameter.decode(<const uint16_t*> a.entries[entry].param + at, rest_at(beside, at), room.p, n)
-    return room.p
+    beside.parameter.decode(<const uint16_t*> a.entries[entry].param + at, rest_at(beside, at), room, n)
+    return room
+
+
+cdef inline real* open_parameter(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ssize_t n,
+                                 Room* room) noexcept nogil:
+    if entry < a.n_beside and a.beside[entry].heeded:
+        heed(&a.beside[entry], at, n, (<real*> a.entries[entry].param) + at, room)
+    return read_parameter(a, entry, at, n, room.p)
 
 
 cdef inline void zero_gradient(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
@@ -135,7 +140,7 @@ cdef inline void open_tile(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ss
     t.n, t.p = n, open_parameter(a, entry, at, n, room)
     t.g = t.p                            # to be read, and not used
     if with_gradient:
-        t.g = finished(<const Common*> t.hyper, n, <const real*> t.p, read_gradient(a, entry, at, n, room), room.g)
+        t.g = finished(<const Common*> t.hyper, n, <const real*> t.p, read_gradient(a, entry, at, n, room.read), room.g)
     if a.measuring != NULL and a.measuring.state_unread:
         return
     for k in range(a.rule.slots):
@@ -291,7 +296,7 @@ cdef inline void sweep_decoded(const Work* a, Py_ssize_t first, Py_ssize_t last)
             open_tile(a, entry, at, min(<Py_ssize_t> STRETCH, end - at), False, &room, &t)
             if at + t.n < end:
                 fetch_tile(a, entry, at + t.n, min(<Py_ssize_t> STRETCH, end - at - t.n))
-            tile.param, tile.grad, span.end = t.p, <void*> read_gradient(a, entry, at, t.n, &room), t.n
+            tile.param, tile.grad, span.end = t.p, <void*> read_gradient(a, entry, at, t.n, room.read), t.n
             for k in range(SLOTS):
                 tile.state[k] = t.s[k]
             a.rule.run(&swept, 0, 1)
@@ -381,8 +386,8 @@ cdef inline void lines_of_rows(const_real_array x, Py_ssize_t rows, Py_ssize_t c
 cdef inline void measure_elements(const Work* tiled, Tile* t, const Entry* e, Py_ssize_t at, Py_ssize_t n,
                                   Room* room) noexcept nogil:
     t.n, t.p = n, (<real*> e.param) + at
-    t.g = finished(<const Common*> t.hyper, n, <const real*> t.p, read_gradient(tiled, e - tiled.entries, at, n, room),
-                   room.g)
+    t.g = finished(<const Common*> t.hyper, n, <const real*> t.p,
+                   read_gradient(tiled, e - tiled.entries, at, n, room.read), room.g)
     tiled.measuring.measure(tiled, 0, 0)
 
 

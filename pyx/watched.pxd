@@ -1,32 +1,13 @@
 # A step that is watched, for any rule: the squares of what parameters were, of what they have moved by and of their
 # gradients, summed around the sweep, tile by tile, while these are in the first-level cache.
 
-from libc.stdint cimport uint16_t
 from libc.string cimport memcpy
 
 from .lanes cimport sum_lanes
-from .passes cimport format_of_gradient, rest_at, zero_gradient
+from .passes cimport read_gradient, read_parameter, zero_gradient
 from .real cimport const_real_array, infinity, real, real_array
 from .reductions cimport sum_squares
-from .table cimport LANES, MOVED, TILE, Beside, Format, Span, Work
-
-cdef inline const real* parameter_at(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ssize_t n,
-                                     real* room) noexcept nogil:
-    cdef const Beside* beside = &a.beside[entry] if entry < a.n_beside else NULL
-    if beside == NULL or beside.parameter == NULL:
-        return (<const real*> a.entries[entry].param) + at
-    beside.parameter.decode(<const uint16_t*> a.entries[entry].param + at, rest_at(beside, at), room, n)
-    return room
-
-
-cdef inline const real* gradient_at(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ssize_t n,
-                                    real* room) noexcept nogil:
-    cdef const Format* format = format_of_gradient(a, entry)
-    if format == NULL:
-        return (<const real*> a.entries[entry].grad) + at
-    format.decode(<const char*> a.entries[entry].grad + at * format.bytes, NULL, room, n)
-    return room
-
+from .table cimport LANES, MOVED, TILE, Span, Work
 
 cdef inline void square_tile(const_real_array p, const_real_array was, const_real_array g, Py_ssize_t n,
                              real_array gradient, real_array before, real_array moved) noexcept nogil:
@@ -88,9 +69,9 @@ cdef inline void watched_spans(const Work* a, Py_ssize_t first, Py_ssize_t last)
         while at < end:
             n = min(<Py_ssize_t> TILE, end - at)
             tile.entry, tile.begin, tile.end = entry, at, at + n
-            memcpy(was, parameter_at(a, entry, at, n, now), n * sizeof(real))
+            memcpy(was, read_parameter(a, entry, at, n, now), n * sizeof(real))
             a.inner(&work, 0, 1)
-            p, g = parameter_at(a, entry, at, n, now), gradient_at(a, entry, at, n, read)
+            p, g = read_parameter(a, entry, at, n, now), read_gradient(a, entry, at, n, read)
             square_tile(p, was, g, n, lane, lane + LANES, lane + 2 * LANES)
             add_sums(lane, p, was, g, n, squares)
             if a.zero_grad:

@@ -19,7 +19,6 @@ from .state import StateMap, place_of
 
 # Launches, one list after the other, and numbers to be stored in float64 arrays without axes.
 Sequel = tuple[list[list[Launch]], list[np.ndarray], list[float]]
-NOTHING: Sequel = [], [], []
 NOWHERE = AddressRanges([])
 
 

@@ -14,6 +14,7 @@ from ..native import dispatch
 from ..native.gradients import BoundGradients, not_zeroable_in_place
 from ..native.parameters import AddressRanges
 from ..native.plans import Plan
+from ..native.runtime import Kernel
 from .overlap import overlaps_itself, relation
 from .parameter import Parameter, describe
 from .sparse_grad import SparseGrad
@@ -56,11 +57,10 @@ def clip_coefficient(max_norm: float, norm: float) -> float:
     return 1.0 if coefficient > 1 else coefficient
 
 
-def bound_norm(plans: list[Plan], bound: BoundGradients) -> float:
-    """The 2-norm of all gradients bound in plans: float32 before float64, each in the order of groups."""
-    ordered = sorted(plans, key=lambda plan: plan.kernel.itemsize)
-    return math.sqrt(bound.sum([
-        (dispatch.vector_kernel("sum_squares", plan.kernel.itemsize, dispatch.level), plan) for plan in ordered]))
+def squares(plans: list[Plan], level: str) -> list[tuple[Kernel, Plan]]:
+    """What sums the squares of all gradients: float32 before float64, each in the order of groups."""
+    return [(dispatch.vector_kernel("sum_squares", plan.kernel.itemsize, level), plan)
+            for plan in sorted(plans, key=lambda plan: plan.kernel.itemsize)]
 
 
 def check_writable(gradient: np.ndarray, what: str, done: str, cure: str, memory: AddressRanges,
@@ -112,7 +112,7 @@ class GradientPass:
         scale, max_norm, _, skip, _ = self.options
         if max_norm is None and not skip:
             return scale
-        norm = self.norm = scale * bound_norm(self.plans, self.bound)
+        norm = self.norm = scale * math.sqrt(self.bound.sum(self.plans, dispatch.level, squares))
         if skip and not math.isfinite(norm):
             return None
         return scale if max_norm is None else scale * clip_coefficient(max_norm, norm)

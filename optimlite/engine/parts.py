@@ -180,7 +180,7 @@ def plans_of(method: RuleOptimizer) -> list[tuple[int, int, int]]:
 
 
 def order_of_norm(method: RuleOptimizer) -> list[int]:
-    """The parameters in the order in which `bound_norm` adds up their squares."""
+    """The parameters in the order in which a step adds up their squares."""
     sizes = [parameter.dtype.itemsize for group in method.param_groups for parameter in group["params"]]
     plans = plans_of(method)
     return sorted(range(len(sizes)), key=lambda at: (sizes[at], plans[at], at))

@@ -139,8 +139,8 @@ class RuleOptimizer(Optimizer):
     def watch(self, every: int | None = 50, *, parameters: bool = False) -> None:
         """Measures one step in `every` for `metrics()`, beginning with the next; None ends it.
 
-        every: the steps from one measured to the next.  A measured step takes half to three quarters as long again, and
-            up to four times as long where arrays are many and of a few elements; the others cost nothing.
+        every: the steps from one measured to the next.  A measured step takes a fifth (large models) to three quarters
+            longer, and up to four times as long with many arrays of a few elements; the others cost nothing.
         parameters: also measures each parameter by itself.
         """
         from .metrics import Watch  # most programs never ask

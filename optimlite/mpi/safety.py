@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..checkpoint.sums import crc32
-from ..engine.follower import NOTHING, Follower, Sequel
+from ..engine.follower import Follower, Sequel
 from ..engine.group_plan import Created
 from ..engine.method import Group
 from ..engine.parameter import Parameter
@@ -39,7 +39,7 @@ class Commit:
         self.follower: Follower | None = None    # the optimizer's own
 
     def follow(self, groups: list[Group], state: StateMap, created: list[Created]) -> Sequel:
-        sequel = NOTHING if self.follower is None else self.follower.follow(groups, state, created)
+        sequel: Sequel = ([], [], []) if self.follower is None else self.follower.follow(groups, state, created)
         self.ask(None)
         return sequel
 

@@ -1,4 +1,4 @@
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,9 @@ from .runtime import Kernel
 
 class BoundGradients:
     def disjoint(self, plans: list[Plan]) -> bool: ...
-    def sum(self, terms: list[tuple[Kernel, Plan]]) -> float: ...
+    def sum(
+        self, plans: list[Plan], level: str, terms: Callable[[list[Plan], str], list[tuple[Kernel, Plan]]]
+    ) -> float: ...
 
 def not_zeroable_in_place(plans: list[Plan]) -> list[Any]: ...
 def clippable_in_place(parameters: Iterable[Any], memory: AddressRanges) -> list[np.ndarray] | None: ...
