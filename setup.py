@@ -42,7 +42,7 @@ INLINED = ["--param=large-unit-insns=1000000"]
 SMALL = ["-Os"]
 SHORT = [*SMALL, "-finline-small-functions", "--param=max-inline-insns-size=8"]
 QUICK = ["-O2", "-fno-inline-functions-called-once", "-freorder-blocks-algorithm=simple", *SMALLER]
-DRIVER_FLAGS = {"steps": QUICK, "plans": SHORT, "parameters": SHORT}
+DRIVER_FLAGS = {"steps": QUICK, "plans": SHORT}
 GCC_FLAGS = {*VECTORS, *FASTER, *SMALLER, *INLINED, *SHORT[1:], *QUICK[1:], "-fvect-cost-model=very-cheap",
              "-Werror=double-promotion"}         # which clang finds in intended ones
 FASTEST = ("v3",) if X86 else ("baseline",)
