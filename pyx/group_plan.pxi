@@ -102,16 +102,18 @@ cdef class GroupPlanCore:
                 launches.append(launch)
 
 
-def changed(list groups not None, param_groups, version) -> list:
-    """Those whose parameter group isn't as it was checked last, or is another; None: there are more or fewer groups."""
+def changed(list groups not None, param_groups, version) -> list | None:
+    """Those whose parameter group isn't as it was checked last, or is another; None where all are as they were."""
     cdef Py_ssize_t k
     cdef GroupPlanCore group
+    cdef list others = None
     if len(groups) != len(param_groups):
-        return None
-    others = []
+        return [*range(len(param_groups))]
     for k in range(len(groups)):
         group = groups[k]
         if group.group is not param_groups[k] or not group.unchanged(version):
+            if others is None:
+                others = []
             others.append(k)
     return others
 

@@ -1,7 +1,7 @@
 # What every compiled module uses: the CPU's level, threads, the mode for subnormal numbers, kernels, scalar arithmetic.
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.math cimport floor, frexp, ldexp
+from libc.math cimport floor, frexp, ldexp, sqrt
 from libc.stdint cimport int64_t, uint64_t
 
 from .table cimport EVERYTHING, FORMAT, GROUP, MODIFIER, RULE, TABLE, VECTOR, KernelRow
@@ -194,8 +194,12 @@ cdef double LN2_HIGH = 6.93147180369123816490e-01    # ln 2 in two parts: multip
 cdef double LN2_LOW = 1.90821492927058770002e-10
 
 
-def power(double base, int64_t exponent):
+def power(double base, int64_t exponent) -> float:
     """base ** exponent by repeated squaring: only multiplications, where the C library's pow differs between CPUs."""
+    return to_power(base, exponent)
+
+
+cdef double to_power(double base, int64_t exponent) noexcept:
     cdef double result = 1.0
     while exponent > 0:
         if exponent & 1:
@@ -203,6 +207,14 @@ def power(double base, int64_t exponent):
         base = base * base
         exponent >>= 1
     return result
+
+
+def moments(double lr, tuple betas not None, int64_t t) -> dict:
+    """Coefficients of Adam's two means in step t, without their bias, for the rules that have them."""
+    cdef double beta1, beta2
+    beta1, beta2 = betas
+    return {"beta1": beta1, "fresh1": 1.0 - beta1, "beta2": beta2, "fresh2": 1.0 - beta2,
+            "step_size": lr / (1.0 - to_power(beta1, t)), "inv_root_bias2": 1.0 / sqrt(1.0 - to_power(beta2, t))}
 
 
 cdef double logarithm(double x) noexcept:

@@ -20,10 +20,13 @@ from .parameter import Parameter, describe
 from .sparse_grad import SparseGrad
 
 
+UNSCALED = 1.0
+
+
 class GradientOptions(NamedTuple):
     """The arguments of `step`, checked."""
 
-    grad_scale: float = 1.0
+    grad_scale: float = UNSCALED
     max_grad_norm: float | None = None
     max_grad_value: float | None = None
     skip_nonfinite: bool = False
@@ -38,9 +41,10 @@ most = checks.optional(checks.or_infinite(checks.nonnegative))           # a bou
 
 @lru_cache(64, typed=True)
 def remembered(scale: Any, norm: Any, value: Any, skip: Any, zero: Any) -> GradientOptions:
-    return GradientOptions(float(checks.positive("grad_scale", scale)), most("max_grad_norm", norm),
+    made = GradientOptions(float(checks.positive("grad_scale", scale)), most("max_grad_norm", norm),
                            most("max_grad_value", value), checks.flag("skip_nonfinite", skip),
                            checks.flag("zero_grad", zero))
+    return DEFAULT if made == DEFAULT else made
 
 
 def checked_options(given: tuple[Any, ...]) -> GradientOptions:

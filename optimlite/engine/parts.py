@@ -135,7 +135,7 @@ def follow(made: RuleOptimizer, method: RuleOptimizer) -> None:
             for name in [name for name in mine if name != "params" and name not in theirs]:
                 del mine[name]
             mine.update({name: theirs[name] for name in names})
-    made._current_plans()
+    made._renew()
 
 
 def check_plain(parameter: Parameter, name: str) -> None:

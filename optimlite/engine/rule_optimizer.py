@@ -12,7 +12,7 @@ from ..native.gradients import BoundGradients
 from ..native.parameters import AddressRanges, Stepping
 from ..native.steps import bind, changed, run_step
 from .follower import Follower
-from .gradient_options import DEFAULT, GradientOptions, GradientPass, checked_options
+from .gradient_options import DEFAULT, UNSCALED, GradientOptions, GradientPass, checked_options
 from .group_plan import Created, GroupPlan, SparseGroupPlan
 from .method import Group, Recipe
 from .optimizer import Optimizer
@@ -55,7 +55,7 @@ class RuleOptimizer(Optimizer):
 
     def add_param_group(self, param_group: Mapping[str, Any]) -> None:
         plans = self._plans
-        current = bool(plans) and changed(plans, self.param_groups, self._state.version) == []
+        current = bool(plans) and changed(plans, self.param_groups, self._state.version) is None
         super().add_param_group(param_group)
         if current:                              # the others' plans hold still, and the new group was checked
             for plan in plans:
@@ -64,7 +64,7 @@ class RuleOptimizer(Optimizer):
             made.params = made.group["params"]
             self._plans = [*plans, made]
 
-    def step(self, closure: Callable[[], Any] | None = None, *, grads: Any = None, grad_scale: float = 1.0,
+    def step(self, closure: Callable[[], Any] | None = None, *, grads: Any = None, grad_scale: float = UNSCALED,
              max_grad_norm: float | None = None, max_grad_value: float | None = None, skip_nonfinite: bool = False,
              zero_grad: bool = False) -> Any:
         """Updates every parameter that has a gradient, in place; returns the closure's loss, or None.
@@ -85,8 +85,8 @@ class RuleOptimizer(Optimizer):
         `skip_nonfinite` asked for it.
         """
         options = DEFAULT
-        if not (max_grad_norm is max_grad_value is None and skip_nonfinite is zero_grad is False
-                and type(grad_scale) is float and grad_scale == 1.0):
+        if (grad_scale is not UNSCALED or max_grad_norm is not None or max_grad_value is not None
+                or skip_nonfinite is not False or zero_grad is not False):
             options = checked_options((grad_scale, max_grad_norm, max_grad_value, skip_nonfinite, zero_grad))
         loss = None
         if closure is not None:
@@ -98,7 +98,9 @@ class RuleOptimizer(Optimizer):
 
     def _update(self, options: GradientOptions = DEFAULT) -> None:
         with self._stepping:
-            groups = self._current_plans()
+            if changed(self._plans, self.param_groups, self._state.changes.count) is not None:
+                self._renew()
+            groups = self._plans
             bind(self, groups, self._memory or self._survey())
             self.last_grad_norm = gradients = probe = launches = None
             factor: float | None = 1.0
@@ -148,16 +150,15 @@ class RuleOptimizer(Optimizer):
         by_name = checks.flag("parameters", parameters)
         self._watch = None if every is None else Watch(checks.count("every", every), by_name, self.single_pass)
 
-    def _current_plans(self) -> list[GroupPlan]:
-        groups, version = self.param_groups, self._state.version
-        others = changed(self._plans, groups, version)
-        if others is None:
-            self._plans, others = [self._make_plan(group) for group in groups], [*range(len(groups))]
-        if others:
-            self._refresh([self._plan_of(index) for index in others])
+    def _renew(self) -> None:
+        """Checks what has changed since the last step, and makes plans of it."""
+        version = self.state.version
+        others = changed(self._plans, self.param_groups, version) or []
+        if len(self._plans) != len(self.param_groups):
+            self._plans = [self._make_plan(group) for group in self.param_groups]
+        self._refresh([self._plan_of(index) for index in others])
         if self._version != version:
             self._version, self._memory = version, None
-        return self._plans
 
     def _plan_of(self, index: int) -> GroupPlan:
         if self._plans[index].group is not self.param_groups[index]:

@@ -84,7 +84,7 @@ class StateMap(Mapping[Any, State]):
     """
 
     def __init__(self) -> None:
-        self._version = Version()
+        self.changes = Version()
         self._states: dict[Parameter, State] = {}
         self._called: dict[Parameter, str] = {}
         self._names: dict[str, list[Parameter]] = {}
@@ -97,14 +97,14 @@ class StateMap(Mapping[Any, State]):
     @property
     def version(self) -> int:
         """Of the entries: plans compare it before each step."""
-        return self._version.count
+        return self.changes.count
 
     def invalidate(self) -> None:
         """Makes plans look again."""
-        self._version.count += 1
+        self.changes.count += 1
 
     def register(self, parameter: Parameter, name: str, state: State | None = None) -> None:
-        self._states[parameter] = State(self._version) if state is None else state
+        self._states[parameter] = State(self.changes) if state is None else state
         self._called[parameter] = name
         self._names.setdefault(name, []).append(parameter)
         self._arrays[id(parameter.data)] = parameter
@@ -130,7 +130,7 @@ class StateMap(Mapping[Any, State]):
         """Another mapping of the same states, to be changed, and then adopted as a whole."""
         other = StateMap()
         for name, table in vars(self).items():
-            setattr(other, name, table if name in ("_version", "folder") else table.copy())
+            setattr(other, name, table if name in ("changes", "folder") else table.copy())
         other._names = {name: called.copy() for name, called in self._names.items()}
         return other
 

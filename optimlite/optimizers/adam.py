@@ -10,14 +10,7 @@ from ..engine.method import Group, Recipe
 from ..engine.modifiers import MODIFIERS, decay_of
 from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.storage import Storage
-from ..native.runtime import power
-
-
-def moments(lr: float, betas: tuple[float, float], t: int) -> dict[str, float]:
-    """Coefficients of Adam's two means in step t, without their bias, for the rules that have them."""
-    beta1, beta2 = betas
-    return {"beta1": beta1, "fresh1": 1.0 - beta1, "beta2": beta2, "fresh2": 1.0 - beta2,
-            "step_size": lr / (1.0 - power(beta1, t)), "inv_root_bias2": 1.0 / sqrt(1.0 - power(beta2, t))}
+from ..native.runtime import moments, power
 
 
 class Adam(RuleOptimizer):

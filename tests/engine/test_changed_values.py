@@ -76,7 +76,7 @@ def test_an_equal_number_is_no_change() -> None:
     built.step(grads=[ones()])
     plans = built._plans[0].plans
     built.param_groups[0]["lr"] = 1.0 / 2.0
-    assert changed(built._plans, built.param_groups, built.state.version) == []
+    assert changed(built._plans, built.param_groups, built.state.version) is None
     built.param_groups[0]["lr"] = 0.25
     assert changed(built._plans, built.param_groups, built.state.version) == [0]
     built.step()
