@@ -19,7 +19,6 @@ from .overlap import overlaps_itself, relation
 from .parameter import Parameter, describe
 from .sparse_grad import SparseGrad
 
-
 UNSCALED = 1.0
 
 
