@@ -27,6 +27,7 @@ class Update(NamedTuple):
     operand: np.ndarray
     coefficients: dict[str, float]
     slots: tuple[np.ndarray, ...] = ()
+    cautious_decay: bool = False
 
 
 class MatrixOptimizer(RuleOptimizer):
@@ -128,6 +129,7 @@ def launch_of(update: Update, scalars: Sequence[np.ndarray] = (), values: dict[s
     core = ParameterCore(update.target)
     core.grad = update.operand
     plan = Plan([core], dispatch.kernel(update.rule, update.target.dtype), len(scalars))
+    plan.cautious_decay = update.cautious_decay
     plan.attach(0, list(update.slots), list(scalars), True)
     plan.bind(AddressRanges([]))                 # the operand, bound as the gradient, overlaps nothing
     plan.prepare()

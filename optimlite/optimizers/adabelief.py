@@ -9,7 +9,7 @@ from ..engine.method import Group, Recipe
 from ..engine.modifiers import MODIFIERS, decay_of
 from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.storage import Storage
-from .adam import moments
+from ..native.runtime import moments
 
 
 class AdaBelief(RuleOptimizer):

@@ -10,7 +10,7 @@ from ..engine.modifiers import MODIFIERS, decay_of
 from ..engine.parameter import Parameter, describe
 from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.storage import EXACT
-from .adam import moments
+from ..native.runtime import moments
 
 
 class AdamMini(RuleOptimizer):

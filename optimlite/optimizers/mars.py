@@ -10,7 +10,7 @@ from ..engine.modifiers import MODIFIERS, decay_of
 from ..engine.parameter import Parameter
 from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.storage import Storage
-from .adam import moments
+from ..native.runtime import moments
 
 
 class MARS(RuleOptimizer):

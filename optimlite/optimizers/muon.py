@@ -10,10 +10,11 @@ import numpy as np
 
 from ..checks import exactly, flag, fraction, nonnegative, number, one_of, pair, shown
 from ..engine.method import Group, Recipe
+from ..engine.modifiers import OF_DECAY, decay_of
 from ..engine.parameter import Parameter, laid_out
 from ..engine.whole_matrix import MatrixOptimizer, Update, apply_now, like, moved, put
 from ..native.arrays import over_arrays, sum_squares
-from .adam import moments
+from ..native.runtime import moments
 
 Quintic = tuple[float, float, float]
 
@@ -83,6 +84,7 @@ class Muon(MatrixOptimizer):
     lr: the learning rate.    weight_decay: a step multiplies p by 1 - lr * weight_decay.    eps, ns_steps: see above.
     momentum: the share of the last mean that is kept.    nesterov: looks ahead along it.
     ns_coefficients, adjust_lr_fn, use_muon: see above.    betas: AdamW's, in its groups.    maximize: ascends.
+    cautious_weight_decay, corrected_weight_decay: modifiers of the decay, as in Adam.
 
     State: `momentum_buffer` (b); in AdamW's groups `step`, `exp_avg` and `exp_avg_sq`.
     Raises ValueError for parameters with fewer than two axes, unless in an AdamW group, for `lr`, `weight_decay`,
@@ -100,20 +102,23 @@ class Muon(MatrixOptimizer):
     checks = {"lr": nonnegative, "weight_decay": nonnegative, "momentum": nonnegative, "nesterov": flag,
               "ns_coefficients": quintics, "eps": nonnegative, "ns_steps": iterations,
               "adjust_lr_fn": one_of(None, "original", "match_rms_adamw", "spectral_norm"),
-              "use_muon": flag, "betas": pair(fraction), "maximize": flag}
+              "use_muon": flag, "betas": pair(fraction), "maximize": flag, **OF_DECAY}
     twin = "muon"
     scalars = {"step": 0}
     state_names: ClassVar[tuple[str, ...]] = ("step", "momentum_buffer", "exp_avg", "exp_avg_sq")
-    later_options: ClassVar[tuple[str, ...]] = ("use_muon", "betas")
+    later_options: ClassVar[tuple[str, ...]] = ("use_muon", "betas", *OF_DECAY)
 
     def __init__(self, params: Any, lr: float = 1e-3, weight_decay: float = 0.1, momentum: float = 0.95,
                  nesterov: bool = True,
                  ns_coefficients: str | Quintic | Sequence[Quintic] = (3.4445, -4.775, 2.0315),
                  eps: float = 1e-7, ns_steps: int = 5, adjust_lr_fn: str | None = None, *, use_muon: bool = True,
-                 betas: tuple[float, float] = (0.9, 0.95), maximize: bool = False) -> None:
+                 betas: tuple[float, float] = (0.9, 0.95), maximize: bool = False, cautious_weight_decay: bool = False,
+                 corrected_weight_decay: bool | float = False) -> None:
         super().__init__(params, dict(lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov,
                                       ns_coefficients=ns_coefficients, eps=eps, ns_steps=ns_steps,
-                                      adjust_lr_fn=adjust_lr_fn, use_muon=use_muon, betas=betas, maximize=maximize))
+                                      adjust_lr_fn=adjust_lr_fn, use_muon=use_muon, betas=betas, maximize=maximize,
+                                      cautious_weight_decay=cautious_weight_decay,
+                                      corrected_weight_decay=corrected_weight_decay))
 
     def check_together(self, group: Mapping[str, Any]) -> None:
         quintic_of_each(group)
@@ -137,7 +142,7 @@ class Muon(MatrixOptimizer):
     def update(self, group: Group, p: np.ndarray, g: np.ndarray, state: dict[str, np.ndarray],
                scalars: dict[str, Any], finish: dict[str, float]) -> list[Update]:
         lr, momentum, buffer = group["lr"], group["momentum"], state["momentum_buffer"]
-        keep = {"keep": 1.0 - lr * group["weight_decay"]}
+        keep = {"keep": 1.0 - lr * decay_of(group)}
         if not p.size:
             return [Update("descend", p, g, {**keep, "step_size": 0.0})]
         u = laid_out(p)
@@ -146,7 +151,8 @@ class Muon(MatrixOptimizer):
         matrix = u.reshape(len(p), -1)
         rows, columns = matrix.shape
         x, others = self.direction(group, orthogonal(matrix, quintic_of_each(group), divisor(group, matrix)), state)
-        return [Update("descend", p, like(p, x), {**keep, "step_size": lr * adjustment_of(group, rows, columns)}),
+        return [Update("descend", p, like(p, x), {**keep, "step_size": lr * adjustment_of(group, rows, columns)},
+                       cautious_decay=group["cautious_weight_decay"]),
                 Update("mean", buffer, g, {**finish, "weight": 1.0 - momentum}), *others]
 
     def direction(self, group: Group, x: np.ndarray, state: dict[str, np.ndarray]) -> tuple[np.ndarray, list[Update]]:
@@ -160,7 +166,7 @@ class Muon(MatrixOptimizer):
 
     def coefficients(self, group: Group, state: dict[str, Any], first: bool) -> dict[str, float]:
         t = state["step"] = state["step"] + 1
-        return {**moments(group["lr"], group["betas"], t), "keep": 1.0 - group["lr"] * group["weight_decay"],
+        return {**moments(group["lr"], group["betas"], t), "keep": 1.0 - group["lr"] * decay_of(group),
                 "eps": group["eps"], "eps_root": 0.0}
 
 
@@ -179,6 +185,7 @@ class NorMuon(Muon):
     lr: the learning rate.    weight_decay: a step multiplies p by 1 - lr * weight_decay.
     beta2: how much of v is kept in a step.    momentum, nesterov: of b.    adjust_lr_fn: the scale rule.
     ns_coefficients, eps, ns_steps: of the iteration.    use_muon, betas: AdamW's groups.    maximize: ascends.
+    cautious_weight_decay, corrected_weight_decay: modifiers of the decay, as in Adam.
 
     State: `momentum_buffer`, and `second_momentum_buffer` (v) of shape (rows, 1); in AdamW's groups as in Muon.
     Raises ValueError as Muon does, and for beta2 outside [0, 1).
@@ -201,11 +208,13 @@ class NorMuon(Muon):
                  beta2: float = 0.95, nesterov: bool = True,
                  ns_coefficients: str | Quintic | Sequence[Quintic] = (3.4445, -4.775, 2.0315),
                  eps: float = 1e-7, ns_steps: int = 5, adjust_lr_fn: str | None = None, *, use_muon: bool = True,
-                 betas: tuple[float, float] = (0.9, 0.95), maximize: bool = False) -> None:
+                 betas: tuple[float, float] = (0.9, 0.95), maximize: bool = False, cautious_weight_decay: bool = False,
+                 corrected_weight_decay: bool | float = False) -> None:
         MatrixOptimizer.__init__(self, params, dict(
             lr=lr, weight_decay=weight_decay, momentum=momentum, beta2=beta2, nesterov=nesterov,
             ns_coefficients=ns_coefficients, eps=eps, ns_steps=ns_steps, adjust_lr_fn=adjust_lr_fn, use_muon=use_muon,
-            betas=betas, maximize=maximize))
+            betas=betas, maximize=maximize, cautious_weight_decay=cautious_weight_decay,
+            corrected_weight_decay=corrected_weight_decay))
 
     def state_shapes(self, group: Group, parameter: Parameter) -> dict[str, tuple[int, ...]]:
         shapes = super().state_shapes(group, parameter)

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..engine.method import Group
+from ..engine.modifiers import decay_of
 from ..native.runtime import power
-from .rule import Array, towards
+from .rule import Array, sign, towards
 from .sums import sum_squares
 
 State = dict[str, Array]
@@ -34,7 +35,8 @@ def muon(group: Group, p: Array, g: Array, state: State, scalars: dict[str, Any]
     x = orthogonal(u, group)
     if normalize:
         x = normalize(x)
-    p[...] = real(1 - lr * group["weight_decay"]) * p - real(lr * shape) * x.reshape(p.shape)
+    keep, step = real(1 - lr * decay_of(group)), real(lr * shape) * x.reshape(p.shape)
+    p[...] = (np.where(sign(step) * sign(p) > 0, keep, real(1)) if group["cautious_weight_decay"] else keep) * p - step
 
 
 def orthogonal(u: Array, group: Group) -> Array:

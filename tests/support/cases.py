@@ -147,6 +147,8 @@ CASES = [
                    "ns_coefficients": (2.0, -1.5, 0.5), "adjust_lr_fn": "match_rms_adamw"}, elementwise=False, axes=2),
     Case(ol.Muon, {"ns_coefficients": "polar_express", "adjust_lr_fn": "spectral_norm", "maximize": True},
          elementwise=False, axes=2, longest=100),
+    Case(ol.Muon, {"lr": 0.1, "weight_decay": 0.3, "cautious_weight_decay": True, "corrected_weight_decay": 0.3},
+         elementwise=False, axes=2),
     Case(ol.Muon, {"use_muon": False, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.3}, axes=2),
     Case(ol.NorMuon, {}, elementwise=False, axes=2, longest=100),
     Case(ol.NorMuon, {"lr": 0.1, "weight_decay": 0.3, "momentum": 0.8, "beta2": 0.6, "nesterov": False, "ns_steps": 2,
