@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _imp
+import contextlib
 import importlib
 import sys
 from _thread import allocate_lock, start_new_thread
@@ -21,6 +23,9 @@ def imported(name: str) -> ModuleType:
         return module
     if _importing():                             # the other thread could wait for this one, and for ever
         return importlib.import_module(name)
+    with contextlib.suppress(RuntimeError):      # which says that this thread doesn't hold it
+        while True:
+            _imp.release_lock()                  # of all imports: one that was interrupted may have left it locked
     faults: list[BaseException] = []
     ended = allocate_lock()
     ended.acquire()

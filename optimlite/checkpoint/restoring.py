@@ -16,7 +16,7 @@ from ..engine import state_dict as state_dicts
 from ..engine.formats import BFLOAT16, is_bfloat16
 from ..engine.optimizer import Optimizer
 from ..engine.overlap import overlaps_itself
-from ..engine.parameter import Parameter
+from ..engine.parameter import Parameter, masked
 from ..lr_scheduler.base import LRScheduler
 from ..swapping import place_outside
 from .error import CheckpointError
@@ -210,7 +210,7 @@ class Plan:
             self._array(printed((name, *keys)), array, tensor)
 
     def _array(self, path: str, live: np.ndarray, tensor: Tensor) -> None:
-        if isinstance(live, np.ma.MaskedArray):
+        if masked(live):
             raise TypeError(f"'{path}' must be a plain array to be restored into, got a masked one; "
                             f"use its .data, and its .mask as another part")
         if live.dtype.kind in "OSUMmV" and code_of(live.dtype) is None:

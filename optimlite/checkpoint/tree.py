@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from ..average import Average
 from ..engine.nesting import is_pair
-from ..engine.parameter import Parameter
+from ..engine.optimizer import Optimizer
+from ..engine.parameter import Parameter, masked
 from ..swapping import outside
 from .files import quoted
 from .header import Tensor, code_of
@@ -60,9 +62,6 @@ def encode(parts: Mapping[str, Any]) -> Encoded:
 
 def state_of(part: Any) -> Any:
     """What is saved of a part: its live state if it has one, else the part itself."""
-    from ..average import Average
-    from ..engine.optimizer import Optimizer
-
     if not hasattr(part, "state_dict"):
         return part
     return part.state_dict(copy=False) if isinstance(part, (Average, Optimizer)) else part.state_dict()
@@ -118,7 +117,7 @@ def normal(node: Any) -> Any:
 
 
 def check(array: np.ndarray, path: str) -> None:
-    if isinstance(array, np.ma.MaskedArray):
+    if masked(array):
         raise TypeError(f"'{path}' must be a plain array, got a masked one; save .data and .mask")
     if code_of(array.dtype) is None:
         raise TypeError(f"'{path}' must have a numeric dtype of the same size on every machine, got {array.dtype}; "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import contextlib
 import gc
+import operator
 import os
 import random
 import resource
@@ -90,6 +91,34 @@ def test_handlers_save_at_random_moments(tmp_path: Path, count: int) -> None:
     assert sorted(os.listdir(tmp_path)) == ["handler", "main"]
 
 
+def test_no_call_imports_in_the_main_thread(tmp_path: Path) -> None:
+    """An interrupt between two lines of importlib leaves a lock behind, and one in its callbacks is lost."""
+    output_of("""
+        import sys, numpy as np, optimlite as ol
+        params = {"W": np.ones(3)}
+        opt = ol.Adam(params)
+        def profile(frame, event, argument):
+            assert frame.f_code.co_name != "_get_module_lock", frame.f_back.f_back
+        sys.setprofile(profile)
+        ol.save("a", model=params, optimizer=opt)
+        ol.restore("a", model=params, optimizer=opt)
+        ol.load("a")
+        checkpoints = ol.Checkpoints(".")
+        checkpoints.save(model=params)
+        checkpoints.restore(model=params)
+    """, folder=tmp_path)
+
+
+@pytest.mark.parametrize("call", ["ol.save('a', x=1)", "ol.lr_scheduler", "ol.RAdam"])
+def test_an_import_that_was_interrupted_blocks_none_of_ours(tmp_path: Path, call: str) -> None:
+    output_of(f"""
+        import _imp, optimlite as ol
+        _imp.acquire_lock()                          # as importlib does, when the interrupt comes
+        {call}
+        assert not _imp.lock_held()
+    """, folder=tmp_path, timeout=20)
+
+
 def test_a_handler_and_the_program_save_to_one_folder_of_checkpoints(tmp_path: Path) -> None:
     checkpoints = ol.Checkpoints(tmp_path, keep=5)
     checkpoints.save(epoch=0)
@@ -152,6 +181,11 @@ def left() -> tuple[int, int]:
     return len(os.listdir("/proc/self/fd")), _thread._count()
 
 
+def nothing_more(than: tuple[int, int]) -> bool:
+    """Or less: among the threads that were counted then, one may have been about to end."""
+    return all(map(operator.le, left(), than))
+
+
 def memory() -> int:
     gc.collect()
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
@@ -171,7 +205,7 @@ def test_saves_and_restores_leave_nothing_behind(tmp_path: Path, times: int) -> 
     before, used = left(), memory()
     for count in range(times):
         turn(count)
-    assert until(lambda: left() == before)
+    assert until(lambda: nothing_more(before))
     assert memory() - used < 8 << 20
 
 
@@ -190,7 +224,7 @@ def test_saves_and_restores_that_are_interrupted_anywhere_leave_nothing_behind(t
         interrupted(act, 3)                      # which imports, and fills caches
         before, moment = left(), 1
         while interrupted(act, moment):
-            assert until(lambda: left() == before), moment       # noqa: B023 - runs at once
+            assert until(lambda: nothing_more(before)), moment       # noqa: B023 - runs at once
             moment += 29
     save()
     assert os.listdir(tmp_path) == ["a"]
@@ -214,9 +248,13 @@ def test_interrupted_saves_and_restores_leave_nothing_behind(tmp_path: Path, tim
     def turn() -> None:
         nonlocal count
         count += 1
+        gc.disable()                     # a collection's callbacks, such as Hypothesis's, would swallow the interrupt
         with pytest.raises(KeyboardInterrupt):
             work()
+        gc.enable()
 
+    ol.save(tmp_path / "a", model=model)
+    ol.restore(tmp_path / "a", model=model)          # on a busy machine, no turn may get that far
     handled = signal.signal(signal.SIGALRM, stop)
     try:
         for _ in range(20):
@@ -226,8 +264,8 @@ def test_interrupted_saves_and_restores_leave_nothing_behind(tmp_path: Path, tim
         for _ in range(times):
             turn()
         background.settle()
-        assert until(lambda: left() == before)
-        assert memory() - used < 24 << 20
+        assert until(lambda: nothing_more(before))
+        assert memory() - used < 64 << 20            # the allocator keeps 12 MB for each thread that was there at once
     finally:
         signal.signal(signal.SIGALRM, handled)
     ol.save(tmp_path / "a", model=model)
