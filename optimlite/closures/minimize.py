@@ -98,6 +98,8 @@ def minimize(fun: Callable[..., Any], x0: Any = None, args: Any = (), method: st
         raise
     finally:
         model.close()
+        if run.optimizer is not None:
+            run.optimizer.callback = None        # which refers to the run
     result = run.result()
     if hessian:
         result["nhev"] = hessian.calls

@@ -111,6 +111,9 @@ class NewtonMethod(Method):
     def adopt(self, names: Iterable[str], states: StateMap) -> None:
         pass
 
+    def settle(self, away: bool) -> None:
+        self.multiply = no_products              # the run's, which refers to this method
+
 
 def no_products(out: Vector, v: Vector) -> bool:
     return False

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -72,8 +74,10 @@ def bowl(w: np.ndarray) -> tuple[float, np.ndarray]:
     return float(w @ w), 2 * w
 
 
-@pytest.mark.parametrize("kind", [ol.LBFGS, ol.ConjugateGradient])
-def test_closures_with_their_history(kind: type[ol.Optimizer]) -> None:
+@pytest.mark.parametrize("kind", [ol.LBFGS, ol.ConjugateGradient, ol.NewtonCG,
+                                  lambda params: ol.NewtonCG(params, hessp=lambda v: [2 * v[0]]),
+                                  lambda params: ol.SAM(ol.Adam(params))])
+def test_closures_with_their_history(kind: Callable[..., ol.Optimizer]) -> None:
     def make() -> ol.Optimizer:
         w = np.array([1.0, 2.0, 3.0])
         optimizer = kind([w])
@@ -84,7 +88,9 @@ def test_closures_with_their_history(kind: type[ol.Optimizer]) -> None:
     assert_freed(make)
 
 
-def test_minimize_keeps_nothing() -> None:
+@pytest.mark.parametrize("options", [{}, {"method": "cg"}, {"method": "newton-cg"}, {"bounds": (0, 2)}], ids=str)
+@pytest.mark.parametrize("callback", [None, lambda x: None, lambda intermediate_result: None])
+def test_minimize_keeps_nothing(options: dict[str, Any], callback: Any) -> None:
     seen: list[weakref.ref[np.ndarray]] = []
 
     def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
@@ -92,9 +98,26 @@ def test_minimize_keeps_nothing() -> None:
         seen.extend((weakref.ref(w), weakref.ref(gradient)))
         return value, gradient
 
-    result = ol.minimize(loss, np.ones(3))
-    assert result.success
-    del result
+    assert ol.minimize(loss, np.ones(3), callback=callback, **options).success
+    assert [one() for one in seen] == [None] * len(seen)
+
+
+def product(w: np.ndarray) -> SimpleNamespace:
+    return SimpleNamespace(shape=(3, 3), matvec=lambda v: 2 * v, rmatvec=lambda v: 2 * v)
+
+
+@pytest.mark.parametrize("options", [{"method": "lm"}, {"bounds": (-1, 1)}, {"method": "gauss-newton"},
+                                     {"jac": product}, {"jac": product, "bounds": (-1, 1)}], ids=str)
+@pytest.mark.parametrize("callback", [None, lambda x: None, lambda intermediate_result: None])
+def test_least_squares_keep_nothing(options: dict[str, Any], callback: Any) -> None:
+    seen: list[weakref.ref[np.ndarray]] = []
+
+    def residuals(w: np.ndarray) -> np.ndarray:
+        made = 2 * w
+        seen.extend((weakref.ref(w), weakref.ref(made)))
+        return made
+
+    assert ol.least_squares(residuals, np.ones(3), callback=callback, **options).success
     assert [one() for one in seen] == [None] * len(seen)
 
 
@@ -130,6 +153,40 @@ def test_a_scheduler_and_its_optimizer(name: str) -> None:
             optimizer.step(grads=[np.ones(3)])
             scheduler.step(*([1.0] if name == "ReduceLROnPlateau" else []))
         return scheduler
+
+    assert_freed(make)
+
+
+class Kept(SimpleNamespace):
+    """Takes weak references."""
+
+
+AROUND: dict[str, Callable[[ol.Optimizer, Path], Any]] = {
+    "Lookahead": lambda o, folder: ol.Lookahead(o, k=1),
+    "EarlyStopping": lambda o, folder: stopped(ol.EarlyStopping(o)),
+    "lr_find": lambda o, folder: ol.lr_find(o, lambda: (1.0, [np.ones(3)]), steps=3),
+    "metrics": lambda o, folder: (o.watch(), o)[1],
+    "offload": lambda o, folder: (o.offload(folder), o)[1],
+    "hooks": lambda o, folder: (o.register_step_post_hook(lambda *_: None), o)[1],
+}
+
+
+def stopped(stopping: ol.EarlyStopping) -> ol.EarlyStopping:
+    stopping.step(1.0)
+    stopping.restore()
+    return stopping
+
+
+@pytest.mark.parametrize("name", AROUND)
+def test_what_stands_around_an_optimizer(tmp_path: Path, name: str) -> None:
+    def make() -> Any:
+        optimizer = ol.Adam([np.ones(3)])
+        made = Kept(optimizer=optimizer, other=AROUND[name](optimizer, tmp_path))
+        stepped = made.other if isinstance(made.other, ol.Optimizer) else optimizer
+        for _ in range(3):
+            stepped.step(grads=[np.ones(3)])
+        stepped.metrics()
+        return made
 
     assert_freed(make)
 

@@ -115,7 +115,6 @@ class Run:
         if verbose not in (0, 1, 2):
             raise ValueError(f"`verbose` must be 0, 1 or 2, got {shown(verbose)}")
         self.method, self.problem, self.callback, self.verbose = method, problem, callback, int(verbose)
-        problem.told = self.tell
 
     def go(self, place: Place) -> Stop:
         """Until one of the ends; a start that isn't finite is refused."""
@@ -127,7 +126,7 @@ class Run:
             raise ValueError(f"`fun` must return finite residuals at `x0`, {came}")
         problem.at = place = first._replace(D=place.D, radius=place.radius, pairs=place.pairs)
         try:
-            iterate(problem, place, self.method == "gauss-newton")
+            iterate(problem, place, self.method == "gauss-newton", self.tell)
         except Stop as stop:
             return stop
         raise AssertionError("an iteration ends by a Stop")

@@ -57,7 +57,6 @@ class Problem:
         self.ftol, self.xtol = (max(tolerance, eps) if tolerance >= 0.0 else tolerance for tolerance in tolerances[:2])
         self.at: Any = None                      # the Place that was accepted last
         self.model: Any = None                   # and the model that was made last
-        self.told: Callable[[], bool] = lambda: False    # hears of accepted points, and says whether to stop
 
     @property
     def spent(self) -> bool:
@@ -121,8 +120,8 @@ class Problem:
         small = step.length <= self.xtol * size or not (trial.x != place.x).any()
         return BOTH if cost and small else COST if cost else STEP if small else 0
 
-    def accept(self, place: Place) -> None:
-        """Makes this the last accepted point, and calls the callback."""
+    def accept(self, place: Place, tell: Callable[[], bool]) -> None:
+        """Makes this the last accepted point; `tell` hears of it, and says whether to stop."""
         self.at = place
-        if self.told():
+        if tell():
             raise Stop("the callback asked to stop", ASKED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -15,10 +16,11 @@ TRUE = 0.1                                       # a model errs by at most so mu
 STILL = 0.25                                     # and where what it has taught is of use for the next one
 
 
-def iterate(problem: Problem, place: Place, searches: bool) -> None:
+def iterate(problem: Problem, place: Place, searches: bool, tell: Callable[[], bool]) -> None:
     """Moré's iteration (1978), until a Stop: the radius within which steps are sought follows how well the model does.
 
     `searches`: Gauss and Newton's step instead, which is shortened along its direction until it is lower.
+    `tell` is called at each accepted point.
     """
     while True:
         model = problem.linearize(place)
@@ -42,7 +44,7 @@ def iterate(problem: Problem, place: Place, searches: bool) -> None:
                 radius = 2.0 * step.length if good else step.length
                 place = trial._replace(D=place.D, radius=radius, iterations=place.iterations + 1,
                                        pairs=model.learnt() if abs(ratio - 1.0) <= STILL else ())
-                problem.accept(place)
+                problem.accept(place, tell)
             else:
                 radius = min(radius, step.length) * lowest_part(step.slope, actual)
                 problem.at = place = place._replace(radius=radius)
