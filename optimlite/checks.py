@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
+import os
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, ParamSpec, TypeVar
@@ -53,6 +54,29 @@ def number(name: str, value: Any) -> float | int:
     if not finite:
         raise ValueError(f"`{name}` must be finite, got {shown(value)}")
     return value if -(1 << 53) <= value <= 1 << 53 else float(value)     # products of larger ints could pass float64
+
+
+def real(value: Any, rule: str) -> float:
+    """A single number of any type as a float, NaN and infinity included; `rule` begins the message for others."""
+    if type(value) is float:
+        return value
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.item()
+    try:
+        if not isinstance(value, (str, bytes)):
+            return float(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise TypeError(f"{rule}, got {shown(value)}")
+
+
+def path_of(path: Any, name: str = "path", cure: str = "") -> str:
+    """A path as text, with a leading "~/" expanded."""
+    try:
+        text = os.fsdecode(path)
+    except TypeError:
+        raise TypeError(f"`{name}` must be a path (a str or a Path), got {shown(path)}{cure}") from None
+    return os.path.expanduser(text) if text == "~" or text.startswith("~/") else text
 
 
 def interval(low: float = -math.inf, high: float = math.inf, closed: str = "both") -> Check:

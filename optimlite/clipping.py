@@ -140,7 +140,8 @@ def leaves(node: Any, rule: str, path: str = "") -> Iterator[tuple[str, Any]]:
     node = nesting.opened(node)
     if isinstance(node, (Parameter, np.ndarray)):
         yield path, node
-    elif isinstance(node, Iterable) and not isinstance(node, (str, bytes, np.generic, set, frozenset)):
+    elif isinstance(node, Iterable) and not (
+            isinstance(node, (str, bytes, set, frozenset)) or hasattr(node, "__array__")):
         if nesting.is_pair(node):
             node = [node]
         for key, child in node.items() if isinstance(node, Mapping) else enumerate(node):

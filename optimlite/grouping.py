@@ -19,7 +19,8 @@ def group_by_name(params: Any, overrides: Mapping[str | tuple[str, ...], Mapping
         hyper-parameters of what matches.
 
     A parameter takes the overrides of every entry that it matches; those with the same overrides form a group, in order
-    of their first parameter, and keep their names (give gradients as `.grad` or by name).
+    of their first parameter, and keep their names (give gradients as `.grad`, by name, or in
+    dicts nested as `params`).
 
     Raises ValueError for a pattern that matches nothing, for a parameter that gets two values of one hyper-parameter,
     and for parameters of one name.

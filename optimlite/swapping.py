@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .engine.overlap import relation
-from .engine.parameter import Parameter
+from .engine.parameter import Parameter, check_still_writeable
 from .engine.shadows import rounded
 from .native.parameters import byte_bounds
 
@@ -33,12 +33,14 @@ class Swap:
 
     `own`: arrays with the averages, made for it, which hold the parameters' own values meanwhile.  What has been
     written to the parameters in between is taken for the average: it goes to `averages`, if these are kept.
-    Raises RuntimeError where others are in their place already.
+    Raises RuntimeError where others are in their place already, and ValueError where an array is read-only now.
     """
 
     def __init__(self, live: list[np.ndarray], own: list[np.ndarray], averages: list[np.ndarray] | None = None) -> None:
         if meets(live):
             raise RuntimeError("the averages are swapped in already")
+        for array in live:
+            check_still_writeable(array)
         self.live, self.own = live, own
         # 0, while the averages are there 1, afterwards 2: exchanged with the arrays, so true of them at any moment.
         self.state = np.array(0)

@@ -32,6 +32,17 @@ def test_no_decay_for_biases_and_norms() -> None:
     np.testing.assert_array_equal(params["norm"]["b"], 1.0)
 
 
+def test_gradients_may_be_nested_as_the_model_is() -> None:
+    params, halves = model(), {"layer": [{"W": np.full((2, 2), 0.5), "b": np.full(2, 0.5)} for _ in range(2)]}
+    optimizer = ol.SGD(ol.group_by_name(params, {"*.b": {"lr": 2.0}}), lr=1.0)
+    optimizer.step(grads={"embed": np.ones(4), **halves, "norm": {"scale": np.ones(2), "b": None}})
+    assert (params["embed"] == 0).all()
+    assert [(layer["W"][0, 0], layer["b"][0]) for layer in params["layer"]] == [(0.5, 0.0)] * 2
+    assert params["norm"]["b"].tolist() == [1, 1]
+    with pytest.raises(ValueError, match=r"`grads` has unknown names \['layer.0.V'\]"):
+        optimizer.step(grads={"embed": np.ones(4), "layer": [{"V": np.ones(2)}]})
+
+
 def test_the_overrides_of_all_patterns_add_up() -> None:
     groups = ol.group_by_name(model(), {"*.b": {"weight_decay": 0}, "layer.0.*": {"lr": 0.5}, "norm.*": {}})
     assert names(groups) == [["embed", "layer.1.W", "norm.scale"], ["layer.0.W"], ["layer.0.b"],

@@ -6,6 +6,7 @@ import os
 from io import FileIO
 from typing import Any
 
+from .. import checks
 from .system import BINARY
 
 
@@ -25,13 +26,7 @@ def opened(path: str, flags: int) -> Descriptor:
 
 
 def path_of(path: Any) -> str:
-    """A path as text, with a leading "~/" expanded."""
-    try:
-        text = os.fsdecode(path)
-    except TypeError:
-        raise TypeError(f"`path` must be a path (a str or a Path), got {type(path).__name__}; parts come after it, "
-                        f"by name: ol.save('run.safetensors', model=params)") from None
-    return os.path.expanduser(text) if text == "~" or text.startswith("~/") else text
+    return checks.path_of(path, cure="; parts come after it, by name: ol.save('run.safetensors', model=params)")
 
 
 def quoted(text: str) -> str:

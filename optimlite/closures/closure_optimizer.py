@@ -12,7 +12,7 @@ import numpy as np
 from ..checks import count, nonnegative, optional, optional_count, shown
 from ..engine.method import Group
 from ..engine.optimizer import Optimizer
-from ..engine.parameter import Parameter
+from ..engine.parameter import Parameter, check_still_writeable
 from .bounds import Bounds
 from .by_parameter import ByParameter
 from .descent import NO_GRADIENT, Descent, stepper
@@ -221,6 +221,8 @@ class ClosureOptimizer(Optimizer):
 
             over = Over(self.comm, bounds=self._bounds, h0=self.h0, inner=self.inner, callback=self.callback)
         options = self._common_options() if over is None else over.options(self._common_options)
+        for parameter in self._parameters():
+            check_still_writeable(parameter.data, self.state.name_of(parameter))
         method = self._current_method()
         top, rates = options["lr"], [group["lr"] for group in self.param_groups for _ in group["params"]]
         method.options = options

@@ -252,6 +252,9 @@ def real_loss(loss: Any) -> float:
         raise TypeError("the closure must return the loss or (loss, grads), got None; is a `return` missing?")
     if isinstance(loss, list):
         raise TypeError(f"the closure must return the loss or a tuple (loss, grads), got a list, {shown(loss)}")
+    if isinstance(loss, tuple):                  # where gradients are differences
+        raise TypeError(f"the loss must be a single number, got a tuple of {len(loss)}; "
+                        f"jac=True takes (loss, gradient)")
     value = np.asarray(loss)
     if value.size != 1:
         raise ValueError(f"the loss must be a single number, got an array of shape {value.shape}; sum it")

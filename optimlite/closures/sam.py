@@ -102,7 +102,7 @@ class SAM(Wrapper):
             sizes = sizes if self.adaptive else []
             grads = [widened(p.grad).astype(p.dtype, order="C", copy=False) for p, _ in found]
             scaled = [np.ascontiguousarray(sizes[k] * grad if sizes else grad) for k, grad in enumerate(grads)]
-            scale = self.rho / (math.sqrt(sum(map(sum_squares, scaled))) + LEAST)
+            scale = nonnegative("rho", self.rho) / (math.sqrt(sum(map(sum_squares, scaled))) + LEAST)
             return with_shadows([p for p, _ in found], [
                 p.data + p.dtype.type(sign * scale) * (sizes[k] * each if sizes else each)
                 for k, ((p, sign), each) in enumerate(zip(found, scaled, strict=True))])

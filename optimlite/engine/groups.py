@@ -214,7 +214,7 @@ class Grouped(Hooked):
     # Gradients -------------------------------------------------------------------------------------------------------
 
     def _assign(self, grads: Any) -> None:
-        """Replaces every `.grad`: by the nesting of the parameters, or by name."""
+        """Replaces every `.grad`: by the nesting of the parameters, or by name, also nested names."""
         parameters = self._parameters()
         if self._whole is None:                  # set last: an interrupt can't leave it without `_in_order`
             several = self._grouped or len(self._trees) > 1
@@ -222,7 +222,11 @@ class Grouped(Hooked):
             self._whole = nesting.Tree(nesting.Branch(str(index), False, tree)
                                        for index, (tree, _) in enumerate(self._trees)) if several else self._trees[0][0]
         tree = self._whole
-        if isinstance(grads, Mapping) and not nesting.has_keys(tree, grads) and self.state.names_any(grads):
+        named = isinstance(grads, Mapping) and not nesting.has_keys(tree, grads)
+        if named and any(isinstance(value, (dict, list, tuple)) for value in grads.values()):
+            paths = dict(nesting.by_path(grads))         # as a model is nested that `group_by_name` has rearranged
+            grads = paths if self.state.names_any(paths) else grads
+        if named and self.state.names_any(grads):
             if not self.state.unique_names():
                 raise ValueError("`grads` can't be given by name: several parameters have the same; use their nesting")
             tree = nesting.Tree(map(nesting.Branch, self._names(), repeat(True), parameters))

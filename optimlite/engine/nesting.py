@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .parameter import Parameter
+from .parameter import TRACED, Parameter, has_values
 
 
 class Branch(NamedTuple):
@@ -111,7 +111,8 @@ def cure_of(node: Any) -> str:
     if hasattr(node, "toarray"):
         return "use its toarray(), and let the model use that array"
     if hasattr(node, "__array__") and not isinstance(node, np.generic):
-        return "use np.array(value, dtype=np.float32), and let the model use that array"
+        usable = "use np.array(value, dtype=np.float32), and let the model use that array"
+        return usable if has_values(node) else f"it {TRACED}"
     if hasattr(node, "zip") and hasattr(node, "files"):
         return "np.load reads a file's arrays anew each time; give dict(value), and let the model use those arrays"
     if isinstance(node, (FunctionType, MethodType)):
@@ -201,6 +202,15 @@ def has_keys(tree: Any, grads: Mapping[Any, Any]) -> bool:
     if not isinstance(tree, Tree):
         return False
     return list(grads) == tree.keys or set(map(str, grads)) == set(tree.keys)
+
+
+def by_path(grads: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The gradients of a nesting, by the names that parameters have where they are nested so."""
+    if not isinstance(grads, (Mapping, list, tuple)):
+        yield path, grads
+        return
+    for key, value in grads.items() if isinstance(grads, Mapping) else enumerate(grads):
+        yield from by_path(value, f"{path}.{key}" if path else str(key))
 
 
 def gradients(grads: Any, tree: Any, path: str = "") -> list[Any]:

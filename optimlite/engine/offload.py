@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import shown
+from ..checks import path_of
 from ..native.parameters import byte_bounds
 from .method import Group, Method
 from .state import Place, empty
@@ -56,10 +56,7 @@ class Folder:
     """Where arrays of state lie."""
 
     def __init__(self, path: Any, size: int) -> None:
-        try:
-            self.path = os.path.abspath(os.fsdecode(os.fspath(path)))
-        except TypeError:
-            raise TypeError(f"`folder` must be a path, or None, got {shown(path)}") from None
+        self.path = os.path.abspath(path_of(path, "folder"))
         if not os.path.isdir(self.path):
             raise NotADirectoryError(f"`folder` must be a folder that exists, got '{self.path}'; make it before")
         self.process = os.getpid()

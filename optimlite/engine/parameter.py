@@ -29,6 +29,13 @@ def masked(array: Any) -> bool:
     return "numpy.ma" in sys.modules and isinstance(array, np.ma.MaskedArray)
 
 
+def check_still_writeable(array: np.ndarray, name: str | None = None) -> None:
+    if not array.flags.writeable:
+        raise ValueError(f"{'parameter ' if name else ''}{describe(name, array.shape)} must be writeable, and "
+                         f"became read-only since it was given; set .flags.writeable = True")
+
+
+TRACED = "has no values yet; call this outside of the function that is traced, such as by jax.jit"
 USE_IT = "and let the model use that array"
 
 
@@ -255,7 +262,7 @@ class Parameter(AsArray, ParameterCore):
             raise TypeError(f"gradient of {what} must be an array, got a Parameter; use its .data or .grad")
         if not isinstance(gradient, (np.ndarray, np.generic)):
             raise TypeError(f"gradient of {what} must be a NumPy array, got {type(gradient).__name__}; "
-                            f"use {converted(gradient, array.dtype)}")
+                            f"{converted(gradient, array.dtype)}")
         if masked(gradient):
             raise TypeError(f"gradient of {what} must be a plain array, got a masked one; use grad.filled(0)")
         if gradient.dtype == np.uint16 and (array if self._shadow is None else self._shadow).dtype == np.uint16:
@@ -282,10 +289,18 @@ class Parameter(AsArray, ParameterCore):
 def converted(gradient: Any, dtype: np.dtype) -> str:
     """How to make an array of what came as a gradient."""
     if hasattr(gradient, "detach"):
-        return "grad.detach().numpy()"
+        return "use grad.detach().numpy()"
     if hasattr(gradient, "toarray"):
-        return "grad.toarray()"
-    return f"np.asarray(grad, dtype=np.{dtype})"
+        return "use grad.toarray()"
+    return f"use np.asarray(grad, dtype=np.{dtype})" if has_values(gradient) else f"it {TRACED}"
+
+
+def has_values(value: Any) -> bool:
+    try:
+        np.asarray(value)
+    except Exception:                            # as jax's tracers do, whose values come later
+        return False
+    return True
 
 
 def _rebuild(cls: type[Parameter], data: np.ndarray, name: str | None, grad: np.ndarray | None,

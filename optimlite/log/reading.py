@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..checks import path_of
 from .tensorboard import SIMPLE_VALUE, STEP, SUMMARY, TAG, VALUE, WALL_TIME, fields, records
 
 Row = dict[str, float]
@@ -24,7 +25,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
     Raises ValueError, naming the line, for what can't be read; a last line that is being written is left out.
     """
-    where = Path(path)
+    where = Path(path_of(path))
     if where.is_dir():
         files = sorted(where.glob("events.out.tfevents.*"))
         if not files:

@@ -8,6 +8,7 @@ import math
 import os
 import time
 
+from ..checks import path_of
 from .writer import Writer, opened
 
 
@@ -27,7 +28,7 @@ class CSV(Writer):
 
     def __init__(self, path: str | os.PathLike[str], append: bool = False) -> None:
         super().__init__(opened(path, append))
-        self._path = os.fspath(path)
+        self._path = path_of(path)
         self._file.seek(0)
         self._columns: list[str] = next(csv.reader(self._file), [])
         self._file.seek(0, os.SEEK_END)

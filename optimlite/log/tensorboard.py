@@ -12,6 +12,7 @@ import struct
 import time
 from collections.abc import Iterator
 
+from ..checks import path_of
 from .writer import Writer
 
 WALL_TIME, STEP, FILE_VERSION, SUMMARY = 1, 2, 3, 5      # fields of Event
@@ -34,6 +35,7 @@ class TensorBoard(Writer):
     _made = 0                                    # by this process: files of one second have different names
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
+        folder = path_of(folder, "folder")
         os.makedirs(folder, exist_ok=True)
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}.{TensorBoard._made}"
         TensorBoard._made += 1

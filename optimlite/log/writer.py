@@ -8,7 +8,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from ..checks import shown
+from ..checks import path_of, shown
 
 
 class Writer:
@@ -42,10 +42,11 @@ class Writer:
 
 def opened(path: str | os.PathLike[str], append: bool) -> IO[str]:
     """A new text file; one that exists is appended to, or refused."""
+    path = path_of(path)
     try:
         return open(path, "a+" if append else "x+", encoding="utf-8", newline="")
     except FileExistsError:
-        raise FileExistsError(f"{os.fspath(path)} exists already, and a log isn't overwritten; use append=True, "
+        raise FileExistsError(f"{path} exists already, and a log isn't overwritten; use append=True, "
                               f"or another name") from None
 
 

@@ -8,9 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
-import numpy as np
-
-from ..checks import Check, number, shown
+from ..checks import Check, number, real, shown
 from ..engine.optimizer import Optimizer
 
 T = TypeVar("T")
@@ -56,20 +54,6 @@ def listed(name: str, what: str, values: Any) -> list[Any]:
 
 def counts(name: str, values: Any) -> list[int]:
     return [count(0)(name, each) for each in listed(name, "whole numbers, such as [30, 80]", values)]
-
-
-def real(value: Any, rule: str) -> float:
-    """A single number of any type as a float, NaN and infinity included; `rule` begins the message for others."""
-    if type(value) is float:
-        return value
-    if isinstance(value, np.ndarray) and value.size == 1:
-        value = value.item()
-    try:
-        if not isinstance(value, (str, bytes)):
-            return float(value)
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise TypeError(f"{rule}, got {shown(value)}")
 
 
 def power(base: float, exponent: float) -> float:

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, SupportsFloat
 
-from ..checks import choice, interval, nonnegative, number
+from ..checks import choice, interval, nonnegative, number, real
 from ..engine.optimizer import Optimizer
-from .arguments import PerGroup, count, real
+from .arguments import PerGroup, count
 from .base import LRScheduler
 
 

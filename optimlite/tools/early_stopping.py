@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..checks import checked, count, nonnegative, number, one_of
+from ..checks import checked, count, nonnegative, one_of, real
 from ..engine import nesting
 from ..engine.method import parameters_of
 from ..engine.optimizer import Optimizer
@@ -47,7 +47,7 @@ class EarlyStopping:
 
     def step(self, value: float) -> bool:
         """Takes the next value of the metric; True when it is time to stop."""
-        value = value if isinstance(value, float) and not math.isfinite(value) else number("value", value)
+        value = real(value, "`value` must be a number")
         if self._improves(value):
             self.best, self.best_step, self.wait = value, self._steps, 0
             self._keep()

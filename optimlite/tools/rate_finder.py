@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..checks import checked, fraction, interval, positive
+from ..checks import checked, fraction, interval, positive, real
 from ..engine.method import parameters_of
 from ..engine.optimizer import Optimizer
 from .smoothing import exponential_mean
@@ -78,7 +78,7 @@ def lr_find(optimizer: Optimizer, closure: Callable[[], Any], start: float = 1e-
             lr = start * (end / start) ** (t / (steps - 1))
             for group, share in zip(optimizer.param_groups, shares, strict=True):
                 group["lr"] = lr * share
-            loss = float(optimizer.step(closure))
+            loss = real(optimizer.step(closure), "`closure` must return the loss, a number")
             smooth = exponential_mean(smooth, loss, t, smoothing)
             if not math.isfinite(smooth) or (losses and abs(smooth) > DIVERGED * abs(min(losses)) + abs(losses[0])):
                 break

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.optimizer import Optimizer
-from ..engine.parameter import Parameter, laid_out
+from ..engine.parameter import Parameter, check_still_writeable, laid_out
 
 
 class Snapshot:
@@ -28,6 +28,8 @@ class Snapshot:
             self.state_dict = self.optimizer.state_dict()
 
     def restore(self) -> None:
+        for parameter in self.parameters:
+            check_still_writeable(parameter.data, parameter.name)
         for value, parameter in zip(self.values, self.parameters, strict=True):
             parameter.data = value
         if self.optimizer is not None:

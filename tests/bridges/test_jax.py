@@ -88,6 +88,24 @@ def test_parameters_objects_and_aux() -> None:
     assert aux["twice"].tolist() == [2, 2, 2]
 
 
+def test_what_jit_traces_has_no_values_yet() -> None:
+    w = np.ones(3, np.float32)
+    opt = ol.SGD([w], lr=0.5)
+
+    @jax.jit
+    def step(gradient: Any) -> Any:
+        opt.step(grads=[gradient])
+        return gradient
+
+    with pytest.raises(TypeError, match=r"gradient of '0' must be a NumPy array, got .*Tracer; it has no values yet"):
+        step(jax.numpy.ones(3))
+    with pytest.raises(TypeError, match=r"got .*Tracer at '0'; it has no values yet; call this outside of"):
+        jax.jit(lambda array: ol.SGD([array]) and array)(w)
+    with pytest.raises(TypeError, match="in any nesting, got ArrayImpl at '0'"):
+        ol.clip_grad_norm_([jax.numpy.ones(3)], 1.0)
+    assert w.tolist() == [1, 1, 1]
+
+
 def test_doubles_need_jax_to_compute_in_doubles() -> None:
     params = model(np.float64)
     with pytest.raises(ValueError, match="parameters must be float32 where JAX computes in float32, got float64 of sh"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -161,3 +162,27 @@ def test_a_view_that_was_locked_is_refused() -> None:
     opt._parameters()[0].data.flags.writeable = False
     with pytest.raises(ValueError, match="'W' must be writeable, and became read-only"):
         opt.step(grads={"W": np.ones((3, 2))})
+
+
+@pytest.mark.parametrize("kind", [ol.LBFGS, ol.ConjugateGradient, ol.NewtonCG])
+def test_a_closure_method_refuses_an_array_that_was_locked(kind: type[Any]) -> None:
+    W = np.arange(1.0, 4.0)
+    opt = kind({"W": W}, max_iter=1)
+    opt.step(lambda: (W @ W * W[0], [2 * W * W[0]]))
+    W.flags.writeable = False
+    held = W.copy()
+    with pytest.raises(ValueError, match="parameter 'W' must be writeable, and became read-only"):
+        opt.step(lambda: (W @ W, [2 * W]))
+    assert (held == W).all()
+
+
+@pytest.mark.parametrize("kind", [ol.Average, ol.ScheduleFreeSGD])
+def test_an_average_takes_no_place_that_was_locked(kind: type[Any]) -> None:
+    W = np.ones(3)
+    owner = kind([W])
+    owner.update() if kind is ol.Average else owner.step(grads=[W.copy()])
+    W.flags.writeable = False
+    held = W.copy()
+    with pytest.raises(ValueError, match="must be writeable, and became read-only"), owner.swapped():
+        pass
+    assert (held == W).all()

@@ -55,6 +55,17 @@ def test_a_run_goes_on_in_its_log(kind: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(columns["loss"], column(ROWS, "loss"))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_path_is_what_its_user_means(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with KINDS[kind](f"~/{kind}") as log:
+        log.write(0, {"loss": 0.5})
+    assert ol.log.read(f"~/{kind}")["loss"] == [0.5]
+    assert (tmp_path / kind).exists()
+    with pytest.raises(TypeError, match=r"must be a path .a str or a Path., got 1"):          # which is standard output
+        KINDS[kind](1)
+
+
 @pytest.mark.parametrize("kind", ["run.csv", "run.jsonl"])
 def test_a_log_that_exists_is_not_overwritten(kind: str, tmp_path: Path) -> None:
     path = written(kind, tmp_path)

@@ -19,14 +19,14 @@ def stops_at(values: list[float], **options: Any) -> tuple[int, float, int]:
 
 
 @pytest.mark.parametrize(("values", "options", "expected"), [
-    ([3, 2, 1, 1, 1, 1], {"patience": 2}, (4, 1, 2)),
-    ([3, 2, 1, 0], {"patience": 1}, (-1, 0, 3)),
-    ([1, 2, 0, 2, 2], {"patience": 2}, (4, 0, 2)),
+    ([3, 2, 1, 1, 1, 1], {"patience": 2}, (4, 1.0, 2)),
+    ([3, 2, 1, 0], {"patience": 1}, (-1, 0.0, 3)),
+    ([1, 2, 0, 2, 2], {"patience": 2}, (4, 0.0, 2)),
     ([1, 0.95, 0.85, 0.8, 0.5], {"patience": 2, "min_delta": 0.1}, (-1, 0.5, 4)),
-    ([1, 0.95, 0.91, 0.5], {"patience": 2, "min_delta": 0.1}, (2, 1, 0)),
+    ([1, 0.95, 0.91, 0.5], {"patience": 2, "min_delta": 0.1}, (2, 1.0, 0)),
     ([0.5, 0.6, 0.55, 0.6], {"patience": 2, "mode": "max"}, (3, 0.6, 1)),
     ([math.nan, math.nan, 1], {"patience": 2}, (1, math.nan, -1)),
-    ([math.inf, 1, math.nan, math.inf], {"patience": 2}, (3, 1, 1)),
+    ([math.inf, 1, math.nan, math.inf], {"patience": 2}, (3, 1.0, 1)),
 ])
 def test_when_it_stops(values: Any, options: Any, expected: Any) -> None:
     assert repr(stops_at(values, **options)) == repr(expected)
@@ -86,3 +86,21 @@ def test_what_is_refused(options: Any, message: str) -> None:
         ol.EarlyStopping([np.ones(2)]).step("a")                 # type: ignore[arg-type]
     with pytest.raises(RuntimeError, match="there is nothing to restore"):
         ol.EarlyStopping([np.ones(2)]).restore()
+
+
+def test_values_may_be_of_any_type_and_nan_of_any_is_no_improvement() -> None:
+    stopping = ol.EarlyStopping([np.ones(2)], patience=2)
+    values: list[Any] = [np.float32("nan"), np.ones(1, np.float32), np.array(math.nan), np.int64(3)]
+    assert [stopping.step(value) for value in values] == [False, False, False, True]
+    assert stopping.best == 1
+
+
+def test_an_array_that_was_locked_is_refused_before_anything_is_restored() -> None:
+    first, locked = np.ones(2), np.ones(2)
+    stopping = ol.EarlyStopping([first, locked])
+    stopping.step(1.0)
+    first[:] = locked[:] = 2
+    locked.flags.writeable = False
+    with pytest.raises(ValueError, match="parameter '1' must be writeable, and became read-only since it was given"):
+        stopping.restore()
+    assert first.tolist() == [2, 2]

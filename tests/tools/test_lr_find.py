@@ -128,6 +128,15 @@ def test_what_is_refused(options: Any, message: str) -> None:
         ol.lr_find(ol.SGD(params), closure, **options)
 
 
+@pytest.mark.parametrize("loss", [None, "a", 1j, np.ones(2)])
+def test_what_is_no_loss(loss: Any) -> None:
+    w = np.ones(2)
+    assert ol.lr_find(ol.SGD([w]), lambda: (np.array([w @ w]), [2 * w]), steps=9).lr > 0
+    with pytest.raises(TypeError, match="`closure` must return the loss, a number, got "):
+        ol.lr_find(ol.SGD([w]), lambda: (loss, [w]))
+    assert w.tolist() == [1, 1]
+
+
 def test_what_is_no_optimizer() -> None:
     with pytest.raises(TypeError, match="`optimizer` must be an optimizer, got list"):
         ol.lr_find([np.ones(2)], lambda: 1.0)                    # type: ignore[arg-type]
