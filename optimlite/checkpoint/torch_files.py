@@ -44,7 +44,7 @@ def convert(source: str, target: str) -> None:
     except OSError:
         raise
     except Exception as fault:                           # of whatever kind: PyTorch was given any bytes
-        raise CheckpointError(f"{source}: PyTorch can't read it: {fault or type(fault).__name__}") from None
+        raise CheckpointError(f"{source}: PyTorch can't read it: {type(fault).__name__}: {fault}") from None
     save(target, found if isinstance(found, dict) and all(isinstance(key, str) for key in found) else {"value": found})
 
 
