@@ -39,9 +39,10 @@ TESTS = ["tests/lr_scheduler", "tests/engine/test_state_dict.py", "tests/engine/
          "tests/engine/test_state_changes.py", "tests/engine/test_state_details.py", "tests/engine/test_resume.py",
          "tests/engine/test_messages.py", "tests/engine/test_checks.py", "tests/engine/test_nesting.py",
          "tests/engine/test_groups.py", "tests/engine/test_nested_parameters.py", "tests/engine/test_changed_values.py",
-         "tests/engine/test_errors.py"]
-FRESH = ["tests/engine/test_errors.py", "tests/lr_scheduler/test_arguments.py", "tests/engine/test_messages.py",
-         "tests/engine/test_checks.py", "tests/engine/test_nesting.py", "tests/engine/test_state_details.py"]
+         "tests/engine/test_errors.py", "tests/engine/test_array_errors.py"]
+FRESH = ["tests/engine/test_errors.py", "tests/engine/test_array_errors.py", "tests/lr_scheduler/test_arguments.py",
+         "tests/engine/test_messages.py", "tests/engine/test_checks.py", "tests/engine/test_nesting.py",
+         "tests/engine/test_state_details.py"]
 
 
 def options(tests: list[str]) -> list[str]:
