@@ -49,7 +49,7 @@ def planned(params: int, ranks: int, bandwidth: float, memory: float, state: flo
     held = {what: (sharded[what], replicated[what]) for what in sharded}
     held["total"] = sum(sharded.values()), sum(replicated.values())
     one_way = whole - share                      # the others' shares of gradients; then this share to all others
-    moved = 3 * whole if ranks > 1 else 0        # into a buffer, out of one, and through the sums
+    moved = 3 * whole if ranks > 1 else 0        # copied into a buffer, added up, and copied out
     seconds = {"sum of gradients": one_way / bandwidth + moved / memory,
                "step of the share": (3 * share + 2 * state * params / ranks) / memory,
                "parameters to all": one_way / bandwidth + (2 * whole / memory if ranks > 1 else 0.0)}

@@ -70,7 +70,7 @@ def limit(value: Any, inwards: float, parameter: Parameter, name: str) -> np.nda
         array.real[...] = array.imag[...] = wanted
         return array
     try:
-        with np.errstate(over="ignore"):         # what is beyond the type is rounded inwards, too
+        with np.errstate(over="ignore"):         # infinite for what the type can't hold: rounded inwards below
             array[...] = wanted
         exact = np.asarray(wanted, np.float64)
     except (TypeError, ValueError):

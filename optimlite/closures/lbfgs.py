@@ -24,11 +24,11 @@ from .torch_wolfe import torch_strong_wolfe
 from .vectors import Box, GradientProducts, Vector, VectorSpace
 from .workspace import StateNames, Workspace
 
-# Within bounds the slope jumps where a variable meets its bound, and a search for a flat one would close in on such
-# kinks: that the slope has risen is enough, as for "hager_zhang".
+# Within bounds the slope jumps where a variable meets its bound, and a search for a point where it is nearly 0 would
+# close in on such a kink.  It is enough that the slope has risen, as for "hager_zhang".
 weak_wolfe = partial(strong_wolfe, weak=True)
 BOX_SEARCHES: dict[str, Search] = {**SEARCHES, "strong_wolfe": weak_wolfe, "nocedal_wright": weak_wolfe}
-NEAR = 0.1                       # of a trial step: a bound that is met before is a near one
+NEAR = 0.1                       # part of a trial step: a bound is near if it is met before that
 OPEN_SEARCHES: dict[str, Search] = {**SEARCHES, "strong_wolfe": torch_strong_wolfe}
 
 

@@ -76,7 +76,7 @@ class Workspace:
         """Makes vectors and scalars the state of the parameters: the very arrays, without a copy."""
         for index, parameter in enumerate(self.space.parameters):
             state = states[parameter]
-            dict.clear(state)                    # unnoticed: the workspace knows
+            dict.clear(state)                    # past StateMap, so without a new version: the workspace knows
             dict.update(state, self.scalars, **{key: vector.arrays[index] for key, vector in entries.items()})
 
     def adopt(self, key: str, states: StateMap, halves: bool = False) -> Vector:

@@ -91,7 +91,7 @@ def begin(state: StateMap, parameter: Parameter, created: list[Created]) -> None
         slow = state.empty(place_of(parameter, parameter.shape, parameter.dtype))
         slow[...] = parameter.data
         created.append((entries, "slow"))
-        dict.update(entries, {"slow": slow})     # unnoticed: plans needn't know
+        dict.update(entries, {"slow": slow})     # past StateMap, so without a new version: no plan has it
 
 
 def meeting(pairs: list[tuple[Parameter, np.ndarray]], dtype: np.dtype, alpha: float) -> tuple[Launch, Launch]:

@@ -174,7 +174,7 @@ class GroupPlan(GroupPlanCore):
             new |= {key: block[k:k + 1].reshape(())
                     for key, block in zip(self.scalars, blocks, strict=True) if key not in state}
             created += [(state, key) for key in new]
-            dict.update(state, new)              # unnoticed: this plan learns of it right here
+            dict.update(state, new)              # past StateMap, so without a new version: this plan gets it here
             self.attach(plan, at, state, self.scalars, has_stepped)
 
     def attach(self, plan: Plan, at: int, state: Mapping[str, np.ndarray], scalars: Iterable[str], has_stepped: bool,

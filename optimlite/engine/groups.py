@@ -66,11 +66,11 @@ class Grouped(Hooked):
 
     def _prepare_to_step(self) -> None:
         self._memory: AddressRanges | None = None
-        self._round: Any = None                          # of `step_parameter`
+        self._round: Any = None                          # what `step_parameter` knows of a backward pass
         self._watch: Any = None                          # what measures steps for `metrics`, where that was asked for
         self._whole: Any = None                          # the nesting of all groups together, and its leaves
         self._in_order: list[Parameter] = []
-        self._version = -1                               # that of the state which `_memory` is about
+        self._version = -1                               # of the state, when `_memory` was made
         self._warned = False
         self._forget_hooks()
 
@@ -216,7 +216,7 @@ class Grouped(Hooked):
     def _assign(self, grads: Any) -> None:
         """Replaces every `.grad`: by the nesting of the parameters, or by name, also nested names."""
         parameters = self._parameters()
-        if self._whole is None:                  # set last: an interrupt can't leave it without `_in_order`
+        if self._whole is None:                  # set last: after an interrupt it isn't there without `_in_order`
             several = self._grouped or len(self._trees) > 1
             self._in_order = [parameter for _, given in self._trees for parameter in given]
             self._whole = nesting.Tree(nesting.Branch(str(index), False, tree)

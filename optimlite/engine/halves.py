@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from .parameter import Parameter
 
 LOW, MASTER, LOST = "low_bits", "master", "compensation"
-SLOT = 5                         # whose random bits are the parameter's: behind all that rules have
+SLOT = 5                         # the random bits of a parameter: those of a slot that no rule has
 
 
 class Master(NamedTuple):
     """How a parameter of 16 bits stands for a float32."""
 
     half: str                    # its format
-    key: str                     # the state beside it; empty: none is
+    key: str                     # of the state beside it, if there is any
     dtype: np.dtype              # of that
     kernel: str
 

@@ -204,7 +204,7 @@ def surrounded(step: Callable[..., Any]) -> Callable[..., Any]:
             self.steps_taken += 1
             self._call_after(args, kwargs)
             return result
-        except TypeError:                        # from within, unless a name is unknown: then the step hasn't begun
+        except TypeError:                        # the step's own, or one for a name that it doesn't know
             if not any_other:
                 _name_unknown(f"{type(self).__name__}.step", kwargs, (*names, "grads"))
             raise

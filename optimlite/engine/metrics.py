@@ -48,8 +48,8 @@ class Watch:
         self._scale = 1.0
         self._grad_norm: float | None = None
         self._moved: tuple[float, float] | None = None           # squares of weights and updates; None: it was skipped
-        self._found: Probe | list[Row] = []      # where they are measured one by one
-        self._parameters: list[Any] = []         # which, and their names
+        self._found: Probe | list[Row] = []      # or rows, where parameters are measured one by one
+        self._parameters: list[Any] = []         # those that were measured, and their names
         self._names: list[str] = []
         # squares that no sweep finds: of gradients that Python reads, and of parameters whose gradient is sparse
         self._gradients: dict[Parameter, float] = {}

@@ -140,6 +140,6 @@ def offload(optimizer: Any, path: Any) -> None:
                     np.copyto(there, array)
                     moved.append((state, key, there))
         states.folder = folder
-        for state, key, there in moved:          # an interrupt in between leaves the same values, some here, some there
+        for state, key, there in moved:          # after an interrupt, only some have moved; all values are the same
             state[key] = there
         optimizer._rearranged()                  # plans keep what they point to

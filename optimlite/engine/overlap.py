@@ -58,11 +58,11 @@ def overlaps_itself(array: np.ndarray) -> bool:
 def _entangled(array: np.ndarray) -> bool:
     """The same for axes that aren't nested in memory; True where it would take too long to find out."""
     for axis, length in enumerate(array.shape):
-        part = array[(slice(1),) * axis]         # of two elements that differ first in this axis
+        part = array[(slice(1),) * axis]         # a pair of elements may differ in this axis, and before it in none
         while length > 1:
             half = (length + 1) // 2
             front, back = (part[(slice(None),) * axis + (which,)] for which in (slice(half), slice(half, None)))
             if relation(front, back):
                 return True
-            part, length = front, half           # those of the back lie to each other as those of the front do
+            part, length = front, half           # the back has the same strides, so what holds here holds there
     return False

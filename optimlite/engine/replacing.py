@@ -45,7 +45,7 @@ def replace(optimizer: Grouped, old: Parameter, new: Any, rows: Any) -> Paramete
     check_apart(optimizer, parameter, rivals, name)
     entries = carried(optimizer, group, old, parameter, rows, name)
     changed, trees = optimizer.state.copied(), optimizer._trees
-    for one in rivals:                           # which have left their groups
+    for one in rivals:                           # parameters of that name that have left their groups
         changed.forget(one)
         trees = nesting.pruned(trees, one)
     changed.forget(old)
@@ -156,7 +156,7 @@ def carried_rows(optimizer: Grouped, group: Group, old: Parameter, new: Paramete
                 result[key] = optimizer.state.empty(place_of(new, shape, array.dtype, key in optimizer.line_states))
                 result[key].fill(0)
             result[key][taken >= 0] = array[taken[taken >= 0]]
-        elif not array.ndim or array.shape == after.get(key):        # of the columns, or of the whole
+        elif not array.ndim or array.shape == after.get(key):        # state of the columns, or of all elements
             result[key] = array
         else:
             raise ValueError(f"state `{key}` of '{name}' has the shape {array.shape}, which `rows` can't tell how to "

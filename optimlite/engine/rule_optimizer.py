@@ -166,7 +166,7 @@ class RuleOptimizer(Optimizer):
         return self._plans[index]
 
     def _refresh(self, plans: list[GroupPlan]) -> None:
-        if any([plan.has_others() for plan in plans]):           # of all: each also makes a tuple of a list
+        if any([plan.has_others() for plan in plans]):           # a list: each makes a tuple of its own, too
             self.check_parameters()
         before = [plan.plans for plan in plans]
         for plan in plans:

@@ -330,7 +330,7 @@ def commit(optimizer: Grouped, found: Fit) -> None:
         for key in optimizer.totals(new):
             new[key] = refilled(group[key], new[key])
         group.update(new)
-    optimizer.state.invalidate()                 # live arrays have other values now
+    optimizer.state.invalidate()                 # plans sort parameters by scalars, which are others now
     for parameter, _ in found.states:            # which may have been read from the same file
         parameter.update_shadow()
 

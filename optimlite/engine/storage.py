@@ -74,7 +74,7 @@ class Kept(NamedTuple):
 
     format: Format
     unsigned: bool               # its values are never negative
-    slot: int                    # among the arrays of its rule
+    slot: int                    # its place among the rule's state arrays
 
     @property
     def kernel(self) -> str:

@@ -56,7 +56,7 @@ class Spread:
         self.opt = opt
         self.mine = {(one.parameter, one.key): (one, array) for one, array in entries_of(opt)}
         self.state_dict = state_dicts.save(opt.optimizer, False, False)
-        self.places: dict[int, tuple[int, str]] = {}         # of the stand-ins, by their identity
+        self.places: dict[int, tuple[int, str]] = {}         # parameter and key of each stand-in, by its id
         for theirs in opt.comm.allgather([one for one, _ in self.mine.values()]):
             for one in theirs:
                 state = self.state_dict["state"].setdefault(one.parameter, {})

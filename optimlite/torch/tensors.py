@@ -11,7 +11,7 @@ from ..engine.formats import BFLOAT16, is_bfloat16
 from ..engine.optimizer import Optimizer
 from ..engine.sparse_grad import SparseGrad
 
-FLOATS = (torch.float32, torch.float64)          # of every optimizer's parameters; of many, these, too:
+FLOATS = (torch.float32, torch.float64)          # what all optimizers take; many also take the next two
 HALVES, COMPLEX = (torch.bfloat16, torch.float16), (torch.complex64, torch.complex128)
 
 
