@@ -124,17 +124,6 @@ def one_of(*words: str | None) -> Check:
     return check
 
 
-def choice(*words: str) -> Check:
-    """As `one_of`, where there may be many."""
-
-    def check(name: str, value: Any) -> str:
-        if not (isinstance(value, str) and value in words):
-            raise ValueError(f"`{name}` must be one of {', '.join(map(repr, words))}, got {shown(value)}")
-        return value
-
-    return check
-
-
 def optional(each: Check) -> Check:
     return lambda name, value: None if value is None else each(name, value)
 

@@ -16,7 +16,7 @@ from ..engine import state_dict as state_dicts
 from ..engine.formats import BFLOAT16, is_bfloat16
 from ..engine.optimizer import Optimizer
 from ..engine.overlap import overlaps_itself
-from ..engine.parameter import Parameter, masked
+from ..engine.parameter import USE_IT, Parameter, masked
 from ..lr_scheduler.base import LRScheduler
 from ..swapping import place_outside
 from .error import CheckpointError
@@ -218,12 +218,9 @@ class Plan:
         live = np.asarray(live)                  # a subclass may slice differently
         if live.shape != tensor.shape:
             self.result.misshapen.append(f"{path} has shape {tensor.shape} in the file, not {live.shape}")
-        elif not live.flags.writeable:
-            self.result.misshapen.append(f"{path} is read-only and can't be restored in place; use a.copy(), "
-                                         f"and let the model use that array")
-        elif overlaps_itself(live):
-            self.result.misshapen.append(f"{path} has elements that share memory; use a.copy(), "
-                                         f"and let the model use that array")
+        elif not live.flags.writeable or overlaps_itself(live):
+            fault = "elements that share memory" if live.flags.writeable else "read-only memory"
+            self.result.misshapen.append(f"{path} has {fault} and can't be restored in place; use a.copy(), {USE_IT}")
         elif live.dtype == tensor.dtype or (tensor.code == "BF16" and is_bfloat16(live.dtype)):
             self.reads.append((tensor, place_outside(live)))
         else:

@@ -264,7 +264,7 @@ class ConjugateGradient(ClosureOptimizer):
     """
 
     method_class = ConjugateGradientMethod
-    checks = {"lr": checks.nonnegative, **LIMITS, "beta": checks.choice(*BETAS),
+    checks = {"lr": checks.nonnegative, **LIMITS, "beta": checks.one_of(*BETAS),
               "line_search_fn": search, "search_options": search_options, "restart_every": checks.optional_count,
               "maximize": checks.flag}
     scalars = {"n_iter": 0, "func_evals": 0, "t": 0.0, "slope": 0.0, "square": 0.0, "length": 0.0, "guess": 0.0,

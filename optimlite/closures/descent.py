@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import shown
+from ..checks import real, shown
 from .line import LinePosition, ParameterLine
 from .method import MAX_SEARCH_EVALS, Direction, Method
 from .progress import PATIENCE, Progress
@@ -258,10 +258,7 @@ def real_loss(loss: Any) -> float:
     value = np.asarray(loss)
     if value.size != 1:
         raise ValueError(f"the loss must be a single number, got an array of shape {value.shape}; sum it")
-    if value.dtype.kind not in "fiuO" or isinstance(value.item(), (str, bytes)):
+    if value.dtype.kind not in "fiuO":
         cure = "; return its real part" if value.dtype.kind == "c" else ""
         raise TypeError(f"the loss must be a real number, got {shown(loss)}{cure}")
-    try:
-        return float(value.item())
-    except (TypeError, ValueError):
-        raise TypeError(f"the loss must be a real number, got {shown(loss)}") from None
+    return real(value.item(), "the loss must be a real number")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .parameter import TRACED, Parameter, has_values
+from .parameter import ANEW, TRACED, USE_IT, Parameter, has_values
 
 
 class Branch(NamedTuple):
@@ -103,16 +103,15 @@ def cure_of(node: Any) -> str:
     if node is None:
         return "leave it out"
     if isinstance(node, (bool, int, float)):
-        return "use np.array(value, dtype=np.float32), and let the model use that array"
+        return ANEW
     if hasattr(node, "detach") and hasattr(node, "numpy"):
         return "optimlite.torch has this optimizer for tensors, which share memory as tensor.detach().numpy()"
     if hasattr(node, "to_numpy"):
-        return "use its to_numpy(np.float32, copy=True), and let the model use that array"
+        return f"use its to_numpy(np.float32, copy=True), {USE_IT}"
     if hasattr(node, "toarray"):
-        return "use its toarray(), and let the model use that array"
+        return f"use its toarray(), {USE_IT}"
     if hasattr(node, "__array__") and not isinstance(node, np.generic):
-        usable = "use np.array(value, dtype=np.float32), and let the model use that array"
-        return usable if has_values(node) else f"it {TRACED}"
+        return ANEW if has_values(node) else f"it {TRACED}"
     if hasattr(node, "zip") and hasattr(node, "files"):
         return "np.load reads a file's arrays anew each time; give dict(value), and let the model use those arrays"
     if isinstance(node, (FunctionType, MethodType)):

@@ -37,6 +37,7 @@ def check_still_writeable(array: np.ndarray, name: str | None = None) -> None:
 
 TRACED = "has no values yet; call this outside of the function that is traced, such as by jax.jit"
 USE_IT = "and let the model use that array"
+ANEW = f"use np.array(value, dtype=np.float32), {USE_IT}"
 
 
 def laid_out(array: np.ndarray, make: Callable[..., np.ndarray] = np.empty, dtype: Any = None) -> np.ndarray:
@@ -84,8 +85,7 @@ def check_array(array: Any, name: str | None, declared: bool = False) -> np.ndar
     """
     if not isinstance(array, np.ndarray):
         which = f"parameter '{name}'" if name else "a parameter"
-        raise TypeError(f"{which} must be a NumPy array, got {type(array).__name__}; "
-                        f"use np.array(value, dtype=np.float32), {USE_IT}")
+        raise TypeError(f"{which} must be a NumPy array, got {type(array).__name__}; {ANEW}")
     what = f"parameter {describe(name, array.shape)}" if name else describe(name, array.shape)
     if masked(array):
         raise TypeError(f"{what} must be a plain array, got a masked one; use a.filled(0), {USE_IT}")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..checks import choice, fraction, nonnegative, number
+from ..checks import fraction, nonnegative, number, one_of
 from ..engine.optimizer import Optimizer
 from .arguments import PerGroup, count
 from .base import LRScheduler
@@ -173,7 +173,7 @@ class SWALR(_Annealing):
                  anneal_strategy: str = "cos", last_epoch: int = -1, *, key: str = "lr") -> None:
         self.swa_lr: PerGroup[float] = PerGroup("swa_lr", swa_lr, optimizer, nonnegative)
         self.anneal_epochs: int = count(0)("anneal_epochs", anneal_epochs)
-        self.anneal_strategy: str = choice("cos", "linear")("anneal_strategy", anneal_strategy)
+        self.anneal_strategy: str = one_of("cos", "linear")("anneal_strategy", anneal_strategy)
         super().__init__(optimizer, last_epoch, key=key)
 
     def _end(self, i: int) -> float:

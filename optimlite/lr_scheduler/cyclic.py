@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..checks import choice, fraction, interval, nonnegative, number, positive
+from ..checks import fraction, interval, nonnegative, number, one_of, positive
 from ..engine.optimizer import Optimizer
 from .annealing import blend, half_cosine
 from .arguments import Hyperparameter, PerGroup, count, function, power, result_of
@@ -91,8 +91,8 @@ class CyclicLR(_CycledLR):
         self.gamma: float = nonnegative("gamma", gamma)
         self.scale_fn = None if scale_fn is None else function("scale_fn", scale_fn)
         # As in torch, a function of the user's overrides the mode, whatever that says.
-        self.mode: str = choice("triangular", "triangular2", "exp_range")("mode", mode) if scale_fn is None else mode
-        self.scale_mode: str = choice("cycle", "iterations")("scale_mode", scale_mode)
+        self.mode: str = one_of("triangular", "triangular2", "exp_range")("mode", mode) if scale_fn is None else mode
+        self.scale_mode: str = one_of("cycle", "iterations")("scale_mode", scale_mode)
         if cycle_momentum:
             self._cycle_momentum(optimizer, key, base_momentum, max_momentum)
         super().__init__(optimizer, last_epoch, key=key)
@@ -167,7 +167,7 @@ class OneCycleLR(_CycledLR):
             total_steps = count(1)("epochs", epochs) * count(1)("steps_per_epoch", steps_per_epoch)
         self.total_steps: int = count(1)("total_steps", total_steps)
         pct_start = interval(0, 0.5 if three_phase else 1)("pct_start", pct_start)
-        self.anneal_strategy: str = choice("cos", "linear")("anneal_strategy", anneal_strategy)
+        self.anneal_strategy: str = one_of("cos", "linear")("anneal_strategy", anneal_strategy)
         self.div_factor: float = positive("div_factor", div_factor)
         self.final_div_factor: float = positive("final_div_factor", final_div_factor)
         # A level is what `max_lr` is divided by, and whether it is the top, where the momentum is lowest.

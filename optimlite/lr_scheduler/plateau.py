@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, SupportsFloat
 
-from ..checks import choice, interval, nonnegative, number, real
+from ..checks import interval, nonnegative, number, one_of, real
 from ..engine.optimizer import Optimizer
 from .arguments import PerGroup, count
 from .base import LRScheduler
@@ -44,11 +44,11 @@ class ReduceLROnPlateau(LRScheduler):
     def __init__(self, optimizer: Optimizer, mode: str = "min", factor: float = 0.1, patience: int = 10,
                  threshold: float = 1e-4, threshold_mode: str = "rel", cooldown: int = 0,
                  min_lr: float | Sequence[float] = 0.0, eps: float = 1e-8, *, key: str = "lr") -> None:
-        self.mode: str = choice("min", "max")("mode", mode)
+        self.mode: str = one_of("min", "max")("mode", mode)
         self.factor: float = interval(0, 1, closed="left")("factor", factor)
         self.patience: int = count(0)("patience", patience)
         self.threshold: float = nonnegative("threshold", threshold)
-        self.threshold_mode: str = choice("rel", "abs")("threshold_mode", threshold_mode)
+        self.threshold_mode: str = one_of("rel", "abs")("threshold_mode", threshold_mode)
         self.cooldown: int = count(0)("cooldown", cooldown)
         self.min_lr: PerGroup[float] = PerGroup("min_lr", min_lr, optimizer, nonnegative)
         self.eps: float = nonnegative("eps", eps)

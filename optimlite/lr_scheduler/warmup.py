@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..checks import choice, interval
+from ..checks import interval, one_of
 from ..engine.optimizer import Optimizer
 from .annealing import blend, half_cosine
 from .arguments import count
@@ -86,7 +86,7 @@ class WarmupStableDecayLR(_WarmupLR):
                  key: str = "lr") -> None:
         self.stable_steps: int = count(0)("stable_steps", stable_steps)
         self.decay_steps: int = count(1)("decay_steps", decay_steps)
-        self.decay: str = choice("linear", "cosine", "sqrt")("decay", decay)
+        self.decay: str = one_of("linear", "cosine", "sqrt")("decay", decay)
         super().__init__(optimizer, warmup_steps, min_factor, start_factor, last_epoch, key)
 
     def _left(self, t: int) -> float:

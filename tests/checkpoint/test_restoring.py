@@ -130,7 +130,7 @@ def test_arrays_that_cannot_be_restored_into_are_blamed_themselves(tmp_path: Pat
     shared = np.lib.stride_tricks.as_strided(np.zeros(1), (3,), (0,))
     frozen = np.zeros(3)
     frozen.flags.writeable = False
-    for array, words in ((shared, "has elements that share memory"), (frozen, "is read-only")):
+    for array, words in ((shared, "has elements that share memory"), (frozen, "has read-only memory")):
         with pytest.raises(ValueError, match=f"model {words}.*let the model use that array"):
             ol.restore(tmp_path / "a", model=array)
 
