@@ -144,7 +144,9 @@ if not TYPE_CHECKING:         # to checkers, every name would be there
         if name == "__all__" and sys._getframe(1).f_globals.get("__name__") != "pydoc":
             return _public       # not for `help(ol)`, which would print every method of every class: 3,600 lines
         if name not in _LATE:
-            raise AttributeError(f"module 'optimlite' has no attribute '{name}'{_suggestion(name)}")
+            # importlib asks for a module that it is about to import
+            meant = "" if sys._getframe(1).f_code.co_name == "_handle_fromlist" else _suggestion(name)
+            raise AttributeError(f"module 'optimlite' has no attribute '{name}'{meant}")
         module = late_imports.imported(f"{__name__}.{_LATE[name]}")
         globals()[name] = value = module if name == _LATE[name] else getattr(module, name)
         return value

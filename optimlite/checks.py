@@ -75,7 +75,7 @@ def path_of(path: Any, name: str = "path", cure: str = "") -> str:
     try:
         text = os.fsdecode(path)
     except TypeError:
-        raise TypeError(f"`{name}` must be a path (a str or a Path), got {shown(path)}{cure}") from None
+        raise TypeError(f"`{name}` must be a path (a str or a Path), got {type(path).__name__}{cure}") from None
     return os.path.expanduser(text) if text == "~" or text.startswith("~/") else text
 
 
@@ -101,11 +101,19 @@ positive = interval(0, closed="neither")
 fraction = interval(0, 1, closed="left")
 
 
-def count(name: str, value: Any) -> int:
-    value = number(name, value)
-    if value != int(value) or value < 1:
-        raise ValueError(f"`{name}` must be an integer >= 1, got {value}")
-    return int(value)
+def at_least(least: int) -> Check:
+    """An integer, as an int; 30.0 is one."""
+
+    def check(name: str, value: Any) -> int:
+        value = number(name, value)
+        if value != int(value) or value < least:
+            raise ValueError(f"`{name}` must be an integer >= {least}, got {value}")
+        return int(value)
+
+    return check
+
+
+count = at_least(1)
 
 
 def integer(name: str, value: Any) -> int:

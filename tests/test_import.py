@@ -77,6 +77,16 @@ def test_importing_needs_numpy_alone() -> None:
     assert not {"json", "zlib", "mmap", "fcntl", "threading", "atexit"} & set(loaded)        # for checkpoints alone
 
 
+def test_a_first_save_imports_no_schedules_and_no_suggestions(tmp_path: Path) -> None:
+    """`from . import module` asks a package that suggests names for one that isn't there yet."""
+    output_of("""
+        import sys, numpy as np, optimlite as ol
+        ol.save("a", w=np.ones(3))
+        ol.ScheduleFreeSGD, ol.Average
+        assert not {"optimlite.lr_scheduler", "difflib"} & set(sys.modules)
+    """, folder=tmp_path)
+
+
 def test_importing_changes_no_global_setting() -> None:
     assert output_of("""
         import signal, sys, warnings, locale, numpy as np

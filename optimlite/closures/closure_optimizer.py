@@ -221,9 +221,9 @@ class ClosureOptimizer(Optimizer):
 
             over = Over(self.comm, bounds=self._bounds, h0=self.h0, inner=self.inner, callback=self.callback)
         options = self._common_options() if over is None else over.options(self._common_options)
+        method = self._current_method()
         for parameter in self._parameters():
             check_still_writeable(parameter.data, self.state.name_of(parameter))
-        method = self._current_method()
         top, rates = options["lr"], [group["lr"] for group in self.param_groups for _ in group["params"]]
         method.options = options
         method.h0 = given_h0(self.h0, self._parameters(), self._names())

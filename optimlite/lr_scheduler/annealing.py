@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..checks import fraction, nonnegative, number, one_of
+from ..checks import at_least, fraction, nonnegative, number, one_of
 from ..engine.optimizer import Optimizer
-from .arguments import PerGroup, count
+from .arguments import PerGroup
 from .base import LRScheduler
 from .kinds import Overwriting
 
@@ -64,7 +64,7 @@ class CosineAnnealingLR(_Annealing):
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1, *,
                  key: str = "lr") -> None:
-        self.T_max: int = count(1)("T_max", T_max)
+        self.T_max: int = at_least(1)("T_max", T_max)
         self.eta_min: float = nonnegative("eta_min", eta_min)
         super().__init__(optimizer, last_epoch, key=key)
 
@@ -108,8 +108,8 @@ class CosineAnnealingWarmRestarts(Overwriting):
 
     def __init__(self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0, last_epoch: int = -1, *,
                  key: str = "lr") -> None:
-        self.T_0: int = count(1)("T_0", T_0)
-        self.T_mult: int = count(1)("T_mult", T_mult)
+        self.T_0: int = at_least(1)("T_0", T_0)
+        self.T_mult: int = at_least(1)("T_mult", T_mult)
         self.eta_min: float = nonnegative("eta_min", eta_min)
         self._fraction: float = 0
         super().__init__(optimizer, last_epoch, key=key)
@@ -172,7 +172,7 @@ class SWALR(_Annealing):
     def __init__(self, optimizer: Optimizer, swa_lr: float | Sequence[float], anneal_epochs: int = 10,
                  anneal_strategy: str = "cos", last_epoch: int = -1, *, key: str = "lr") -> None:
         self.swa_lr: PerGroup[float] = PerGroup("swa_lr", swa_lr, optimizer, nonnegative)
-        self.anneal_epochs: int = count(0)("anneal_epochs", anneal_epochs)
+        self.anneal_epochs: int = at_least(0)("anneal_epochs", anneal_epochs)
         self.anneal_strategy: str = one_of("cos", "linear")("anneal_strategy", anneal_strategy)
         super().__init__(optimizer, last_epoch, key=key)
 

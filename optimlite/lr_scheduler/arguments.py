@@ -1,4 +1,4 @@
-"""What only schedules ask of their arguments: whole numbers, one value per group, a place inside a group."""
+"""What only schedules ask of their arguments: lists, one value per group, a place inside a group."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
-from ..checks import Check, number, real, shown
+from ..checks import at_least, number, real, shown
 from ..engine.optimizer import Optimizer
 
 T = TypeVar("T")
@@ -29,18 +29,6 @@ def alone(step: Method) -> Method:
     return checked  # type: ignore[return-value]
 
 
-def count(least: int) -> Check:
-    """A whole number of at least `least`, as an int; 30.0 is one."""
-
-    def check(name: str, value: Any) -> int:
-        result = number(name, value)
-        if result != math.floor(result) or result < least:
-            raise ValueError(f"`{name}` must be a whole number >= {least}, got {result}")
-        return int(result)
-
-    return check
-
-
 def listed(name: str, what: str, values: Any) -> list[Any]:
     """The items of anything that can be iterated over, except text and dicts."""
     try:
@@ -53,7 +41,7 @@ def listed(name: str, what: str, values: Any) -> list[Any]:
 
 
 def counts(name: str, values: Any) -> list[int]:
-    return [count(0)(name, each) for each in listed(name, "whole numbers, such as [30, 80]", values)]
+    return [at_least(0)(name, each) for each in listed(name, "whole numbers, such as [30, 80]", values)]
 
 
 def power(base: float, exponent: float) -> float:

@@ -11,9 +11,9 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..checks import naming, number, parameters_of
+from ..checks import at_least, naming, number, parameters_of
 from ..engine.optimizer import Optimizer
-from .arguments import Hyperparameter, alone, an_optimizer, count
+from .arguments import Hyperparameter, alone, an_optimizer
 from .plot import plot_schedule
 from .state_dict import check_state
 
@@ -65,7 +65,7 @@ class LRScheduler:
     @constructing
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1, *, key: str = "lr") -> None:
         self._attach(optimizer, key)
-        self.last_epoch: int = count(-1)("last_epoch", last_epoch) + 1
+        self.last_epoch: int = at_least(-1)("last_epoch", last_epoch) + 1
         resumed = self.last_epoch > 0
         groups = optimizer.param_groups
         if resumed and not self.ignores_initial:
@@ -118,7 +118,7 @@ class LRScheduler:
 
     def plot(self, steps: int, ax: Axes | None = None) -> Axes:
         """Draws the first `steps` values of every group with matplotlib, into `ax` if given; returns the axes."""
-        values = [self.at(t) for t in range(count(1)("steps", steps))]
+        values = [self.at(t) for t in range(at_least(1)("steps", steps))]
         return plot_schedule(values, self.key, type(self).__name__, ax)
 
     # Counting and writing
@@ -198,7 +198,7 @@ class LRScheduler:
             self._last_lr.append(self._slot.get(group))
 
     def _check_count(self, t: Any) -> Any:
-        return count(0)("t", t)
+        return at_least(0)("t", t)
 
     def _check_order(self, stacklevel: int) -> None:
         if self.optimizer.steps_taken == 0:

@@ -7,10 +7,10 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..checks import fraction, interval, nonnegative, number, one_of, positive
+from ..checks import at_least, fraction, interval, nonnegative, number, one_of, positive
 from ..engine.optimizer import Optimizer
 from .annealing import blend, half_cosine
-from .arguments import Hyperparameter, PerGroup, count, function, power, result_of
+from .arguments import Hyperparameter, PerGroup, function, power, result_of
 from .kinds import Overwriting
 from .state_dict import callable_state, check_callable_state, load_callable_state
 
@@ -84,10 +84,10 @@ class CyclicLR(_CycledLR):
                  last_epoch: int = -1, *, key: str = "lr") -> None:
         self.base_lr: PerGroup[float] = PerGroup("base_lr", base_lr, optimizer, nonnegative)
         self.max_lr: PerGroup[float] = PerGroup("max_lr", max_lr, optimizer, nonnegative)
-        self.step_size_up: int = count(1)("step_size_up", step_size_up)
+        self.step_size_up: int = at_least(1)("step_size_up", step_size_up)
         if step_size_down is None:
             step_size_down = step_size_up
-        self.step_size_down: int = count(1)("step_size_down", step_size_down)
+        self.step_size_down: int = at_least(1)("step_size_down", step_size_down)
         self.gamma: float = nonnegative("gamma", gamma)
         self.scale_fn = None if scale_fn is None else function("scale_fn", scale_fn)
         # As in torch, a function of the user's overrides the mode, whatever that says.
@@ -164,8 +164,8 @@ class OneCycleLR(_CycledLR):
         if total_steps is None:
             if epochs is None or steps_per_epoch is None:
                 raise ValueError("`total_steps` must be given, or both `epochs` and `steps_per_epoch`")
-            total_steps = count(1)("epochs", epochs) * count(1)("steps_per_epoch", steps_per_epoch)
-        self.total_steps: int = count(1)("total_steps", total_steps)
+            total_steps = at_least(1)("epochs", epochs) * at_least(1)("steps_per_epoch", steps_per_epoch)
+        self.total_steps: int = at_least(1)("total_steps", total_steps)
         pct_start = interval(0, 0.5 if three_phase else 1)("pct_start", pct_start)
         self.anneal_strategy: str = one_of("cos", "linear")("anneal_strategy", anneal_strategy)
         self.div_factor: float = positive("div_factor", div_factor)

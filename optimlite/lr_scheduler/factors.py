@@ -7,9 +7,9 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..checks import interval, nonnegative
+from ..checks import at_least, interval, nonnegative
 from ..engine.optimizer import Optimizer
-from .arguments import PerGroup, count, counts, function, power, result_of
+from .arguments import PerGroup, counts, function, power, result_of
 from .base import LRScheduler
 from .kinds import Overwriting, Walked
 from .state_dict import callable_state, check_callable_state, load_callable_state
@@ -121,7 +121,7 @@ class StepLR(_Decay):
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1, *,
                  key: str = "lr") -> None:
-        self.step_size: int = count(1)("step_size", step_size)
+        self.step_size: int = at_least(1)("step_size", step_size)
         self.gamma: float = nonnegative("gamma", gamma)
         super().__init__(optimizer, last_epoch, key=key)
 
@@ -197,7 +197,7 @@ class ConstantLR(LRScheduler):
     def __init__(self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1, *,
                  key: str = "lr") -> None:
         self.factor: float = interval(0, 1)("factor", factor)
-        self.total_iters: int = count(0)("total_iters", total_iters)
+        self.total_iters: int = at_least(0)("total_iters", total_iters)
         self.chainable = self.factor != 0  # a product of 0 has lost the other factors
         super().__init__(optimizer, last_epoch, key=key)
 
@@ -227,7 +227,7 @@ class LinearLR(LRScheduler):
                  total_iters: int = 5, last_epoch: int = -1, *, key: str = "lr") -> None:
         self.start_factor: float = interval(0, 1, closed="right")("start_factor", start_factor)
         self.end_factor: float = interval(0, 1)("end_factor", end_factor)
-        self.total_iters: int = count(0)("total_iters", total_iters)
+        self.total_iters: int = at_least(0)("total_iters", total_iters)
         super().__init__(optimizer, last_epoch, key=key)
 
     def closed_form(self, base: float, t: int, i: int) -> float:
@@ -255,7 +255,7 @@ class PolynomialLR(LRScheduler):
 
     def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1, *,
                  key: str = "lr") -> None:
-        self.total_iters: int = count(1)("total_iters", total_iters)
+        self.total_iters: int = at_least(1)("total_iters", total_iters)
         self.power: float = nonnegative("power", power)
         super().__init__(optimizer, last_epoch, key=key)
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, SupportsFloat
 
-from ..checks import interval, nonnegative, number, one_of, real
+from ..checks import at_least, interval, nonnegative, number, one_of, real
 from ..engine.optimizer import Optimizer
-from .arguments import PerGroup, count
+from .arguments import PerGroup
 from .base import LRScheduler
 
 
@@ -46,10 +46,10 @@ class ReduceLROnPlateau(LRScheduler):
                  min_lr: float | Sequence[float] = 0.0, eps: float = 1e-8, *, key: str = "lr") -> None:
         self.mode: str = one_of("min", "max")("mode", mode)
         self.factor: float = interval(0, 1, closed="left")("factor", factor)
-        self.patience: int = count(0)("patience", patience)
+        self.patience: int = at_least(0)("patience", patience)
         self.threshold: float = nonnegative("threshold", threshold)
         self.threshold_mode: str = one_of("rel", "abs")("threshold_mode", threshold_mode)
-        self.cooldown: int = count(0)("cooldown", cooldown)
+        self.cooldown: int = at_least(0)("cooldown", cooldown)
         self.min_lr: PerGroup[float] = PerGroup("min_lr", min_lr, optimizer, nonnegative)
         self.eps: float = nonnegative("eps", eps)
         self._attach(optimizer, key)
@@ -104,7 +104,7 @@ class ReduceLROnPlateau(LRScheduler):
         if state["best"] is not None:
             number("best", state["best"])
         for name in ("num_bad_epochs", "cooldown_counter"):
-            count(0)(name, state[name])
+            at_least(0)(name, state[name])
 
     def _load_extra(self, state: Mapping[str, Any]) -> None:
         self.best = None if state["best"] is None else number("best", state["best"])

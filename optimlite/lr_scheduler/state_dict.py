@@ -7,8 +7,7 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-from ..checks import number, shown
-from .arguments import count
+from ..checks import at_least, number, shown
 
 
 def check_state(scheduler: str, mine: Mapping[str, Any], state: Any, lists: tuple[str, ...]) -> None:
@@ -24,7 +23,7 @@ def check_state(scheduler: str, mine: Mapping[str, Any], state: Any, lists: tupl
     for name in ("type", "key"):
         if state[name] != mine[name]:
             raise ValueError(f"`state_dict` must have the {name} {mine[name]!r}, got {shown(state[name])}")
-    count(0)("last_epoch", state["last_epoch"])
+    at_least(0)("last_epoch", state["last_epoch"])
     if not isinstance(state["values"], Mapping):
         raise TypeError(f"`state_dict` must have a dict of values, got {type(state['values']).__name__}")
     if set(state["values"]) != set(mine["values"]):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-from ..checks import interval, one_of
+from ..checks import at_least, interval, one_of
 from ..engine.optimizer import Optimizer
 from .annealing import blend, half_cosine
-from .arguments import count
 from .base import LRScheduler
 
 
@@ -16,7 +15,7 @@ class _WarmupLR(LRScheduler):
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int, min_factor: float, start_factor: float,
                  last_epoch: int, key: str) -> None:
-        self.warmup_steps: int = count(0)("warmup_steps", warmup_steps)
+        self.warmup_steps: int = at_least(0)("warmup_steps", warmup_steps)
         self.min_factor: float = interval(0, 1)("min_factor", min_factor)
         self.start_factor: float = interval(0, 1)("start_factor", start_factor)
         super().__init__(optimizer, last_epoch, key=key)
@@ -52,8 +51,8 @@ class WarmupCosineLR(_WarmupLR):
 
     def __init__(self, optimizer: Optimizer, warmup_steps: int, total_steps: int, min_factor: float = 0.0,
                  start_factor: float = 0.0, last_epoch: int = -1, *, key: str = "lr") -> None:
-        self.total_steps: int = count(1)("total_steps", total_steps)
-        if count(0)("warmup_steps", warmup_steps) > self.total_steps:
+        self.total_steps: int = at_least(1)("total_steps", total_steps)
+        if at_least(0)("warmup_steps", warmup_steps) > self.total_steps:
             raise ValueError(f"`warmup_steps` must be <= total_steps = {self.total_steps}, got {warmup_steps}")
         super().__init__(optimizer, warmup_steps, min_factor, start_factor, last_epoch, key)
 
@@ -84,8 +83,8 @@ class WarmupStableDecayLR(_WarmupLR):
     def __init__(self, optimizer: Optimizer, warmup_steps: int, stable_steps: int, decay_steps: int,
                  decay: str = "linear", min_factor: float = 0.0, start_factor: float = 0.0, last_epoch: int = -1, *,
                  key: str = "lr") -> None:
-        self.stable_steps: int = count(0)("stable_steps", stable_steps)
-        self.decay_steps: int = count(1)("decay_steps", decay_steps)
+        self.stable_steps: int = at_least(0)("stable_steps", stable_steps)
+        self.decay_steps: int = at_least(1)("decay_steps", decay_steps)
         self.decay: str = one_of("linear", "cosine", "sqrt")("decay", decay)
         super().__init__(optimizer, warmup_steps, min_factor, start_factor, last_epoch, key)
 

@@ -62,7 +62,7 @@ def test_a_path_is_what_its_user_means(kind: str, tmp_path: Path, monkeypatch: p
         log.write(0, {"loss": 0.5})
     assert ol.log.read(f"~/{kind}")["loss"] == [0.5]
     assert (tmp_path / kind).exists()
-    with pytest.raises(TypeError, match=r"must be a path .a str or a Path., got 1"):          # which is standard output
+    with pytest.raises(TypeError, match=r"must be a path .a str or a Path., got int"):  # which is standard output
         KINDS[kind](1)
 
 

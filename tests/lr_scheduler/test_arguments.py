@@ -186,7 +186,7 @@ STATES = [
     (changed(values={"lr": [0.1]}), "must have one entry per group in 'lr': 2, got 1"),
     (changed(values={"momentum": [0.1, 0.1]}), "must have values of lr, got momentum"),
     (changed(_path=[0.1, NAN]), "`_path` must be finite, got nan"),
-    (changed(last_epoch=-1), "`last_epoch` must be a whole number >= 0, got -1"),
+    (changed(last_epoch=-1), "`last_epoch` must be an integer >= 0, got -1"),
 ]
 
 

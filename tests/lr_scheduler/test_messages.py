@@ -12,8 +12,8 @@ import pytest
 
 import optimlite as ol
 from optimlite import lr_scheduler as ls
-from optimlite.checks import one_of
-from optimlite.lr_scheduler.arguments import Hyperparameter, PerGroup, an_optimizer, count, function
+from optimlite.checks import at_least, one_of
+from optimlite.lr_scheduler.arguments import Hyperparameter, PerGroup, an_optimizer, function
 from support.helpers import refusal, run_examples, sgd, stepped, whole_messages
 
 
@@ -61,12 +61,12 @@ def in_chain(optimizer: ol.Optimizer) -> ls.LRScheduler:
 
 # What is refused, and the whole message.
 MESSAGES: list[tuple[Any, type[Exception], str]] = [
-    (lambda: count(1)("T", 0), ValueError, "`T` must be a whole number >= 1, got 0"),
-    (lambda: count(0)("T", 0.5), ValueError, "`T` must be a whole number >= 0, got 0.5"),
+    (lambda: at_least(1)("T", 0), ValueError, "`T` must be an integer >= 1, got 0"),
+    (lambda: at_least(0)("T", 0.5), ValueError, "`T` must be an integer >= 0, got 0.5"),
     (lambda: one_of("a", "b")("mode", "c"), ValueError, "`mode` must be 'a' or 'b', got 'c'"),
     (lambda: function("f", 3), TypeError, "`f` must be a function, got int"),
     (lambda: an_optimizer(3), TypeError, "`optimizer` must be an optimlite.Optimizer, got int"),
-    (lambda: PerGroup("rate", [1, 2, 3], sgd(0.1, 0.2), count(0)), ValueError,
+    (lambda: PerGroup("rate", [1, 2, 3], sgd(0.1, 0.2), at_least(0)), ValueError,
      "`rate` must have one entry per group: 2, got 3"),
     (lambda: late_group(lambda o: ls.SWALR(o, [0.01, 0.02], 5)).step(), ValueError,
      "`swa_lr` lists 2 groups, but the optimizer has more by now; "
@@ -87,11 +87,11 @@ MESSAGES: list[tuple[Any, type[Exception], str]] = [
     (lambda: ls.StepLR(without_trace(sgd(0.1, 0.2)), 3, last_epoch=0), KeyError,
      "`last_epoch` >= 0 needs 'initial_lr' in every group; group 1 has none"),
     (lambda: Unfinished(sgd()), NotImplementedError, "Unfinished must define closed_form(base, t, i)"),
-    (lambda: ls.StepLR(sgd(), 3).at(-1), ValueError, "`t` must be a whole number >= 0, got -1"),
-    (lambda: ls.StepLR(sgd(), 3).at(1.5), ValueError, "`t` must be a whole number >= 0, got 1.5"),
+    (lambda: ls.StepLR(sgd(), 3).at(-1), ValueError, "`t` must be an integer >= 0, got -1"),
+    (lambda: ls.StepLR(sgd(), 3).at(1.5), ValueError, "`t` must be an integer >= 0, got 1.5"),
     (lambda: ls.CosineAnnealingWarmRestarts(sgd(), 3).at(-1), ValueError, "`t` must be >= 0, got -1"),
     (lambda: ls.CosineAnnealingWarmRestarts(sgd(), 3).step(-1), ValueError, "`epoch` must be >= 0, got -1"),
-    (lambda: ls.StepLR(sgd(), 3, last_epoch=-2), ValueError, "`last_epoch` must be a whole number >= -1, got -2"),
+    (lambda: ls.StepLR(sgd(), 3, last_epoch=-2), ValueError, "`last_epoch` must be an integer >= -1, got -2"),
     (lambda: ls.StepLR(sgd(), 3).load_state_dict([]), TypeError, "`state_dict` must be a dict, got list"),  # type: ignore[arg-type]
     (lambda: ls.StepLR(sgd(), 3).load_state_dict({}), ValueError,
      "`state_dict` must come from StepLR.state_dict(); it lacks 'type'"),
@@ -102,7 +102,7 @@ MESSAGES: list[tuple[Any, type[Exception], str]] = [
     (lambda: ls.StepLR(sgd(0.1, 0.2), 3).load_state_dict(saved(key="eps")), ValueError,
      "`state_dict` must have the key 'lr', got 'eps'"),
     (lambda: ls.StepLR(sgd(0.1, 0.2), 3).load_state_dict(saved(last_epoch=1.5)), ValueError,
-     "`last_epoch` must be a whole number >= 0, got 1.5"),
+     "`last_epoch` must be an integer >= 0, got 1.5"),
     (lambda: ls.StepLR(sgd(0.1, 0.2), 3).load_state_dict(saved(values={"eps": [], "mu": []})), ValueError,
      "`state_dict` must have values of lr, got eps, mu"),
     (lambda: ls.CyclicLR(sgd(momentum=0.9), 0.1, 0.2).load_state_dict(
@@ -147,7 +147,7 @@ MESSAGES: list[tuple[Any, type[Exception], str]] = [
     (lambda: (lambda o: ls.SequentialLR(o, [ls.StepLR(o, 3)] * 3, [4, 2]))(sgd()), ValueError,
      "`milestones` must rise, got [4, 2]"),
     (lambda: (lambda o: ls.SequentialLR(o, [ls.StepLR(o, 3)] * 2, [-1]))(sgd()), ValueError,
-     "`milestones` must be a whole number >= 0, got -1"),
+     "`milestones` must be an integer >= 0, got -1"),
     (lambda: (lambda o: ls.ChainedScheduler([stepped(ls.StepLR(o, 3)), ls.StepLR(o, 3)]))(sgd()), ValueError,
      "`schedulers` must stand at the same count, got 0, 1"),
     (lambda: (lambda o: ls.ChainedScheduler([ls.OneCycleLR(o, 0.1, 9), ls.CyclicLR(o, 0.1, 0.2)]))(sgd(momentum=0.9)),
@@ -187,9 +187,9 @@ MESSAGES: list[tuple[Any, type[Exception], str]] = [
     (lambda: ls.OneCycleLR(sgd(momentum=0.9), 0.1, steps_per_epoch=3), ValueError,
      "`total_steps` must be given, or both `epochs` and `steps_per_epoch`"),
     (lambda: ls.OneCycleLR(sgd(momentum=0.9), 0.1, epochs=0, steps_per_epoch=3), ValueError,
-     "`epochs` must be a whole number >= 1, got 0"),
+     "`epochs` must be an integer >= 1, got 0"),
     (lambda: ls.OneCycleLR(sgd(momentum=0.9), 0.1, epochs=3, steps_per_epoch=0), ValueError,
-     "`steps_per_epoch` must be a whole number >= 1, got 0"),
+     "`steps_per_epoch` must be an integer >= 1, got 0"),
     (lambda: ls.OneCycleLR(sgd(momentum=0.9), 0.1, 9, pct_start=0.51, three_phase=True), ValueError,
      "`pct_start` must be >= 0 and <= 0.5, got 0.51"),
     (lambda: ls.OneCycleLR(sgd(momentum=0.9), 0.1, 9, pct_start=1.1), ValueError,
@@ -203,7 +203,7 @@ MESSAGES: list[tuple[Any, type[Exception], str]] = [
     (lambda: ls.ReduceLROnPlateau(sgd(), factor=1), ValueError, "`factor` must be >= 0 and < 1, got 1"),
     (lambda: ls.WarmupCosineLR(sgd(), 10, 9), ValueError, "`warmup_steps` must be <= total_steps = 9, got 10"),
     (lambda: ls.LinearLR(sgd(), 0), ValueError, "`start_factor` must be > 0 and <= 1, got 0"),
-    (lambda: ls.StepLR(sgd(), 3).plot(0), ValueError, "`steps` must be a whole number >= 1, got 0"),
+    (lambda: ls.StepLR(sgd(), 3).plot(0), ValueError, "`steps` must be an integer >= 1, got 0"),
     (lambda: ls.CyclicLR(ol.Adam([np.ones(2)]), 0.1, 0.2, max_momentum=1), ValueError,
      "`max_momentum` must be >= 0 and < 1, got 1"),
     # A list where one number, scheduler or optimizer was given.

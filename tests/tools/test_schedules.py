@@ -53,8 +53,8 @@ def test_by_position_and_in_a_process_of_its_own() -> None:
 
 test_what_is_refused = refusals([
     (lambda: ol.schedules.cosine(-1, 10), "`value` must be >= 0, got -1"),
-    (lambda: ol.schedules.cosine(1, 0), "`T_max` must be a whole number >= 1, got 0"),
+    (lambda: ol.schedules.cosine(1, 0), "`T_max` must be an integer >= 1, got 0"),
     (lambda: ol.schedules.cosine(1), "missing a required argument: 'T_max'"),
     (lambda: ol.schedules.cosine(1, 10, key="momentum"), "the schedule of CosineAnnealingLR has no argument `key`"),
-    (lambda: ol.schedules.cosine(1, 10)(-1), "`t` must be a whole number >= 0, got -1"),
+    (lambda: ol.schedules.cosine(1, 10)(-1), "`t` must be an integer >= 0, got -1"),
 ])
