@@ -23,9 +23,10 @@ def imported(name: str) -> ModuleType:
         return module
     if _importing():                             # the other thread could wait for this one, and for ever
         return importlib.import_module(name)
-    with contextlib.suppress(RuntimeError):      # which says that this thread doesn't hold it
+    # An import that was interrupted may have left this thread with the lock of all imports; others would wait for it.
+    with contextlib.suppress(RuntimeError):      # raised when the lock isn't this thread's
         while True:
-            _imp.release_lock()                  # of all imports: one that was interrupted may have left it locked
+            _imp.release_lock()
     faults: list[BaseException] = []
     ended = allocate_lock()
     ended.acquire()
