@@ -33,6 +33,8 @@ class Known(NamedTuple):
 class Follower:
     """It holds no optimizer: the optimizer holds it, and a cycle would live until the cyclic collector runs."""
 
+    moves = True                                 # parameters, behind the step
+
     def __init__(self, k: int, alpha: float) -> None:
         self.k, self.alpha = k, alpha
         self._known: Known | None = None

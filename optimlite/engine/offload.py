@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from fcntl import F_GETFL, F_SETFL, fcntl
 from typing import Any
@@ -24,7 +25,18 @@ LEAST = 1 << 20                  # bytes: smaller arrays stay in memory
 class Scratch(mmap.mmap):
     """A file without a name, mapped into memory: it is gone with the last array in it, and with the process."""
 
-    fd, begin, used = -1, 0, 0   # its descriptor, where it lies in memory, and the bytes that arrays have of it
+    # Its descriptor, where it lies in memory, the bytes that arrays have of it, and those that the disk has given.
+    fd, begin, used, taken = -1, 0, 0, 0
+
+    def take(self, size: int) -> None:
+        """Has the disk give all bytes up to there."""
+        if size > self.taken:
+            # without O_DIRECT, since a file system that can't give room has a byte written to each block
+            fcntl(self.fd, F_SETFL, fcntl(self.fd, F_GETFL) & ~os.O_DIRECT)
+            os.posix_fallocate(self.fd, self.taken, size - self.taken)
+            self.taken = size
+        with suppress(OSError):                  # not every file system can
+            fcntl(self.fd, F_SETFL, fcntl(self.fd, F_GETFL) | os.O_DIRECT)
 
     def __del__(self) -> None:
         if self.fd >= 0:
@@ -32,18 +44,11 @@ class Scratch(mmap.mmap):
 
 
 def scratch(folder: str, size: int) -> Scratch:
-    """A file of zeros for `size` bytes, all of which are taken from the disk now."""
-    try:
-        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
-            os.posix_fallocate(file.fileno(), 0, size)
-            made = Scratch(file.fileno(), size)
-            made.fd = os.dup(file.fileno())
-    except OSError as fault:
-        raise OSError(fault.errno, f"`folder` must take {size:,} bytes of state, got '{fault.strerror}' in '{folder}'; "
-                                   f"make room, give another folder, or keep state in fewer bytes "
-                                   f"(state_dtype=)") from None
-    with suppress(OSError):                      # not every file system can
-        fcntl(made.fd, F_SETFL, fcntl(made.fd, F_GETFL) | os.O_DIRECT)
+    """A file of zeros for `size` bytes, of which the disk has given none yet."""
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        os.ftruncate(file.fileno(), size)
+        made = Scratch(file.fileno(), size)
+        made.fd = os.dup(file.fileno())
     made.begin = byte_bounds(np.frombuffer(made, np.uint8))[0]
     return made
 
@@ -61,8 +66,25 @@ class Folder:
             raise NotADirectoryError(f"`folder` must be a folder that exists, got '{self.path}'; make it before")
         self.process = os.getpid()
         self.torn = ""                           # what ended a step in its middle
-        self.file = scratch(self.path, max(size, PAGE))
         self.stream: Any = None                  # what steps in buckets are made with
+        self.file: Scratch | None = None
+        self._have(max(size, PAGE))
+
+    def _have(self, size: int) -> Scratch:
+        """A file that has room for so many more bytes."""
+        file = self.file
+        try:
+            if file is None:
+                file = scratch(self.path, size)
+            elif file.used + size > len(file):   # of state that nobody knew of before: there may come more
+                file = scratch(self.path, max(size, 2 * len(file)))
+            file.take(file.used + size)
+        except OSError as fault:
+            raise OSError(fault.errno, f"`folder` must take {size:,} bytes of state, got '{fault.strerror}' in "
+                                       f"'{self.path}'; make room, give another folder, or keep state in fewer bytes "
+                                       f"(state_dtype=)") from None
+        self.file = file
+        return file
 
     def empty(self, place: Place) -> np.ndarray:
         """An array of zeros in a file, or a small one in memory."""
@@ -71,9 +93,7 @@ class Folder:
             small.fill(0)
             return small
         self.check_process()
-        file = self.file
-        if file.used + in_pages(size) > len(file):       # state that nobody knew of when the file was made
-            file = scratch(self.path, in_pages(size))
+        file = self._have(in_pages(size))
         order: Any = "F" if place.like is not None and place.like.flags.fnc else "C"
         array: np.ndarray = np.ndarray(place.shape, place.dtype, file, file.used, order=order)
         file.used += in_pages(size)
@@ -122,7 +142,8 @@ def needed(optimizer: Method, groups: list[Group]) -> int:
     return total
 
 
-def offload(optimizer: Any, path: Any) -> None:
+def offload(optimizer: Any, path: Any, agreed: Callable[[], None] = lambda: None) -> None:
+    """Moves the state there; `agreed` is called when all can be refused no more, and nothing has changed."""
     if not hasattr(optimizer, "rule"):
         raise TypeError(f"{type(optimizer).__name__} has no state that files could keep, for it evaluates the model "
                         f"several times in a step, or has no compiled rule; leave it in memory")
@@ -139,6 +160,7 @@ def offload(optimizer: Any, path: Any) -> None:
                     there = empty(place) if folder is None else folder.empty(place)
                     np.copyto(there, array)
                     moved.append((state, key, there))
+        agreed()
         states.folder = folder
         for state, key, there in moved:          # after an interrupt, only some have moved; all values are the same
             state[key] = there

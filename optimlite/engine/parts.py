@@ -29,20 +29,27 @@ BLOCK = 16_384                   # elements: parts begin at multiples of it, so 
 
 
 class Part(Parameter):
-    """Elements [start, stop) of a parameter, in C order, or all of it in its shape."""
+    """Elements [start, stop) of a parameter, in C order, or all of it in its shape.
 
-    __slots__ = ("offset", "whole")
+    `offset` is where it begins in the tensor, of which the parameter may be a part itself.
+    """
+
+    __slots__ = ("offset", "start", "whole")
 
     def __init__(self, parameter: Parameter, name: str, start: int, stop: int) -> None:
         whole, shadow = stop - start == parameter.data.size, parameter.shadow
         data = parameter.data if whole else parameter.data.reshape(-1)[start:stop]
         super().__init__(data, name, dtype="bfloat16" if data.dtype == np.uint16 else None)
-        self.offset, self.whole = start, parameter
+        self.start, self.offset, self.whole = start, start + parameter.offset, parameter
         self._shadow = shadow if whole or shadow is None else shadow.reshape(-1)[start:stop]
 
     @property
+    def cut(self) -> bool:
+        return self.data.size < self.whole.data.size
+
+    @property
     def tensor_size(self) -> int:
-        return self.whole.data.size
+        return self.whole.tensor_size
 
     def extent(self, key: str, array: np.ndarray) -> tuple[tuple[int, ...], int, int]:
         """The shape of the whole parameter's array, and which elements of it an array of this part's state is."""

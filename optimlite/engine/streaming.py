@@ -6,9 +6,9 @@ import math
 import mmap
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import pairwise
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from .parts import Part
 from .sparse_grad import SparseGrad
 from .state import State, StateMap
 from .storage import places, scales_of
-from .threads import Crew
+from .threads import Crew, Flag
 
 CHUNK = 1 << 21                  # elements of a bucket; a multiple of SHARING * PAGE, so that it cuts scales at pages
 BUFFERS = 4                      # buckets in memory: one is stepped, the others are written and read
@@ -55,9 +55,9 @@ class Bucket:
             return
         for key, place in found.items():
             values = entries[key]
-            if part.data.size < part.tensor_size:
+            if part.cut:
                 scaled = values.dtype == np.int8 and key.endswith(scales_of(""))
-                start = part.offset // (SHARING if scaled else 1)
+                start = part.start // (SHARING if scaled else 1)
                 values = values.reshape(-1)[start:start + place.shape[0]]
             if file_of(values) is None or part.data.size > CHUNK:
                 state[key] = values
@@ -82,10 +82,11 @@ class Bucket:
         if all(gradients[part.whole] is None for _, part in self.members):
             return False
         of_parts.follow(self.made, optimizer)
+        self.made.follower = None                # which has the last word before any bucket is stepped
         for _, part in self.members:
             gradient = gradients[part.whole]
-            if gradient is not None and part.data.size < part.tensor_size:
-                gradient = gradient.reshape(-1)[part.offset:part.offset + part.data.size]
+            if gradient is not None and part.cut:
+                gradient = gradient.reshape(-1)[part.start:part.start + part.data.size]
             part.grad = gradient
         for mine, whole in self.scalars(optimizer):
             mine[...] = whole
@@ -155,29 +156,56 @@ class Stream:
         """Steps buckets in their order.  In each buffer, one is written and then the next is read."""
         queues = [queue for at in range(BUFFERS) if (queue := [bucket for bucket in buckets if bucket.buffer == at])]
         following = dict(pair for queue in queues for pair in pairwise([*queue, None]))
-        with ThreadPoolExecutor(BUFFERS) as pool:
-            turns = {queue[0].buffer: pool.submit(turn, None, queue[0]) for queue in queues}
+        todo, crew = SimpleQueue[Turn | None](), Crew()
+
+        def work() -> None:
+            for turn in iter(todo.get, None):
+                turn.run()
+
+        # As many threads as there are to be had, before anything is stepped; without one, all is done in this one.
+        started = [queue for queue in queues if crew.start(work)]
+
+        def begun(done: Bucket | None, following: Bucket | None) -> Turn:
+            turn = Turn(done, following)
+            todo.put(turn) if started else turn.run()
+            return turn
+
+        try:
+            turns = {queue[0].buffer: begun(None, queue[0]) for queue in queues}
             for bucket in buckets:
-                turns[bucket.buffer].result()
+                turns[bucket.buffer].wait()
                 step(bucket)
-                turns[bucket.buffer] = pool.submit(turn, bucket, following[bucket])
-            for end in turns.values():
-                end.result()
-
-    @staticmethod
-    def run_alone(buckets: list[Bucket], step: Callable[[Bucket], None]) -> None:
-        """The same without threads, at the end of a program, when none can be started."""
-        for bucket in buckets:
-            bucket.read()
-            step(bucket)
-            bucket.write()
+                turns[bucket.buffer] = begun(bucket, following[bucket])
+            for turn in turns.values():
+                turn.wait()
+        finally:
+            for _ in started:
+                todo.put(None)
+            crew.wait()
 
 
-def turn(done: Bucket | None, following: Bucket | None) -> None:
-    if done is not None:
-        done.write()
-    if following is not None:
-        following.read()
+class Turn:
+    """Between two steps in a buffer: one bucket is written, and then the next is read."""
+
+    def __init__(self, done: Bucket | None, following: Bucket | None) -> None:
+        self.done, self.following = done, following
+        self.ended, self.fault = Flag(), list[BaseException]()
+
+    def run(self) -> None:
+        try:
+            if self.done is not None:
+                self.done.write()
+            if self.following is not None:
+                self.following.read()
+        except BaseException as fault:
+            self.fault.append(fault)
+        finally:
+            self.ended.set()
+
+    def wait(self) -> None:
+        self.ended.wait()
+        if self.fault:
+            raise self.fault.pop()
 
 
 def packed(optimizer: RuleOptimizer) -> Iterator[list[Piece]]:
@@ -201,7 +229,7 @@ def packed(optimizer: RuleOptimizer) -> Iterator[list[Piece]]:
 
 def streamable(optimizer: RuleOptimizer, groups: list[GroupPlan]) -> bool:
     """Whether parts may be stepped one after the other: else the step is one of all, in memory that is mapped."""
-    return not (optimizer.follower is not None or any(group.totals for group in groups)
+    return not ((optimizer.follower is not None and optimizer.follower.moves) or any(group.totals for group in groups)
                 or any(map(optimizer.whole, optimizer.param_groups))
                 or any(isinstance(parameter.grad, SparseGrad) for parameter in optimizer._parameters()))
 
@@ -216,7 +244,7 @@ def step(optimizer: RuleOptimizer, folder: Folder, groups: list[GroupPlan], fact
     if probe is not None or not streamable(optimizer, groups):
         return None
     created: list[Created] = []
-    crew, begun, faults = Crew(), list[Bucket](), list[BaseException]()
+    crew, begun, faults, agreed = Crew(), list[Bucket](), list[BaseException](), False
     try:
         for group in groups:
             group.create_states(optimizer, created)
@@ -228,6 +256,9 @@ def step(optimizer: RuleOptimizer, folder: Folder, groups: list[GroupPlan], fact
 
         for group in groups:                     # refuses what a step of all at once would
             group.launches(optimizer, [], factor, math.inf if max_abs is None else max_abs)
+        if optimizer.follower is not None:       # of many ranks, which go on together from here
+            optimizer.follower.follow(optimizer.param_groups, optimizer.state, created)
+            agreed = True
 
         def step_one(bucket: Bucket) -> None:
             begun.append(bucket)
@@ -237,17 +268,17 @@ def step(optimizer: RuleOptimizer, folder: Folder, groups: list[GroupPlan], fact
                 begun.pop()
                 raise
 
-        def run(through: Callable[..., None] = stream.run) -> None:
+        def run() -> None:
             try:
-                through(buckets, step_one)
+                stream.run(buckets, step_one)
                 for bucket in buckets:
                     bucket.finish(optimizer)
             except BaseException as fault:
                 faults.append(fault)
-                folder.torn = repr(fault) if begun else ""
+                folder.torn = repr(fault) if begun or agreed else ""
 
         if not crew.start(run):
-            run(stream.run_alone)
+            run()
         crew.wait()
         if faults:
             folder.check()
@@ -256,7 +287,7 @@ def step(optimizer: RuleOptimizer, folder: Folder, groups: list[GroupPlan], fact
         while not crew.done:
             with suppress(BaseException):
                 crew.wait()
-        if not begun:
+        if not (begun or agreed):
             for state, key in created:
                 state.pop(key, None)
         raise

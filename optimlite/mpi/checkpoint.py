@@ -40,6 +40,8 @@ class Entry(NamedTuple):
 
 def entries_of(opt: Sharded) -> list[tuple[Entry, np.ndarray]]:
     found = []
+    if opt.state.folder is not None:
+        opt.state.folder.check_whole()
     for at, part in opt.mine.items():
         for key, array in opt.state[part].items():
             shape, start, stop = part.extent(key, array)

@@ -32,11 +32,18 @@ def communicator(comm: Any) -> Any:
 
 
 class Commit:
-    """Stands where a step is prepared and not yet done: the last moment in which a rank can fail, and all ask."""
+    """Stands where a step is prepared and not yet done: the last moment in which a rank can fail, and all ask.
+
+    It follows a step as the optimizer's own `follower` does, which it calls.
+    """
 
     def __init__(self, comm: Any) -> None:
-        self.comm, self.asked = comm, False
-        self.follower: Follower | None = None    # the optimizer's own
+        self.comm, self.asked, self.agreed = comm, False, False
+        self.follower: Follower | None = None
+
+    @property
+    def moves(self) -> bool:
+        return self.follower is not None
 
     def follow(self, groups: list[Group], state: StateMap, created: list[Created]) -> Sequel:
         sequel: Sequel = ([], [], []) if self.follower is None else self.follower.follow(groups, state, created)
@@ -46,16 +53,20 @@ class Commit:
     def ask(self, fault: BaseException | None) -> None:
         self.asked = True
         agree(self.comm, fault)
+        self.agreed = True
 
-    def step(self, run: Callable[[], None], follower: Follower | None) -> None:
-        """Runs a step that ends with this one's `follow`; it is done on all ranks or on none."""
-        self.follower, self.asked = follower, False
+    def run(self, act: Callable[[], None]) -> BaseException | None:
+        """Does what ends with `follow` or `ask`, on all ranks or on none; returns what was raised behind that."""
+        self.asked = self.agreed = False
         try:
-            run()
+            act()
         except BaseException as fault:
             if not self.asked:
                 self.ask(fault)
-            raise
+            if not self.agreed:
+                raise
+            return fault
+        return None
 
 
 def of_groups(groups: Sequence[Mapping[str, Any]]) -> Iterator[Entry]:

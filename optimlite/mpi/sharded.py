@@ -17,6 +17,7 @@ from ..engine import parts as of_parts
 from ..engine import ranks
 from ..engine.gradient_options import DEFAULT, GradientOptions, checked_options, clip_coefficient, zero_gradients
 from ..engine.memory import Memory, bytes_of
+from ..engine.offload import offload as keep_in_files
 from ..engine.parts import Part
 from ..engine.state import StateMap
 from ..engine.state_dict import Mismatch
@@ -119,9 +120,16 @@ class Sharded(Wrapper):
     def _compare(self, entries: Iterator[ranks.Entry], cure: str) -> None:
         ranks.compare(self.comm, entries, cure)
 
-    def offload(self, folder: Any) -> NoReturn:
-        """Raises TypeError: a rank's share stays in memory."""
-        raise TypeError("Sharded keeps its share of the state in memory; use more ranks, or state_dtype='int8'")
+    def offload(self, folder: Any) -> None:
+        """Keeps each rank's share of the state in files from now on; every rank calls it.  See Optimizer.
+
+        folder: of this rank, or of all ranks: the files have no names.
+
+        Raises RankError on all ranks where one can't; nothing is changed then.
+        """
+        self._compare(iter([("whether state is to be in files", folder is not None)]),
+                      "call offload(folder) on all, or offload(None)")
+        self._commit.run(lambda: keep_in_files(self.share, folder, lambda: self._commit.ask(None)))
 
     # Stepping --------------------------------------------------------------------------------------------------------
 
@@ -238,13 +246,30 @@ class Sharded(Wrapper):
                 self.skipped_steps += 1
                 return
             follower, self.share.follower = self.share.follower, self._commit      # type: ignore[assignment]
-            self._commit.step(lambda: of_parts.step(self.share, factor, options.max_grad_value), follower)
+            self._commit.follower = follower
+            late = self._commit.run(lambda: of_parts.step(self.share, factor, options.max_grad_value))
+            self._all_whole(late)
             if self._asks and flags.any():
                 self._totals.end(flags)
             self._traffic.spread(flags)
+            if late is not None:
+                raise late
         finally:
             for part in self.mine.values():
                 part.grad = None
+
+    def _all_whole(self, late: BaseException | None) -> None:
+        """Raises what has broken a step off, as no interrupt does; where a disk failed on one rank, all raise."""
+        fault, folder = late if isinstance(late, Exception) else None, self.share.state.folder
+        if folder is None:
+            if fault is not None:
+                raise fault
+            return
+        try:
+            ranks.agree(self.comm, fault)
+        except BaseException as caught:
+            folder.torn = folder.torn or str(caught)
+            raise
 
     def _factor(self, options: GradientOptions) -> float | None:
         """What multiplies the sums, or None to skip the step, equal on all ranks."""
@@ -288,7 +313,7 @@ class Sharded(Wrapper):
         """Bytes on this rank: all parameters and gradients, and the state of its share."""
         own = self.share.memory()
         return Memory(sum(p.data.size for p in self._all), sum(p.data.nbytes for p in self._all),
-                      sum(bytes_of(p.grad) for p in self._all), own.state)
+                      sum(bytes_of(p.grad) for p in self._all), own.state, own.in_files)
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
@@ -328,7 +353,8 @@ def check_method(wrapper: Sharded) -> None:
     if wrapper.optimizer is not method and not isinstance(wrapper.optimizer, Lookahead):
         raise TypeError(f"`optimizer` can't be a {name}; give what it wraps")
     if method.state.folder is not None:
-        raise TypeError("`optimizer` keeps its state in files, and Sharded in memory; call opt.offload(None) before")
+        raise TypeError("`optimizer` has its state in files, of which there are no shares; call opt.offload(None) "
+                        "before, and offload(folder) of Sharded")
     if not method.accepts_dense:
         raise TypeError(f"`optimizer` can't be {name}, whose gradients are sparse; use Adam")
     for parameter in (parameter for group in method.param_groups for parameter in group["params"]):

@@ -32,9 +32,17 @@ def simulate(ranks: int, fn: Callable[..., Any], *args: Any) -> list[Any]:
         finally:
             world.end()
 
-    threads = [Thread(target=run, args=(rank,)) for rank in range(ranks)]
-    for thread in threads: thread.start()
-    for thread in threads: thread.join()
+    threads: list[Thread] = []
+    try:
+        for rank in range(ranks):
+            thread = Thread(target=run, args=(rank,))
+            thread.start()
+            threads.append(thread)
+    except BaseException:                        # there are no more threads to be had
+        world.end()                              # and none waits for the missing ones
+        raise
+    finally:
+        for thread in threads: thread.join()
     if world.faults:
         raise next((fault for fault in world.faults if not isinstance(fault, RankError)), world.faults[0])
     return results

@@ -59,11 +59,13 @@ def alone(make: Callable[[Params], ol.Optimizer], ranks: int, steps: int, fit: A
 
 
 def spread(make: Callable[[Params], ol.Optimizer], ranks: int, steps: int, fit: Any = tuple, order: str = "rank",
-           **options: Any) -> list[tuple[Params, mpi.Sharded]]:
-    """The same run by so many ranks."""
+           folder: Any = None, **options: Any) -> list[tuple[Params, mpi.Sharded]]:
+    """The same run by so many ranks, with state in files of a folder, perhaps."""
     def train(comm: Any) -> tuple[Params, mpi.Sharded]:
         params = model(fit)
         optimizer = mpi.Sharded(make(params), comm, order=order)
+        if folder:
+            optimizer.offload(folder)
         for step in range(steps):
             optimizer.step(grads=gradients(params, comm.rank, step), **options)
         return params, optimizer
