@@ -20,6 +20,7 @@ from .storage import places
 
 PAGE = 4096                      # bytes: files are read and written in multiples of it, past the page cache
 LEAST = 1 << 20                  # bytes: smaller arrays stay in memory
+MOST = 1 << 30                   # bytes of a file for arrays that come later, unless one of them has more
 
 
 class Scratch(mmap.mmap):
@@ -76,8 +77,8 @@ class Folder:
         try:
             if file is None:
                 file = scratch(self.path, size)
-            elif file.used + size > len(file):   # of state that nobody knew of before: there may come more
-                file = scratch(self.path, max(size, 2 * len(file)))
+            elif file.used + size > len(file):   # by state that nobody knew of before: there may come more
+                file = scratch(self.path, max(size, min(2 * len(file), MOST)))
             file.take(file.used + size)
         except OSError as fault:
             raise OSError(fault.errno, f"`folder` must take {size:,} bytes of state, got '{fault.strerror}' in "

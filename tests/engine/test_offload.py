@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import optimlite as ol
-from optimlite.engine import streaming
+from optimlite.engine import offload, streaming, threads
 from support.cases import CASES, Case
 from support.helpers import values
 from support.offload import make_small, train
@@ -247,6 +247,32 @@ def scratch_files(folder: Path) -> list[str]:
             and (target := os.readlink(link)).startswith(os.fspath(folder))]
 
 
+def test_state_that_comes_later_takes_few_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process may have a thousand open; and none takes more of the disk than its arrays need."""
+    monkeypatch.setattr(offload, "MOST", 1 << 20)
+    arrays = [np.ones(2000, np.float32) for _ in range(60)]
+    optimizer = ol.SGD(arrays)
+    optimizer.offload(tmp_path)                          # of no state
+    files = [len({*scratch_files(tmp_path)})]
+    for change in ({"momentum": 0.9}, {"state_dtype": "bfloat16"}, {"state_dtype": None}):
+        optimizer.param_groups[0].update(change)
+        if "state_dtype" in change:
+            optimizer.state.clear()
+        optimizer.step(grads=arrays)
+        files.append(len({*scratch_files(tmp_path)}))
+    assert optimizer.memory().in_files == 60 * 8000
+    assert files[-1] <= 9
+    used = {file for state in optimizer.state.values() for array in state.values() if (file := offload.file_of(array))}
+    assert all(os.fstat(file.fd).st_blocks * 512 <= file.used + 2 * offload.PAGE for file in used)
+    sizes = [len(file) for file in used]
+    for _ in range(20):                                  # what is dropped leaves holes, of bounded size
+        optimizer.state.clear()
+        optimizer.step(grads=arrays)
+        sizes += [len(file) for [array] in map(dict.values, optimizer.state.values())
+                  if (file := offload.file_of(array))]
+    assert max(sizes) <= offload.MOST
+
+
 def there_and_back(folder: Path) -> None:
     params = model()
     optimizer = train(ol.Adam(params), params, range(2))
@@ -290,10 +316,30 @@ def test_states_of_an_own_rule_may_be_called_like_scales(tmp_path: Path) -> None
     agrees(lambda params: Own(params, lr=0.1, momentum=0.9), tmp_path)
 
 
-def test_where_no_thread_can_be_started_buckets_are_stepped_alone(tmp_path: Path,
-                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming.Crew, "start", lambda *_: False)
-    assert streams(agrees(ol.Adam, tmp_path))
+@pytest.mark.parametrize("room", range(7))
+def test_steps_take_the_threads_that_there_are(room: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From one that can't be started on, no other can; none is started behind the first bucket."""
+    ours, theirs = model(), model()
+    in_files, in_memory = ol.Adam(ours), train(ol.Adam(theirs), theirs)
+    in_files.offload(tmp_path)
+    start, left, stepped = threads.start_new_thread, [0], list[bool]()
+
+    def limited(*task: Any) -> int:
+        assert not stepped
+        left[0] -= 1
+        if left[0] < 0:
+            raise RuntimeError("can't start new thread")
+        return start(*task)
+
+    whole = streaming.of_parts.step
+    monkeypatch.setattr(threads, "start_new_thread", limited)
+    monkeypatch.setattr(streaming.of_parts, "step", lambda *given: (stepped.append(True), whole(*given)))
+    for step in range(4):
+        stepped, left[0] = [], room
+        train(in_files, ours, [step])
+    assert stepped
+    assert streams(in_files)
+    assert values(in_files) == values(in_memory)
 
 
 def test_without_parameters_a_step_does_nothing(tmp_path: Path) -> None:
