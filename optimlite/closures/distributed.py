@@ -68,7 +68,7 @@ class Over:
         self.comm, self.beside = comm, beside
 
     def options(self, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        options = together(self.comm, find)
+        options = together(self.comm, "a step of a closure method", find)
         entries: list[Entry] = [(f"`{key}`", getattr(value, "__qualname__", value)) for key, value in options.items()
                                 if key not in ("params", "param_names")]
         entries += [(f"whether there is `{key}`", value is not None) for key, value in self.beside.items()]
@@ -97,4 +97,4 @@ class Over:
         return lambda result: any(asked(self.comm, lambda: answered(result)))
 
     def h0(self, h0: Apply) -> Apply:
-        return lambda out, v: together(self.comm, lambda: h0(out, v))
+        return lambda out, v: together(self.comm, "`h0`", lambda: h0(out, v))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from itertools import zip_longest
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
@@ -22,29 +25,84 @@ def check_communicator(comm: Any) -> Any:
     if not (hasattr(comm, "rank") and hasattr(comm, "size") and hasattr(comm, "allgather")):
         raise TypeError(f"`comm` must be a communicator of mpi4py, such as MPI.COMM_WORLD, or one of "
                         f"optimlite.mpi.simulate, got {shown(comm)}")
+    if hasattr(comm, "Get_size") and comm.size > 1 and not any(comm is one for one, _ in _met):      # one of MPI
+        if not _met:
+            atexit.register(leave)
+        _met.append((comm, os.getpid()))
     return comm
 
 
-def agree(comm: Any, fault: BaseException | None, flags: Sequence[bool] = (), more: bytes = b"") -> np.ndarray:
-    """Raises on all ranks if there is a fault on one; else returns everybody's flags and other bytes, a row each."""
-    mine = np.frombuffer(bytes([fault is not None]) + np.array(flags, bool).tobytes() + more, np.uint8)
+END = "the end of its program"
+_met: list[tuple[Any, int]] = []                 # communicators, and the process that has them
+_left: list[Any] = []                            # those that a rank has left while others were at work
+
+
+def leave() -> None:
+    """At the end of a program, however it comes: ranks that wait for this one are told, instead of waiting for ever."""
+    for comm, process in _met:
+        if process == os.getpid() and not any(comm is one for one in _left):
+            with suppress(Exception):            # of a communicator that was freed, or of MPI that was finalized
+                agree(comm, END, None)
+
+
+def agree(comm: Any, doing: str, fault: BaseException | None, flags: Sequence[bool] = (), more: bytes = b"",
+          ) -> np.ndarray:
+    """Everybody's flags and other bytes, a row each.
+
+    Raises on all ranks if there is a fault on one, or if they aren't all doing the same: it is what comes first, and of
+    one length, wherever ranks meet.
+    """
+    if any(comm is one for one in _left):
+        raise RankError("another rank has ended its program; end this one, too")
+    told = np.frombuffer(np.array(flags, bool).tobytes() + more, np.uint8)
+    mine = np.frombuffer(bytes([fault is not None]) + hashed(doing.encode()) + hashed(told.tobytes()), np.uint8)
     found = np.zeros((comm.size, mine.size), np.uint8)
     comm.Allgather(mine, found)
-    if not found[:, 0].any():
-        return found[:, 1:]
-    each(comm, fault)
-    raise AssertionError                         # one of them has raised
+    if found[:, 0].any() or (found[:, 1:9] != mine[1:9]).any():
+        refuse(comm, doing, fault)
+    if (found[:, 9:] == mine[9:]).all():
+        return np.broadcast_to(told, (comm.size, told.size))
+    rows = np.zeros((comm.size, told.size), np.uint8)
+    comm.Allgather(told, rows)
+    return rows
+
+
+def refuse(comm: Any, doing: str, fault: BaseException | None) -> NoReturn:
+    """Raises what has kept ranks from going on together."""
+    at: dict[str, list[int]] = {}
+    found = comm.allgather((said(fault), doing))
+    for rank, (_, what) in enumerate(found):
+        at.setdefault(what, []).append(rank)
+    if END in at:
+        _left.append(comm)
+    fail(fault, [text for text, _ in found])
+    raise RankError("ranks must do the same, but " + ", ".join(
+        f"{of_ranks(where)} {'is' if len(where) == 1 else 'are'} at {what}" for what, where in at.items())
+        + "; every rank must make the same calls, in the same order")
+
+
+def of_ranks(where: list[int]) -> str:
+    return f"rank{'s' * (len(where) > 1)} {', '.join(map(str, where))}"
 
 
 def each(comm: Any, fault: BaseException | None, value: Any = None) -> list[Any]:
     """Everybody's value; raises on all ranks if there is a fault on one."""
-    found = comm.allgather((None if fault is None else f"{type(fault).__name__}: {fault}", value))
+    found = comm.allgather((said(fault), value))
+    fail(fault, [text for text, _ in found])
+    return [value for _, value in found]
+
+
+def said(fault: BaseException | None) -> str | None:
+    return None if fault is None else f"{type(fault).__name__}: {fault}"
+
+
+def fail(fault: BaseException | None, texts: Sequence[str | None]) -> None:
+    """Raises this rank's fault, or tells of another's."""
     if fault is not None:
         raise fault
-    for rank, (text, _) in enumerate(found):
+    for rank, text in enumerate(texts):
         if text is not None:
             raise RankError(f"rank {rank} failed, and all with it: {text}")
-    return [value for _, value in found]
 
 
 def asked(comm: Any, find: Callable[[], Found]) -> list[Found]:
@@ -57,14 +115,14 @@ def asked(comm: Any, find: Callable[[], Found]) -> list[Found]:
     return each(comm, fault, value)
 
 
-def together(comm: Any, find: Callable[[], Found]) -> Found:
+def together(comm: Any, doing: str, find: Callable[[], Found]) -> Found:
     """What a function returns; where it raises on one rank, all raise."""
     fault: BaseException | None = None
     try:
         found = find()
     except BaseException as caught:
         fault = caught
-    agree(comm, fault)
+    agree(comm, doing, fault)
     return found
 
 
@@ -82,15 +140,18 @@ def compare(comm: Any, entries: Iterable[Entry], cure: str) -> None:
     mine = (listed[at][0], told(listed[at][1])) if at < len(listed) else ("what follows", "missing")
     for rank, theirs in enumerate(comm.allgather(mine)):
         ranks.setdefault(theirs, []).append(rank)
-    said = "; ".join(f"{name} is {value} on rank{'s' * (len(where) > 1)} {', '.join(map(str, where))}"
-                     for (name, value), where in ranks.items())
+    said = "; ".join(f"{name} is {value} on {of_ranks(where)}" for (name, value), where in ranks.items())
     raise RankError(f"ranks must agree, but {said}; {cure}")
 
 
 def digest(entry: Entry) -> int:
     name, value = entry
     data = value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode()
-    return int.from_bytes(hashlib.blake2b(name.encode() + b"\0" + data, digest_size=8).digest(), "little")
+    return int.from_bytes(hashed(name.encode() + b"\0" + data), "little")
+
+
+def hashed(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=8).digest()
 
 
 def told(value: Any) -> str:

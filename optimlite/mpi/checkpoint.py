@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,8 @@ from ..engine.formats import BFLOAT16
 from ..engine.parts import of_share
 from . import safety
 from .sharded import Sharded
+
+RESTORE = "`mpi.restore`"
 
 
 class Entry(NamedTuple):
@@ -104,6 +107,7 @@ def save(path: str | os.PathLike[str], /, comm: Any = None, *, fsync: bool = Tru
     `ol.restore` read it.  Raises RankError on all ranks where one fails; the old file is intact then.
     """
     comm = comm_of(comm, parts)
+    together = partial(ranks.together, comm, "`mpi.save`")
 
     def begin() -> None:
         check_options(fsync=fsync)
@@ -112,19 +116,19 @@ def save(path: str | os.PathLike[str], /, comm: Any = None, *, fsync: bool = Tru
         if not parts:
             raise TypeError("there is nothing to save: give parts by name, as in mpi.save(path, model=params)")
 
-    ranks.together(comm, begin)
+    together(begin)
     spread = {name: Spread(part) for name, part in parts.items() if isinstance(part, Sharded)}
-    encoded: Encoded = ranks.together(comm, lambda: encode({
+    encoded: Encoded = together(lambda: encode({
         name: spread[name].state_dict if name in spread else part for name, part in parts.items()}))
     encoded.json = comm.bcast(encoded.json)
-    names, jobs = ranks.together(comm, lambda: laid_out(encoded))
+    names, jobs = together(lambda: laid_out(encoded))
     ranks.compare(comm, [("the arrays of the checkpoint", names)], "save the same parts on each")
     mine: list[tuple[int, tuple[Tensor, np.ndarray]]] = []
     for at, (tensor, array) in enumerate(jobs):
         found = next((found for one in spread.values() if (found := one.pieces(tensor, array)) is not None), None)
         mine += [(at, job) for job in (divided(tensor, array, at, comm) if found is None else found)]
     with ExitStack() as stack:
-        file = ranks.together(comm, lambda: stack.enter_context(replacement(os.path.abspath(path_of(path)), fsync))
+        file = together(lambda: stack.enter_context(replacement(os.path.abspath(path_of(path)), fsync))
                                if comm.rank == 0 else None)
         temporary = comm.bcast(file and file.path)
 
@@ -135,7 +139,7 @@ def save(path: str | os.PathLike[str], /, comm: Any = None, *, fsync: bool = Tru
                 os.fsync(own.fileno())
             return sums
 
-        crcs = ranks.together(comm, write)
+        crcs = together(write)
         sums = Sums(len(jobs))
         for theirs in comm.allgather([(at, tensor.begin, crc, tensor.end - tensor.begin)
                                       for (at, (tensor, _)), crc in zip(mine, crcs, strict=True)]):
@@ -147,7 +151,7 @@ def save(path: str | os.PathLike[str], /, comm: Any = None, *, fsync: bool = Tru
                 write_header(file.fileno(), names, encoded.json, sums.results())
             stack.close()                        # on rank 0: the file takes its place
 
-        ranks.together(comm, end)
+        together(end)
 
 
 def comm_of(comm: Any, parts: Mapping[str, Any]) -> Any:
@@ -176,11 +180,11 @@ class SharedPlan(Plan):
             if mine := tensors[self.comm.rank::self.comm.size]:
                 self.file.verify(mine)
         self.ask(None)
-        ranks.together(self.comm, super().carry_out)         # a disk may fail yet, and all hear of it
+        ranks.together(self.comm, RESTORE, super().carry_out)         # a disk may fail yet, and all hear of it
 
     def ask(self, fault: BaseException | None) -> None:
         self.asked = True
-        ranks.agree(self.comm, fault)
+        ranks.agree(self.comm, RESTORE, fault)
 
 
 def restore(path: str | os.PathLike[str], /, comm: Any = None, *, strict: bool = True, verify: bool = True,
@@ -205,7 +209,7 @@ def restore(path: str | os.PathLike[str], /, comm: Any = None, *, strict: bool =
         return restore_parts(path, parts, strict, verify, planned)
     except BaseException as fault:
         if not (plans and plans[0].asked):
-            ranks.agree(comm, fault)
+            ranks.agree(comm, RESTORE, fault)
         raise
 
 
@@ -214,6 +218,7 @@ def gathered(opt: Sharded) -> dict[str, Any]:
 
     It is that of an optimizer that isn't sharded, and loads into one.
     """
+    ranks.agree(opt.comm, "`gathered`", None)
     found = Spread(opt)
     state: dict[int, dict[str, np.ndarray]] = found.state_dict["state"]
     for entries in state.values():

@@ -14,6 +14,8 @@ from ..engine.parts import BLOCK, check_plain
 from . import safety
 from .reduction import check_order, flat, sum_arrays
 
+AVERAGE = "`average_gradients`"
+
 
 def found_in(params: Any) -> tuple[list[Parameter], list[str]]:
     """The parameters of an optimizer, or of a nesting, and what they are called."""
@@ -46,7 +48,7 @@ def broadcast(params: Any, comm: Any = None, root: int = 0) -> None:
             raise ValueError(f"`root` must be a rank, from 0 to {comm.size - 1}, got {root!r}")
         return found_in(params)
 
-    parameters, names = ranks.together(comm, find)
+    parameters, names = ranks.together(comm, "`broadcast`", find)
     ranks.compare(comm, safety.of_layout(parameters, names), "make the same model on each")
     for parameter in parameters:
         elements = flat(parameter.data, parameter.data)
@@ -85,8 +87,9 @@ def average_gradients(params: Any, comm: Any = None, reduce: str = "mean", order
             check_plain(parameter, name)
         return parameters, names
 
-    parameters, _ = ranks.together(comm, find)
-    flags = np.asarray(ranks.agree(comm, None, [p.grad is not None for p in parameters]).any(axis=0))
+    parameters, _ = ranks.together(comm, AVERAGE, find)
+    doing = f"{AVERAGE} of {len(parameters)} parameters"
+    flags = np.asarray(ranks.agree(comm, doing, None, [p.grad is not None for p in parameters]).any(axis=0))
     if comm.size == 1:
         return
     present = [p for p, flag in zip(parameters, flags, strict=True) if flag]

@@ -40,7 +40,7 @@ class Checkpoints(rotation.Checkpoints):
     def __init__(self, folder: str | os.PathLike[str], comm: Any = None, keep: int = 3, best: str | None = None, *,
                  mode: str = "min") -> None:
         self.comm = safety.communicator(comm)
-        ranks.together(self.comm, lambda: super(Checkpoints, self).__init__(folder, keep, best, mode=mode))
+        self._together(lambda: super(Checkpoints, self).__init__(folder, keep, best, mode=mode))
 
     def save(self, *, fsync: bool = True, **parts: Any) -> str:          # type: ignore[override]
         """Writes the next checkpoint as `mpi.save` does, then removes those that are no longer kept; its path."""
@@ -57,7 +57,7 @@ class Checkpoints(rotation.Checkpoints):
 
         One that is damaged is skipped on all ranks, with a warning.
         """
-        ranks.together(self.comm, lambda: check_options(strict=strict, best=best, verify=verify))
+        self._together(lambda: check_options(strict=strict, best=best, verify=verify))
         for path in self._first(lambda: self._candidates(best)):
             try:
                 return restore(path, self.comm, strict=strict, verify=verify, **parts)
@@ -68,6 +68,9 @@ class Checkpoints(rotation.Checkpoints):
                 warnings.warn(f"skipped a damaged checkpoint: {fault}", stacklevel=2)
         return None
 
+    def _together(self, find: Any) -> Any:
+        return ranks.together(self.comm, "`Checkpoints`", find)
+
     def _first(self, find: Any) -> Any:
         """What rank 0 finds."""
-        return self.comm.bcast(ranks.together(self.comm, lambda: find() if self.comm.rank == 0 else None))
+        return self.comm.bcast(self._together(lambda: find() if self.comm.rank == 0 else None))

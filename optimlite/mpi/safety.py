@@ -37,8 +37,8 @@ class Commit:
     It follows a step as the optimizer's own `follower` does, which it calls.
     """
 
-    def __init__(self, comm: Any) -> None:
-        self.comm, self.asked, self.agreed = comm, False, False
+    def __init__(self, comm: Any, doing: str) -> None:
+        self.comm, self.doing, self.asked, self.agreed = comm, doing, False, False
         self.follower: Follower | None = None
 
     @property
@@ -52,7 +52,7 @@ class Commit:
 
     def ask(self, fault: BaseException | None) -> None:
         self.asked = True
-        agree(self.comm, fault)
+        agree(self.comm, self.doing, fault)
         self.agreed = True
 
     def run(self, act: Callable[[], None]) -> BaseException | None:

@@ -75,10 +75,10 @@ class Sharded(Wrapper):
 
     def __init__(self, optimizer: Any, comm: Any = None, reduce: str = "mean", order: str = "rank", *,
                  check_every: int | None = 100, check_parameters: bool = False) -> None:
-        super().__init__(optimizer)
         self.comm = comm = safety.communicator(comm)
         fault = None
         try:
+            super().__init__(optimizer)
             check_method(self)
             self.reduce = checks.one_of("mean", "sum")("reduce", reduce)
             leaves = check_order(order, comm.size)
@@ -87,10 +87,11 @@ class Sharded(Wrapper):
             self._with_values = checks.flag("check_parameters", check_parameters)
         except (TypeError, ValueError) as caught:
             fault = caught
-        ranks.agree(comm, fault)
+        ranks.agree(comm, "`mpi.Sharded`", fault)
         self.summed = leaves or comm.size        # gradients in a sum
         self._leaves = Leaves(self.summed // comm.size)
         self._all = [parameter for group in self.param_groups for parameter in group["params"]]
+        self._doing = f"`step` of {type(optimizer).__name__} over {len(self._all)} parameter{'s' * (len(self._all) != 1)}"
         self._called = [self.optimizer.state.name_of(parameter) for parameter in self._all]
         self._compare(safety.of_layout(self._all, self._called), "make the same model on each")
         self._compare(safety.of_values(self._all, self._called),
@@ -106,7 +107,7 @@ class Sharded(Wrapper):
         self._made_for: Any = None               # options that say which tensors may be cut
         self._traffic = Traffic(comm, self._all, shares, self.mine)
         self._reserved: set[bytes] = set()       # steps that there is memory for, by which parameters have gradients
-        self._commit = safety.Commit(comm)
+        self._commit = safety.Commit(comm, self._doing)
         self._hooked = False                     # whether a rank has hooks around its steps
         self._totals = Totals(comm, self.optimizer, self.base, self.mine)
         self._asks = comm.size > 1 and self._totals.needed()
@@ -127,6 +128,7 @@ class Sharded(Wrapper):
 
         Raises RankError on all ranks where one can't; nothing is changed then.
         """
+        ranks.agree(self.comm, "`offload`", None)
         self._compare(iter([("whether state is to be in files", folder is not None)]),
                       "call offload(folder) on all, or offload(None)")
         self._commit.run(lambda: keep_in_files(self.share, folder, lambda: self._commit.ask(None)))
@@ -180,12 +182,12 @@ class Sharded(Wrapper):
                 super()._call_after(args, kwargs)
             except BaseException as caught:
                 fault = caught
-            ranks.agree(self.comm, fault)
+            ranks.agree(self.comm, self._doing, fault)
 
     def _agree(self, fault: BaseException | None, flags: Sequence[bool] = (), options: bytes = bytes(8)) -> np.ndarray:
         """What all ranks say before a step: whether they have hooks, which gradients they have, and their options."""
         flags = flags or [False] * len(self._all)
-        return ranks.agree(self.comm, fault, [self._has_step_hooks(), *flags], options)
+        return ranks.agree(self.comm, self._doing, fault, [self._has_step_hooks(), *flags], options)
 
     def _together(self, closure: Callable[[], Any] | None, grads: Any, given: tuple[Any, ...]) -> Any:
         loss, options, fault = None, DEFAULT, None
@@ -237,7 +239,7 @@ class Sharded(Wrapper):
                 part.grad = self._all[at].grad
         else:
             if self.comm.size > 1 and (key := flags.tobytes()) not in self._reserved:
-                ranks.together(self.comm, lambda: self._traffic.reserve(flags))
+                ranks.together(self.comm, self._doing, lambda: self._traffic.reserve(flags))
                 self._reserved.add(key)          # the flags are those of all ranks, so all go this way or none
             self._traffic.sum(gradients, flags, self.order)
         try:
@@ -266,7 +268,7 @@ class Sharded(Wrapper):
                 raise fault
             return
         try:
-            ranks.agree(self.comm, fault)
+            ranks.agree(self.comm, self._doing, fault)
         except BaseException as caught:
             folder.torn = folder.torn or str(caught)
             raise

@@ -62,7 +62,8 @@ def summed(fun: Callable[..., Any], comm: Any = None, reduce: str = "sum", *, pa
             told = STOP
         except BaseException as caught:
             fault = caught
-        found = ranks.each(comm, fault, told)
+        ranks.agree(comm, "a function that is summed", fault)
+        found = comm.allgather(told)
         if STOP in found:
             raise StopIteration
         kinds = kinds_of(found)

@@ -42,4 +42,8 @@ def test_the_row_is_measured() -> None:
     assert report.line(result).startswith(ranks.CASE)
     assert "65,536 elements" in report.title(result)
     result["ratio"][ranks.HAND] = 1.4
-    assert [entry["met"] for entry in report.targets([result])] == [False, True]
+    assert [entry["met"] for entry in report.targets([result])] [:2] == [False, True]
+    assert 0.01 < result["planned_seconds"] / result["seconds"]["optimlite"] < 100
+    for factor, met in ((0.6, True), (1.9, True), (0.4, False), (2.1, False)):
+        result["planned_seconds"] = factor * result["seconds"]["optimlite"]
+        assert [entry["met"] for entry in report.targets([result])][2] == met

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -155,6 +156,55 @@ def test_a_hook_of_one_rank_is_called_around_its_steps_alone() -> None:
         return calls
 
     assert mpi.simulate(3, train) == [[], ["before", "after"], []]
+
+
+ALONE: dict[str, Any] = {
+    "`mpi.save`": lambda opt, params, path, _: mpi.save(path, model=params, optimizer=opt),
+    "`mpi.restore`": lambda opt, params, path, _: mpi.restore(path, model=params, optimizer=opt),
+    "`gathered`": lambda opt, params, path, _: mpi.gathered(opt),
+    "`offload`": lambda opt, params, path, _: opt.offload(path.parent),
+    "`broadcast`": lambda opt, params, path, _: mpi.broadcast(params, opt.comm),
+    "`average_gradients`": lambda opt, params, path, _: mpi.average_gradients(opt.optimizer, opt.comm),
+    "`Checkpoints`": lambda opt, params, path, _: mpi.Checkpoints(path.parent, opt.comm),
+    "`mpi.Sharded`": lambda opt, params, path, _: mpi.Sharded(adam(params), opt.comm),
+    "a function that is summed": lambda opt, params, path, _: mpi.summed(lambda: 1.0, opt.comm)(),
+    "`step` of SGD over 1 parameter": lambda opt, params, path, other: other.step()}
+
+
+@pytest.mark.parametrize("what", ALONE)
+def test_what_one_rank_does_alone_is_named(what: str, tmp_path: Path) -> None:
+    """All raise, nothing is changed, and they go on."""
+    def train(comm: Any) -> Any:
+        params, opt = after_two_steps(comm)
+        other = mpi.Sharded(ol.SGD([np.zeros(2)]), comm)
+        mpi.save(tmp_path / "run", comm, model=params, optimizer=opt, fsync=False)
+        before = copied(params)
+        with pytest.raises(mpi.RankError) as caught:
+            ALONE[what](opt, params, tmp_path / "run", other) if comm.rank == 0 else opt.step(
+                grads=gradients(params, comm.rank, 2))
+        assert str(caught.value) == (
+            f"ranks must do the same, but rank 0 is at {what}, ranks 1, 2 are at `step` of Adam over 4 parameters; "
+            f"every rank must make the same calls, in the same order")
+        assert same_bits(params, before)
+        opt.step(grads=gradients(params, comm.rank, 2))
+        return params
+
+    expected, _ = alone(adam, 3, 3)
+    assert all(same_bits(params, expected) for params in mpi.simulate(3, train))
+
+
+def test_where_threads_run_out_no_simulated_rank_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, left = threading.Thread.start, iter([True, True])
+
+    def limited(thread: threading.Thread) -> None:
+        if not next(left, False):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        mpi.simulate(4, lambda comm: comm.allgather(comm.rank))
+    assert not [thread for thread in threading.enumerate() if "simulate" in thread.name or "run" in thread.name]
 
 
 def test_a_rank_that_has_ended_is_not_waited_for() -> None:

@@ -79,6 +79,21 @@ def test_examples_say_what_simulated_ranks_say(name: str, tmp_path: Path) -> Non
     assert done.stdout == alone.stdout
 
 
+@pytest.mark.parametrize("how", ["ends", "fails"])
+def test_a_rank_that_leaves_is_not_waited_for(how: str, tmp_path: Path) -> None:
+    done = run(4, "leaves", tmp_path / how)
+    assert done.returncode != 0
+    assert done.stdout.count("rank 1 is at the end of its program") == 3
+    assert done.stderr.count("RankError: another rank has ended its program; end this one, too") == 3
+    assert ("FileNotFoundError: batch-3" in done.stderr) == (how == "fails")
+
+
+def test_what_one_rank_does_alone_ends_the_job(tmp_path: Path) -> None:
+    done = run(4, "alone", tmp_path)
+    assert done.returncode != 0
+    assert done.stderr.count("RankError: ranks must do the same, but rank 0 is at `mpi.save`, ranks 1, 2, 3") == 4
+
+
 def test_a_killed_rank_ends_the_job(tmp_path: Path) -> None:
     done = run(4, "killed", tmp_path)
     assert done.returncode != 0

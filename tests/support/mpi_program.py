@@ -122,6 +122,28 @@ def files(comm: Any, folder: str) -> str:
     return f"{in_files} {digest(params)}"
 
 
+def alone(comm: Any, folder: str) -> str:
+    """Rank 0 saves, and the others step."""
+    params, opt = train(comm)
+    if comm.rank == 0:
+        mpi.save(f"{folder}/run", model=params, optimizer=opt)
+    opt.step(grads=gradients(params, comm.rank, 3))
+    return "went on"
+
+
+def leaves(comm: Any, folder: str) -> str:
+    """Rank 1 has fewer batches, and ends, or fails in its own code."""
+    params, opt = train(comm)
+    if comm.rank == 1:
+        raise SystemExit(0) if folder.endswith("ends") else FileNotFoundError("batch-3")
+    try:
+        opt.step(grads=gradients(params, comm.rank, 3))
+    except mpi.RankError as fault:
+        print(f"told: {fault}", flush=True)
+    opt.step(grads=gradients(params, comm.rank, 3))
+    return "went on without rank 1"
+
+
 def killed(comm: Any, folder: str) -> str:
     params, opt = train(comm)
     if comm.rank == 1:
