@@ -91,7 +91,8 @@ class Sharded(Wrapper):
         self.summed = leaves or comm.size        # gradients in a sum
         self._leaves = Leaves(self.summed // comm.size)
         self._all = [parameter for group in self.param_groups for parameter in group["params"]]
-        self._doing = f"`step` of {type(optimizer).__name__} over {len(self._all)} parameter{'s' * (len(self._all) != 1)}"
+        over = f"{len(self._all)} parameter{'s' * (len(self._all) != 1)}"
+        self._doing = f"`step` of {type(optimizer).__name__} over {over}"
         self._called = [self.optimizer.state.name_of(parameter) for parameter in self._all]
         self._compare(safety.of_layout(self._all, self._called), "make the same model on each")
         self._compare(safety.of_values(self._all, self._called),

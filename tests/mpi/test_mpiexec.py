@@ -57,7 +57,7 @@ def run(ranks: int, what: str, folder: Path) -> subprocess.CompletedProcess[str]
     return ended(start(ranks, mpi_program.__file__, what, folder))
 
 
-@pytest.mark.parametrize("ranks", [1, 3, 4, 8])
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4, 8])
 @pytest.mark.parametrize("what", ["bits", "fault", "files", "inversion", "replicated", "groups"])
 def test_real_ranks_have_the_bits_of_simulated_ones(ranks: int, what: str, tmp_path: Path) -> None:
     if what == "fault" and ranks == 1:
