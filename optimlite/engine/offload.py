@@ -32,12 +32,15 @@ class Scratch(mmap.mmap):
     def take(self, size: int) -> None:
         """Has the disk give all bytes up to there."""
         if size > self.taken:
-            # without O_DIRECT, since a file system that can't give room has a byte written to each block
-            fcntl(self.fd, F_SETFL, fcntl(self.fd, F_GETFL) & ~os.O_DIRECT)
-            os.posix_fallocate(self.fd, self.taken, size - self.taken)
-            self.taken = size
-        with suppress(OSError):                  # not every file system can
-            fcntl(self.fd, F_SETFL, fcntl(self.fd, F_GETFL) | os.O_DIRECT)
+            # Without O_DIRECT: where a file system can't give room, a byte is written to each block.
+            flags = fcntl(self.fd, F_GETFL)
+            fcntl(self.fd, F_SETFL, flags & ~os.O_DIRECT)
+            try:
+                os.posix_fallocate(self.fd, self.taken, size - self.taken)
+                self.taken = size
+            finally:
+                with suppress(OSError):          # not every file system can
+                    fcntl(self.fd, F_SETFL, flags | os.O_DIRECT)
 
     def __del__(self) -> None:
         if self.fd >= 0:

@@ -132,7 +132,9 @@ class Sharded(Wrapper):
         ranks.agree(self.comm, "`offload`", None)
         self._compare(iter([("whether state is to be in files", folder is not None)]),
                       "call offload(folder) on all, or offload(None)")
-        self._commit.run(lambda: keep_in_files(self.share, folder, lambda: self._commit.ask(None)))
+        late = self._commit.run(lambda: keep_in_files(self.share, folder, lambda: self._commit.ask(None)))
+        if late is not None:
+            raise late
 
     # Stepping --------------------------------------------------------------------------------------------------------
 
