@@ -245,13 +245,13 @@ class Sharded(Wrapper):
                 ranks.together(self.comm, self._doing, lambda: self._traffic.reserve(flags))
                 self._reserved.add(key)          # the flags are those of all ranks, so all go this way or none
             self._traffic.sum(gradients, flags, self.order)
+        follower = self._commit.follower = self.share.follower
         try:
             factor = self._factor(options)
             if factor is None:
                 self.skipped_steps += 1
                 return
-            follower, self.share.follower = self.share.follower, self._commit      # type: ignore[assignment]
-            self._commit.follower = follower
+            self.share.follower = self._commit   # type: ignore[assignment]
             late = self._commit.run(lambda: of_parts.step(self.share, factor, options.max_grad_value))
             self._all_whole(late)
             if self._asks and flags.any():
@@ -260,6 +260,7 @@ class Sharded(Wrapper):
             if late is not None:
                 raise late
         finally:
+            self.share.follower = follower
             for part in self.mine.values():
                 part.grad = None
 
