@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import zip_longest
@@ -39,7 +40,8 @@ _left: list[Any] = []                            # those that a rank has left wh
 
 def leave() -> None:
     """At the end of a program, however it comes: ranks that wait for this one are told, instead of waiting for ever."""
-    for comm, process in _met:
+    aborts = "mpi4py.run" in sys.modules and hasattr(sys, "last_value")      # python -m mpi4py, where one has raised
+    for comm, process in () if aborts else _met:
         if process == os.getpid() and not any(comm is one for one in _left):
             with suppress(Exception):            # of a communicator that was freed, or of MPI that was finalized
                 agree(comm, END, None)

@@ -88,6 +88,13 @@ def test_a_rank_that_leaves_is_not_waited_for(how: str, tmp_path: Path) -> None:
     assert ("FileNotFoundError: batch-3" in done.stderr) == (how == "fails")
 
 
+def test_mpi4py_ends_ranks_that_are_in_other_calls(tmp_path: Path) -> None:
+    """What a rank does at its end is not in the way."""
+    done = ended(start(3, "-m", "mpi4py", mpi_program.__file__, "waits", tmp_path))
+    assert done.returncode != 0
+    assert "FileNotFoundError: batch-3" in done.stderr
+
+
 def test_what_one_rank_does_alone_ends_the_job(tmp_path: Path) -> None:
     done = run(4, "alone", tmp_path)
     assert done.returncode != 0

@@ -144,6 +144,15 @@ def leaves(comm: Any, folder: str) -> str:
     return "went on without rank 1"
 
 
+def waits(comm: Any, folder: str) -> str:
+    """Rank 1 fails in its own code, while the others wait for it in theirs."""
+    train(comm)
+    if comm.rank == 1:
+        raise FileNotFoundError("batch-3")
+    comm.recv(source=1)
+    return "went on without rank 1"
+
+
 def killed(comm: Any, folder: str) -> str:
     params, opt = train(comm)
     if comm.rank == 1:
