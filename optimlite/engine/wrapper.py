@@ -28,7 +28,7 @@ class Wrapper(Optimizer):
         if not isinstance(optimizer, (RuleOptimizer, Wrapper)):
             got = type(optimizer).__name__ if isinstance(optimizer, Optimizer) else shown(optimizer)
             raise TypeError(f"{name} needs an optimizer with a compiled rule, got {got}; use one such as "
-                            f"ol.{name}(ol.Adam(params))")
+                            f"{name}(ol.Adam(params))")
         self.optimizer = optimizer
 
     @property

@@ -23,6 +23,7 @@ def test_what_options_can_not_be(options: dict[str, Any], message: str) -> None:
 
 @pytest.mark.parametrize(("make", "message"), [
     (ol.SparseAdam, "use Adam"),
+    (lambda params: params, r"use one such as Sharded\(ol.Adam\(params\)\)"),
     (lambda params: ol.SAM(ol.SGD(params, lr=0.1)), "can't be a SAM"), (ol.LBFGS, "compiled rule")])
 def test_what_can_not_be_spread(make: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):

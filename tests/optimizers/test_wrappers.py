@@ -133,7 +133,7 @@ W = np.ones(3)
 
 test_what_is_refused = refusals([
     (lambda: ol.Lookahead([W]), r"^Lookahead needs an optimizer with a compiled rule, got \[array"),
-    (lambda: ol.SAM(ol.LBFGS([W])), "^SAM needs an optimizer with a compiled rule, got LBFGS; use one such as ol.SAM"),
+    (lambda: ol.SAM(ol.LBFGS([W])), "^SAM needs an optimizer with a compiled rule, got LBFGS; use one such as SAM"),
     (lambda: ol.Lookahead(ol.SGD([W]), 0), "^`k` must be an integer >= 1, got 0"),
     (lambda: ol.Lookahead(ol.SGD([W]), 2.5), "^`k` must be an integer >= 1, got 2.5"),  # type: ignore[arg-type]
     (lambda: ol.Lookahead(ol.SGD([W]), alpha=0), "^`alpha` must be > 0 and <= 1, got 0"),
