@@ -45,6 +45,8 @@ QUICK = ["-O2", "-fno-inline-functions-called-once", "-freorder-blocks-algorithm
 DRIVER_FLAGS = {"steps": QUICK, "plans": SHORT}
 GCC_FLAGS = {*VECTORS, *FASTER, *SMALLER, *INLINED, *SHORT[1:], *QUICK[1:], "-fvect-cost-model=very-cheap",
              "-Werror=double-promotion"}         # which clang finds in intended ones
+# No padding between code and data in the file, and no hash of the whole: a thousandth of the wheel.
+PACKED = ["-Wl,-z,noseparate-code", "-Wl,--build-id=none"]
 FASTEST = ("v3",) if X86 else ("baseline",)
 # Doubles on x86-64 CPUs from before 2013, where a vector has two: loops whose length is known alone are vectorised, and
 # a third of the module goes.
@@ -103,7 +105,8 @@ def staged():
 
 def declarations():
     """A number for what driver and kernels must both be built from: native/dispatch.py tells if they weren't."""
-    return f"{crc32(b''.join(Path(name).read_bytes() for name in sorted(glob('pyx/*.pxd')))):08x}"
+    shared = [*sorted(glob("pyx/*.pxd")), f"build/pyx/{WHERE}/coefficients.pxi"]
+    return f"{crc32(b''.join(Path(name).read_bytes() for name in shared)):08x}"
 
 
 def write(path, text):
@@ -179,6 +182,8 @@ class Build(build_ext):
             else:
                 ext.extra_compile_args += ["-g0"]
                 ext.extra_link_args = [] if sys.platform == "darwin" else ["-s"]
+                if sys.platform == "linux":
+                    ext.extra_link_args += PACKED
         super().build_extension(ext)
 
 

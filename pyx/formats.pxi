@@ -20,12 +20,15 @@ cdef enum:
 
 cdef uint32_t[SHARING] SPREAD    # the random bits of a place in a block, as many as are used: the first 16,
 cdef uint32_t[SHARING] SPREAD20  # and 20
-cdef uint32_t[SHARING] NOTHING
+cdef uint32_t[SHARING] NOTHING   # zeros
 
-for place in range(SHARING):
-    SPREAD[place] = <uint32_t> (<uint32_t> place * <uint32_t> GOLDEN) >> 16
-    SPREAD20[place] = <uint32_t> (<uint32_t> place * <uint32_t> GOLDEN) >> 12
-    NOTHING[place] = 0
+cdef void spread() noexcept:
+    cdef int place
+    for place in range(SHARING):
+        SPREAD[place] = <uint32_t> (<uint32_t> place * <uint32_t> GOLDEN) >> 16
+        SPREAD20[place] = <uint32_t> (<uint32_t> place * <uint32_t> GOLDEN) >> 12
+
+spread()
 
 
 cdef inline uint32_t noise_of_block(uint32_t noise, Py_ssize_t k, bint nearest) noexcept nogil:
@@ -360,10 +363,9 @@ cdef void encode_int8_unsigned(const void* values, void* stored, void* scales, P
     encode_blocks(<const real*> values, <uint8_t*> stored, <int8_t*> scales, n, noise, nearest, UNSIGNED)
 
 
-cdef int bind_format(str name, int bytes, bint scaled, Decode decode, Encode encode) except -1:
+cdef void bind_format(const char* name, int bytes, bint scaled, Decode decode, Encode encode) noexcept:
     cdef KernelRow* row = new_row(name, FORMAT)
     row.format.bytes, row.format.scaled, row.format.decode, row.format.encode = bytes, scaled, decode, encode
-    return 0
 
 
 bind_format("bfloat16", 2, False, decode_bfloat16, encode_bfloat16)

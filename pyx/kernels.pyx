@@ -3,7 +3,6 @@
 # Nothing here holds Python objects, checks arguments or knows threads: see steps.pyx and vectors.pyx for those.  A rule
 # registers itself, so its file is included; everything else is shared by declarations.
 
-from cpython.mem cimport PyMem_Calloc
 from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport int8_t, int16_t, int32_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset
@@ -25,30 +24,31 @@ from .watched cimport watched_spans
 
 cdef enum:
     UNUSED = -1                  # a number that a pass doesn't yield
+    ROOM = 128                   # rows of the table, and one that holds what is too many
 
-KERNELS = {}                     # name: (capsule of the row, names of coefficients, names of float64 coefficients)
+cdef struct Named:
+    const char* name
+    const char* coefficients     # names of structs, or ""
+    const char* scalars
+    KernelRow row
 
-include "coefficients.pxi"       # COEFFICIENTS: the names in each struct of a rule file, in order; setup.py writes it
-
-
-cdef KernelRow* new_row(str name, Kind kind, str coefficients=None, str scalars=None) except NULL:
-    # `coefficients` and `scalars` are names of structs
-    cdef KernelRow* row = <KernelRow*> PyMem_Calloc(1, sizeof(KernelRow))        # kept for the life of the process
-    cdef list common = COEFFICIENTS["Common"].split()
-    cdef list fields = COEFFICIENTS[coefficients].split() if coefficients else []
-    cdef list beside = COEFFICIENTS[scalars].split() if scalars else []
-    if not row:
-        raise MemoryError
-    if name in KERNELS or len({*common, *fields, *beside}) < len(common) + len(fields) + len(beside) \
-            or len(common) + len(fields) > HYPER or len(beside) > SCALARS:
-        raise ValueError(f"kernel '{name}' must have a name of its own, at most {HYPER - len(common)} + {SCALARS} "
-                         f"coefficients, and none called {', '.join(common)} or twice, got {fields + beside}")
-    row.kind, row.itemsize = kind, sizeof(real)
-    KERNELS[name] = (PyCapsule_New(row, TABLE, NULL), tuple(common + fields) if kind == RULE else (), tuple(beside))
-    return row
+# Rows are bound by C alone, which can't fail: thousands of bytes less in each module than with Python's strings and
+# exceptions.  What is wrong with one is found at the end, and by native/dispatch.py.
+cdef Named ROWS_BOUND[ROOM]
+cdef int n_bound = 0
 
 
-cdef KernelRow* bind(str name, Sweep run, int slots, str coefficients, str scalars=None) except NULL:
+cdef KernelRow* new_row(const char* name, Kind kind, const char* coefficients="", const char* scalars="") noexcept:
+    global n_bound
+    cdef Named* named = &ROWS_BOUND[min(n_bound, ROOM - 1)]
+    n_bound += 1
+    named.name, named.coefficients, named.scalars = name, coefficients, scalars
+    named.row.kind, named.row.itemsize = kind, sizeof(real)
+    return &named.row
+
+
+cdef KernelRow* bind(const char* name, Sweep run, int slots, const char* coefficients,
+                     const char* scalars="") noexcept:
     cdef KernelRow* row = new_row(name, RULE, coefficients, scalars)
     row.run, row.slots = run, slots
     row.measure_spans, row.measure_lines = measure_spans, measure_lines
@@ -56,9 +56,8 @@ cdef KernelRow* bind(str name, Sweep run, int slots, str coefficients, str scala
     return row
 
 
-cdef int bind_whole(str name, Sweep run, int slots, str coefficients=None) except -1:
+cdef void bind_whole(const char* name, Sweep run, int slots, const char* coefficients="") noexcept:
     bind(name, run, slots, coefficients).whole = True
-    return 0
 
 
 cdef KernelRow* owns(int fields, KernelRow* row, int scalars=0) noexcept:
@@ -69,12 +68,10 @@ cdef KernelRow* owns(int fields, KernelRow* row, int scalars=0) noexcept:
 
 
 cdef Pass* measured(KernelRow* row, Sweep formula, Scope scope, Between between, How how0, int how1=UNUSED,
-                    int how2=UNUSED, int how3=UNUSED) except NULL:
+                    int how2=UNUSED, int how3=UNUSED) noexcept:
     # adds a pass before the last, which yields one to four numbers
-    cdef Pass* added = &row.passes[row.n_passes]
+    cdef Pass* added = &row.passes[min(row.n_passes, PASSES - 1)]        # the last is left to a modifier
     cdef int* how = [how0, how1, how2, how3]
-    if row.n_passes == PASSES - 1:
-        raise ValueError(f"a rule has at most {PASSES - 1} passes before the last")
     added.measure, added.scope, added.between = formula, scope, between
     while added.numbers < NUMBERS and how[added.numbers] != UNUSED:
         added.how[added.numbers] = <How> how[added.numbers]
@@ -83,26 +80,24 @@ cdef Pass* measured(KernelRow* row, Sweep formula, Scope scope, Between between,
     return added
 
 
-cdef int measured_lines(KernelRow* row, Sweep formula, BetweenLines between, int states) except -1:
+cdef void measured_lines(KernelRow* row, Sweep formula, BetweenLines between, int states) noexcept:
     # Adds a pass that sums squares by row and by column.  The rule then finds in s[slots] the product of the factors
     # that `between` makes of `states` state arrays, which have a value for each row, or for each column.
     cdef Pass* added = measured(row, formula, LINES, NULL, SQUARES)
     added.between_lines, row.lines, row.line_states = between, added, states
-    return 0
 
 
-cdef int measured_rows(KernelRow* row, Sweep formula, BetweenRows between, int states, How how0, int how1=UNUSED,
-                       int how2=UNUSED, int how3=UNUSED) except -1:
+cdef void measured_rows(KernelRow* row, Sweep formula, BetweenRows between, int states, How how0, int how1=UNUSED,
+                        int how2=UNUSED, int how3=UNUSED) noexcept:
     # Adds a pass whose numbers are combined row by row.  `states` state arrays have a number for each row.
     measured(row, formula, ROWS, NULL, how0, how1, how2, how3).between_rows = between
     row.by_rows, row.line_states = True, states
-    return 0
 
 
-cdef int bind_vector(str name, VectorKernel run, int sums, int maxima, int first_row=0, int per_row=0) except -1:
+cdef void bind_vector(const char* name, VectorKernel run, int sums, int maxima, int first_row=0,
+                      int per_row=0) noexcept:
     cdef KernelRow* row = new_row(name, VECTOR)
     row.vector, row.sums, row.maxima, row.first_row, row.per_row = run, sums, maxima, first_row, per_row
-    return 0
 
 
 bind_vector("dot", dot, 1, 0)
@@ -163,3 +158,19 @@ include "rules/assign.pxi"
 include "rules/modifiers.pxi"
 include "formats.pxi"
 include "beside.pxi"             # what tests and benchmarks need, in a build in place: setup.py writes it
+
+
+cdef dict listed():
+    # what native/dispatch.py finds: name: (capsule of the row, names of its structs)
+    cdef dict kernels = {}
+    cdef Named* named
+    cdef int i
+    for i in range(min(n_bound, ROOM)):
+        named = &ROWS_BOUND[i]
+        if n_bound >= ROOM or named.row.n_passes >= PASSES or named.name in kernels:
+            raise ValueError("a kernel too many, one of too many passes, or a name twice", named.name)
+        kernels[named.name] = (PyCapsule_New(&named.row, TABLE, NULL), named.coefficients, named.scalars)
+    return kernels
+
+
+KERNELS = listed()

@@ -4,7 +4,7 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport floor, frexp, ldexp, sqrt
 from libc.stdint cimport int64_t, uint64_t
 
-from .table cimport EVERYTHING, FORMAT, GROUP, MODIFIER, RULE, TABLE, VECTOR, KernelRow
+from .table cimport EVERYTHING, FORMAT, GROUP, HYPER, MODIFIER, RULE, SCALARS, TABLE, VECTOR, KernelRow
 
 # CPU levels ----------------------------------------------------------------------------------------------------------
 
@@ -119,7 +119,13 @@ cdef void run_jobs(Task task, void* context, Py_ssize_t jobs) noexcept:
 
 # Kernels -------------------------------------------------------------------------------------------------------------
 
+include "coefficients.pxi"       # COEFFICIENTS: the names in each struct of a rule file, in order; setup.py writes it
+
 cdef dict KINDS = {RULE: "rule", VECTOR: "vector", FORMAT: "format", MODIFIER: "modifier"}
+
+
+cdef tuple names(bytes struct):
+    return tuple(COEFFICIENTS[struct.decode()].split()) if struct else ()
 
 
 cdef class Kernel:
@@ -128,9 +134,14 @@ cdef class Kernel:
     Raises ValueError for a row of a module that was built from other declarations.
     """
 
-    def __init__(self, str name not None, capsule, tuple fields not None, tuple scalars not None):
+    def __init__(self, bytes name not None, capsule, bytes coefficients not None, bytes scalars not None):
         self.row = <const KernelRow*> PyCapsule_GetPointer(capsule, TABLE)
-        self.name, self.fields, self.scalars = name, fields, scalars
+        self.name, self.scalars = name.decode(), names(scalars)
+        self.fields = names(b"Common") + names(coefficients) if self.row.kind == RULE else ()
+        if len({*self.fields, *self.scalars}) < len(self.fields) + len(self.scalars) or len(self.fields) > HYPER \
+                or len(self.scalars) > SCALARS:
+            raise TypeError(f"kernel '{self.name}' must have at most {HYPER} + {SCALARS} coefficients, none called "
+                            f"twice, got {self.fields} + {self.scalars}")
 
     @property
     def kind(self) -> str:

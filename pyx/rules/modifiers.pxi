@@ -41,5 +41,5 @@ cdef void run_sizes_of_update(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcep
     measure(sizes_of_update, 0, 3, w.tile)
 
 measured(new_row("cautious", MODIFIER), run_agreement, TENSOR, larger_for_it, SUM).of_update = True
-measured(new_row("limited", MODIFIER, None, "Limit"), run_sizes_of_update, TENSOR, within_limit,
+measured(new_row("limited", MODIFIER, "", "Limit"), run_sizes_of_update, TENSOR, within_limit,
          SUM, SQUARES, SQUARES).of_update = True
