@@ -80,6 +80,8 @@ DIRECTIVES = {
     "language_level": 3, "boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False,
     # a third of the driver's size: functions that can be bound to classes, and pickling that every class refuses
     "binding": False, "auto_pickle": False,
+    # different optimizers in different threads, as docs/platforms.md says
+    "freethreading_compatible": True,
 }
 # Rules that are no optimizer's are for tests and benchmarks, which run on kernels that were built in place, or
 # with sanitizers.

@@ -30,19 +30,22 @@ cdef class GroupPlanCore:
         cdef Py_ssize_t at = 0, k = 0
         cdef PyObject* key
         cdef PyObject* found
-        if self.seen is None or self.version != version or len(self.group) != len(self.seen):
+        if self.seen is None or self.version != version:
             return False
-        while PyDict_Next(self.group, &at, &key, &found):
-            name, seen = <tuple> self.seen[k]
-            k += 1
-            if key != <PyObject*> name:
+        with cython.critical_section(self.group):        # without the GIL: no other thread replaces a value meanwhile
+            if len(self.group) != len(self.seen):
                 return False
-            if found == <PyObject*> seen or seen is UNWATCHED:
-                continue
-            # by identity, for True == 1; but a schedule may well give the same number again
-            value = <object> found
-            if not (type(value) is float and type(seen) is float and <double> value == <double> seen):
-                return False
+            while PyDict_Next(self.group, &at, &key, &found):
+                name, seen = <tuple> self.seen[k]
+                k += 1
+                if key != <PyObject*> name:
+                    return False
+                if found == <PyObject*> seen or seen is UNWATCHED:
+                    continue
+                # by identity, for True == 1; but a schedule may well give the same number again
+                value = <object> found
+                if not (type(value) is float and type(seen) is float and <double> value == <double> seen):
+                    return False
         return True
 
     def remember(self, version) -> None:

@@ -16,8 +16,8 @@ from .real cimport (bits_of_single, const_real_array, decayed, double_sqrt, epsi
                     real_array, sign, single_of, sqrt, towards, widened)
 from .reductions cimport add, dot, limit, max_abs, scale, sum_abs, sum_squares
 from .sweep cimport last_pass, measure, sweep, sweep_only, sweep_whole
-from .table cimport (EVERYTHING, FORMAT, GROUP, HYPER, LINES, MODIFIER, NUMBERS, PASSES, PRODUCTS, ROWS, RULE,
-                     SCALARS, SHARING, SQUARES, SUM, TABLE, TENSOR, VECTOR, Between, BetweenLines, BetweenRows,
+from .table cimport (EVERYTHING, FORMAT, GROUP, LINES, MODIFIER, NUMBERS, PASSES, PRODUCTS, ROWS, RULE,
+                     SHARING, SQUARES, SUM, TABLE, TENSOR, VECTOR, Between, BetweenLines, BetweenRows,
                      Decode, Encode, Entry, How, KernelRow, Kind, Lines, Own, Pass, Scope, Sums, Sweep, Work,
                      VectorKernel)
 from .watched cimport watched_spans

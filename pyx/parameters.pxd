@@ -4,7 +4,10 @@ cimport numpy as cnp
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.string cimport memcmp
 
-cdef uint64_t assignments
+cdef extern from "shared.h":
+    ctypedef uint64_t shared_count
+
+cdef shared_count assignments
 
 
 cdef inline Py_ssize_t size_in_reals(cnp.ndarray a) noexcept:
@@ -59,10 +62,11 @@ cdef class ParameterCore:
     cdef object gradient
     cdef object extra_reference          # A second one to the gradient, and to the array: `ndarray.resize` refuses
     cdef object array_reference          # arrays with more than one, so cached addresses stay valid.
-    cdef uint64_t version                # of the gradient
+    cdef shared_count version            # of the gradient
     cdef object __weakref__
 
     cdef void replace(self, gradient) noexcept
+    cdef object taken(self)              # the gradient, whichever thread replaces it just now
 
 
 cdef class AddressRanges:

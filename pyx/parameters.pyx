@@ -9,7 +9,14 @@ from libc.stdint cimport int64_t, uintptr_t
 cnp.import_array()
 
 
+cdef extern from "shared.h":
+    ctypedef struct shared_lock:
+        pass
+    void shared_acquire(shared_lock* lock) noexcept
+    void shared_release(shared_lock* lock) noexcept
+
 assignments = 1                  # of gradients in the process: plans look again when this moved
+cdef shared_lock guard           # of each gradient's reference, and of what follows; Python's own, where it has one
 cdef int64_t steps_begun = 0     # each step has a ticket: the count when it began
 cdef list under_way = []         # tickets of the steps that have gradients' addresses in use, oldest first
 cdef list retired = []           # (last ticket then, gradient): replaced while steps were under way, kept till they end
@@ -29,16 +36,18 @@ cdef class ParameterCore:
 
     cdef void replace(self, gradient) noexcept:
         global assignments
-        if under_way and self.gradient is not None:
-            retired.append((steps_begun, self.gradient))
+        shared_acquire(&guard)
+        old = self.gradient              # freed behind the lock: that may run anybody's code
+        retire(old)
         self.gradient = self.extra_reference = gradient
         self.version += 1
         assignments += 1
+        shared_release(&guard)
 
     @property
     def grad(self):
         """The gradient: None, or an array of the parameter's shape and dtype."""
-        return self.gradient
+        return self.taken()
 
     @grad.setter
     def grad(self, value):
@@ -51,6 +60,17 @@ cdef class ParameterCore:
     @grad.deleter
     def grad(self):
         self.replace(None)
+
+    cdef object taken(self):
+        shared_acquire(&guard)
+        gradient = self.gradient
+        shared_release(&guard)
+        return gradient
+
+
+cdef void retire(gradient) noexcept:
+    if under_way and gradient is not None:
+        retired.append((steps_begun, gradient))
 
 
 def forget_gradients(parameters):
@@ -71,20 +91,32 @@ cdef class Stepping:
 
     def __enter__(self):
         global steps_begun
-        if self.ticket and self.ticket in under_way:     # else of a parent's step, which doesn't go on in this child
-            raise RuntimeError("this optimizer is already stepping in another thread; "
-                               "step it from one thread at a time, or use one optimizer per thread")
-        under_way.append(steps_begun + 1)
-        steps_begun += 1
-        self.ticket = steps_begun
+        shared_acquire(&guard)
+        try:
+            if self.ticket and self.ticket in under_way:         # else of a parent's step, which doesn't go on here
+                raise RuntimeError("this optimizer is already stepping in another thread; "
+                                   "step it from one thread at a time, or use one optimizer per thread")
+            under_way.append(steps_begun + 1)
+            steps_begun += 1
+            self.ticket = steps_begun
+        finally:
+            shared_release(&guard)
 
     def __exit__(self, kind, value, trace):
-        cdef int64_t ticket = self.ticket
-        self.ticket = 0
-        if ticket in under_way:          # not in a child that was forked in between
-            under_way.remove(ticket)
-        while retired and (not under_way or retired[0][0] < under_way[0]):
-            del retired[0]
+        cdef Py_ssize_t n = 0
+        freed = None                     # behind the lock, as in `replace`
+        shared_acquire(&guard)
+        try:
+            if self.ticket in under_way:         # not in a child that was forked in between
+                under_way.remove(self.ticket)
+            self.ticket = 0
+            while n < len(retired) and (not under_way or retired[n][0] < under_way[0]):
+                n += 1
+            if n:
+                freed = retired[:n]
+                del retired[:n]
+        finally:
+            shared_release(&guard)
 
 
 def forget_steps() -> None:

@@ -220,7 +220,11 @@ cdef class Plan:
         if self.n_copies:
             for i in range(self.count):
                 if self.copies[i] is not None:
-                    gradient = (<ParameterCore> self.parameters[i]).gradient
+                    taken = (<ParameterCore> self.parameters[i]).taken()
+                    if not isinstance(taken, cnp.ndarray):       # taken away meanwhile, by another thread
+                        self.entries[i].grad = NULL
+                        continue
+                    gradient = taken
                     if fits(gradient, self.copies[i]):
                         copy_between(gradient, self.copies[i], True)
                     else:                        # somebody has given it another shape or type since it was assigned
@@ -229,17 +233,19 @@ cdef class Plan:
 
     cdef bint rebind(self, Py_ssize_t i, ParameterCore parameter, AddressRanges memory) except -1:
         cdef cnp.ndarray gradient, copy
+        cdef uint64_t version = parameter.version        # first: another gradient than this may be assigned meanwhile
         if self.copies[i] is not None:
             self.copies[i] = None
             self.n_copies -= 1
         if self.beside != NULL:
             self.beside[i].gradient = NULL
-        if parameter.gradient is None:
+        taken = parameter.taken()
+        if taken is None:
             self.entries[i].grad = NULL
-        elif not isinstance(parameter.gradient, cnp.ndarray):
+        elif not isinstance(taken, cnp.ndarray):
             return False
         else:
-            gradient = parameter.gradient
+            gradient = taken
             if cnp.PyArray_TYPE(gradient) != self.real_type:
                 self.read_as(i, parameter, gradient)
             if self.usable(i, parameter.array, gradient) and not memory.overlaps(gradient):
@@ -249,7 +255,7 @@ cdef class Plan:
                 self.copies[i] = copy
                 self.n_copies += 1
                 self.entries[i].grad = cnp.PyArray_DATA(copy)
-        self.bound_version[i] = parameter.version
+        self.bound_version[i] = version
         return True
 
     cdef int read_as(self, Py_ssize_t i, ParameterCore parameter, cnp.ndarray gradient) except -1:

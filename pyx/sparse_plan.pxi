@@ -134,6 +134,7 @@ cdef class SparsePlan(Plan):
         return self.sparse_at[i]
 
     cdef bint rebind(self, Py_ssize_t i, ParameterCore parameter, AddressRanges memory) except -1:
+        cdef uint64_t version = parameter.version
         if self.sparse_at[i]:
             self.sparse_at[i], self.touched[i] = False, None
             self.n_sparse -= 1
@@ -143,7 +144,7 @@ cdef class SparsePlan(Plan):
             self.entries[i].grad = self.entries[i].param         # there is one; `touch` says where
             self.sparse_at[i] = True
             self.n_sparse += 1
-            self.bound_version[i] = parameter.version
+            self.bound_version[i] = version
         return True
 
     def gradient(self, Py_ssize_t i):
