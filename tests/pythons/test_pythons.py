@@ -163,5 +163,6 @@ def test_a_free_threaded_python_stays_without_the_gil() -> None:
     """Every module says that it needs none."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHON_GIL"}
     program = "import optimlite, sys; from optimlite.native import files, vectors; print(sys._is_gil_enabled())"
-    done = subprocess.run([sys.executable, "-W", "error", "-c", program], text=True, capture_output=True, env=environment)
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], text=True, capture_output=True,
+                          env=environment)
     assert (done.stdout.strip(), done.stderr) == ("False", "")
