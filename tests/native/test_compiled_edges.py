@@ -204,6 +204,14 @@ def test_kernels_of_other_sources_are_refused(monkeypatch: pytest.MonkeyPatch) -
         dispatch.kernels.__wrapped__(np.dtype(np.float32), "baseline")
 
 
+def test_coefficients_that_are_called_alike_are_refused() -> None:
+    module = importlib.import_module(f"optimlite.native.kernels_f32_{dispatch.level}")
+    capsule = module.KERNELS[b"adam"][0]
+    assert runtime.Kernel(b"mine", capsule, b"Adam", b"").fields[:4] == ("grad_scale", "max_abs", "l2", "keep")
+    with pytest.raises(TypeError, match=r"^kernel 'mine' must have at most 32 \+ 8 coefficients, none called twice"):
+        runtime.Kernel(b"mine", capsule, b"Adam", b"Adam")
+
+
 NAMES = ROOT / "build/pyx/in_place/coefficients.pxi"         # of the coefficients, which driver and kernels count alike
 
 
