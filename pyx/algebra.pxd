@@ -4,12 +4,18 @@
 # sums, then maxima.  It works tile by tile, so that what one loop wrote is still in the cache for the next.
 
 from libc.stdint cimport uint16_t, uint32_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from .lanes cimport largest_magnitude, product, square, sum_lanes, total
-from .real cimport (bits_of_single, const_real_array, larger, maximum, minimum, prefetch, real, real_array,
-                    widened)
+from .real cimport bits_of_single, const_real_array, larger, maximum, minimum, real, real_array, widened
 from .table cimport LANES, TILE
+
+cdef enum:
+    # Passes over a history read so many elements of four rows, then of the next four: prefetching follows few streams
+    # at a time, and only where they are long.
+    STRETCH = 4096
+    STRIP = 256                  # of these, how many are widened at a time
+    AHEAD = 1024                 # bytes from what is read to what is fetched
 
 
 cdef inline void observe(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
@@ -32,8 +38,8 @@ cdef inline void observe(void** v, Py_ssize_t count, const double* c, Py_ssize_t
 cdef extern from "products.h" nogil:
     void lanes_of_two(const real* x, const real* a, Py_ssize_t rows, double* lanes) noexcept
     void lanes_of_three(const real* x, const real* a, const real* b, Py_ssize_t rows, double* lanes) noexcept
-    void lanes_of_rows(const real* x, const real* y, const double* a, const double* b, Py_ssize_t rows,
-                       const real** next, double* lanes) noexcept
+    void lanes_of_rows(const real** x, const real* a, const real* b, Py_ssize_t n, const char** next, Py_ssize_t size,
+                       double* lanes) noexcept
 
 
 cdef inline void two_products(const real* x, const real* a, Py_ssize_t n, double* out) noexcept nogil:
@@ -214,52 +220,35 @@ cdef inline void turn_inward(void** v, Py_ssize_t count, const double* c, Py_ssi
         out[1] = larger(out[1], largest_magnitude(d, m))
 
 
-cdef inline void add_row_products(const real* first, const real* second, const double* a, const double* b,
-                                  const real** next, Py_ssize_t m, Py_ssize_t rows, double* out) noexcept nogil:
-    # out += first.a, first.b and, of two rows, second.a, second.b
-    cdef double[4 * LANES] lanes
-    cdef Py_ssize_t i, whole = m - m % LANES
-    lanes_of_rows(first, second, a, b, m // LANES, next, lanes)
-    for i in range(whole, m):
-        lanes[i - whole] += (<double> first[i]) * a[i]
-        lanes[LANES + i - whole] += (<double> first[i]) * b[i]
-        lanes[2 * LANES + i - whole] += (<double> second[i]) * a[i]
-        lanes[3 * LANES + i - whole] += (<double> second[i]) * b[i]
+cdef inline void add_lanes(const double* lanes, Py_ssize_t rows, double* out) noexcept nogil:
+    cdef Py_ssize_t i
     for i in range(2 * rows):
-        out[i] += sum_lanes(lanes + i * LANES)
+        out[i] += (lanes[4 * i] + lanes[4 * i + 2]) + (lanes[4 * i + 1] + lanes[4 * i + 3])
 
 
-cdef inline void gram_of_tile(const real* x, const real* y, void** rows, Py_ssize_t count, Py_ssize_t at, Py_ssize_t m,
-                              double* out) noexcept nogil:
-    # out += row.x, row.y for every row, over the tile at `at`, where x and y stand already
-    #
-    # A tile is a page of each row, and the processor's own prefetching ends with the page.  The next one is fetched
-    # here, of four rows together while these four are read: a half of it during two of them.
-    cdef double[TILE] a
-    cdef double[TILE] b
-    cdef (const real*)[4] next
-    cdef Py_ssize_t i, k, q
-    cdef const real* first
-    cdef const real* second
-    for i in range(m):
-        a[i] = <double> x[i]
-        b[i] = <double> y[i]
-    for k in range(0, count, 2):
-        q = k % 4
+cdef inline void gram_of_stretch(const real* a, const real* b, void** rows, Py_ssize_t count, Py_ssize_t at,
+                                 Py_ssize_t m, double* out) noexcept nogil:
+    # out += row.a, row.b for every row, over the stretch at `at`, where a and b stand already
+    cdef double lanes[32]
+    cdef const real* x[4]
+    cdef const char* next[4]
+    cdef Py_ssize_t i, k
+    for k in range(0, count, 4):
         for i in range(4):
-            next[i] = (<const real*> rows[min(k - q + i, count - 1)]) + at + TILE + q * (TILE // 4)
-        first = (<const real*> rows[k]) + at
-        second = (<const real*> rows[min(k + 1, count - 1)]) + at
-        add_row_products(first, second, a, b, next, m, min(<Py_ssize_t> 2, count - k), out + 2 * k)
+            x[i] = (<const real*> rows[min(k + i, count - 1)]) + at
+            next[i] = (<const char*> x[i]) + AHEAD
+        memset(lanes, 0, sizeof(lanes))
+        lanes_of_rows(x, a, b, m, next, sizeof(real), lanes)
+        add_lanes(lanes, min(<Py_ssize_t> 4, count - k), out + 2 * k)
 
 
 cdef inline void gram(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
     # row.a, row.b for every row: v = a, b, rows...
-    cdef Py_ssize_t tile, at
-    for tile in range((n + TILE - 1) // TILE):
-        at = tile * TILE
-        gram_of_tile((<const real*> v[0]) + at, (<const real*> v[1]) + at, v + 2, count - 2, at,
-                     min(<Py_ssize_t> TILE, n - at), out)
+    cdef Py_ssize_t at, k
+    for k in range((n + STRETCH - 1) // STRETCH):
+        at = k * STRETCH
+        gram_of_stretch((<const real*> v[0]) + at, (<const real*> v[1]) + at, v + 2, count - 2, at,
+                        min(<Py_ssize_t> STRETCH, n - at), out)
 
 
 cdef inline void subtract(real* y, const real* g, const real* h, const real* s, bint rest,
@@ -271,7 +260,7 @@ cdef inline void subtract(real* y, const real* g, const real* h, const real* s, 
 
 
 cdef inline void renew(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
-    # s = c0 * d (which may be s), y = g - h;  y.y, s.y, s.s, and row.a, row.y for every row:
+    # s = c0 * d (which may be s), y = g - h;  s.s, and row.a, row.y for every row:
     # v = s, y, d, g, h, a, rows...  c1: `rest` of `subtract`.
     cdef real* s
     cdef real* y
@@ -280,66 +269,69 @@ cdef inline void renew(void** v, Py_ssize_t count, const double* c, Py_ssize_t n
     cdef const real* h
     cdef real t = <real> c[0]
     cdef bint rest = c[1] != 0.0, known = v[0] == v[2]
-    cdef Py_ssize_t tile, at, i, m
-    for tile in range((n + TILE - 1) // TILE):
-        at = tile * TILE
-        m = min(<Py_ssize_t> TILE, n - at)
+    cdef Py_ssize_t stretch, at, i, m
+    for stretch in range((n + STRETCH - 1) // STRETCH):
+        at = stretch * STRETCH
+        m = min(<Py_ssize_t> STRETCH, n - at)
         s, y, d = (<real*> v[0]) + at, (<real*> v[1]) + at, (<const real*> v[2]) + at
         g, h = (<const real*> v[3]) + at, (<const real*> v[4]) + at
         if not known:
             for i in range(m):
                 s[i] = t * d[i]
         subtract(y, g, h, s, rest, m)
-        two_products(y, s, m, out)
-        out[2] += total(square, s, s, m)
-        gram_of_tile((<const real*> v[5]) + at, y, v + 6, count - 6, at, m, out + 3)
+        out[0] += total(square, s, s, m)
+        gram_of_stretch((<const real*> v[5]) + at, y, v + 6, count - 6, at, m, out + 1)
 
 
-cdef inline void add_one(real* acc, const real* a, real x, Py_ssize_t n) noexcept nogil:
+cdef inline void add_row(real* to, const real* a, real x, Py_ssize_t n) noexcept nogil:
+    cdef real_array acc = to
     cdef Py_ssize_t i
     for i in range(n):
         acc[i] = acc[i] + x * a[i]
 
 
-cdef inline void add_four(real* acc, const real* a, const real* b, const real* c, const real* d, const double* x,
-                          Py_ssize_t n, Py_ssize_t ahead) noexcept nogil:
+cdef inline void add_rows(real* to, void** rows, const double* x, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
+    # acc += x0 * row0 + ..., four rows
+    cdef real_array acc = to
+    cdef const real* a = (<const real*> rows[0]) + at
+    cdef const real* b = (<const real*> rows[1]) + at
+    cdef const real* c = (<const real*> rows[2]) + at
+    cdef const real* d = (<const real*> rows[3]) + at
     cdef real x0 = <real> x[0], x1 = <real> x[1], x2 = <real> x[2], x3 = <real> x[3]
-    cdef Py_ssize_t i, at
-    for at in range(0, n, 64):
-        for i in range(at, min(at + 64, n), 16):
-            prefetch(a + i + ahead)
-            prefetch(b + i + ahead)
-            prefetch(c + i + ahead)
-            prefetch(d + i + ahead)
-        for i in range(at, min(at + 64, n)):
-            acc[i] = (((acc[i] + x0 * a[i]) + x1 * b[i]) + x2 * c[i]) + x3 * d[i]
+    cdef Py_ssize_t i
+    for i in range(n):
+        acc[i] = (((acc[i] + x0 * a[i]) + x1 * b[i]) + x2 * c[i]) + x3 * d[i]
+
+
+cdef inline void begin_sum(real* to, void** v, real c0, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
+    # acc = c0 * g
+    cdef real_array acc = to
+    cdef const real* g = (<const real*> v[1]) + at
+    cdef Py_ssize_t i
+    for i in range(n):
+        acc[i] = c0 * g[i]
+
+
+cdef inline void end_sum(const real* acc, void** v, Py_ssize_t at, Py_ssize_t n, double* out) noexcept nogil:
+    # d = acc;  g.d; max |d|
+    memcpy((<real*> v[0]) + at, acc, n * sizeof(real))
+    out[0] += total(product, (<const real*> v[1]) + at, acc, n, streamed=False)
+    out[1] = larger(out[1], largest_magnitude(acc, n))
 
 
 cdef inline void combine(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
-    # d = c0 * g + c1 * row1 + ...;  g.d; max |d|.  d may be one of the rows.
-    cdef real acc[TILE]
-    cdef real* d
-    cdef const real* g
-    cdef real c0 = <real> c[0]
-    cdef Py_ssize_t tile, at, i, k, m
-    for tile in range((n + TILE - 1) // TILE):
-        at = tile * TILE
-        m = min(<Py_ssize_t> TILE, n - at)
-        d, g = (<real*> v[0]) + at, (<const real*> v[1]) + at
-        for i in range(m):
-            acc[i] = c0 * g[i]
-        k = 2
-        while k + 4 <= count:
-            add_four(acc, (<const real*> v[k]) + at, (<const real*> v[k + 1]) + at, (<const real*> v[k + 2]) + at,
-                     (<const real*> v[k + 3]) + at, c + k - 1, m, TILE if at + TILE < n else 0)
-            k += 4
-        while k < count:
-            add_one(acc, (<const real*> v[k]) + at, <real> c[k - 1], m)
-            k += 1
-        for i in range(m):
-            d[i] = acc[i]
-        out[0] += total(product, g, d, m)
-        out[1] = larger(out[1], largest_magnitude(d, m))
+    # d = c0 * g + c1 * row1 + ...;  g.d; max |d|.  d may be one of the rows, or g.
+    cdef real acc[STRETCH]
+    cdef Py_ssize_t stretch, at, k, m
+    for stretch in range((n + STRETCH - 1) // STRETCH):
+        at = stretch * STRETCH
+        m = min(<Py_ssize_t> STRETCH, n - at)
+        begin_sum(acc, v, <real> c[0], at, m)
+        for k in range(2, count - 3, 4):
+            add_rows(acc, v + k, c + k - 1, at, m)
+        for k in range(count - (count - 2) % 4, count):
+            add_row(acc, (<const real*> v[k]) + at, <real> c[k - 1], m)
+        end_sum(acc, v, at, m, out)
 
 
 # A history of 16 bits: the upper half of a float32, to nearest.  Rows are widened tile by tile, while they are in the
@@ -363,89 +355,89 @@ cdef inline void narrow(uint16_t* stored, real* x, Py_ssize_t n) noexcept nogil:
         x[i] = widened(stored[i])
 
 
-cdef inline void gram_of_halves(const real* x, const real* y, void** rows, Py_ssize_t count, Py_ssize_t at,
+cdef inline void gram_of_halves(const real* a, const real* b, void** rows, Py_ssize_t count, Py_ssize_t at,
                                 Py_ssize_t m, double* out) noexcept nogil:
-    # `gram_of_tile` over rows of 16 bits
-    cdef double[TILE] a
-    cdef double[TILE] b
-    cdef real[TILE] first
-    cdef real[TILE] second
-    cdef (const real*)[4] next
-    cdef Py_ssize_t i, k
-    for i in range(m):
-        a[i] = <double> x[i]
-        b[i] = <double> y[i]
-    for k in range(0, count, 2):
-        widen(first, (<const uint16_t*> rows[k]) + at, m)
-        widen(second, (<const uint16_t*> rows[min(k + 1, count - 1)]) + at, m)
-        for i in range(4):               # the same tile of the next rows
-            next[i] = <const real*> ((<const uint16_t*> rows[min(k + 2 + (i & 1), count - 1)]) + at
-                                     + (i >> 1) * (TILE // 2))
-        add_row_products(first, second, a, b, next, m, min(<Py_ssize_t> 2, count - k), out + 2 * k)
+    # `gram_of_stretch` over rows of 16 bits
+    cdef double lanes[32]
+    cdef real room[4][STRIP]
+    cdef const real* x[4]
+    cdef const uint16_t* row
+    cdef const char* next[4]
+    cdef Py_ssize_t strip, begin, i, k, n
+    for i in range(4):
+        x[i] = &room[i][0]
+    for k in range(0, count, 4):
+        memset(lanes, 0, sizeof(lanes))
+        for strip in range((m + STRIP - 1) // STRIP):
+            begin = strip * STRIP
+            n = min(<Py_ssize_t> STRIP, m - begin)
+            for i in range(4):
+                row = (<const uint16_t*> rows[min(k + i, count - 1)]) + at + begin
+                widen(room[i], row, n)
+                next[i] = (<const char*> row) + AHEAD
+            lanes_of_rows(x, a + begin, b + begin, n, next, sizeof(uint16_t), lanes)
+        add_lanes(lanes, min(<Py_ssize_t> 4, count - k), out + 2 * k)
 
 
 cdef inline void gram_halves(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
-    cdef Py_ssize_t tile, at
-    for tile in range((n + TILE - 1) // TILE):
-        at = tile * TILE
+    cdef Py_ssize_t at, k
+    for k in range((n + STRETCH - 1) // STRETCH):
+        at = k * STRETCH
         gram_of_halves((<const real*> v[0]) + at, (<const real*> v[1]) + at, v + 2, count - 2, at,
-                       min(<Py_ssize_t> TILE, n - at), out)
+                       min(<Py_ssize_t> STRETCH, n - at), out)
 
 
 cdef inline void renew_halves(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
     # `renew`, with s, y and rows of 16 bits
-    cdef real[TILE] s
-    cdef real[TILE] y
+    cdef real[STRETCH] s
+    cdef real[STRETCH] y
     cdef const real* d
     cdef const real* g
     cdef const real* h
     cdef real t = <real> c[0]
     cdef bint rest = c[1] != 0.0
-    cdef Py_ssize_t tile, at, i, m
-    for tile in range((n + TILE - 1) // TILE):
-        at = tile * TILE
-        m = min(<Py_ssize_t> TILE, n - at)
+    cdef Py_ssize_t stretch, at, i, m
+    for stretch in range((n + STRETCH - 1) // STRETCH):
+        at = stretch * STRETCH
+        m = min(<Py_ssize_t> STRETCH, n - at)
         d, g, h = (<const real*> v[2]) + at, (<const real*> v[3]) + at, (<const real*> v[4]) + at
         for i in range(m):
             s[i] = t * d[i]
         narrow((<uint16_t*> v[0]) + at, s, m)
         subtract(y, g, h, s, rest, m)
         narrow((<uint16_t*> v[1]) + at, y, m)
-        two_products(y, s, m, out)
-        out[2] += total(square, s, s, m)
-        gram_of_halves((<const real*> v[5]) + at, y, v + 6, count - 6, at, m, out + 3)
+        out[0] += total(square, s, s, m, streamed=False)
+        gram_of_halves((<const real*> v[5]) + at, y, v + 6, count - 6, at, m, out + 1)
 
 
-cdef inline void add_halves(real* to, const uint16_t* a, const uint16_t* b, const double* x,
-                            Py_ssize_t n) noexcept nogil:
+cdef inline void add_halves(real* to, void** rows, const double* x, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
+    # `add_rows` of 16 bits
     cdef real_array acc = to
-    cdef real x0 = <real> x[0], x1 = <real> x[1]
+    cdef const uint16_t* a = (<const uint16_t*> rows[0]) + at
+    cdef const uint16_t* b = (<const uint16_t*> rows[1]) + at
+    cdef const uint16_t* c = (<const uint16_t*> rows[2]) + at
+    cdef const uint16_t* d = (<const uint16_t*> rows[3]) + at
+    cdef real x0 = <real> x[0], x1 = <real> x[1], x2 = <real> x[2], x3 = <real> x[3]
     cdef Py_ssize_t i
     for i in range(n):
-        acc[i] = (acc[i] + x0 * widened(a[i])) + x1 * widened(b[i])
+        acc[i] = (((acc[i] + x0 * widened(a[i])) + x1 * widened(b[i])) + x2 * widened(c[i])) + x3 * widened(d[i])
 
 
 cdef inline void combine_halves(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
     # `combine` with rows of 16 bits
-    cdef real acc[TILE]
-    cdef double two[2]
-    cdef real* d
-    cdef const real* g
-    cdef real c0 = <real> c[0]
-    cdef Py_ssize_t tile, at, i, k, m
-    for tile in range((n + TILE - 1) // TILE):
-        at = tile * TILE
-        m = min(<Py_ssize_t> TILE, n - at)
-        d, g = (<real*> v[0]) + at, (<const real*> v[1]) + at
-        for i in range(m):
-            acc[i] = c0 * g[i]
-        for k in range(2, count, 2):
-            two[0], two[1] = c[k - 1], c[k] if k + 1 < count else 0.0
-            add_halves(acc, (<const uint16_t*> v[k]) + at, (<const uint16_t*> v[min(k + 1, count - 1)]) + at, two, m)
-        for i in range(m):
-            d[i] = acc[i]
-        out[0] += total(product, g, d, m)
-        out[1] = larger(out[1], largest_magnitude(d, m))
+    cdef real acc[STRETCH]
+    cdef real row[STRETCH]
+    cdef Py_ssize_t stretch, at, k, m
+    for stretch in range((n + STRETCH - 1) // STRETCH):
+        at = stretch * STRETCH
+        m = min(<Py_ssize_t> STRETCH, n - at)
+        begin_sum(acc, v, <real> c[0], at, m)
+        for k in range(2, count - 3, 4):
+            add_halves(acc, v + k, c + k - 1, at, m)
+        for k in range(count - (count - 2) % 4, count):
+            widen(row, (<const uint16_t*> v[k]) + at, m)
+            add_row(acc, row, <real> c[k - 1], m)
+        end_sum(acc, v, at, m, out)
 
 
 cdef inline void widen_all(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:

@@ -2,8 +2,7 @@
    of `total` in lanes.pxd, whose lanes these are.
 
    With vector types, since gcc otherwise keeps some lanes in memory, where each addition waits for the store before it:
-   that takes twice as long.  A function works on two registers of lanes at a time, so that up to eight sums of two
-   vectors by two stay in registers. */
+   that takes twice as long.  A function works on as many lanes at a time as leave all of its sums in registers. */
 
 #if defined(_MSC_VER)
   #define OPTIMLITE_NOINLINE __declspec(noinline)
@@ -27,7 +26,8 @@ typedef double wide __attribute__((vector_size(8 * WIDTH)));
 typedef double wide_anywhere __attribute__((vector_size(8 * WIDTH), aligned(8), may_alias));
 typedef real narrow_anywhere __attribute__((vector_size(sizeof(real) * WIDTH), aligned(sizeof(real)), may_alias));
 #define LOAD(from) (*(const wide_anywhere *) (from))
-#define KEEP(to, low, high) (*(wide_anywhere *) (to) = (low), *(wide_anywhere *) ((to) + WIDTH) = (high))
+#define STORE(to, value) (*(wide_anywhere *) (to) = (value))
+#define KEEP(to, low, high) (STORE(to, low), STORE((to) + WIDTH, high))
 
 #if defined(OPTIMLITE_DOUBLE)
   #define WIDEN LOAD
@@ -85,40 +85,37 @@ static OPTIMLITE_NOINLINE void lanes_of_three(const real *x, const real *a, cons
     }
 }
 
-/* 16 elements: a line of the cache, or two */
-static inline void fetch(const real *from) {
-    real_prefetch(from);
-    if (sizeof(real) > 4)
-        real_prefetch(from + 8);
-}
-
-/* lanes of x.a, x.b, y.a, y.b; a and b are widened beforehand, and two rows share what is loaded of them.  Meanwhile
-   half of `rows` lines is fetched from each of `next`: reads from several pages at a time are faster than from one. */
-static OPTIMLITE_NOINLINE void lanes_of_rows(const real *x, const real *y, const double *a, const double *b,
-                                             Py_ssize_t rows, const real **next, double *lanes) {
-    Py_ssize_t i, fetched = 0;
+static OPTIMLITE_NOINLINE void lanes_of_fours(const real *const *x, const real *a, const real *b, Py_ssize_t n,
+                                              const char *const *next, Py_ssize_t size, double *lanes) {
+    const real *x0 = x[0], *x1 = x[1], *x2 = x[2], *x3 = x[3];
+    const char *next0 = next[0], *next1 = next[1], *next2 = next[2], *next3 = next[3];
+    Py_ssize_t i;
     int j;
-    for (j = 0; j < 16; j += LANES_AT_ONCE) {
-        wide xa0 = {0}, xa1 = {0}, xb0 = {0}, xb1 = {0}, ya0 = {0}, ya1 = {0}, yb0 = {0}, yb1 = {0};
-        for (i = j; i < 16 * rows; i += 16, fetched++) {
-            wide to_a = LOAD(a + i), to_b = LOAD(b + i), of_x = WIDEN(x + i), of_y = WIDEN(y + i);
-            if (fetched < 2 * rows)
-                fetch(next[fetched & 3] + (fetched >> 2) * 16);
+    for (j = 0; j < 4; j += WIDTH) {
+        wide xa0 = LOAD(lanes + j), xb0 = LOAD(lanes + 4 + j), xa1 = LOAD(lanes + 8 + j), xb1 = LOAD(lanes + 12 + j),
+             xa2 = LOAD(lanes + 16 + j), xb2 = LOAD(lanes + 20 + j), xa3 = LOAD(lanes + 24 + j),
+             xb3 = LOAD(lanes + 28 + j);
+        for (i = j; i < n; i += 4) {
+            const wide to_a = WIDEN(a + i), to_b = WIDEN(b + i);
+            wide of_x = WIDEN(x0 + i);
+            if (!(i & (64 / sizeof(real) - 1))) {        /* a line of the cache */
+                real_prefetch(next0 + i * size), real_prefetch(next1 + i * size);
+                real_prefetch(next2 + i * size), real_prefetch(next3 + i * size);
+            }
             ADD_PRODUCT(xa0, of_x, to_a);
             ADD_PRODUCT(xb0, of_x, to_b);
-            ADD_PRODUCT(ya0, of_y, to_a);
-            ADD_PRODUCT(yb0, of_y, to_b);
-            to_a = LOAD(a + i + WIDTH), to_b = LOAD(b + i + WIDTH);     /* not all loads first: registers are few */
-            of_x = WIDEN(x + i + WIDTH), of_y = WIDEN(y + i + WIDTH);
+            of_x = WIDEN(x1 + i);
             ADD_PRODUCT(xa1, of_x, to_a);
             ADD_PRODUCT(xb1, of_x, to_b);
-            ADD_PRODUCT(ya1, of_y, to_a);
-            ADD_PRODUCT(yb1, of_y, to_b);
+            of_x = WIDEN(x2 + i);
+            ADD_PRODUCT(xa2, of_x, to_a);
+            ADD_PRODUCT(xb2, of_x, to_b);
+            of_x = WIDEN(x3 + i);
+            ADD_PRODUCT(xa3, of_x, to_a);
+            ADD_PRODUCT(xb3, of_x, to_b);
         }
-        KEEP(lanes + j, xa0, xa1);
-        KEEP(lanes + 16 + j, xb0, xb1);
-        KEEP(lanes + 32 + j, ya0, ya1);
-        KEEP(lanes + 48 + j, yb0, yb1);
+        STORE(lanes + j, xa0), STORE(lanes + 4 + j, xb0), STORE(lanes + 8 + j, xa1), STORE(lanes + 12 + j, xb1);
+        STORE(lanes + 16 + j, xa2), STORE(lanes + 20 + j, xb2), STORE(lanes + 24 + j, xa3), STORE(lanes + 28 + j, xb3);
     }
 }
 
@@ -150,18 +147,23 @@ static OPTIMLITE_NOINLINE void lanes_of_three(const real *x, const real *a, cons
         EACH_LANE lanes[32 + j] = lanes[32 + j] + (double) x[j] * (double) b[j];
 }
 
-static OPTIMLITE_NOINLINE void lanes_of_rows(const real *x, const real *y, const double *a, const double *b,
-                                             Py_ssize_t rows, const real **next, double *lanes) {
-    Py_ssize_t i;
-    int j;
-    (void) next;
-    clear(lanes, 64);
-    for (i = 0; i < rows; i++, x += 16, y += 16, a += 16, b += 16) {
-        EACH_LANE lanes[j] = lanes[j] + (double) x[j] * a[j];
-        EACH_LANE lanes[16 + j] = lanes[16 + j] + (double) x[j] * b[j];
-        EACH_LANE lanes[32 + j] = lanes[32 + j] + (double) y[j] * a[j];
-        EACH_LANE lanes[48 + j] = lanes[48 + j] + (double) y[j] * b[j];
-    }
-}
-
 #endif
+
+/* lanes += x.a, x.b for each of four rows x, of four lanes each.  Meanwhile what is read next is fetched, n elements
+   of `size` bytes from each of `next`. */
+static void lanes_of_rows(const real *const *x, const real *a, const real *b, Py_ssize_t n, const char *const *next,
+                          Py_ssize_t size, double *lanes) {
+    Py_ssize_t i = 0;
+    int k;
+#if defined(__GNUC__)
+    i = n - n % 4;
+    lanes_of_fours(x, a, b, i, next, size, lanes);
+#else
+    (void) next, (void) size;
+#endif
+    for (; i < n; i++)
+        for (k = 0; k < 4; k++) {
+            lanes[8 * k + i % 4] += (double) x[k][i] * (double) a[i];
+            lanes[8 * k + 4 + i % 4] += (double) x[k][i] * (double) b[i];
+        }
+}

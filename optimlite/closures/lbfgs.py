@@ -62,12 +62,12 @@ class History:
         unused = [slot for slot in range(len(self.pairs)) if slot not in self.order]
         if unused:
             return unused[0]
-        n = len(self.pairs) + 1
-        if n > len(self.sy):
+        n = len(self.pairs)
+        if n + 2 > len(self.sy):
             self.sy, self.yy = (np.pad(a, (0, max(8, n))) for a in (self.sy, self.yy))
-        make = self.space.empty_halves if self.halves else self.space.empty
-        self.pairs.append((make(), make()))
-        return n - 1
+        made = self.space.rows(4 if n < size else 2, self.halves)
+        self.pairs += zip(made[::2], made[1::2], strict=True)
+        return n
 
     def store(self, halves: bool) -> None:
         """Begins anew where pairs are to be stored otherwise."""
@@ -223,8 +223,9 @@ class LBFGSMethod(Method):
         if step == 1.0 and not history.halves:   # d becomes s, and the spare vector the next d
             s, d = d, s
         pairs = [*(history.pairs[other] for other in order[:-1]), (s, y)]
-        sy, yy, ss, mine, others = self.space.add_pair(s, y, step, work.d, work.g, work.previous, work.descent,
-                                                       rows(pairs), work.box is not None)
+        ss, mine, others = self.space.add_pair(s, y, step, work.d, work.g, work.previous, work.descent, rows(pairs),
+                                               work.box is not None)
+        sy, yy = others[len(order) - 1], others[-1]
         # torch's threshold is absolute; ours asks for an angle that the type can resolve
         absolute = self.follows_torch and not self.within_steps
         if not (sy > 1e-10 if absolute else sy > self.space.eps * np.sqrt(ss * yy) > 0.0):

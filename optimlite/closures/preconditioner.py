@@ -111,9 +111,9 @@ class InnerSpace(VectorSpace):
         return self.dot(gradient, out), largest
 
     def add_pair(self, s: Vector, y: Vector, step: float, direction: Vector, new: Vector, old: Vector, gradient: Vector,
-                 rows: Sequence[Vector], resting: bool = False) -> tuple[float, float, float, list[float], list[float]]:
+                 rows: Sequence[Vector], resting: bool = False) -> tuple[float, list[float], list[float]]:
         super().add_pair(s, y, step, direction, new, old, gradient, rows, resting)
-        return self.dot(s, y), self.dot(y, y), self.dot(s, s), *self.gram(gradient, y, rows)
+        return self.dot(s, s), *self.gram(gradient, y, rows)
 
     def gram(self, a: Vector, b: Vector, rows: Sequence[Vector]) -> tuple[list[float], list[float]]:
         mine = [self.dot(row, a) for row in rows]

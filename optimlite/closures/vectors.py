@@ -61,9 +61,13 @@ class VectorSpace:
     def empty(self) -> Vector:
         return Vector([laid_out(p.data) for p in self.parameters])
 
-    def empty_halves(self) -> Vector:
-        """A vector of 16 bits an element, for a history."""
-        return Vector([laid_out(p.data, dtype=np.uint16) for p in self.parameters])
+    def rows(self, count: int, halves: bool = False) -> list[Vector]:
+        """Vectors for a history, in one piece of memory for each parameter, since the system maps large pieces in large
+        pages.  `halves`: of 16 bits an element."""
+        pieces = [np.empty((count, *(p.shape[::-1] if p.data.flags.fnc else p.shape)), np.uint16 if halves else p.dtype)
+                  for p in self.parameters]
+        return [Vector([piece[k, ...].T if p.data.flags.fnc else piece[k, ...]
+                        for p, piece in zip(self.parameters, pieces, strict=True)]) for k in range(count)]
 
     def real(self, vector: Vector) -> Vector:
         """The vector, widened if it has 16 bits."""
@@ -171,16 +175,15 @@ class VectorSpace:
         return slope, largest
 
     def add_pair(self, s: Vector, y: Vector, step: float, direction: Vector, new: Vector, old: Vector, gradient: Vector,
-                 rows: Sequence[Vector], resting: bool = False) -> tuple[float, float, float, list[float], list[float]]:
+                 rows: Sequence[Vector], resting: bool = False) -> tuple[float, list[float], list[float]]:
         """s = step * direction and y = new - old (0 where s is 0, if `resting`), and their products with a history.
 
-        Returns s.y, y.y, s.s, and the products of `gradient`, and of y, with every row, s and y among them, all in one
-        pass.  `s` may be the direction itself, if the step is 1.
+        Returns s.s, and the products of `gradient`, and of y, with every row, s and y among them, all in one pass.  `s`
+        may be the direction itself, if the step is 1.
         """
-        yy, sy, ss, *products = self._run("renew_halves" if s.halves else "renew",
-                                          [s, y, direction, new, old, gradient, *rows],
-                                          np.array([[step, float(resting)]]))
-        return sy, yy, ss, products[::2], products[1::2]
+        ss, *products = self._run("renew_halves" if s.halves else "renew",
+                                  [s, y, direction, new, old, gradient, *rows], np.array([[step, float(resting)]]))
+        return ss, products[::2], products[1::2]
 
     def gram(self, a: Vector, b: Vector, rows: Sequence[Vector]) -> tuple[list[float], list[float]]:
         """The products of a, and of b, with every row, in one pass over the rows."""
