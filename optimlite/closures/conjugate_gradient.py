@@ -86,7 +86,7 @@ class ConjugateGradientMethod(Method):
     def direction(self, seen: GradientProducts, position: LinePosition) -> Direction:
         """The direction and, in the same pass, the first trial along it: both follow from the products alone."""
         work, scalars = self.work, self.work.scalars
-        if scalars["trial"] > 0.0 and not work.pending:
+        if not work.pending and float(scalars["trial"]) > 0.0:
             return self.taken_up(seen, position)
         if work.box is not None or self.h0 is not None:
             return self.direction_by_parts(seen)
@@ -97,7 +97,7 @@ class ConjugateGradientMethod(Method):
         if not beta or not slope < 0.0:
             beta, slope = 0.0, -seen.square
             scalars["since_restart"][...] = 0
-        scalars["since_restart"] += 1
+        work.count("since_restart")
         scalars["square"][...] = seen.square
         if not slope < 0.0:
             self.before, work.pending = None, False
@@ -207,8 +207,8 @@ class ConjugateGradientMethod(Method):
         if rise > 0.0 and length > 0.0:
             scalars["guess"][...] = t * (-slope / rise) * (last / length)
         near = known > 0.0 and max(known / t, t / known) <= GUESS_TOLERANCE
-        if near and scalars["guess"] > 0.0:
-            return float(scalars["guess"])
+        if near and (guess := float(scalars["guess"])) > 0.0:
+            return guess
         growth = MOST_GROWTH * math.sqrt(last / length) if length > 0.0 else math.inf        # rounding may leave 0
         return min(before / slope, growth) * t
 
@@ -221,7 +221,7 @@ class ConjugateGradientMethod(Method):
 
     def vectors(self) -> dict[str, Vector]:
         found = super().vectors()
-        return found or ({"direction": self.work.d} if self.work.scalars["trial"] > 0.0 else {})
+        return found or ({"direction": self.work.d} if float(self.work.scalars["trial"]) > 0.0 else {})
 
     def adopt(self, names: Iterable[str], states: StateMap) -> None:
         super().adopt(names, states)

@@ -54,7 +54,7 @@ class Descent:
         except BaseException as error:
             result.reason = f"the closure or callback raised {type(error).__name__}"
             if self.under_way:                   # the iteration will begin once more
-                self.work.scalars["n_iter"] -= 1
+                self.work.count("n_iter", -1)
             raise
         finally:
             try:
@@ -76,7 +76,7 @@ class Descent:
     def evaluate(self) -> float:
         """The loss where the parameters are, to be made small."""
         self.result.evaluations += 1
-        self.work.scalars["func_evals"] += 1
+        self.work.count("func_evals")
         loss = self.model()
         if self.result.evaluations == 1:
             self.first = loss
@@ -108,7 +108,7 @@ class Descent:
 
     def iterate(self) -> None:
         self.result.iterations += 1
-        self.work.scalars["n_iter"] += 1
+        self.work.count("n_iter")
         self.under_way = True
         before, steepest, direction = self.loss, self.seen.largest, self.direction()
         step = direction.trial
@@ -248,6 +248,8 @@ def stepper(now: tuple[int, int] | None, name: str, within: str) -> tuple[int, i
 
 def real_loss(loss: Any) -> float:
     """A closure's loss as a float; refuses what isn't one real number."""
+    if isinstance(loss, float):
+        return float(loss)
     if loss is None:
         raise TypeError("the closure must return the loss or (loss, grads), got None; is a `return` missing?")
     if isinstance(loss, list):

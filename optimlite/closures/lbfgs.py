@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, ClassVar
@@ -59,9 +60,8 @@ class History:
         """A slot for the next pair: one more than `size`, so that a pair can be refused after it was computed."""
         while len(self.order) > size:
             self.order.pop(0)
-        unused = [slot for slot in range(len(self.pairs)) if slot not in self.order]
-        if unused:
-            return unused[0]
+        if unused := set(range(len(self.pairs))).difference(self.order):
+            return min(unused)
         n = len(self.pairs)
         if n + 2 > len(self.sy):
             self.sy, self.yy = (np.pad(a, (0, max(8, n))) for a in (self.sy, self.yy))
@@ -228,7 +228,7 @@ class LBFGSMethod(Method):
         sy, yy = others[len(order) - 1], others[-1]
         # torch's threshold is absolute; ours asks for an angle that the type can resolve
         absolute = self.follows_torch and not self.within_steps
-        if not (sy > 1e-10 if absolute else sy > self.space.eps * np.sqrt(ss * yy) > 0.0):
+        if not (sy > 1e-10 if absolute else sy > self.space.eps * math.sqrt(max(0.0, ss * yy)) > 0.0):
             # The history may be empty: then the next step is as long as this one was.
             scalar, length = work.scalars["t"], np.sqrt(ss) / (self.space.norm(work.descent) or 1.0)
             scalar[...], work.pending = length, False

@@ -42,7 +42,7 @@ class Progress:
             self.scalars["best_loss"][...] = loss
             self.scalars["idle"][...] = 0
         else:
-            self.scalars["idle"] += 1
+            self.scalars["idle"][...] = self.idle + 1
 
     def accept(self, loss: float) -> None:
         self.scalars["loss"][...] = loss

@@ -51,6 +51,10 @@ class Workspace:
         """The same gradient, with the elements that the user's bounds stop."""
         return self.g if self.orthants is None else self.orthants.gradient
 
+    def count(self, key: str, more: int = 1) -> None:
+        """scalars[key] += more, which NumPy takes ten times as long for."""
+        self.scalars[key][...] = self.scalars[key].item() + more
+
     # Within bounds, and orthants -------------------------------------------------------------------------------------
 
     def project(self, seen: GradientProducts) -> GradientProducts:
