@@ -14,14 +14,15 @@ class History(Columns):
         self.s, self.y, self.rho = np.zeros((size, *shape)), np.zeros((size, *shape)), np.zeros((size, shape[1]))
         self.newest, self.used = -1, 0
 
-    def push(self, which: Array, s: Array, y: Array, sy: Array) -> None:
-        """Takes a pair into these columns, in the place of their oldest."""
+    def push(self, which: Array, alive: Array, s: Array, y: Array, sy: Array) -> None:
+        """Takes a pair into these columns, in the place of their oldest; those that aren't alive lose theirs."""
         if not which.any():
             return
-        size, others = len(self.rho), np.flatnonzero(~which)
+        size, others = len(self.rho), np.flatnonzero(alive & ~which)
         self.newest, self.used = (self.newest + 1) % size, min(self.used + 1, size)
+        before = np.arange(-1, size - 1)
         for ring, new in ((self.s, s), (self.y, y), (self.rho, 1.0 / sy)):
-            turned = np.roll(np.take(ring, others, axis=-1), 1, axis=0)      # their newest stays the newest
+            turned = np.take(np.take(ring, others, axis=-1), before, axis=0)     # their newest stays the newest
             ring[self.newest] = new
             ring[..., others] = turned
 

@@ -52,6 +52,7 @@ class Lockstep(Columns):
         self.gamma = np.zeros(k)                 # the first guess at the inverse Hessian: a number a column
         self.iterations, self.evaluations, self.idle = np.zeros((3, k), np.int64)
         self.lowest, self.scale = np.zeros((2, k))       # the lowest loss seen, and the unit of its decrease
+        self.steep = np.zeros(k)                 # max |g|; within bounds max |P(x - g) - x|
         self.history = History(x.shape, options.history_size)
         self.searches = Searches(k, self.eps, options.c1, options.c2, weak=self.boxed)
 
@@ -75,7 +76,8 @@ class Lockstep(Columns):
         fine = np.isfinite(self.loss) & np.isfinite(largest(self.g))
         ends = self.end(~fine, NOT_FINITE, lambda i: f"the loss ({self.loss[i]:g}) or its gradient isn't finite at the "
                                                      f"start")
-        ends |= self.end_flat(fine, self.steepness())
+        self.steep = self.steepness()
+        ends |= self.end_flat(fine)
         spent = ~ends & (self.evaluations >= self.options.max_eval)
         ends |= self.end(spent, LIMIT, lambda _: f"max_eval {self.options.max_eval} is reached")
         self.turn(~ends, ends)
@@ -104,8 +106,8 @@ class Lockstep(Columns):
         self.evaluations += 1
         if self.alive.all():
             return self.evaluate(point, self.all_rows)
-        loss, g = np.full_like(self.loss, np.inf), np.zeros_like(point)
-        loss[self.alive], g[:, self.alive] = self.evaluate(point[:, self.alive], self.rows)
+        loss, g, running = np.full_like(self.loss, np.inf), np.zeros_like(point), np.flatnonzero(self.alive)
+        loss[running], g[:, running] = self.evaluate(np.take(point, running, axis=1), self.all_rows[running])
         return loss, g
 
     def note(self, loss: Array) -> None:
@@ -139,7 +141,6 @@ class Lockstep(Columns):
         return np.where(self.stopped(self.x, self.g), 0.0, self.g) if self.boxed else self.g
 
     def steepness(self) -> Array:
-        """max |g|; within bounds max |P(x - g) - x|."""
         if not self.boxed:
             return largest(self.g)
         low, high = self.box
@@ -181,14 +182,15 @@ class Lockstep(Columns):
         sy, ss, yy = dot(s, y), dot(s, s), dot(y, y)
         good = which & (sy > self.eps * np.sqrt(ss) * np.sqrt(yy)) & (sy > 0.0)
         before, size = self.loss, np.maximum(np.maximum(abs(self.loss), abs(loss)), self.scale)
-        steepest = self.steepness()
         self.x, self.loss, self.g = (np.where(which, new, old)
                                      for new, old in ((point, self.x), (loss, self.loss), (g, self.g)))
-        self.history.push(good, s, y, sy)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            alone, norm = which & ~good & ~self.history.some, np.sqrt(dot(self.free, self.free))
-            self.gamma = np.where(good, sy / yy, np.where(alone & (norm > 0.0), np.sqrt(ss) / norm, self.gamma))
-        return self.stops(which, before - self.loss, size, largest(s), steepest)
+        self.history.push(good, self.alive, s, y, sy)
+        self.gamma = np.where(good, sy / yy, self.gamma)
+        alone = which & ~good & ~self.history.some
+        if alone.any():
+            norm = np.sqrt(dot(self.free, self.free))
+            self.gamma = np.where(alone & (norm > 0.0), np.sqrt(ss) / norm, self.gamma)
+        return self.stops(which, before - self.loss, size, largest(s))
 
     def give_up(self, which: Array) -> Array:
         """Searches that found nothing lower: once more along the steepest descent, if that wasn't it."""
@@ -211,15 +213,16 @@ class Lockstep(Columns):
             self.finish(columns, status, [reason(column) for column in columns.tolist()])
         return which
 
-    def end_flat(self, which: Array, steep: Array) -> Array:
-        most = self.options.tolerance_grad
+    def end_flat(self, which: Array) -> Array:
+        steep, most = self.steep, self.options.tolerance_grad
         return self.end(which & (steep <= most), CONVERGED,
                         lambda i: f"the gradient is small enough: {steep[i]:.3g} <= tolerance_grad {most:g}")
 
-    def stops(self, which: Array, fall: Array, size: Array, moved: Array, steepest: Array) -> Array:
+    def stops(self, which: Array, fall: Array, size: Array, moved: Array) -> Array:
         """Which of these columns are done, with their reasons: the first that holds, in the order of `minimize`."""
-        o, steep = self.options, self.steepness()
-        ends = self.end_flat(which, steep)
+        o, before = self.options, self.steep
+        self.steep = self.steepness()
+        ends = self.end_flat(which)
         relative = fall / np.where(size > 0.0, size, 1.0)
         for holds, status, reason in (
                 (self.iterations >= o.max_iter, LIMIT, lambda _: f"max_iter {o.max_iter} is reached"),
@@ -230,7 +233,7 @@ class Lockstep(Columns):
                 (abs(fall) < o.tolerance_change, CONVERGED,
                  lambda i: f"the loss changed little enough: {abs(fall[i]):.3g} < tolerance_change "
                            f"{o.tolerance_change:g}"),
-                ((relative <= o.tolerance_loss) & (o.tolerance_loss > 0.0) & (steep <= steepest), CONVERGED,
+                ((relative <= o.tolerance_loss) & (o.tolerance_loss > 0.0) & (self.steep <= before), CONVERGED,
                  lambda i: f"the loss fell little enough: by {relative[i]:.3g} of itself <= tolerance_loss "
                            f"{o.tolerance_loss:g}"),
                 (self.idle >= PATIENCE, CONVERGED, lambda _: f"{PATIENCE} evaluations brought no lower loss")):

@@ -18,7 +18,8 @@ def total(terms: Array) -> Array:
     rows = len(terms)
     while rows > 1:
         half = (rows + 1) // 2
-        terms[:rows - half] += terms[half:rows]
+        first = terms[:rows - half]
+        np.add(first, terms[half:rows], out=first)
         rows = half
     found: Array = terms[0]
     return found
