@@ -111,6 +111,11 @@ assert_type(lbfgs.result.converged, bool)
 assert_type(lbfgs.result.reason, str)
 found = ol.minimize(lambda v: (float(v @ v), 2 * v), np.ones(3), method="cg")
 print(found.x, found.success)
+fit = ol.least_squares(lambda v: x @ v - y, np.zeros(3), loss="huber", bounds=(None, 5.0))
+assert_type(fit.covariance(), np.ndarray)
+print(fit.x, fit.cost)
+batch = ol.minimize_batch(lambda v, a: ((a * v * v).sum(axis=1), 2 * a * v), np.ones((4, 3)), (np.ones((4, 3)),))
+print(batch.x, batch.success)
 
 # An optimizer of one's own --------------------------------------------------------------------------------------------
 

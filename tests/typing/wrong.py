@@ -50,3 +50,7 @@ ol.Average([w], deacy=0.9)  # error
 ol.SparseGrad([0], values=None)  # error
 ol.save("file", fsink=True) + 1  # error
 ol.minimize(3, w)  # error
+ol.least_squares(3, w)  # error
+ol.least_squares(lambda v: v, w, losss="huber")  # error
+ol.minimize_batch(3, w)  # error
+ol.minimize_batch(lambda v: v, w, workers=2)  # error
