@@ -75,7 +75,7 @@ class Count(NamedTuple):
 
 def starts(fit: Fit, others: int) -> list[Array]:
     rng = np.random.default_rng(0)
-    size = 1e-12 * np.where(fit.start == 0.0, 1.0, abs(fit.start))
+    size = 1e-12 * abs(fit.start)                # 0 stays: the first radius is made of the start's length
     found = [fit.start, *(fit.start + size * rng.uniform(-1.0, 1.0, size.shape) for _ in range(others))]
     return found if fit.bounds is None else [np.clip(x, *fit.bounds) for x in found]
 

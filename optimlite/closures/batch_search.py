@@ -40,8 +40,7 @@ class Searches(Columns):
         for name, value in (("loss", loss), ("slope", slope), ("best", loss), ("best_step", 0.0), ("step", 1.0),
                             ("closed", False), ("shrank", True), ("trials", 0), ("unresolved", 0)):
             np.copyto(getattr(self, name), value, where=which)
-        for end, value in zip(self.low, (0.0, loss, slope), strict=True):
-            np.copyto(end, value, where=which)
+        np.copyto(self.low, np.stack([np.zeros_like(loss), loss, slope]), where=which)
 
     def advance(self, loss: Array, slope: Array) -> tuple[Array, Array, Array]:
         """Takes what the trials gave and sets the next ones.

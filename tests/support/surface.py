@@ -35,7 +35,8 @@ def surface() -> dict[str, Any]:
     found: dict[str, Any] = {name: described(name, value) for name, value in sorted(public().items())}
     found["the result of minimize"] = sorted(ol.minimize(lambda x: (float(x @ x), 2 * x), np.ones(2)))
     found["the result of least_squares"] = sorted(ol.least_squares(lambda x: x - 1, np.ones(2)))
-    found["the result of minimize_batch"] = sorted(ol.minimize_batch(lambda x: ((x * x).sum(1), 2 * x), np.ones((2, 2))))
+    found["the result of minimize_batch"] = sorted(
+        ol.minimize_batch(lambda x: ((x * x).sum(1), 2 * x), np.ones((2, 2))))
     return found
 
 
