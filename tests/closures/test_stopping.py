@@ -85,10 +85,13 @@ def test_float32_ends_soon_after_the_last_decrease_that_it_resolves(problem: Any
     assert result.fun <= least + 1e-5 * abs(least) + 1e-9
 
 
+POWELL = next(each for each in PROBLEMS if each.name == "Powell badly scaled")
+
+
 @pytest.mark.parametrize("method", ["lbfgs", "cg"])
 @pytest.mark.parametrize("search", SEARCHES)
-@pytest.mark.parametrize("exponent", [-166, -1, 66])
-@pytest.mark.parametrize("problem", [rosenbrock, next(each for each in PROBLEMS if each.name == "Powell badly scaled")])
+@pytest.mark.parametrize(("problem", "exponent"), [
+    *((rosenbrock, exponent) for exponent in (-166, -1, 166)), *((POWELL, exponent) for exponent in (-166, -1, 66))])
 def test_the_unit_of_the_loss_does_not_change_the_path(problem: Any, exponent: int, search: str, method: str) -> None:
     """A power of two rounds nothing.  (`gtol` is absolute, as scipy's, and `ftol` for losses below 1.)
 
