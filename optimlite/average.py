@@ -11,7 +11,11 @@ import numpy as np
 from . import swapping
 from .checks import checked, fraction, number, shown
 from .engine import nesting
+from .engine.formats import BFLOAT16, widened
+from .engine.group_plan import keep_master, reading
+from .engine.halves import MASTER, Master, bits, exact, master_in
 from .engine.parameter import Parameter, laid_out
+from .engine.shadows import rounded
 from .engine.state import check_distinct
 from .native import dispatch
 from .native.parameters import AddressRanges, Stepping
@@ -34,11 +38,13 @@ class Average:
                                    `f` is called for each parameter, gets a read-only p, and returns an array of its
                                    shape, or None if it has changed the a that it was given.  It isn't in state dicts
 
-    params: any nesting of Parameters and arrays, as for an optimizer.  Averages have a parameter's dtype and, if it is
-        contiguous, its layout.
+    params: any nesting of Parameters and arrays, as for an optimizer.  Averages have a parameter's dtype, those of 16
+        bits float32, and, if it is contiguous, its layout.
     decay, bias_correction, function: see above.
+    optimizer: the one that steps parameters of 16 bits: what is averaged are its masters, else the rounded values.
 
-    Raises what an optimizer raises for parameters, and ValueError for a `decay` outside [0, 1).
+    Raises what an optimizer raises for parameters, ValueError for a `decay` outside [0, 1), and KeyError for a
+    parameter of 16 bits that `optimizer` doesn't have.
 
         >>> w = np.array([1.0])
         >>> average = ol.Average([w], decay=0.9)
@@ -52,7 +58,7 @@ class Average:
 
     @checked
     def __init__(self, params: Any, decay: float | None = None, *, bias_correction: bool = False,
-                 function: Callable[[np.ndarray, np.ndarray, int], Any] | None = None) -> None:
+                 function: Callable[[np.ndarray, np.ndarray, int], Any] | None = None, optimizer: Any = None) -> None:
         self.decay = None if decay is None else fraction("decay", decay)
         if function is not None and not callable(function):
             raise TypeError(f"`function` must be a function of (average, new, n), got {shown(function)}")
@@ -66,11 +72,9 @@ class Average:
         self._parameters, self._names, _ = nesting.as_parameters(nesting.read(params))
         if not self._parameters:
             raise ValueError("an average needs at least one parameter, got an empty nesting")
-        if halves := [name for name, p in zip(self._names, self._parameters, strict=True) if p.half]:
-            raise TypeError(f"an average takes no parameters of 16 bits, got '{halves[0]}'; use a float32 master, "
-                            f"Parameter(master, shadow=a16)")
         self._check_distinct(self._parameters)
-        self._averages = [Parameter(laid_out(p.data, np.zeros), name)
+        self.optimizer = optimizer
+        self._averages = [Parameter(laid_out(p.data, np.zeros, p.float_type), name)
                           for p, name in zip(self._parameters, self._names, strict=True)]
         self._swap: Swap | None = None
         self._memory, self._plans = self._made_plans(self._parameters, self._averages)
@@ -80,14 +84,43 @@ class Average:
 
     def _made_plans(self, parameters: list[Parameter], averages: list[Parameter]) -> tuple[AddressRanges, list[Plan]]:
         for average, parameter in zip(averages, parameters, strict=True):
-            average.grad = parameter.data
+            try:
+                self._state_of(parameter)
+            except KeyError:
+                raise KeyError(f"`optimizer` must have each parameter of 16 bits, and has no '{average.name}'; give "
+                               f"the one that steps it") from None
+            average.casts = parameter.reads_any
+            average.grad = parameter.data.view(BFLOAT16) if parameter.data.dtype == np.uint16 else parameter.data
         plans = []
         for dtype in dict.fromkeys(average.dtype for average in averages):
             plan = Plan([average for average in averages if average.dtype == dtype], dispatch.kernel("mean", dtype), 1)
+            plan.reads = reading(dtype)
             for at in range(len(plan.parameters)):
                 plan.attach(at, [], [self._count], True)
             plans.append(plan)
         return AddressRanges(average.data for average in averages), plans
+
+    def _state_of(self, parameter: Parameter) -> Mapping[str, np.ndarray]:
+        """What the optimizer keeps beside a parameter of 16 bits."""
+        return {} if self.optimizer is None or not parameter.half else self.optimizer.state[parameter.data]
+
+    def _bind(self) -> None:
+        """Enters what is to be averaged: parameters, and what is missing to their masters."""
+        beside: dict[Parameter, tuple[Master, Mapping[str, np.ndarray]]] = {}
+        for average, parameter in zip(self._averages, self._parameters, strict=True):
+            if parameter.half and self.optimizer is not None:
+                state = self._state_of(parameter)
+                if MASTER in state:              # which counts where nobody has written to the parameter
+                    average.grad = exact(parameter, state)
+                else:
+                    beside[average] = master_in(parameter, state), state
+                    if parameter.half == "float16":
+                        average.grad = parameter.data
+        for plan in self._plans:
+            plan.bind(self._memory)
+            for at, average in enumerate(plan.parameters if beside else ()):
+                if average in beside:
+                    keep_master(plan, at, *beside[average], "lacking")
 
     @property
     def n_averaged(self) -> int:
@@ -97,9 +130,14 @@ class Average:
     @property
     def averages(self) -> list[np.ndarray]:
         """The averaged arrays, in the order of the parameters (live: later updates change them)."""
-        if self._swap and self._swap.there:      # what was written to the parameters is the average now
-            for average, live in zip(self._averages, self._swap.live, strict=True):
-                np.copyto(average.data, live)
+        if self._swap:                           # what was written to the parameters is the average now
+            there = self._swap.there
+            for average, array in zip(self._averages, self._swap.live if there else self._swap.own, strict=False):
+                if array.itemsize == 2:          # only where it isn't the average rounded
+                    written = bits(array) != bits(rounded(average.data, array))
+                    np.copyto(average.data, widened(array), where=written)
+                elif there:
+                    np.copyto(average.data, array)
         return [average.data for average in self._averages]
 
     def update(self) -> None:
@@ -121,8 +159,7 @@ class Average:
         else:
             weight = 1.0 - self.decay if t > 1 else 1.0
         with Stepping():
-            for plan in self._plans:
-                plan.bind(self._memory)
+            self._bind()
             execute([Launch(plan, 0, {"weight": weight}, {"t": t}) for plan in self._plans if plan.prepare()])
 
     def _apply(self, function: Callable[[np.ndarray, np.ndarray, int], Any], n: int) -> None:
@@ -130,7 +167,7 @@ class Average:
 
         results: list[tuple[np.ndarray, np.ndarray]] = []
         for name, average, parameter in zip(self._names, self._averages, self._parameters, strict=True):
-            changed, new = average.data.copy(order="K"), parameter.data.view()
+            changed, new = average.data.copy(order="K"), exact(parameter, self._state_of(parameter)).view()
             new.flags.writeable = False
             if (result := function(changed, new, n)) is not None and result is not changed:
                 result = np.asarray(result)
@@ -163,8 +200,8 @@ class Average:
         at = self._find(parameter)
         old, name, before = self._parameters[at], self._names[at], self._averages[at].data
         made = replacing.as_parameter(new, old, name)
-        average = laid_out(made.data)
-        average[...] = made.data
+        average = laid_out(made.data, dtype=made.float_type)
+        average[...] = exact(made, self._state_of(made))
         if rows is not None:
             taken = replacing.rows_taken(rows, old.data, made.data, name)
             average[taken >= 0] = before[taken[taken >= 0]]
@@ -212,6 +249,7 @@ class Average:
         try:
             yield from swapping.held(swap)
         finally:
+            self.averages                        # noqa: B018 - what has 16 bits isn't exchanged with them
             self._swap = None
 
     def state_dict(self, copy: bool = True) -> dict[str, Any]:

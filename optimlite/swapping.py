@@ -20,7 +20,8 @@ Pairs = list[tuple[np.ndarray, np.ndarray]]
 def with_shadows(parameters: Iterable[Parameter], arrays: list[np.ndarray],
                  ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The parameters' arrays and their shadows; and what each is to hold for a while, in the same order."""
-    pairs = [(parameter.data, array) for parameter, array in zip(parameters, arrays, strict=True)]
+    pairs = [(parameter.data, np.array(rounded(array, parameter.data), order="K") if parameter.half else array)
+             for parameter, array in zip(parameters, arrays, strict=True)]
     pairs += [(parameter.shadow, np.array(rounded(array, parameter.shadow), order="K"))
               for parameter, array in zip(parameters, arrays, strict=True) if parameter.shadow is not None]
     return [live for live, _ in pairs], [other for _, other in pairs]
@@ -45,7 +46,9 @@ class Swap:
         # 0, while the averages are there 1, afterwards 2: exchanged with the arrays, so true of them at any moment.
         self.state = np.array(0)
         self.into: Pairs = [*zip(live, own, strict=True), (self.state, np.array(1))]
-        kept = [] if averages is None else zip(own, averages, strict=False)      # shadows, behind, aren't averages
+        # shadows, behind, aren't averages, and those of 16 bits are float32
+        kept = [] if averages is None else [pair for pair in zip(own, averages, strict=False)
+                                            if pair[0].dtype == pair[1].dtype]
         self.back: Pairs = [*zip(live, own, strict=True), *kept, (self.state, np.array(2))]
 
     @property

@@ -85,8 +85,12 @@ cdef inline const real* read_gradient(const Work* a, Py_ssize_t entry, Py_ssize_
     cdef const Format* format = format_of_gradient(a, entry)
     if format == NULL:
         return (<const real*> a.entries[entry].grad) + at
-    format.decode(<const char*> a.entries[entry].grad + at * format.bytes, NULL, room, n)
+    format.decode(<const char*> a.entries[entry].grad + at * format.bytes, half_at(a.beside[entry].lacking, at), room, n)
     return room
+
+
+cdef inline void* half_at(void* halves, Py_ssize_t at) noexcept nogil:
+    return <uint16_t*> halves + at if halves != NULL else NULL
 
 
 cdef inline void heed(const Beside* beside, Py_ssize_t at, Py_ssize_t n, real* p, Room* room) noexcept nogil:
@@ -100,17 +104,13 @@ cdef inline void heed(const Beside* beside, Py_ssize_t at, Py_ssize_t n, real* p
             p[i] = p[i] if room.halves[i] == copy[i] else room.p[i]
 
 
-cdef inline void* rest_at(const Beside* beside, Py_ssize_t at) noexcept nogil:
-    return <uint16_t*> beside.rest + at if beside.rest != NULL else NULL
-
-
 cdef inline real* read_parameter(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ssize_t n,
                                  real* room) noexcept nogil:
     # in place, or joined of itself and what it lacks
     cdef const Beside* beside = &a.beside[entry] if entry < a.n_beside else NULL
     if beside == NULL or beside.parameter == NULL:
         return (<real*> a.entries[entry].param) + at
-    beside.parameter.decode(<const uint16_t*> a.entries[entry].param + at, rest_at(beside, at), room, n)
+    beside.parameter.decode(<const uint16_t*> a.entries[entry].param + at, half_at(beside.rest, at), room, n)
     return room
 
 
@@ -174,7 +174,7 @@ cdef inline void close_parameter(const Work* a, Py_ssize_t entry, Py_ssize_t at,
     if beside == NULL:
         return
     if beside.parameter != NULL:
-        beside.parameter.encode(t.p, <uint16_t*> a.entries[entry].param + at, rest_at(beside, at), t.n,
+        beside.parameter.encode(t.p, <uint16_t*> a.entries[entry].param + at, half_at(beside.rest, at), t.n,
                                 noise_of(a, entry, SLOTS, at), a.rounding.nearest)
     elif beside.copy != NULL:
         beside.copy_format.encode(t.p, <char*> beside.copy + at * beside.copy_format.bytes, NULL, t.n, 0, True)

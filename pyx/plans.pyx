@@ -148,13 +148,17 @@ cdef class Plan:
     def keep_beside(self, Py_ssize_t i, str what not None, cnp.ndarray array, Kernel format not None):
         """Enters what parameter i has in another type; the caller has checked shape and layout.
 
-        `what`: its "shadow", the "master" that it is a copy of, or the "rest" to a float32, if it is kept, of 16 bits.
+        `what`: its "shadow", the "master" that it is a copy of, or the "rest" to a float32, if it is kept, of 16 bits;
+        or what is "lacking" to its gradient, likewise.
         """
         cdef Beside* beside
         cdef cnp.ndarray copy
         self.make_beside()
         beside = &self.beside[i]
         self.shadows[i] = array, [array]                 # twice, as in `attach`
+        if what == "lacking":
+            beside.gradient, beside.lacking = &format.row.format, NULL if array is None else cnp.PyArray_DATA(array)
+            return
         if what == "rest":
             beside.parameter, beside.rest = &format.row.format, NULL if array is None else cnp.PyArray_DATA(array)
             return
@@ -237,7 +241,7 @@ cdef class Plan:
         if self.copies[i] is not None:
             self.copies[i] = None
             self.n_copies -= 1
-        if self.beside != NULL:
+        if self.beside != NULL and self.beside[i].lacking == NULL:
             self.beside[i].gradient = NULL
         taken = parameter.taken()
         if taken is None:
@@ -246,7 +250,8 @@ cdef class Plan:
             return False
         else:
             gradient = taken
-            if cnp.PyArray_TYPE(gradient) != self.real_type:
+            if cnp.PyArray_TYPE(gradient) != self.real_type and (self.beside == NULL
+                                                                 or self.beside[i].lacking == NULL):
                 self.read_as(i, parameter, gradient)
             if self.usable(i, parameter.array, gradient) and not memory.overlaps(gradient):
                 self.entries[i].grad = cnp.PyArray_DATA(gradient)

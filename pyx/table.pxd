@@ -81,7 +81,8 @@ cdef struct Format:              # how a state array is stored
     Encode encode
 
 cdef struct Beside:              # what an entry has in another type than the float type, a parameter's own entry alone
-    const Format* gradient       # how its gradient is stored; NULL: as the float type
+    const Format* gradient       # how its gradient is stored; NULL: as the float type,
+    void* lacking                # and what is missing to it, where another parameter of 16 bits is read as one
     const Format* parameter      # how the parameter is stored, in 16 bits; NULL: as the float type,
     void* rest                   # and what it lacks, in 16 more, or NULL
     const Format* copy_format    # and a copy of the parameter, in 16 bits, that steps write

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..checks import flag, nonnegative, shown
 from ..engine.formats import widened
+from ..engine.halves import exact
 from ..engine.optimizer import Optimizer
 from ..engine.parameter import Parameter
 from ..engine.wrapper import Wrapper
@@ -93,18 +94,15 @@ class SAM(Wrapper):
             if not isinstance(parameter.grad, np.ndarray):
                 raise TypeError(f"SAM takes no sparse gradients, got one of '{self.state.name_of(parameter)}'; make it "
                                 f"dense with gradient.to_dense(len(parameter))")
-            if parameter.half:
-                raise TypeError(f"SAM takes no parameters of 16 bits, got {parameter.half} for "
-                                f"'{self.state.name_of(parameter)}'; use a float32 master, "
-                                f"Parameter(master, shadow=a16)")
         with np.errstate(all="ignore"):
-            sizes: list[Any] = [abs(p.data) if p.dtype.kind == "c" else p.data for p, _ in found]
+            values = [exact(p, self.state[p]) for p, _ in found]
+            sizes: list[Any] = [abs(x) if x.dtype.kind == "c" else x for x in values]
             sizes = sizes if self.adaptive else []
-            grads = [widened(p.grad).astype(p.dtype, order="C", copy=False) for p, _ in found]
+            grads = [widened(p.grad).astype(p.float_type, order="C", copy=False) for p, _ in found]
             scaled = [np.ascontiguousarray(sizes[k] * grad if sizes else grad) for k, grad in enumerate(grads)]
             scale = nonnegative("rho", self.rho) / (math.sqrt(sum(map(sum_squares, scaled))) + LEAST)
             return with_shadows([p for p, _ in found], [
-                p.data + p.dtype.type(sign * scale) * (sizes[k] * each if sizes else each)
+                values[k] + p.float_type.type(sign * scale) * (sizes[k] * each if sizes else each)
                 for k, ((p, sign), each) in enumerate(zip(found, scaled, strict=True))])
 
     def __getstate__(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -11,7 +12,8 @@ from ..native import dispatch
 from ..native.parameters import AddressRanges, ParameterCore
 from ..native.plans import Plan
 from ..native.steps import Launch
-from .group_plan import Created
+from .group_plan import Created, keep_master, reading
+from .halves import LOST, MASTER, exact, master_in
 from .method import Group
 from .parameter import Parameter
 from .shadows import format_name
@@ -58,7 +60,7 @@ class Follower:
             values.append(float(steps) if steps < self.k else 0.0)
             if steps >= self.k:
                 meets.append(at)
-        return self._stages(known, tuple(meets), state), counts, values
+        return self._stages(known, tuple(meets), groups, state), counts, values
 
     def _known_of(self, stepping: list[list[Parameter]], state: StateMap, created: list[Created]) -> Known:
         known = self._known
@@ -68,15 +70,20 @@ class Follower:
             self._known = known = Known(stepping, state.version, {})
         return known
 
-    def _stages(self, known: Known, groups: tuple[int, ...], state: StateMap) -> list[list[Launch]]:
+    def _stages(self, known: Known, groups: tuple[int, ...], all_groups: list[Group], state: StateMap,
+                ) -> list[list[Launch]]:
         if not groups:
             return []
         launches = known.meetings.get(groups)
         if launches is None:
-            pairs = [(parameter, state[parameter]["slow"]) for at in groups for parameter in known.stepping[at]]
-            launches = [meeting([pair for pair in pairs if pair[0].dtype == dtype], dtype, self.alpha)
-                        for dtype in dict.fromkeys(p.dtype for p, _ in pairs)]
-            known.meetings[groups] = launches
+            members: dict[Any, list[Member]] = {}
+            for group, parameter in [(all_groups[at], parameter) for at in groups for parameter in known.stepping[at]]:
+                entries = state[parameter]
+                members.setdefault((parameter.float_type, rounding_of(group, parameter, entries)), []).append(
+                    (parameter, entries))
+            launches = [meeting(some, *kind, self.alpha) for kind, some in members.items()]
+            if not any(rounding for _, rounding in members):         # else each meeting has a count of its own
+                known.meetings[groups] = launches
         stages = [list(stage) for stage in zip(*launches, strict=True)]
         for launch in chain.from_iterable(stages):       # slow weights of a user's own may be read in a copy
             launch.plan.bind(NOWHERE)
@@ -86,33 +93,63 @@ class Follower:
 
 def begin(state: StateMap, parameter: Parameter, created: list[Created]) -> None:
     entries = state[parameter]
-    if parameter.half:
-        raise TypeError(f"Lookahead takes no parameters of 16 bits, got {parameter.half} for "
-                        f"'{state.name_of(parameter)}'; use a float32 master, Parameter(master, shadow=a16)")
     if "slow" not in entries:
-        slow = state.empty(place_of(parameter, parameter.shape, parameter.dtype))
-        slow[...] = parameter.data
+        slow = state.empty(place_of(parameter, parameter.shape, parameter.float_type))
+        slow[...] = exact(parameter, entries)
         created.append((entries, "slow"))
         dict.update(entries, {"slow": slow})     # past StateMap, so without a new version: no plan has it
 
 
-def meeting(pairs: list[tuple[Parameter, np.ndarray]], dtype: np.dtype, alpha: float) -> tuple[Launch, Launch]:
+Member = tuple[Parameter, Mapping[str, np.ndarray]]      # with its state
+
+
+def rounding_of(group: Group, parameter: Parameter, entries: Mapping[str, np.ndarray]) -> tuple[int, bool, int] | None:
+    """The seed of what a meeting leaves to chance, whether it is to the nearest, and the count that it goes by."""
+    if not parameter.half or master_in(parameter, entries).key not in ("", LOST):
+        return None
+    return group.get("seed", 0), group.get("rounding") == "nearest", int(entries["step"])
+
+
+def meeting(members: list[Member], dtype: np.dtype, rounding: tuple[int, bool, int] | None, alpha: float,
+            ) -> tuple[Launch, Launch]:
     """Launches for one float type: parameters go back 1 - alpha of the way, then the slow weights are set to them."""
-    back = plan_of("mean", [(parameter.data, slow) for parameter, slow in pairs], dtype)
-    for at, (parameter, _) in enumerate(pairs):
+    back = plan_of("mean", [(parameter, parameter.data, entries["slow"]) for parameter, entries in members], dtype)
+    for at, (parameter, entries) in enumerate(members):
         if parameter.shadow is not None:
             form = dispatch.kernel(format_name(parameter.shadow), dtype, "format")
             back.keep_beside(at, "shadow", parameter.shadow, form)
+        if parameter.half:
+            keep_master(back, at, master_in(parameter, entries), entries)
     # the copy in which a strided parameter is stepped has its values then
-    there = plan_of("assign", [(slow, back.layout(at)) for at, (_, slow) in enumerate(pairs)], dtype)
-    return Launch(back, 0, {"weight": 1.0 - alpha}, {}), Launch(there, 0, {}, {})
+    there = plan_of("assign", [(parameter, entries["slow"], entries[MASTER] if parameter.half and MASTER in entries
+                                else back.layout(at)) for at, (parameter, entries) in enumerate(members)], dtype)
+    for at, (parameter, entries) in enumerate(members):
+        if parameter.half and MASTER not in entries:
+            keep_master(there, at, master_in(parameter, entries), entries, "lacking")
+    scalars = {}
+    if rounding:
+        back.round_by(*rounding[:2])
+        scalars["step"] = -1 - rounding[2]       # chance of its own, beside that of the step
+    return Launch(back, 0, {"weight": 1.0 - alpha}, scalars), Launch(there, 0, {}, {})
 
 
-def plan_of(rule: str, pairs: list[tuple[np.ndarray, np.ndarray]], dtype: np.dtype) -> Plan:
-    """A plan that moves the first array of each pair; its rule reads the second one as the gradient."""
-    cores = [ParameterCore(target) for target, _ in pairs]
+class Operand(ParameterCore):
+    """An array that a rule moves by another one, of any float type."""
+
+    offset = 0
+
+    def accepts(self, value: np.ndarray) -> np.ndarray:
+        return value
+
+
+def plan_of(rule: str, triples: list[tuple[Parameter, np.ndarray, np.ndarray]], dtype: np.dtype) -> Plan:
+    """A plan that moves, for each parameter, the first array; its rule reads the second one as the gradient."""
+    cores = []
+    for parameter, target, operand in triples:
+        cores.append(Operand(target))
+        cores[-1].offset, cores[-1].grad = parameter.offset, operand
     plan = Plan(cores, dispatch.kernel(rule, dtype), 0)
-    for at, (_, operand) in enumerate(pairs):
-        cores[at].grad = operand
+    plan.reads = reading(dtype)
+    for at in range(len(cores)):
         plan.attach(at, [], [], True)
     return plan

@@ -14,7 +14,7 @@ from ..native.plans import Plan, RowPlan, SparsePlan
 from ..native.runtime import Kernel
 from ..native.steps import GroupPlanCore
 from .formats import is_bfloat16
-from .halves import LOST, LOW, MASTER, master_of
+from .halves import LOST, LOW, MASTER, Master, master_of
 from .method import Group, Method, Recipe
 from .modifiers import coefficients_of, modifier_of
 from .parameter import Parameter, describe
@@ -182,9 +182,7 @@ class GroupPlan(GroupPlanCore):
         plan.attach(at, [state[key] for key in plan.slots], [state[key] for key in scalars], has_stepped,
                     tuple(state.get(scales_of(key)) for key in plan.slots) if plan.formats else ())
         if master := master_of(self.group, plan.parameters[at]):
-            array = state[master.key] if master.key else None
-            plan.keep_beside(at, "master" if master.key == MASTER else "rest", array,
-                             dispatch.kernel(master.kernel, np.dtype(np.float32), "format"))
+            keep_master(plan, at, master, state)
 
 
 class SparseGroupPlan(GroupPlan):
@@ -196,6 +194,12 @@ class SparseGroupPlan(GroupPlan):
                 raise TypeError(f"gradient of '{method.state.name_of(parameter)}' must be a SparseGrad for "
                                 f"{type(method).__name__}, got an array; use Adam for dense gradients")
         super().bind(method, memory)
+
+
+def keep_master(plan: Plan, at: int, master: Master, state: Mapping[str, np.ndarray], what: str = "rest") -> None:
+    """Enters what a parameter of 16 bits lacks to its master; as `what`, unless it is the whole of it."""
+    plan.keep_beside(at, "master" if master.key == MASTER else what, state[master.key] if master.key else None,
+                     dispatch.kernel(master.kernel, np.dtype(np.float32), "format"))
 
 
 def check_place(array: np.ndarray, place: Place, key: str, where: str) -> None:

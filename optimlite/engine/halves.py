@@ -93,6 +93,20 @@ def bits(array: np.ndarray) -> np.ndarray:
     return array.view(np.uint16)
 
 
+def master_in(parameter: Parameter, entries: Mapping[str, Any]) -> Master:
+    """How a parameter of 16 bits keeps its master in a state; in none, which it may not have yet, as "none" does."""
+    kinds = [kinds[parameter.half == "float16"] for kinds in MASTERS.values()]
+    return next(master for master in kinds if not master.key or master.key in entries)
+
+
+def exact(parameter: Parameter, entries: Mapping[str, Any]) -> np.ndarray:
+    """The float32 that a parameter of 16 bits stands for; another one's array itself."""
+    if not parameter.half:
+        return parameter.data
+    master = master_in(parameter, entries)
+    return master.joined(parameter.data, entries.get(master.key))
+
+
 # In and out ----------------------------------------------------------------------------------------------------------
 
 def to_master(wanted: Master, saved: dict[str, Any]) -> None:

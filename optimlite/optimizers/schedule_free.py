@@ -9,6 +9,7 @@ from typing import Any, Unpack
 
 from .. import swapping
 from ..checks import flag, fraction, interval, nonnegative, pair
+from ..engine.halves import exact
 from ..engine.method import Group, Recipe
 from ..engine.rule_optimizer import RuleOptimizer
 from ..engine.storage import EXACT, Storage
@@ -31,7 +32,6 @@ class ScheduleFree(RuleOptimizer):
 
     scalars = {"step": 0, "weight_sum": 0.0, "lr_max": 0.0}
     exact_states = ("z",)
-    takes_halves = False                         # averages would be theirs
 
     def share_of_average(self, group: Group) -> float:
         raise NotImplementedError
@@ -66,9 +66,10 @@ class ScheduleFree(RuleOptimizer):
             away = 1.0 - 1.0 / self.share_of_average(group)
             for p in group["params"]:
                 parameters.append(p)
-                averages.append(p.data.copy(order="K"))
+                y = exact(p, self.state[p])
+                averages.append(y.copy(order="K"))
                 if "z" in self.state[p]:
-                    averages[-1] += p.dtype.type(away) * (self.state[p]["z"] - p.data)
+                    averages[-1] += p.float_type.type(away) * (self.state[p]["z"] - y)
         yield from swapping.held(swapping.Swap(*swapping.with_shadows(parameters, averages)))
 
     def __getstate__(self) -> dict[str, Any]:

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.formats import rounding_of
 from ..engine.group_plan import alike
+from ..engine.halves import bits, exact, master_in
 from ..engine.method import Group
 from ..engine.parameter import Parameter
 from ..engine.rule_optimizer import RuleOptimizer
@@ -81,16 +83,26 @@ def following(optimizer: RuleOptimizer) -> Iterator[None]:
     """Lookahead's part of a step: every few steps, parameters go back towards the slow weights."""
     stepping = [[p for p in group["params"] if p.grad is not None] for group in optimizer.param_groups]
     for p in (p for group in stepping for p in group if optimizer.follower):
-        optimizer.state[p].setdefault("slow", p.data.copy())
+        optimizer.state[p].setdefault("slow", exact(p, optimizer.state[p]).copy())
     yield
     for group, params in zip(optimizer.param_groups, stepping, strict=True):
         if optimizer.follower and params:
             group["lookahead_step"][...] = (group["lookahead_step"] + 1) % optimizer.follower.k
             for p in params if group["lookahead_step"] == 0 else ():
-                slow = optimizer.state[p]["slow"]
-                between = towards(pairs(p.data), pairs(slow), slow.real.dtype.type(1.0 - optimizer.follower.alpha))
+                state, alpha = optimizer.state[p], optimizer.follower.alpha
+                slow, fast = state["slow"], exact(p, state)
+                between = towards(pairs(fast), pairs(slow), slow.real.dtype.type(1.0 - alpha))
+                if p.half:
+                    master = master_in(p, state)
+                    between = np.array(between, order="F" if p.data.flags.fnc else "C")
+                    stored, rest = master.parted(between, rounding_of(group, -int(state.get("step", 0)) % 2**64))
+                    bits(p.data)[...] = bits(stored)
+                    if rest is not None:
+                        state[master.key][...] = rest
+                    between = exact(p, state)
+                else:
+                    put(p.data, ..., between)
                 put(slow, ..., between)
-                put(p.data, ..., between)
 
 
 def in_order(optimizer: RuleOptimizer, factor: float, max_abs: float) -> Iterator[Stepped]:
