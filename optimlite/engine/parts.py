@@ -11,10 +11,11 @@ from ..checks import BESIDE
 from ..native import dispatch
 from ..native.runtime import Kernel
 from . import state_dict as state_dicts
-from .formats import SHARING
+from .formats import SHARING, widened
 from .gradient_options import GradientOptions
 from .group_plan import alike
 from .groups import _OF_THIS_OBJECT, Grouped
+from .halves import LOST, LOW, MASTER
 from .hooks import call, passed
 from .method import Group
 from .modifiers import modifier_of
@@ -42,6 +43,7 @@ class Part(Parameter):
         super().__init__(data, name, dtype="bfloat16" if data.dtype == np.uint16 else None)
         self.start, self.offset, self.whole = start, start + parameter.offset, parameter
         self._shadow = shadow if whole or shadow is None else shadow.reshape(-1)[start:stop]
+        self.casts = parameter.casts
 
     @property
     def cut(self) -> bool:
@@ -117,7 +119,7 @@ def of_share(made: RuleOptimizer, method: Grouped, found: state_dicts.Fit) -> st
     """What the parts take of a state dict that was matched with the whole."""
     of_whole = {id(parameter): entries for parameter, entries in found.states}
     states: list[tuple[Parameter, dict[str, Any]]] = [
-        (part, part.taken(of_whole[id(part.whole)], tuple(method.state_shapes(group, part))))
+        (part, part.taken(of_whole[id(part.whole)], (*method.state_shapes(group, part), LOW, LOST, MASTER)))
         for group in made.param_groups for part in group["params"] if id(part.whole) in of_whole]
     return state_dicts.Fit(found.problems, states, made.param_groups)
 
@@ -147,17 +149,24 @@ def follow(made: RuleOptimizer, method: RuleOptimizer) -> None:
 
 def check_plain(parameter: Parameter, name: str) -> None:
     """Raises for what can't be summed over ranks, or given to all, in the parameter's own type."""
-    gradient, dtype = parameter.grad, parameter.data.dtype
-    if dtype not in FLOATS or parameter.shadow is not None:
-        raise TypeError(f"'{name}' must be float32 or float64, without a shadow, to be stepped by many ranks, got "
-                        f"{dtype}{'' if parameter.shadow is None else ' with one'}; use float32, and state_dtype= for "
-                        f"fewer bytes")
+    gradient, dtype = parameter.grad, parameter.float_type
+    if dtype not in FLOATS:
+        raise TypeError(f"'{name}' must be of real numbers to be stepped by many ranks, got {dtype}; use a.real and "
+                        f"a.imag, two parameters that share its memory")
     if isinstance(gradient, SparseGrad):
         raise TypeError(f"the gradient of '{name}' is sparse, which can't be summed over ranks; make it dense with "
                         f"gradient.to_dense(len(parameter))")
-    if gradient is not None and gradient.dtype != dtype:
+    if gradient is not None and gradient.dtype != dtype and not parameter.casts:
         raise TypeError(f"the gradient of '{name}' is {gradient.dtype}, and sums over ranks are {dtype}, as the "
                         f"parameter; use grad.astype(np.{dtype})")
+
+
+def gradient_of(parameter: Parameter) -> np.ndarray | None:
+    """The gradient in the type in which ranks sum it, that of the parameter's rule."""
+    if parameter.grad is None:
+        return None
+    found: np.ndarray = np.asarray(widened(parameter.grad)).astype(parameter.float_type, copy=False)
+    return found
 
 
 def check_gradients(method: RuleOptimizer, zero: bool) -> list[bool]:
@@ -188,6 +197,6 @@ def plans_of(method: RuleOptimizer) -> list[tuple[int, int, int]]:
 
 def order_of_norm(method: RuleOptimizer) -> list[int]:
     """The parameters in the order in which a step adds up their squares."""
-    sizes = [parameter.dtype.itemsize for group in method.param_groups for parameter in group["params"]]
+    sizes = [parameter.float_type.itemsize for group in method.param_groups for parameter in group["params"]]
     plans = plans_of(method)
     return sorted(range(len(sizes)), key=lambda at: (sizes[at], plans[at], at))

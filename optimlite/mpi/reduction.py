@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import shown
+from ..engine.parameter import Parameter
 from ..native.arrays import over_arrays
 from .shares import Range, Tensor, assigned
 
@@ -41,6 +42,18 @@ def order_of(data: np.ndarray) -> Any:
 def flat(array: np.ndarray, like: np.ndarray) -> Flat:
     """The elements in the order of a parameter's memory: a view, or a copy where they lie otherwise."""
     return array.reshape(-1, order=order_of(like))
+
+
+def sent(array: np.ndarray) -> np.ndarray:
+    """An array as ranks send it: of 16 bits, which MPI may not know as floats, the bits."""
+    return array.view(np.uint16) if array.itemsize == 2 else array
+
+
+def put_back(parameter: Parameter, elements: Flat) -> None:
+    """Ends what has written a parameter's elements, as `flat` gives them."""
+    if not parameter.data.flags.forc:
+        sent(parameter.data)[...] = elements.reshape(parameter.shape)
+    parameter.update_shadow()
 
 
 class Buffers:

@@ -10,9 +10,9 @@ from ..checks import one_of
 from ..engine import nesting, ranks
 from ..engine.optimizer import Optimizer
 from ..engine.parameter import Parameter, laid_out
-from ..engine.parts import BLOCK, check_plain
+from ..engine.parts import BLOCK, check_plain, gradient_of
 from . import safety
-from .reduction import check_order, flat, sum_arrays
+from .reduction import check_order, flat, put_back, sent, sum_arrays
 
 AVERAGE = "`average_gradients`"
 
@@ -51,11 +51,10 @@ def broadcast(params: Any, comm: Any = None, root: int = 0) -> None:
     parameters, names = ranks.together(comm, "`broadcast`", find)
     ranks.compare(comm, safety.of_layout(parameters, names), "make the same model on each")
     for parameter in parameters:
-        elements = flat(parameter.data, parameter.data)
+        elements = flat(sent(parameter.data), parameter.data)
         for start in range(0, elements.size, 256 * BLOCK):           # an old library counts bytes in 31 bits
             comm.Bcast(elements[start:start + 256 * BLOCK], root)
-        if not parameter.data.flags.forc:
-            parameter.data[...] = elements.reshape(parameter.shape)
+        put_back(parameter, elements)
 
 
 def average_gradients(params: Any, comm: Any = None, reduce: str = "mean", order: str = "rank") -> None:
@@ -93,7 +92,7 @@ def average_gradients(params: Any, comm: Any = None, reduce: str = "mean", order
     if comm.size == 1:
         return
     present = [p for p, flag in zip(parameters, flags, strict=True) if flag]
-    made = [laid_out(p.data) for p in present]
-    sum_arrays(comm, [p.grad for p in present], made, order, comm.size if reduce == "mean" else 1)   # type: ignore[misc]
+    made = [laid_out(p.data, dtype=p.float_type) for p in present]
+    sum_arrays(comm, list(map(gradient_of, present)), made, order, comm.size if reduce == "mean" else 1)
     for parameter, array in zip(present, made, strict=True):
         parameter.grad = array

@@ -15,6 +15,7 @@ import numpy as np
 from .. import checks, swapping
 from ..engine import parts as of_parts
 from ..engine import ranks
+from ..engine.formats import widened
 from ..engine.gradient_options import DEFAULT, GradientOptions, checked_options, clip_coefficient, zero_gradients
 from ..engine.memory import Memory, bytes_of
 from ..engine.offload import offload as keep_in_files
@@ -151,8 +152,8 @@ class Sharded(Wrapper):
         self.zero_grad()
 
     def _gradients(self) -> list[Flat | None]:
-        return [None if parameter.grad is None else flat(parameter.grad, parameter.data)    # type: ignore[arg-type]
-                for parameter in self._all]
+        return [None if gradient is None else flat(gradient, parameter.data) for parameter, gradient
+                in zip(self._all, map(of_parts.gradient_of, self._all), strict=True)]
 
     def step(self, closure: Callable[[], Any] | None = None, *, grads: Any = None,       # type: ignore[override]
              grad_scale: float = 1.0, max_grad_norm: float | None = None, max_grad_value: float | None = None,
@@ -328,12 +329,12 @@ class Sharded(Wrapper):
         try:
             with self.share.swapped():           # type: ignore[attr-defined]
                 self._traffic.spread(every)
-                averages = [p.data.copy(order="K") for p in self._all]
+                averages = [widened(p.data).copy(order="K") for p in self._all]
         finally:                                 # each rank has its own: nothing is exchanged at the end
             for parameter, values in zip(self._all, own, strict=True):
-                np.copyto(parameter.data, values)
+                parameter.data = values
         del own
-        yield from swapping.held(swapping.Swap([p.data for p in self._all], averages))
+        yield from swapping.held(swapping.Swap(*swapping.with_shadows(self._all, averages)))
 
     # What can't be had -----------------------------------------------------------------------------------------------
 

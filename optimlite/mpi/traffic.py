@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from ..engine.parameter import Parameter, laid_out
 from ..engine.parts import BLOCK, Part
 from ..native import dispatch
 from ..native.vectors import Blocks, Vector
-from .reduction import Buffers, Exchange, Flat, flat, order_of
+from .reduction import Buffers, Exchange, Flat, flat, order_of, put_back, sent
 from .shares import Range
 
 
@@ -23,27 +24,28 @@ class Traffic:
                  mine: Mapping[int, Part]) -> None:
         self.comm, self.parameters, self.shares, self.mine = comm, parameters, shares, mine
         self._sums: dict[int, np.ndarray] = {}
-        self._exchanges: dict[bytes, list[Exchange]] = {}
+        self._exchanges: dict[bytes, tuple[list[Exchange], ...]] = {}
         self._buffers = Buffers()
 
-    def exchanges(self, flags: np.ndarray) -> list[Exchange]:
-        """One for each float type."""
+    def exchanges(self, flags: np.ndarray) -> tuple[list[Exchange], ...]:
+        """One for each type that gradients are summed in; and one for each that parameters are sent in."""
         key = flags.tobytes()
         if key not in self._exchanges:
             if len(self._exchanges) == 8:        # a GAN's two halves take turns; more is chance
                 self._exchanges.clear()
-            dtypes = dict.fromkeys(p.dtype for p, flag in zip(self.parameters, flags, strict=True) if flag)
-            self._exchanges[key] = [Exchange(self.comm, [
-                [one for one in share if flags[one.parameter] and self.parameters[one.parameter].dtype == dtype]
-                for share in self.shares], dtype, self._buffers) for dtype in dtypes]
+            types = [p.float_type for p in self.parameters], [sent(p.data).dtype for p in self.parameters]
+            self._exchanges[key] = tuple([Exchange(self.comm, [
+                [one for one in share if flags[one.parameter] and of[one.parameter] == dtype]
+                for share in self.shares], dtype, self._buffers)
+                for dtype in dict.fromkeys(itertools.compress(of, flags))] for of in types)
         return self._exchanges[key]
 
     def reserve(self, flags: np.ndarray) -> None:
         """Takes the memory for a step."""
         for at, part in self.mine.items():
             if flags[at] and at not in self._sums:
-                self._sums[at] = laid_out(part.data)
-        for exchange in self.exchanges(flags):
+                self._sums[at] = laid_out(part.data, dtype=part.float_type)
+        for exchange in itertools.chain(*self.exchanges(flags)):
             exchange.reserve()
 
     def sum(self, gradients: Sequence[Flat | None], flags: np.ndarray, order: str) -> None:
@@ -57,7 +59,7 @@ class Traffic:
         for at, part in mine.items():
             part.grad = self._sums[at]
         sums = [flat(self._sums[at], self._sums[at]) if at in mine else None for at in range(len(self.parameters))]
-        for exchange in self.exchanges(flags):
+        for exchange in self.exchanges(flags)[0]:
             exchange.reduce(gradients, sums, order)
 
     def norm(self, order: Sequence[int]) -> float:
@@ -83,9 +85,9 @@ class Traffic:
         """Gives all ranks the parameters that others have."""
         if self.comm.size == 1:
             return
-        values = [flat(p.data, p.data) if flag else None for p, flag in zip(self.parameters, flags, strict=True)]
-        for exchange in self.exchanges(flags):
+        values = [flat(sent(p.data), p.data) if flag else None for p, flag in zip(self.parameters, flags, strict=True)]
+        for exchange in self.exchanges(flags)[1]:
             exchange.spread(values)
         for parameter, elements in zip(self.parameters, values, strict=True):
-            if elements is not None and not parameter.data.flags.forc:
-                parameter.data[...] = elements.reshape(parameter.shape)
+            if elements is not None:
+                put_back(parameter, elements)
