@@ -13,9 +13,11 @@ import numpy as np
 from . import checks
 from .checks import checked
 from .engine import nesting
+from .engine.formats import BFLOAT16, widened
 from .engine.gradient_options import check_writable, clip_coefficient
 from .engine.overlap import first_overlap
-from .engine.parameter import COMPLEX, FLOATS, Parameter, describe, masked
+from .engine.parameter import COMPLEX, FLOATS, Parameter, describe, is_half, masked
+from .engine.shadows import rounded
 from .native.gradients import clippable_in_place, in_parameter_order
 from .native.parameters import AddressRanges, ParameterCore
 
@@ -34,6 +36,7 @@ def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0,
     max_norm: at least 0; inf only measures.    norm_type: as for `get_total_norm`.
     error_if_nonfinite: raises RuntimeError for an infinite or NaN norm, which spoils the gradients otherwise.
 
+    Gradients of 16 bits are computed with in float32, and rounded to the nearest.
     What has no gradient, and None, is left out; a gradient that several parameters share is scaled once.  Raises
     ValueError for a gradient that is read-only, broadcast or shares memory with a parameter or, in part, with another
     gradient.  Nothing is changed before an error.
@@ -49,7 +52,7 @@ def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0,
     listed = listed_parameters(parameters)
     max_norm = bound("max_norm", max_norm)
     gradients = writable_gradients(listed, "clipped")
-    norm = total_norm(in_parameter_order(listed), norm_type, error_if_nonfinite)
+    norm = total_norm([flat(declared(g)) for g in in_parameter_order(listed)], norm_type, error_if_nonfinite)
     scale(gradients, clip_coefficient(max_norm, norm))
     return norm
 
@@ -92,9 +95,12 @@ def clip_grad_value_(parameters: Any, clip_value: float) -> None:
     if any(gradient.dtype.kind == "c" for gradient in gradients):
         raise TypeError("complex gradients have no order to be clipped by value, got one; use clip_grad_norm_")
     for gradient in in_place("limit", gradients, most):
-        limit = gradient.dtype.type(most)
-        np.copyto(gradient, limit, where=gradient > limit)       # not np.clip, whose zeros' signs depend on the strides
-        np.copyto(gradient, -limit, where=gradient < -limit)
+        values = np.array(widened(gradient)) if gradient.itemsize == 2 else gradient
+        limit = values.dtype.type(most)
+        np.copyto(values, limit, where=values > limit)           # not np.clip, whose zeros' signs depend on the strides
+        np.copyto(values, -limit, where=values < -limit)
+        if values is not gradient:
+            gradient[...] = rounded(values, gradient)
 
 
 @checked
@@ -108,8 +114,8 @@ def get_total_norm(tensors: Any, norm_type: float = 2.0,
     error_if_nonfinite: raises RuntimeError for an infinite or NaN norm.
 
     For the norms 1, 2 and inf the bits don't depend on the number of threads or the CPU; other orders take longer, and
-    the C library's powers.  float16 is read as float32, and of complex numbers |x| is the magnitude.  Empty arrays add
-    nothing; without arrays the norm is 0.  Raises TypeError for what isn't an array of floats.
+    the C library's powers.  What has 16 bits is read as float32, and of complex numbers |x| is the magnitude.  Empty
+    arrays add nothing; without arrays the norm is 0.  Raises TypeError for what isn't an array of floats.
 
         >>> ol.get_total_norm([np.array([3.0, 0.0]), np.array([[4.0]])])
         5.0
@@ -157,7 +163,7 @@ def listed_parameters(parameters: Any) -> list[Parameter | Gradient]:
     found: list[Parameter | Gradient] = []
     for path, leaf in leaves(parameters, RULE):
         if isinstance(leaf, Parameter) and isinstance(leaf.grad, np.ndarray):
-            clippable(leaf.grad, path)
+            clippable(declared(leaf.grad) if leaf.half else leaf.grad, path)
         found.append(leaf if isinstance(leaf, Parameter) else Gradient(clippable(leaf, path)))
         if type(found[0]) is not type(found[-1]):
             raise TypeError(f"{RULE}, and not both, got {type(leaf).__name__} at '{path}'; give the Parameters' .grad")
@@ -167,11 +173,16 @@ def listed_parameters(parameters: Any) -> list[Parameter | Gradient]:
     return found
 
 
+def declared(gradient: np.ndarray) -> np.ndarray:
+    """uint16 that are the bits of bfloat16 as such."""
+    return gradient.view(BFLOAT16) if gradient.dtype == np.uint16 else gradient
+
+
 def clippable(gradient: np.ndarray, path: str) -> np.ndarray:
-    if gradient.dtype not in (*FLOATS, *COMPLEX) or masked(gradient):
+    if not (gradient.dtype in (*FLOATS, *COMPLEX) or is_half(gradient.dtype)) or masked(gradient):
         which = f"gradient '{path}'" if path else "a gradient"
         got = "a masked array" if masked(gradient) else gradient.dtype
-        raise TypeError(f"{which} must be a plain array of float32 or float64 to be clipped in place, got {got}")
+        raise TypeError(f"{which} must be a plain array of floats to be clipped in place, got {got}")
     return gradient
 
 
@@ -187,11 +198,12 @@ def order(norm_type: Any) -> float:
 
 def flat(array: Any) -> np.ndarray:
     """The elements of an array in one dimension, in the order of memory where that has no gaps."""
-    plain = isinstance(array, np.ndarray)
+    if plain := isinstance(array, np.ndarray):
+        array = widened(array) if is_half(array.dtype) else array
     if plain and array.dtype in COMPLEX:
         return np.require(np.ravel(array, order="K" if array.flags.forc else "C"), requirements="A")
     if not plain or array.dtype.kind != "f" or array.dtype.itemsize > 8:
-        raise TypeError(f"`tensors` must be arrays of float16, float32 or float64, got "
+        raise TypeError(f"`tensors` must be arrays of bfloat16, float16, float32 or float64, got "
                         f"{getattr(array, 'dtype', type(array).__name__)}")
     dtype = np.float64 if array.dtype.itemsize == 8 else np.float32
     return np.require(np.ravel(array, order="K" if array.flags.forc else "C"), dtype, "A")
@@ -243,7 +255,7 @@ def in_place(name: str, gradients: list[np.ndarray], a: float) -> list[np.ndarra
 
     compiled, others = [], []
     for gradient in gradients:
-        if (flags := gradient.flags).forc and flags.aligned:
+        if (flags := gradient.flags).forc and flags.aligned and gradient.itemsize > 2:
             compiled.append(gradient)
         else:
             others.append(gradient)
@@ -255,6 +267,9 @@ def scale(gradients: list[np.ndarray], factor: float) -> None:
     if factor != 1.0:
         with np.errstate(all="ignore"):
             for gradient in in_place("scale", gradients, factor):
+                if gradient.itemsize == 2:
+                    gradient[...] = rounded(np.asarray(widened(gradient), np.float32) * np.float32(factor), gradient)
+                    continue
                 # part by part: a complex product would make NaN of what is infinite
                 for part in (gradient.real, gradient.imag) if gradient.dtype.kind == "c" else (gradient,):
                     np.multiply(part, part.dtype.type(factor), out=part)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .engine import halves
 from .engine.overlap import relation
 from .engine.parameter import Parameter, check_still_writeable
 from .engine.shadows import rounded
@@ -101,6 +102,9 @@ def outside(array: np.ndarray) -> np.ndarray:
     for live, own in touched:
         np.ndarray(live.shape, live.dtype, memory, _address(live) - low, live.strides)[...] = own
     return np.ndarray(array.shape, array.dtype, memory, _address(array) - low, array.strides)
+
+
+halves.own_values = outside      # masters are of a parameter's own values
 
 
 def place_outside(array: np.ndarray) -> np.ndarray:

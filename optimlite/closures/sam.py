@@ -36,7 +36,8 @@ class SAM(Wrapper):
 
     `step(closure, ...)` evaluates the model twice, and takes the optimizer's own arguments but `grads`; it returns the
     loss at p.  At p + e the parameters have their own values back, to the bit, before the optimizer steps, and whatever
-    the closure raises; what it writes to them there is lost.  Batch statistics should be collected in the first of the
+    the closure raises; what it writes to them there is lost.  Of 16 bits, p + e is rounded to the nearest, so what is
+    less than half of a last bit is lost.  Batch statistics should be collected in the first of the
     two calls alone.  Groups, hooks, schedulers and checkpoints are the optimizer's: they may be made with either.
     Raises TypeError for what can't be wrapped, without a closure and for sparse gradients, ValueError for a `rho` that
     is negative, NaN or infinite, RuntimeError where a closure steps, or averages are swapped in.

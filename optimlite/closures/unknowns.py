@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import shown
+from ..engine.formats import is_bfloat16, widened
 
 REAL = "fiub"                    # kinds of numbers that are taken
 PLAIN = REAL + "c"
@@ -118,6 +119,7 @@ def read(given: Any) -> np.ndarray:
 def start(given: Any, path: str) -> np.ndarray:
     """A copy of what the user starts from."""
     array = read(given)
+    array = widened(array) if is_bfloat16(array.dtype) else array
     if array.dtype.kind not in PLAIN:
         raise TypeError(f"{named('`x0`', path)} must be an array of numbers, got {shown(given)}")
     single, double = (np.complex64, np.complex128) if array.dtype.kind == "c" else (np.float32, np.float64)

@@ -140,8 +140,8 @@ class GroupPlan(GroupPlanCore):
             raise TypeError("a sparse gradient can't step state in int8, where elements of several rows share a scale; "
                             "use state_dtype='bfloat16', or make it dense with gradient.to_dense(len(parameter))")
         if any(p.reads_any and isinstance(p.grad, SparseGrad) for p in plan.parameters):
-            raise TypeError("a sparse gradient can't step a parameter with 16 bits or a shadow, which is written as a "
-                            "whole; make it dense with gradient.to_dense(len(parameter))")
+            raise TypeError("a sparse gradient can't step a parameter with a shadow, which is written as a whole; make "
+                            "it dense with gradient.to_dense(len(parameter))")
         return lambda p: p.grad.arrays() if unchanged else p.grad.to_dense(len(p.data))
 
     # State -----------------------------------------------------------------------------------------------------------

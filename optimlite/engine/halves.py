@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -75,6 +75,7 @@ class Master(NamedTuple):
 
 
 NOTHING = np.dtype(np.uint16)    # never read
+own_values: Callable[[np.ndarray], np.ndarray] = np.asarray      # of a parameter that holds an average for a while
 MASTERS = {
     "float32": (Master("bfloat16", LOW, np.dtype(np.uint16), "split"),
                 Master("float16", MASTER, np.dtype(np.float32), "float16")),
@@ -131,7 +132,7 @@ def to_master(wanted: Master, saved: dict[str, Any]) -> None:
 def with_master(parameter: Parameter, entries: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """State with a float32 master in place of what else is kept of one: rounded, it is the parameter."""
     for here, other in MASTERS.values() if parameter.half else ():
-        master, data = other if parameter.half == "float16" else here, parameter.data
+        master, data = other if parameter.half == "float16" else here, own_values(parameter.data)
         if master.key in entries and master.key != MASTER:
             exact = master.joined(data, entries.pop(master.key))
             halfway = bits(rounded(exact, data)) != bits(data)

@@ -251,6 +251,9 @@ class Parameter(AsArray, ParameterCore):
         """
         array, what = self.array, describe(self._name, self.array.shape)
         if isinstance(gradient, SparseGrad):
+            if self.half:
+                raise TypeError(f"gradient of {what} must be dense, since what has 16 bits is written as a whole, got "
+                                f"a SparseGrad; use gradient.to_dense(len(parameter))")
             gradient.check(array, what)
             return gradient
         if isinstance(gradient, (int, float, complex, np.generic)) and array.ndim == 0:

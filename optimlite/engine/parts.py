@@ -19,7 +19,7 @@ from .halves import LOST, LOW, MASTER
 from .hooks import call, passed
 from .method import Group
 from .modifiers import modifier_of
-from .parameter import FLOATS, Parameter
+from .parameter import Parameter
 from .sparse_grad import SparseGrad
 from .state import StateMap
 from .storage import scales_of
@@ -148,17 +148,13 @@ def follow(made: RuleOptimizer, method: RuleOptimizer) -> None:
 
 
 def check_plain(parameter: Parameter, name: str) -> None:
-    """Raises for what can't be summed over ranks, or given to all, in the parameter's own type."""
-    gradient, dtype = parameter.grad, parameter.float_type
-    if dtype not in FLOATS:
-        raise TypeError(f"'{name}' must be of real numbers to be stepped by many ranks, got {dtype}; use a.real and "
-                        f"a.imag, two parameters that share its memory")
-    if isinstance(gradient, SparseGrad):
+    """Raises for what can't be summed over ranks, or given to all."""
+    if parameter.dtype.kind == "c":
+        raise TypeError(f"'{name}' must be of real numbers to be stepped by many ranks, got {parameter.dtype}; use "
+                        f"a.real and a.imag, two parameters that share its memory")
+    if isinstance(parameter.grad, SparseGrad):
         raise TypeError(f"the gradient of '{name}' is sparse, which can't be summed over ranks; make it dense with "
                         f"gradient.to_dense(len(parameter))")
-    if gradient is not None and gradient.dtype != dtype and not parameter.casts:
-        raise TypeError(f"the gradient of '{name}' is {gradient.dtype}, and sums over ranks are {dtype}, as the "
-                        f"parameter; use grad.astype(np.{dtype})")
 
 
 def gradient_of(parameter: Parameter) -> np.ndarray | None:

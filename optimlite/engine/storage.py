@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 import numpy as np
 
 from .. import checks
+from . import halves
 from .formats import FORMATS, SHARING, Format, Rounding
 from .halves import LOST, LOW, MASTER, master_of, read, to_master
 from .parameter import Parameter, describe
@@ -67,6 +68,7 @@ def no_cast(name: str, value: Any) -> bool:
 
 # the options of an optimizer that takes none
 EXACT: dict[str, checks.Check] = {**dict.fromkeys(CHECKS, refused), "cast_grads": no_cast}
+COPIES = {**CHECKS, "state_dtype": refused}      # of one whose state is copies, or a mean, of parameters
 
 
 class Kept(NamedTuple):
@@ -137,7 +139,8 @@ def new_arrays(method: Storing, group: Group, parameter: Parameter, wanted: Iter
     values = {key: in_both_parts(initial.get(key, 0.0), parameter.float_type)
               for key in method.state_shapes(group, parameter)}
     if parameter.half:
-        values |= {LOW: np.zeros((), np.uint16), LOST: np.zeros((), np.uint16), MASTER: parameter.data}
+        values |= {LOW: np.zeros((), np.uint16), LOST: np.zeros((), np.uint16),
+                   MASTER: halves.own_values(parameter.data)}
     for key, form in formats.items():
         values[key], scale = form.encode(values[key])
         if scale is not None:

@@ -12,7 +12,7 @@ from ..checks import flag, fraction, interval, nonnegative, pair
 from ..engine.halves import exact
 from ..engine.method import Group, Recipe
 from ..engine.rule_optimizer import RuleOptimizer
-from ..engine.storage import EXACT, Storage
+from ..engine.storage import COPIES, Storage
 from ..native.runtime import power, real_power
 from .radam import rectification
 
@@ -103,6 +103,7 @@ class ScheduleFreeSGD(ScheduleFree):
     lr: the learning rate.    momentum: the share of x in y.    weight_decay: added to the gradient (L2), at y.
     warmup_steps: over so many steps lr grows in proportion to t.    r, weight_lr_power: the weights of the average.
     maximize: ascends, as if grad were negated.
+    storage: `master`, `rounding`, `seed`, `cast_grads`: see docs/memory.md.  `state_dtype` is refused: z must be exact.
 
     State: `step`, `weight_sum` (w_1 + ... + w_t), `lr_max`, `z`.
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for a momentum outside (0, 1).
@@ -119,13 +120,13 @@ class ScheduleFreeSGD(ScheduleFree):
     checks = {"lr": nonnegative, "momentum": averaging, "weight_decay": nonnegative, "warmup_steps": nonnegative,
               "r": nonnegative, "weight_lr_power": nonnegative, "maximize": flag}
     state_names = (*ScheduleFree.scalars, "z")
-    options = EXACT
+    options = COPIES
 
     def __init__(self, params: Any, lr: float = 1.0, momentum: float = 0.9, weight_decay: float = 0,
                  warmup_steps: int = 0, r: float = 0.0, weight_lr_power: float = 2.0, *,
-                 maximize: bool = False) -> None:
+                 maximize: bool = False, **storage: Unpack[Storage]) -> None:
         super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay, warmup_steps=warmup_steps,
-                                      r=r, weight_lr_power=weight_lr_power, maximize=maximize))
+                                      r=r, weight_lr_power=weight_lr_power, maximize=maximize), **storage)
 
     def share_of_average(self, group: Group) -> float:
         return float(group["momentum"])

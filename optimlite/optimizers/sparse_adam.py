@@ -41,7 +41,7 @@ class SparseAdam(RuleOptimizer):
     checks = {"lr": positive, "betas": pair(fraction), "eps": positive, "maximize": flag}
     scalars = {"step": 0}
     state_names = ("step", "exp_avg", "exp_avg_sq")
-    accepts_dense = False
+    accepts_dense = takes_halves = False
 
     def __init__(self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
                  maximize: bool = False, **storage: Unpack[Storage]) -> None:

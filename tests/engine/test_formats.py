@@ -13,7 +13,7 @@ import pytest
 import optimlite as ol
 from optimlite import reference
 from optimlite.engine.formats import BFLOAT16, FORMATS, rounding_of
-from optimlite.engine.storage import EXACT, Kept
+from optimlite.engine.storage import COPIES, EXACT, Kept
 from support.bits import THREADS, assert_same, same_bits
 from support.cases import CASES, Case
 from support.helpers import values
@@ -21,7 +21,8 @@ from support.passes import give
 
 NAMES = ["bfloat16", "int8"]
 SHAPES = [(5000,), (41, 130), (3,), (), (0,), (16_385,), (70, 70)]
-STORABLE = [case for case in CASES if case.optimizer.options is not EXACT and not case.options.get("centered")]
+STORABLE = [case for case in CASES
+            if case.optimizer.options not in (EXACT, COPIES) and not case.options.get("centered")]
 SIGNED, UNSIGNED = (Kept(FORMATS["int8"], unsigned, 0) for unsigned in (False, True))
 HALF = Kept(FORMATS["bfloat16"], False, 0)
 BY_NAME = pytest.mark.parametrize("name", NAMES)

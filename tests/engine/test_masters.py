@@ -13,46 +13,21 @@ import pytest
 import optimlite as ol
 from optimlite import reference
 from optimlite.engine.formats import BFLOAT16, noise_of, rounding_of, stochastic_float16, widened
-from optimlite.engine.halves import bits, master_of
+from optimlite.engine.halves import bits
 from optimlite.engine.shadows import rounded
-from optimlite.engine.storage import EXACT
 from support.bits import assert_same
 from support.cases import CASES, Case
+from support.halves import KINDS, LAYOUTS, MASTERS, exact, give, groups_of, made
 from support.helpers import values
 
-MASTERS = ["float32", "kahan", "none"]
-KINDS = [(half, master) for half in ("bfloat16", "float16") for master in MASTERS]
 TAKING = [case for case in CASES if getattr(case.optimizer, "takes_halves", False) and case.optimizer.by_element
-          and case.optimizer is not ol.SparseAdam and case.optimizer.options is not EXACT]
-
-
-def made(start: np.ndarray, half: str) -> ol.Parameter:
-    stored = rounded(start, np.empty(0, BFLOAT16 if half == "bfloat16" else np.float16))
-    return ol.Parameter(stored, "W", dtype="bfloat16" if half == "bfloat16" else None)
+          and case.optimizer is not ol.SparseAdam]
 
 
 def of_every_kind(case: Case, shape: tuple[int, ...], layout: Any = np.array, **options: Any) -> ol.Optimizer:
     """A parameter of each kind, and of float32, in a group of its own."""
     start = np.random.default_rng(0).standard_normal(case.fit(shape))
-    groups = [{"params": [made(layout(start), half)], "master": master} for half, master in KINDS]
-    return case.optimizer([*groups, {"params": [start.astype(np.float32)]}], **{**case.options, **options})
-
-
-def give(optimizer: ol.Optimizer, step: int, scale: float = 1.0) -> ol.Optimizer:
-    rng = np.random.default_rng(step)
-    for p in optimizer._parameters():
-        p.grad = np.asarray(scale * rng.standard_normal(p.shape) * 10.0 ** rng.uniform(-6, 3, p.shape), np.float32)
-    return optimizer
-
-
-def exact(optimizer: ol.Optimizer) -> list[np.ndarray]:
-    """The float32 that each parameter stands for."""
-    found = []
-    for group in optimizer.param_groups:
-        for p in group["params"]:
-            master = master_of(group, p)
-            found.append(master.joined(p.data, optimizer.state[p].get(master.key)) if master else p.data)
-    return found
+    return case.optimizer(groups_of(start, layout), **{**case.options, **options})
 
 
 @pytest.mark.parametrize("case", TAKING, ids=lambda case: case.id)
@@ -62,9 +37,6 @@ def test_bits_are_those_of_the_twin(case: Case) -> None:
         give(one, step).step()
         reference.step(give(other, step))
         assert_same(one, other)
-
-
-LAYOUTS = {"C": np.array, "F": np.asfortranarray, "strided": lambda a: np.repeat(a, 2, axis=1)[:, ::2]}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -257,4 +229,4 @@ def test_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ol.SGD([made(np.ones(3), "float16")], lr=0.1, **options)
     with pytest.raises(ValueError, match="`master` can't be had here, got 'kahan'"):
-        ol.ASGD([{"params": [made(np.ones(3), "float16")], "master": "kahan"}])
+        ol.AdamMini([{"params": [np.ones((3, 3))], "master": "kahan"}])
