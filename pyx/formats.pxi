@@ -35,11 +35,21 @@ cdef inline uint32_t noise_of_block(uint32_t noise, Py_ssize_t k, bint nearest) 
     return 0x80000000 if nearest else noise + <uint32_t> k * <uint32_t> GOLDEN
 
 
+cdef extern from "narrow.h" nogil:
+    const bint IN_REGISTERS "OPTIMLITE_NARROW"
+    int32_t largest_in_registers(const float* values)
+    void code_in_registers(const float* values, uint8_t* code, float inverse, uint32_t noise, const uint32_t* spread,
+                           bint signed)
+    void decode_in_registers(const int8_t* code, float unit, float* values, bint signed)
+    Py_ssize_t widen_in_registers(const uint16_t* half, float* values, Py_ssize_t n)
+    int32_t halve_in_registers(const float* values, uint16_t* half, uint32_t noise, const uint32_t* spread)
+
+
 cdef void decode_bfloat16(const void* stored, const void* scales, void* values, Py_ssize_t n) noexcept nogil:
     cdef const uint16_t* half = <const uint16_t*> stored
     cdef real_array x = <real*> values
     cdef Py_ssize_t i
-    for i in range(n):
+    for i in range(widen_in_registers(half, <float*> values, n) if sizeof(real) == 4 else 0, n):
         x[i] = widened(half[i])
 
 
@@ -48,11 +58,14 @@ cdef inline void encode_halves(const_real_array x, uint16_t* half, Py_ssize_t n,
     cdef uint32_t bits
     cdef int32_t size, largest = 0
     cdef Py_ssize_t i
-    for i in range(n):
-        bits = bits_of_single(<float> x[i])
-        size = <int32_t> (bits & MAGNITUDE)
-        largest = size if size > largest else largest
-        half[i] = <uint16_t> ((bits + ((noise >> 16) ^ spread[i])) >> 16)
+    if IN_REGISTERS and sizeof(real) == 4 and n == SHARING:
+        largest = halve_in_registers(<const float*> x, half, noise, spread)
+    else:
+        for i in range(n):
+            bits = bits_of_single(<float> x[i])
+            size = <int32_t> (bits & MAGNITUDE)
+            largest = size if size > largest else largest
+            half[i] = <uint16_t> ((bits + ((noise >> 16) ^ spread[i])) >> 16)
     if largest >= LAST_BFLOAT16:         # once more: what is finite stays finite, infinity and NaN what they are
         for i in range(n):
             bits = bits_of_single(<float> x[i])
@@ -259,6 +272,8 @@ cdef void decode_other(const void* stored, const void* scales, void* values, Py_
 cdef inline uint32_t largest_of(const_real_array x) noexcept nogil:
     cdef int32_t largest = 0, size
     cdef Py_ssize_t i
+    if IN_REGISTERS and sizeof(real) == 4:
+        return <uint32_t> largest_in_registers(<const float*> x)
     for i in range(SHARING):
         size = <int32_t> (bits_of_single(<float> x[i]) & MAGNITUDE)
         largest = size if size > largest else largest
@@ -274,6 +289,9 @@ cdef inline void decode_block(const int8_t* code, int exponent, real_array x, bi
     cdef uint32_t c, sign
     cdef float z
     cdef Py_ssize_t i
+    if IN_REGISTERS and sizeof(real) == 4:
+        decode_in_registers(code, <float> scale, <float*> x, signed)
+        return
     for i in range(SHARING):
         c = <uint32_t> <int32_t> code[i]
         sign = c & <uint32_t> 0x80000000
@@ -289,6 +307,9 @@ cdef inline void encode_block(const_real_array x, uint8_t* code, float inverse, 
     cdef int32_t kept, least
     cdef float size
     cdef Py_ssize_t i
+    if IN_REGISTERS and sizeof(real) == 4:
+        code_in_registers(<const float*> x, code, inverse, noise, spread, signed)
+        return
     for i in range(SHARING):
         bits = bits_of_single(<float> x[i])
         size = single_of(bits & MAGNITUDE)

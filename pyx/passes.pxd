@@ -269,8 +269,9 @@ cdef inline void fetch_tile(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_s
     cdef const Entry* e = &a.entries[entry]
     cdef const Format* format = format_of_gradient(a, entry)
     cdef Py_ssize_t bytes = format.bytes if format != NULL else sizeof(real)
+    cdef Py_ssize_t own = sizeof(uint16_t) if entry < a.n_beside and a.beside[entry].parameter != NULL else sizeof(real)
     cdef int k
-    fetch(<const char*> e.param + at * sizeof(real), n * sizeof(real))
+    fetch(<const char*> e.param + at * own, n * own)
     fetch(<const char*> e.grad + at * bytes, n * bytes)
     for k in range(a.rule.slots):
         bytes = a.formats[k].bytes if a.formats[k] != NULL else sizeof(real)

@@ -81,7 +81,7 @@ class Follower:
                 entries = state[parameter]
                 members.setdefault((parameter.float_type, rounding_of(group, parameter, entries)), []).append(
                     (parameter, entries))
-            launches = [meeting(some, *kind, self.alpha) for kind, some in members.items()]
+            launches = [meeting(some, dtype, rounding, self.alpha) for (dtype, rounding), some in members.items()]
             if not any(rounding for _, rounding in members):         # else each meeting has a count of its own
                 known.meetings[groups] = launches
         stages = [list(stage) for stage in zip(*launches, strict=True)]
