@@ -119,11 +119,11 @@ def read(given: Any) -> np.ndarray:
 def start(given: Any, path: str) -> np.ndarray:
     """A copy of what the user starts from."""
     array = read(given)
-    array = widened(array) if is_bfloat16(array.dtype) else array
-    if array.dtype.kind not in PLAIN:
+    if array.dtype.kind not in PLAIN and not is_bfloat16(array.dtype):
         raise TypeError(f"{named('`x0`', path)} must be an array of numbers, got {shown(given)}")
     single, double = (np.complex64, np.complex128) if array.dtype.kind == "c" else (np.float32, np.float64)
-    return np.array(array, dtype=single if array.dtype == single else double)
+    values = widened(array) if is_bfloat16(array.dtype) else array
+    return np.array(values, dtype=single if array.dtype == single else double)
 
 
 def as_gradient(gradient: Any, x: np.ndarray, path: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -185,8 +186,9 @@ def test_schedule_free_swaps_in_the_rounded_average(half: str, kind: Any) -> Non
 
 # Many ranks ----------------------------------------------------------------------------------------------------------
 
-MANY = {"AdamW": lambda groups: adamw(groups, state_dtype="int8"), "DoG": ol.DoG, "LAMB": ol.LAMB,
-        "Lookahead": lambda groups: ol.Lookahead(ol.SGD(groups, lr=0.01, momentum=0.9), k=2)}
+MANY: dict[str, Callable[[Any], Any]] = {
+    "AdamW": lambda groups: adamw(groups, state_dtype="int8"), "DoG": ol.DoG, "LAMB": ol.LAMB,
+    "Lookahead": lambda groups: ol.Lookahead(ol.SGD(groups, lr=0.01, momentum=0.9), k=2)}
 BIG = np.random.default_rng(1).standard_normal((200, 300))           # four blocks, the last of them cut
 
 
@@ -214,7 +216,7 @@ def test_ranks_have_the_bits_of_one_process(name: str, layout: Any, tmp_path: Pa
         gradients = zip(*(given(params, rank, step) for rank in range(ranks)), strict=True)
         for p, parts in zip(params, gradients, strict=True):
             first, second = (0 if g is None else np.asarray(widened(g), np.float32) for g in parts)
-            p.grad = None if parts[0] is parts[1] is None else np.float32(0) + first + second
+            p.grad = None if parts[0] is parts[1] is None else np.asarray(np.float32(0) + first + second)
         alone.step(grad_scale=1 / ranks, max_grad_norm=30.0)
 
     def train(comm: Any) -> Any:
@@ -237,3 +239,48 @@ def test_ranks_have_the_bits_of_one_process(name: str, layout: Any, tmp_path: Pa
             assert same_bits(p.data, q.data), p.name
             assert p.shadow is None or same_bits(p.shadow, q.shadow)
             assert all(same_bits(array, whole.state[r][key]) for key, array in alone.state[p].items()), p.name
+
+
+@BY_LAYOUT
+def test_gradients_are_averaged_and_parameters_given_to_all_ranks(layout: Any) -> None:
+    def train(comm: Any) -> list[ol.Parameter]:
+        params = parameters(ol.SGD(in_groups(layout), lr=1.0))
+        for p, g in zip(params, given(params, comm.rank, 0), strict=True):
+            p.data = np.full(p.shape, comm.rank + 1, np.float32)
+            p.grad = g
+        mpi.broadcast(params, comm, root=1)
+        mpi.average_gradients(params, comm)
+        return params
+
+    one, other = mpi.simulate(2, train)
+    for p, q, *parts in zip(one, other, given(one, 0, 0), given(one, 1, 0), strict=True):
+        assert same_bits(p.data, q.data)
+        assert np.all(seen(p) == 2)
+        first, second = (0 if g is None else np.asarray(widened(g), np.float32) for g in parts)
+        if p.grad is not None:
+            np.testing.assert_array_equal(p.grad, (first + second) / 2)
+
+
+# Clipping ------------------------------------------------------------------------------------------------------------
+
+@BY_LAYOUT
+@pytest.mark.parametrize("half", ["bfloat16", "float16"])
+def test_gradients_are_clipped_in_float32_and_rounded(half: str, layout: Any) -> None:
+    p = made(layout(START), half)
+    p.grad = p.data.copy()
+    before = seen(p)
+    norm = ol.clip_grad_norm_([p], 1.0)
+    assert norm == pytest.approx(float(np.linalg.norm(before.astype(float))))
+    wanted = rounded(before * np.float32(1 / (norm + 1e-6)), p.data)
+    assert same_bits(bits(np.asarray(p.grad)).copy(order="C"), bits(wanted).copy(order="C"))
+    ol.clip_grad_value_([p], 2.0**-9)
+    assert np.abs(np.asarray(widened(np.asarray(p.grad)), np.float32)).max() == 2.0**-9
+    p.grad = np.full(p.shape, np.nan, np.float16)
+    ol.clip_grad_value_([p], 1.0)
+    assert np.isnan(np.asarray(p.grad)).all()
+
+
+def test_minimize_begins_at_any_16_bits() -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    for dtype in (np.float16, ml_dtypes.bfloat16):
+        assert ol.minimize(lambda x: ((x * x).sum(), 2 * x), np.ones(3, dtype)).x.dtype == np.float64

@@ -321,6 +321,15 @@ def test_replaced_and_pruned(name: str) -> None:
     optimizer.step(grads={"x": x[keep]})
 
 
+def test_a_start_that_is_stored_is_far_from_where_a_run_began() -> None:
+    """Why DoG takes no format: its first distance is a millionth of |p0|."""
+    start = np.random.default_rng(0).standard_normal(100_000).astype(np.float32)
+    for form, wanted in ((HALF, 0.0024), (SIGNED, 0.037)):
+        stored, scales = form.encode(start, rounding_of({}, 1))
+        away = np.linalg.norm(form.decode(stored, scales, start.dtype) - start) / np.linalg.norm(start)
+        assert away == pytest.approx(wanted, rel=0.05)
+
+
 # Groups, sparse gradients, what is refused ---------------------------------------------------------------------------
 
 def test_a_group_may_have_a_format_of_its_own() -> None:
