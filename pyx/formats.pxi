@@ -38,11 +38,11 @@ cdef inline uint32_t noise_of_block(uint32_t noise, Py_ssize_t k, bint nearest) 
 cdef extern from "narrow.h" nogil:
     const bint IN_REGISTERS "OPTIMLITE_NARROW"
     int32_t largest_in_registers(const float* values)
-    void code_in_registers(const float* values, uint8_t* code, float inverse, uint32_t noise, const uint32_t* spread,
+    void code_in_registers(const float* values, uint8_t* code, float inverse, uint32_t noise, const uint32_t* places,
                            bint signed)
     void decode_in_registers(const int8_t* code, float unit, float* values, bint signed)
     Py_ssize_t widen_in_registers(const uint16_t* half, float* values, Py_ssize_t n)
-    int32_t halve_in_registers(const float* values, uint16_t* half, uint32_t noise, const uint32_t* spread)
+    int32_t halve_in_registers(const float* values, uint16_t* half, uint32_t noise, const uint32_t* places)
 
 
 cdef void decode_bfloat16(const void* stored, const void* scales, void* values, Py_ssize_t n) noexcept nogil:
