@@ -85,7 +85,8 @@ cdef inline const real* read_gradient(const Work* a, Py_ssize_t entry, Py_ssize_
     cdef const Format* format = format_of_gradient(a, entry)
     if format == NULL:
         return (<const real*> a.entries[entry].grad) + at
-    format.decode(<const char*> a.entries[entry].grad + at * format.bytes, half_at(a.beside[entry].lacking, at), room, n)
+    format.decode(<const char*> a.entries[entry].grad + at * format.bytes, half_at(a.beside[entry].lacking, at), room,
+                  n)
     return room
 
 

@@ -15,7 +15,7 @@ import pytest
 import optimlite as ol
 from optimlite import lr_scheduler
 from support.cases import Case, per_case
-from support.helpers import PlainMomentum
+from support.helpers import PlainMomentum, label
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +107,7 @@ def product(w: np.ndarray) -> SimpleNamespace:
 
 
 @pytest.mark.parametrize("options", [{"method": "lm"}, {"bounds": (-1, 1)}, {"method": "gauss-newton"},
-                                     {"jac": product}, {"jac": product, "bounds": (-1, 1)}], ids=str)
+                                     {"jac": product}, {"jac": product, "bounds": (-1, 1)}], ids=label)
 @pytest.mark.parametrize("callback", [None, lambda x: None, lambda intermediate_result: None])
 def test_least_squares_keep_nothing(options: dict[str, Any], callback: Any) -> None:
     seen: list[weakref.ref[np.ndarray]] = []
