@@ -14,6 +14,7 @@ from .engine import nesting
 from .engine.formats import BFLOAT16, widened
 from .engine.group_plan import keep_master, reading
 from .engine.halves import MASTER, Master, bits, exact, master_in
+from .engine.optimizer import Optimizer
 from .engine.parameter import Parameter, laid_out
 from .engine.shadows import rounded
 from .engine.state import check_distinct
@@ -56,6 +57,8 @@ class Average:
         [1.1]
     """
 
+    optimizer: Any = None                        # pickles of earlier versions have none
+
     @checked
     def __init__(self, params: Any, decay: float | None = None, *, bias_correction: bool = False,
                  function: Callable[[np.ndarray, np.ndarray, int], Any] | None = None, optimizer: Any = None) -> None:
@@ -73,6 +76,9 @@ class Average:
         if not self._parameters:
             raise ValueError("an average needs at least one parameter, got an empty nesting")
         self._check_distinct(self._parameters)
+        if not (optimizer is None or isinstance(optimizer, Optimizer)):
+            raise TypeError(f"`optimizer` must be an optimizer, the one that steps the parameters, got "
+                            f"{shown(optimizer)}")
         self.optimizer = optimizer
         self._averages = [Parameter(laid_out(p.data, np.zeros, p.float_type), name)
                           for p, name in zip(self._parameters, self._names, strict=True)]

@@ -182,7 +182,8 @@ def clippable(gradient: np.ndarray, path: str) -> np.ndarray:
     if not (gradient.dtype in (*FLOATS, *COMPLEX) or is_half(gradient.dtype)) or masked(gradient):
         which = f"gradient '{path}'" if path else "a gradient"
         got = "a masked array" if masked(gradient) else gradient.dtype
-        raise TypeError(f"{which} must be a plain array of floats to be clipped in place, got {got}")
+        raise TypeError(f"{which} must be a plain array of floats to be clipped in place, got {got}"
+                        + ("; view bfloat16 as such, with .view(ml_dtypes.bfloat16)" if got == np.uint16 else ""))
     return gradient
 
 

@@ -64,7 +64,7 @@ cdef class GroupPlanCore:
                 plan.bind(memory)
             if plan.locked is not None:
                 raise ValueError(f"parameter '{method.state.name_of(plan.locked)}' must be writeable, and became "
-                                 f"read-only after the optimizer was made; set .flags.writeable = True")
+                                 f"read-only since it was given; set .flags.writeable = True")
             if isinstance(plan, SparsePlan) and (<SparsePlan> plan).n_sparse:
                 (<SparsePlan> plan).touch(memory, self.sparse(method, plan))
 

@@ -1,5 +1,6 @@
 # What every compiled module uses: the CPU's level, threads, the mode for subnormal numbers, kernels, scalar arithmetic.
 
+cimport cython
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport floor, frexp, ldexp, sqrt
 from libc.stdint cimport int64_t, uint64_t
@@ -220,6 +221,7 @@ cdef double to_power(double base, int64_t exponent) noexcept:
     return result
 
 
+@cython.cdivision(False)         # by zero raises, as in Python: where somebody has set a step count of -1
 def moments(double lr, tuple betas not None, int64_t t) -> dict:
     """Coefficients of Adam's two means in step t, without their bias, for the rules that have them."""
     cdef double beta1, beta2

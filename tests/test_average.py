@@ -220,3 +220,20 @@ def test_a_function_that_fails_or_misfits_changes_nothing() -> None:
             average.load_state_dict({**average.state_dict(), "n_averaged": n_averaged,
                                      "averages": [np.zeros(2), np.zeros(3, np.float32)]})
     assert [a.tolist() for a in average.averages] == [[1, 1], [1, 1, 1]]
+
+
+def test_a_pickle_from_before_an_option_existed() -> None:
+    average = ol.Average([w := np.ones(2)], 0.5)
+    state = average.__getstate__()
+    del state["optimizer"]
+    older = ol.Average.__new__(ol.Average)
+    older.__setstate__(state)
+    older.update()
+    assert older.optimizer is None
+    assert (older.averages[0] == w).all()
+
+
+@pytest.mark.parametrize("optimizer", [3, ol.Adam, "adam"])
+def test_what_is_no_optimizer(optimizer: Any) -> None:
+    with pytest.raises(TypeError, match=r"^`optimizer` must be an optimizer, the one that steps the parameters, got "):
+        ol.Average([np.ones(2)], optimizer=optimizer)

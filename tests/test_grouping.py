@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,15 @@ def test_gradients_may_be_nested_as_the_model_is() -> None:
     assert params["norm"]["b"].tolist() == [1, 1]
     with pytest.raises(ValueError, match=r"`grads` has unknown names \['layer.0.V'\]"):
         optimizer.step(grads={"embed": np.ones(4), "layer": [{"V": np.ones(2)}]})
+    with pytest.raises(ValueError, match=r"^`grads` must have one gradient for each parameter, got two for 'norm.b'$"):
+        optimizer.step(grads={"norm": {"b": np.ones(2)}, "norm.b": np.ones(2)})
+    with pytest.raises(TypeError, match=r"^gradient of 'embed' must be a NumPy array, got list"):
+        optimizer.step(grads={"embed": [1.0] * 4, "layer": None, "norm": None})
+    before = params["layer"][0]["W"].copy()
+    optimizer.step(grads=MappingProxyType({"embed": np.ones(4), "layer": None, "norm": MappingProxyType(
+        {"scale": None, "b": np.ones(2)})}))
+    assert (params["layer"][0]["W"] == before).all()
+    assert params["norm"]["b"].tolist() == [-1, -1]
 
 
 def test_the_overrides_of_all_patterns_add_up() -> None:

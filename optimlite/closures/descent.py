@@ -255,8 +255,8 @@ def real_loss(loss: Any) -> float:
     if isinstance(loss, list):
         raise TypeError(f"the closure must return the loss or a tuple (loss, grads), got a list, {shown(loss)}")
     if isinstance(loss, tuple):                  # where gradients are differences
-        raise TypeError(f"the loss must be a single number, got a tuple of {len(loss)}; "
-                        f"jac=True takes (loss, gradient)")
+        raise TypeError(f"the loss must be a single number, got a tuple of {len(loss)}; return the loss alone, or with "
+                        f"its gradient where that isn't found by differences (`minimize` takes jac=True)")
     value = np.asarray(loss)
     if value.size != 1:
         raise ValueError(f"the loss must be a single number, got an array of shape {value.shape}; sum it")

@@ -223,9 +223,10 @@ class Grouped(Hooked):
                                        for index, (tree, _) in enumerate(self._trees)) if several else self._trees[0][0]
         tree = self._whole
         named = isinstance(grads, Mapping) and not nesting.has_keys(tree, grads)
-        if named and any(isinstance(value, (dict, list, tuple)) for value in grads.values()):
-            paths = dict(nesting.by_path(grads))         # as a model is nested that `group_by_name` has rearranged
-            grads = paths if self.state.names_any(paths) else grads
+        if named and any(not isinstance(value, np.ndarray) and not self.state.names_any([key])
+                         for key, value in grads.items()):
+            names = nesting.by_name(grads, self._names())        # of a model that `group_by_name` has rearranged
+            grads = names if self.state.names_any(names) else grads
         if named and self.state.names_any(grads):
             if not self.state.unique_names():
                 raise ValueError("`grads` can't be given by name: several parameters have the same; use their nesting")

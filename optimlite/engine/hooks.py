@@ -206,7 +206,7 @@ def surrounded(step: Callable[..., Any]) -> Callable[..., Any]:
             return result
         except TypeError:                        # the step's own, or one for a name that it doesn't know
             if not any_other:
-                _name_unknown(f"{type(self).__name__}.step", kwargs, (*names, "grads"))
+                _name_unknown(f"{type(self).__name__}.step", kwargs, tuple(dict.fromkeys((*names, "grads"))))
             raise
         finally:
             self._in_step = -1

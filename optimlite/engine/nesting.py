@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .parameter import ANEW, TRACED, USE_IT, Parameter, has_values
+from .parameter import ANEW, TRACED, USE_IT, Parameter, is_traced
 
 
 class Branch(NamedTuple):
@@ -111,7 +111,7 @@ def cure_of(node: Any) -> str:
     if hasattr(node, "toarray"):
         return f"use its toarray(), {USE_IT}"
     if hasattr(node, "__array__") and not isinstance(node, np.generic):
-        return ANEW if has_values(node) else f"it {TRACED}"
+        return f"it {TRACED}" if is_traced(node) else ANEW
     if hasattr(node, "zip") and hasattr(node, "files"):
         return "np.load reads a file's arrays anew each time; give dict(value), and let the model use those arrays"
     if isinstance(node, (FunctionType, MethodType)):
@@ -203,13 +203,33 @@ def has_keys(tree: Any, grads: Mapping[Any, Any]) -> bool:
     return list(grads) == tree.keys or set(map(str, grads)) == set(tree.keys)
 
 
-def by_path(grads: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """The gradients of a nesting, by the names that parameters have where they are nested so."""
-    if not isinstance(grads, (Mapping, list, tuple)):
-        yield path, grads
-        return
-    for key, value in grads.items() if isinstance(grads, Mapping) else enumerate(grads):
-        yield from by_path(value, f"{path}.{key}" if path else str(key))
+def by_name(grads: Mapping[Any, Any], names: list[str]) -> dict[str, Any]:
+    """The gradients of a nesting by the names of parameters; None there is for all that lie below.
+
+    Raises ValueError for a parameter that has two.
+    """
+    known, found = set(names), dict[str, Any]()
+    leading = {name[:at] for name in known for at, letter in enumerate(name) if letter == "."}
+
+    def put(name: str, value: Any) -> None:
+        if name in found:
+            raise ValueError(f"`grads` must have one gradient for each parameter, got two for '{name}'")
+        found[name] = value
+
+    def take(name: str, value: Any) -> None:
+        if name in known or name not in leading or not (value is None or isinstance(value, (Mapping, list, tuple))):
+            put(name, value)
+        elif value is None:
+            for below in names:
+                if below.startswith(f"{name}."):
+                    put(below, None)
+        else:
+            for key, each in value.items() if isinstance(value, Mapping) else enumerate(value):
+                take(f"{name}.{key}", each)
+
+    for key, value in grads.items():
+        take(str(key), value)
+    return found
 
 
 def gradients(grads: Any, tree: Any, path: str = "") -> list[Any]:

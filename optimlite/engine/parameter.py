@@ -295,15 +295,12 @@ def converted(gradient: Any, dtype: np.dtype) -> str:
         return "use grad.detach().numpy()"
     if hasattr(gradient, "toarray"):
         return "use grad.toarray()"
-    return f"use np.asarray(grad, dtype=np.{dtype})" if has_values(gradient) else f"it {TRACED}"
+    return f"it {TRACED}" if is_traced(gradient) else f"use np.asarray(grad, dtype=np.{dtype})"
 
 
-def has_values(value: Any) -> bool:
-    try:
-        np.asarray(value)
-    except Exception:                            # as jax's tracers do, whose values come later
-        return False
-    return True
+def is_traced(value: Any) -> bool:
+    """Whether it is one of jax's tracers, whose values come later."""
+    return any(kind.__name__ == "Tracer" for kind in type(value).__mro__)
 
 
 def _rebuild(cls: type[Parameter], data: np.ndarray, name: str | None, grad: np.ndarray | None,

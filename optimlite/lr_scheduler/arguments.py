@@ -41,7 +41,7 @@ def listed(name: str, what: str, values: Any) -> list[Any]:
 
 
 def counts(name: str, values: Any) -> list[int]:
-    return [at_least(0)(name, each) for each in listed(name, "whole numbers, such as [30, 80]", values)]
+    return [at_least(0)(name, each) for each in listed(name, "integers, such as [30, 80]", values)]
 
 
 def power(base: float, exponent: float) -> float:

@@ -62,7 +62,7 @@ def kernels(dtype: np.dtype, level: str) -> dict[str, Kernel]:
                           f"`make build` builds all") from None
     try:
         return {name.decode(): Kernel(name, *row) for name, row in module.KERNELS.items()}
-    except ValueError:
+    except (AttributeError, ValueError):         # another table, or the same of other declarations
         raise ImportError(f"`{module.__name__}` was built from other sources than `{Kernel.__module__}`; run "
                           f"`make build`, or install optimlite again") from None
 

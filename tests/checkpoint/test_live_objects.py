@@ -123,7 +123,7 @@ def test_a_mismatch_names_every_key_and_changes_nothing(tmp_path: Path) -> None:
                  "unexpected: part 'other'", "misshapen: model.b has shape (3, 4) in the file, not (4, 3)"):
         assert line in text
     assert bits(live) == before
-    with pytest.raises(ValueError, match=r"model.W is read-only"):
+    with pytest.raises(ValueError, match=r"model.W has read-only memory"):
         ol.restore(tmp_path / "a", strict=True, model={"W": frozen, "b": np.zeros((3, 4))})
     rest = ol.restore(tmp_path / "a", strict=False, **{**live, "model": wrong}, absent=3)
     assert (rest.missing, rest.unexpected) == (["model.c", "part 'absent'"], ["part 'other'"])

@@ -126,12 +126,6 @@ def other_optimizer() -> None:
     ol.Muon([parameter]).step()
 
 
-def clipped_in_place() -> None:
-    parameter = ol.SGD([np.zeros(3)], lr=1, cast_grads=True).param_groups[0]["params"][0]
-    parameter.grad = np.ones(3, np.float16)
-    ol.clip_grad_norm_([parameter], 1.0)
-
-
 def stepped(gradient: Any) -> Any:
     return lambda: ol.SGD({"p": np.zeros(3, np.float32)}, lr=1, cast_grads=True).step(grads={"p": gradient})
 
@@ -145,5 +139,4 @@ test_refused = refusals({
     "sparse": (stepped(ol.SparseGrad([0], np.ones(1))), r"is float64 but .* use values.astype\(np.float32\)$"),
     "matrices": (lambda: ol.Muon([{"params": [np.ones((2, 2))], "cast_grads": True}]), "`cast_grads` can't be had"),
     "another optimizer": (other_optimizer, "a gradient is float64 but its parameter, .* this optimizer doesn't cast"),
-    "in place": (clipped_in_place, "must be a plain array of float32 or float64 to be clipped in place, got float16"),
 })

@@ -143,3 +143,14 @@ def test_state_replaced_in_another_layout_is_refused(case: Case, shape: tuple[in
             state[key] = kept.copy(order="K")
             assert values(built) == before
     assert_same(built, other)
+
+
+def test_a_count_before_the_first_changes_nothing() -> None:
+    opt = ol.Adam([w := np.ones(2)])
+    opt.step(grads=[np.ones(2)])
+    opt.state[w]["step"][...] = -1
+    before, mean = w.copy(), opt.state[w]["exp_avg"].copy()
+    with pytest.raises(ZeroDivisionError):
+        opt.step(grads=[np.ones(2)])
+    assert (w == before).all()
+    assert (opt.state[w]["exp_avg"] == mean).all()

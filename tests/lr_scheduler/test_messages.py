@@ -208,11 +208,11 @@ MESSAGES: list[tuple[Any, type[Exception], str]] = [
      "`max_momentum` must be >= 0 and < 1, got 1"),
     # A list where one number, scheduler or optimizer was given.
     (lambda: ls.MultiStepLR(sgd(), 30), TypeError,  # type: ignore[arg-type]
-     "`milestones` must be a list of whole numbers, such as [30, 80], got 30"),
+     "`milestones` must be a list of integers, such as [30, 80], got 30"),
     (lambda: ls.MultiStepLR(sgd(), "30"), TypeError,  # type: ignore[arg-type]
-     "`milestones` must be a list of whole numbers, such as [30, 80], got '30'"),
+     "`milestones` must be a list of integers, such as [30, 80], got '30'"),
     (lambda: (lambda o: ls.SequentialLR(o, [ls.StepLR(o, 3)] * 2, 5))(sgd()), TypeError,  # type: ignore[arg-type]
-     "`milestones` must be a list of whole numbers, such as [30, 80], got 5"),
+     "`milestones` must be a list of integers, such as [30, 80], got 5"),
     (lambda: ls.ChainedScheduler(ls.StepLR(sgd(), 3)), TypeError,  # type: ignore[arg-type]
      "`schedulers` must be a list of schedulers, such as [warmup, decay], "
      "got <StepLR(step_size=3, gamma=0.1) at count 0: lr [0.1]>"),

@@ -192,12 +192,13 @@ def test_nothing_is_no_array_to_overlap_with() -> None:
 STALE = b"optimlite.kernel 00000000"             # a capsule's name must outlive it
 
 
-def test_kernels_of_other_sources_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", [b"adam", "adam"])     # a table of names as text is older
+def test_kernels_of_other_sources_are_refused(name: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row that is laid out otherwise would be a call to anywhere."""
     capsule = ctypes.pythonapi.PyCapsule_New
     capsule.restype, capsule.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
     stale = ModuleType("optimlite.native.kernels_f32_baseline")
-    stale.KERNELS = {b"adam": (capsule(id(stale), STALE, None), b"", b"")}      # type: ignore[attr-defined]
+    stale.KERNELS = {name: (capsule(id(stale), STALE, None), b"", b"")}      # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, stale.__name__, stale)
     with pytest.raises(ImportError, match=r"^`optimlite.native.kernels_f32_baseline` was built from other sources than "
                                           r"`optimlite.native.runtime`; run `make build`, or "):
