@@ -32,7 +32,7 @@ class Scratch(mmap.mmap):
     def take(self, size: int) -> None:
         """Has the disk give all bytes up to there."""
         if size > self.taken:
-            # Without O_DIRECT: where a file system can't give room, a byte is written to each block.
+            # posix_fallocate may write a byte to each block, which O_DIRECT refuses.
             flags = fcntl(self.fd, F_GETFL)
             fcntl(self.fd, F_SETFL, flags & ~os.O_DIRECT)
             try:
@@ -146,8 +146,8 @@ def needed(optimizer: Method, groups: list[Group]) -> int:
     return total
 
 
-def offload(optimizer: Any, path: Any, agreed: Callable[[], None] = lambda: None) -> None:
-    """Moves the state there; `agreed` is called when all can be refused no more, and nothing has changed."""
+def offload(optimizer: Any, path: Any, agreed: Callable[[], object] = lambda: None) -> None:
+    """Moves the state there; `agreed` is called when nothing can fail any more, before anything changes."""
     if not hasattr(optimizer, "rule"):
         raise TypeError(f"{type(optimizer).__name__} has no state that files could keep, for it evaluates the model "
                         f"several times in a step, or has no compiled rule; leave it in memory")

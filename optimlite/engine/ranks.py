@@ -47,26 +47,35 @@ def leave() -> None:
                 agree(comm, END, None)
 
 
+SHOWN = 1 + 8 + 8                # bytes that a rank shows first: whether it failed, hashes of what it does and tells
+
+
 def agree(comm: Any, doing: str, fault: BaseException | None, flags: Sequence[bool] = (), more: bytes = b"",
-          ) -> np.ndarray:
+          shown: np.ndarray | None = None) -> np.ndarray:
     """Everybody's flags and other bytes, a row each.
 
-    Raises on all ranks if there is a fault on one, or if they aren't all doing the same: it is what comes first, and of
-    one length, wherever ranks meet.
+    Raises on all ranks if there is a fault on one, or if they aren't all doing the same.  Wherever ranks meet, this
+    exchange comes first, and is of one length; a second one is of a length that follows from `doing`.  `shown`: zeros
+    for the first, which `agreed` can tell of when an interrupt has struck here.
     """
     if any(comm is one for one in _left):
         raise RankError("another rank has ended its program; end this one, too")
     told = np.frombuffer(np.array(flags, bool).tobytes() + more, np.uint8)
     mine = np.frombuffer(bytes([fault is not None]) + hashed(doing.encode()) + hashed(told.tobytes()), np.uint8)
-    found = np.zeros((comm.size, mine.size), np.uint8)
+    found = np.zeros((comm.size, SHOWN), np.uint8) if shown is None else shown
     comm.Allgather(mine, found)
-    if found[:, 0].any() or (found[:, 1:9] != mine[1:9]).any():
+    if not agreed(found, comm.rank):
         refuse(comm, doing, fault)
     if (found[:, 9:] == mine[9:]).all():
         return np.broadcast_to(told, (comm.size, told.size))
     rows = np.zeros((comm.size, told.size), np.uint8)
     comm.Allgather(told, rows)
     return rows
+
+
+def agreed(shown: np.ndarray, rank: int) -> bool:
+    """Whether all have met, none has failed, and all do the same."""
+    return bool(shown[rank].any() and not shown[:, 0].any() and (shown[:, 1:9] == shown[rank, 1:9]).all())
 
 
 def refuse(comm: Any, doing: str, fault: BaseException | None) -> NoReturn:

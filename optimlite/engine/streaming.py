@@ -82,7 +82,7 @@ class Bucket:
         if all(gradients[part.whole] is None for _, part in self.members):
             return False
         of_parts.follow(self.made, optimizer)
-        self.made.follower = None                # which has the last word before any bucket is stepped
+        self.made.follower = None                # it is asked once, before any bucket is stepped
         for _, part in self.members:
             gradient = gradients[part.whole]
             if gradient is not None and part.cut:
@@ -244,7 +244,7 @@ def step(optimizer: RuleOptimizer, folder: Folder, groups: list[GroupPlan], fact
     if probe is not None or not streamable(optimizer, groups):
         return None
     created: list[Created] = []
-    crew, begun, faults, agreed = Crew(), list[Bucket](), list[BaseException](), False
+    whole = Whole(optimizer, folder)
     try:
         for group in groups:
             group.create_states(optimizer, created)
@@ -253,45 +253,73 @@ def step(optimizer: RuleOptimizer, folder: Folder, groups: list[GroupPlan], fact
         stream = stream_of(optimizer, folder, groups)
         gradients, fresh = gradients_of(groups), fresh_of(optimizer, groups, created)
         buckets = [bucket for bucket in stream.buckets if bucket.prepare(optimizer, gradients, fresh)]
-
         for group in groups:                     # refuses what a step of all at once would
             group.launches(optimizer, [], factor, math.inf if max_abs is None else max_abs)
-        if optimizer.follower is not None:       # of many ranks, which go on together from here
-            optimizer.follower.follow(optimizer.param_groups, optimizer.state, created)
-            agreed = True
-
-        def step_one(bucket: Bucket) -> None:
-            begun.append(bucket)
-            try:
-                of_parts.step(bucket.made, factor, max_abs)
-            except Exception:                    # before anything moved
-                begun.pop()
-                raise
-
-        def run() -> None:
-            try:
-                stream.run(buckets, step_one)
-                for bucket in buckets:
-                    bucket.finish(optimizer)
-            except BaseException as fault:
-                faults.append(fault)
-                folder.torn = repr(fault) if begun or agreed else ""
-
-        if not crew.start(run):
-            run()
-        crew.wait()
-        if faults:
-            folder.check()
-            raise faults[0]
+        whole.step(stream, buckets, created, lambda bucket: of_parts.step(bucket.made, factor, max_abs))
     except BaseException:
-        while not crew.done:
-            with suppress(BaseException):
-                crew.wait()
-        if not (begun or agreed):
+        whole.wait()
+        if not (whole.begun or whole.agreed):
             for state, key in created:
                 state.pop(key, None)
         raise
     return len(buckets)
+
+
+class Whole:
+    """A step in a thread, where no interrupt comes.
+
+    It stands ready before ranks agree: an interrupt behind that can't keep this one from its step.
+    """
+
+    def __init__(self, optimizer: RuleOptimizer, folder: Folder) -> None:
+        self.optimizer, self.folder = optimizer, folder
+        self.commit: Any = optimizer.follower    # of many ranks, which go on together once they agree
+        self.crew, self.go = Crew(), Flag()
+        self.begun, self.faults = list[Bucket](), list[BaseException]()
+
+    @property
+    def agreed(self) -> bool:
+        return self.commit is not None and bool(self.commit.agreed)
+
+    def step(self, stream: Stream, buckets: list[Bucket], created: list[Created], act: Callable[[Bucket], None],
+             ) -> None:
+        def step_one(bucket: Bucket) -> None:
+            self.begun.append(bucket)
+            try:
+                act(bucket)
+            except Exception:                    # before anything moved
+                self.begun.pop()
+                raise
+
+        def run() -> None:
+            self.go.wait()
+            if self.commit is not None and not self.agreed:
+                return
+            try:
+                stream.run(buckets, step_one)
+                for bucket in buckets:
+                    bucket.finish(self.optimizer)
+            except BaseException as fault:
+                self.faults.append(fault)
+                self.folder.torn = repr(fault) if self.begun or self.agreed else ""
+
+        threaded = self.crew.start(run)
+        if self.commit is not None:
+            self.commit.follow(self.optimizer.param_groups, self.optimizer.state, created)
+        self.go.set()
+        if not threaded:
+            run()
+        self.crew.wait()
+        if self.faults:
+            self.folder.check()
+            raise self.faults[0]
+
+    def wait(self) -> None:
+        """Until nothing is under way any more, whatever is raised meanwhile."""
+        while not self.crew.done:
+            with suppress(BaseException):
+                self.go.set()
+                self.crew.wait()
 
 
 def stream_of(optimizer: RuleOptimizer, folder: Folder, groups: list[GroupPlan]) -> Stream:

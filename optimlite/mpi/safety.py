@@ -12,7 +12,7 @@ from ..engine.follower import Follower, Sequel
 from ..engine.group_plan import Created
 from ..engine.method import Group
 from ..engine.parameter import Parameter
-from ..engine.ranks import Entry, agree, check_communicator
+from ..engine.ranks import SHOWN, Entry, agree, agreed, check_communicator
 from ..engine.state import StateMap
 
 
@@ -38,8 +38,10 @@ class Commit:
     """
 
     def __init__(self, comm: Any, doing: str) -> None:
-        self.comm, self.doing, self.asked, self.agreed = comm, doing, False, False
+        self.comm, self.doing = comm, f"the last check before {doing}"
         self.follower: Follower | None = None
+        self._shown = np.zeros((comm.size, SHOWN), np.uint8)         # what ranks have shown each other
+        self._late: BaseException | None = None
 
     @property
     def moves(self) -> bool:
@@ -47,26 +49,34 @@ class Commit:
 
     def follow(self, groups: list[Group], state: StateMap, created: list[Created]) -> Sequel:
         sequel: Sequel = ([], [], []) if self.follower is None else self.follower.follow(groups, state, created)
-        self.ask(None)
+        try:
+            self.ask(None)
+        except BaseException as fault:           # an interrupt that came while this rank waited for the others,
+            if not self.agreed:                  # which go on
+                raise
+            self._late = fault
         return sequel
 
     def ask(self, fault: BaseException | None) -> None:
-        self.asked = True
-        agree(self.comm, self.doing, fault)
-        self.agreed = True
+        agree(self.comm, self.doing, fault, shown=self._shown)
+
+    @property
+    def agreed(self) -> bool:
+        """Whether all go on, whatever is raised on this rank."""
+        return agreed(self._shown, self.comm.rank)
 
     def run(self, act: Callable[[], None]) -> BaseException | None:
-        """Does what ends with `follow` or `ask`, on all ranks or on none; returns what was raised behind that."""
-        self.asked = self.agreed = False
+        """Does what ends with `follow`, on all ranks or on none; returns what was raised behind that."""
+        self._shown[...], self._late = 0, None
         try:
             act()
         except BaseException as fault:
-            if not self.asked:
+            if not self._shown.any():            # the others don't know
                 self.ask(fault)
             if not self.agreed:
                 raise
             return fault
-        return None
+        return self._late
 
 
 def of_groups(groups: Sequence[Mapping[str, Any]]) -> Iterator[Entry]:

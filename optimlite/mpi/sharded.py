@@ -94,6 +94,7 @@ class Sharded(Wrapper):
         self._all = [parameter for group in self.param_groups for parameter in group["params"]]
         over = f"{len(self._all)} parameter{'s' * (len(self._all) != 1)}"
         self._doing = f"`step` of {type(optimizer).__name__} over {over}"
+        self._behind = f"hooks behind {self._doing}"
         self._called = [self.optimizer.state.name_of(parameter) for parameter in self._all]
         self._compare(safety.of_layout(self._all, self._called), "make the same model on each")
         self._compare(safety.of_values(self._all, self._called),
@@ -110,7 +111,7 @@ class Sharded(Wrapper):
         self._traffic = Traffic(comm, self._all, shares, self.mine)
         self._reserved: set[bytes] = set()       # steps that there is memory for, by which parameters have gradients
         self._commit = safety.Commit(comm, self._doing)
-        self._hooked = False                     # whether a rank has hooks around its steps
+        self._hooked = self._in_files = False    # whether a rank has hooks around its steps, and state in files
         self._totals = Totals(comm, self.optimizer, self.base, self.mine)
         self._asks = comm.size > 1 and self._totals.needed()
         if self._asks:
@@ -133,7 +134,8 @@ class Sharded(Wrapper):
         ranks.agree(self.comm, "`offload`", None)
         self._compare(iter([("whether state is to be in files", folder is not None)]),
                       "call offload(folder) on all, or offload(None)")
-        late = self._commit.run(lambda: keep_in_files(self.share, folder, lambda: self._commit.ask(None)))
+        late = self._commit.run(lambda: keep_in_files(
+            self.share, folder, lambda: self._commit.follow(self.param_groups, self.share.state, [])))
         if late is not None:
             raise late
 
@@ -186,12 +188,13 @@ class Sharded(Wrapper):
                 super()._call_after(args, kwargs)
             except BaseException as caught:
                 fault = caught
-            ranks.agree(self.comm, self._doing, fault)
+            ranks.agree(self.comm, self._behind, fault)
 
     def _agree(self, fault: BaseException | None, flags: Sequence[bool] = (), options: bytes = bytes(8)) -> np.ndarray:
-        """What all ranks say before a step: whether they have hooks, which gradients they have, and their options."""
+        """What all ranks say before a step: whether they have hooks and files, their gradients, and their options."""
         flags = flags or [False] * len(self._all)
-        return ranks.agree(self.comm, self._doing, fault, [self._has_step_hooks(), *flags], options)
+        asks = self._has_step_hooks(), self.share.state.folder is not None
+        return ranks.agree(self.comm, self._doing, fault, [*asks, *flags], options)
 
     def _together(self, closure: Callable[[], Any] | None, grads: Any, given: tuple[Any, ...]) -> Any:
         loss, options, fault = None, DEFAULT, None
@@ -209,7 +212,7 @@ class Sharded(Wrapper):
             fault = caught
         told = ranks.digest(("", options)).to_bytes(8, "little")
         rows = self._agree(fault, [g is not None for g in gradients], told)
-        self._hooked, rows = bool(rows[:, 0].any()), rows[:, 1:]
+        self._hooked, self._in_files, rows = bool(rows[:, 0].any()), bool(rows[:, 1].any()), rows[:, 2:]
         flags = np.asarray(rows[:, :len(self._all)].any(axis=0))
         if (rows[:, len(self._all):] != rows[0, len(self._all):]).any():
             self._compare(iter([("the options of `step`", options)]), "call step() with the same ones on each")
@@ -259,23 +262,26 @@ class Sharded(Wrapper):
                 self._totals.end(flags)
             self._traffic.spread(flags)
             if late is not None:
+                if self._hooked:                 # where the others are next
+                    ranks.agree(self.comm, self._behind, None)
                 raise late
         finally:
-            self.share.follower = follower
+            self.share.follower, self._commit.follower = follower, None
             for part in self.mine.values():
                 part.grad = None
 
     def _all_whole(self, late: BaseException | None) -> None:
         """Raises what has broken a step off, as no interrupt does; where a disk failed on one rank, all raise."""
         fault, folder = late if isinstance(late, Exception) else None, self.share.state.folder
-        if folder is None:
+        if not self._in_files:
             if fault is not None:
                 raise fault
             return
         try:
-            ranks.agree(self.comm, self._doing, fault)
+            ranks.agree(self.comm, f"files of {self._doing}", fault)
         except BaseException as caught:
-            folder.torn = folder.torn or str(caught)
+            if folder is not None:
+                folder.torn = folder.torn or str(caught)
             raise
 
     def _factor(self, options: GradientOptions) -> float | None:
