@@ -19,7 +19,7 @@ from .halves import LOST, LOW, MASTER
 from .hooks import call, passed
 from .method import Group
 from .modifiers import modifier_of
-from .parameter import Parameter
+from .parameter import Parameter, check_still_writeable
 from .sparse_grad import SparseGrad
 from .state import StateMap
 from .storage import scales_of
@@ -165,9 +165,17 @@ def gradient_of(parameter: Parameter) -> np.ndarray | None:
     return found
 
 
+def check_writeable(method: Grouped) -> list[Parameter]:
+    """All parameters.  Raises for one that others' values can't be written to, though parts of it could be stepped."""
+    parameters = [parameter for group in method.param_groups for parameter in group["params"]]
+    for parameter in parameters:
+        check_still_writeable(parameter.data, method.state.name_of(parameter))
+    return parameters
+
+
 def check_gradients(method: RuleOptimizer, zero: bool) -> list[bool]:
     """Which parameters have a gradient.  Raises for one that can't be summed, or zeroed where it shall be."""
-    parameters = [parameter for group in method.param_groups for parameter in group["params"]]
+    parameters = check_writeable(method)
     for parameter in parameters:
         check_plain(parameter, method.state.name_of(parameter))
     if zero:

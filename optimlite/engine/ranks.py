@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import hashlib
 import os
 import sys
@@ -26,22 +27,38 @@ def check_communicator(comm: Any) -> Any:
     if not (hasattr(comm, "rank") and hasattr(comm, "size") and hasattr(comm, "allgather")):
         raise TypeError(f"`comm` must be a communicator of mpi4py, such as MPI.COMM_WORLD, or one of "
                         f"optimlite.mpi.simulate, got {shown(comm)}")
-    if hasattr(comm, "Get_size") and comm.size > 1 and not any(comm is one for one, _ in _met):      # one of MPI
-        if not _met:
-            atexit.register(leave)
-        _met.append((comm, os.getpid()))
     return comm
 
 
 END = "the end of its program"
 _met: list[tuple[Any, int]] = []                 # communicators, and the process that has them
 _left: list[Any] = []                            # those that a rank has left while others were at work
+_aborts: list[Any] = []                          # why python -m mpi4py ends all ranks behind `leave`
+
+
+def note(comm: Any) -> None:
+    """Notes a communicator of MPI on which ranks have met: at their ends they meet there again."""
+    if not hasattr(comm, "Get_size") or comm.size == 1 or any(comm is one for one, _ in _met):
+        return
+    if not _met:
+        atexit.register(leave)
+        if run := sys.modules.get("mpi4py.run"):
+            run.set_abort_status = functools.partial(note_abort, run.set_abort_status)      # type: ignore[attr-defined]
+    _met.append((comm, os.getpid()))
+
+
+def note_abort(tell: Callable[[Any], None], fault: Any) -> None:
+    """`fault`: 1, or a SystemExit, which may say that nothing has failed."""
+    if getattr(fault, "code", 1) not in (None, 0):
+        _aborts.append(fault)
+    tell(fault)
 
 
 def leave() -> None:
     """At the end of a program, however it comes: ranks that wait for this one are told, instead of waiting for ever."""
-    aborts = "mpi4py.run" in sys.modules and hasattr(sys, "last_value")      # python -m mpi4py, where one has raised
-    for comm, process in () if aborts else _met:
+    if _aborts or sys.modules["mpi4py.MPI"].Is_finalized():          # by the program itself
+        return
+    for comm, process in _met:
         if process == os.getpid() and not any(comm is one for one in _left):
             with suppress(Exception):            # of a communicator that was freed, or of MPI that was finalized
                 agree(comm, END, None)
@@ -64,6 +81,7 @@ def agree(comm: Any, doing: str, fault: BaseException | None, flags: Sequence[bo
     mine = np.frombuffer(bytes([fault is not None]) + hashed(doing.encode()) + hashed(told.tobytes()), np.uint8)
     found = np.zeros((comm.size, SHOWN), np.uint8) if shown is None else shown
     comm.Allgather(mine, found)
+    note(comm)
     if not agreed(found, comm.rank):
         refuse(comm, doing, fault)
     if (found[:, 9:] == mine[9:]).all():

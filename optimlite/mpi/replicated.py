@@ -9,7 +9,7 @@ import numpy as np
 from ..checks import one_of
 from ..engine import nesting, ranks
 from ..engine.optimizer import Optimizer
-from ..engine.parameter import Parameter, laid_out
+from ..engine.parameter import Parameter, check_still_writeable, laid_out
 from ..engine.parts import BLOCK, check_plain, gradient_of
 from . import safety
 from .reduction import check_order, flat, put_back, sent, sum_arrays
@@ -46,7 +46,10 @@ def broadcast(params: Any, comm: Any = None, root: int = 0) -> None:
     def find() -> tuple[list[Parameter], list[str]]:
         if not (isinstance(root, int) and 0 <= root < comm.size):
             raise ValueError(f"`root` must be a rank, from 0 to {comm.size - 1}, got {root!r}")
-        return found_in(params)
+        parameters, names = found_in(params)
+        for parameter, name in zip(parameters, names, strict=True):
+            check_still_writeable(parameter.data, name)
+        return parameters, names
 
     parameters, names = ranks.together(comm, "`broadcast`", find)
     ranks.compare(comm, safety.of_layout(parameters, names), "make the same model on each")

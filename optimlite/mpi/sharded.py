@@ -331,6 +331,7 @@ class Sharded(Wrapper):
     @contextmanager
     def swapped(self) -> Iterator[None]:
         """As that of schedule-free optimizers, on all ranks at once."""
+        ranks.together(self.comm, "`swapped`", lambda: of_parts.check_writeable(self.base))
         every, own = np.ones(len(self._all), bool), [p.data.copy(order="K") for p in self._all]
         try:
             with self.share.swapped():           # type: ignore[attr-defined]

@@ -22,11 +22,18 @@ def after_two_steps(comm: Any, **options: Any) -> tuple[Params, mpi.Sharded]:
     return params, opt
 
 
+def lock(opt: Any, locked: bool) -> Any:
+    """Of "W", which is cut: this rank steps a view of it that was made before."""
+    opt.param_groups[0]["params"][0].data.flags.writeable = not locked
+    return opt
+
+
 FAULTS: dict[str, Any] = {
     "closure": lambda opt, grads: opt.step(lambda: 1 / 0),
     "argument": lambda opt, grads: opt.step(gards=grads),
     "option": lambda opt, grads: opt.step(grads=grads, grad_scale=-1.0),
     "gradient": lambda opt, grads: opt.step(grads={**grads, "W": np.ones(3, np.float32)}),
+    "locked": lambda opt, grads: lock(opt, True).step(grads=grads),
     "rate": lambda opt, grads: (opt.param_groups[0].update(lr=-1.0), opt.step(grads=grads)),
 }
 
@@ -45,6 +52,7 @@ def test_where_one_rank_fails_none_steps(kind: str) -> None:
         assert same_bits(params, before[0])
         assert repr(mpi.gathered(opt)["state"]) == repr(before[1])
         opt.param_groups[0]["lr"] = 0.01
+        lock(opt, False)
         opt.step(grads=grads)
         return params
 
@@ -82,6 +90,24 @@ def test_where_a_rank_can_not_prepare_its_share_none_steps(new_state: bool) -> N
 
     expected, _ = alone(adam, 3, 3)
     assert all(same_bits(params, expected) for params in mpi.simulate(3, train))
+
+
+@pytest.mark.parametrize("act", [lambda opt: next(opt.swapped().gen), lambda opt: mpi.broadcast(opt, opt.comm)])
+def test_parameters_that_one_rank_has_locked_stay_as_they_are(act: Any) -> None:
+    def train(comm: Any) -> None:
+        w = np.ones(20_000)
+        opt = mpi.Sharded(ol.ScheduleFreeSGD([w], lr=0.1), comm)
+        for _ in range(2):
+            opt.step(grads=[w])
+        before = w.copy()
+        lock(opt, comm.rank == 1)
+        with pytest.raises(ValueError if comm.rank == 1 else mpi.RankError, match="and became read-only since it was"):
+            act(opt)
+        assert (w == before).all()
+        lock(opt, False)
+        opt.step(grads=[w])
+
+    mpi.simulate(2, train)
 
 
 def test_no_memory_for_the_sums_ends_the_step_on_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,6 +188,7 @@ ALONE: dict[str, Any] = {
     "`mpi.save`": lambda opt, params, path, _: mpi.save(path, model=params, optimizer=opt),
     "`mpi.restore`": lambda opt, params, path, _: mpi.restore(path, model=params, optimizer=opt),
     "`gathered`": lambda opt, params, path, _: mpi.gathered(opt),
+    "`swapped`": lambda opt, params, path, _: next(opt.swapped().gen),
     "`offload`": lambda opt, params, path, _: opt.offload(path.parent),
     "`broadcast`": lambda opt, params, path, _: mpi.broadcast(params, opt.comm),
     "`average_gradients`": lambda opt, params, path, _: mpi.average_gradients(opt.optimizer, opt.comm),

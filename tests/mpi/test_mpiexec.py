@@ -88,11 +88,24 @@ def test_a_rank_that_leaves_is_not_waited_for(how: str, tmp_path: Path) -> None:
     assert ("FileNotFoundError: batch-3" in done.stderr) == (how == "fails")
 
 
-def test_mpi4py_ends_ranks_that_are_in_other_calls(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("how", "said"), [("raises", "FileNotFoundError: batch-3"), ("exits", "batch-3")])
+def test_mpi4py_ends_ranks_that_are_in_other_calls(how: str, said: str, tmp_path: Path) -> None:
     """What a rank does at its end is not in the way."""
-    done = ended(start(3, "-m", "mpi4py", mpi_program.__file__, "waits", tmp_path))
+    done = ended(start(3, "-m", "mpi4py", mpi_program.__file__, "waits", tmp_path / how))
     assert done.returncode != 0
-    assert "FileNotFoundError: batch-3" in done.stderr
+    assert said in done.stderr
+
+
+def test_a_program_may_end_mpi_itself(tmp_path: Path) -> None:
+    done = run(2, "finalizes", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("result:") == 2
+
+
+def test_ranks_that_have_not_met_end_without_each_other(tmp_path: Path) -> None:
+    done = run(2, "unmet", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "result: ended" in done.stdout
 
 
 def test_what_one_rank_does_alone_ends_the_job(tmp_path: Path) -> None:

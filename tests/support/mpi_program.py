@@ -148,9 +148,27 @@ def waits(comm: Any, folder: str) -> str:
     """Rank 1 fails in its own code, while the others wait for it in theirs."""
     train(comm)
     if comm.rank == 1:
-        raise FileNotFoundError("batch-3")
+        raise SystemExit("batch-3") if folder.endswith("exits") else FileNotFoundError("batch-3")
     comm.recv(source=1)
     return "went on without rank 1"
+
+
+def finalizes(comm: Any, folder: str) -> None:
+    """The program ends MPI itself."""
+    from mpi4py import MPI
+
+    params, _ = train(comm)
+    comm.Barrier()
+    print("result:", digest(params), flush=True)
+    MPI.Finalize()
+    sys.exit()
+
+
+def unmet(comm: Any, folder: str) -> str:
+    """One rank makes what all ranks are to call, and nobody calls it."""
+    if comm.rank == 0:
+        mpi.summed(lambda: 1.0, comm)
+    return "ended"
 
 
 def killed(comm: Any, folder: str) -> str:
