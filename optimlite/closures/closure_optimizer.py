@@ -128,11 +128,15 @@ class ClosureOptimizer(Optimizer):
             return [f"the states belong together, and those of {len(states)} parameters fit"]
         return []
 
+    @property
+    def _reassigned(self) -> bool:
+        """Whether the user assigned to group["params"]."""
+        return self._method is not None and self._method.space.parameters != self._parameters()
+
     def _current_method(self) -> Method:
         """The method, with the state in it: the vectors it had, or those that were loaded."""
         parameters = self._parameters()
-        if self._method is not None and self._method.space.parameters != parameters:
-            self.check_parameters()              # the user assigned to group["params"]
+        if self._reassigned:
             if self._known == self.state.version:        # and loaded nothing since
                 self._start_anew()
             self._method = None
@@ -179,6 +183,15 @@ class ClosureOptimizer(Optimizer):
                                  f"own, got {sorted(rates)}")
         return {**first, "lr": max(rates)}
 
+    def _checked(self) -> Group:
+        """The hyper-parameters; refuses what one rank can't step, while the others can still hear of it."""
+        options = self._common_options()
+        if self._reassigned:
+            self.check_parameters()
+        for parameter in self._parameters():
+            check_still_writeable(parameter.data, self.state.name_of(parameter))
+        return options
+
     def metrics(self) -> dict[str, float]:
         """As for any optimizer, and beside it how the last step's iterations went."""
         result = self.result
@@ -220,10 +233,8 @@ class ClosureOptimizer(Optimizer):
             from .distributed import Over
 
             over = Over(self.comm, bounds=self._bounds, h0=self.h0, inner=self.inner, callback=self.callback)
-        options = self._common_options() if over is None else over.options(self._common_options)
+        options = self._checked() if over is None else over.options(self._checked)
         method = self._current_method()
-        for parameter in self._parameters():
-            check_still_writeable(parameter.data, self.state.name_of(parameter))
         top, rates = options["lr"], [group["lr"] for group in self.param_groups for _ in group["params"]]
         method.options = options
         method.h0 = given_h0(self.h0, self._parameters(), self._names())

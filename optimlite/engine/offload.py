@@ -65,7 +65,7 @@ class Folder:
     """Where arrays of state lie."""
 
     def __init__(self, path: Any, size: int) -> None:
-        self.path = os.path.abspath(path_of(path, "folder"))
+        self.path = os.path.abspath(path_of(path, "folder", "; None takes state back into memory"))
         if not os.path.isdir(self.path):
             raise NotADirectoryError(f"`folder` must be a folder that exists, got '{self.path}'; make it before")
         self.process = os.getpid()
@@ -80,8 +80,8 @@ class Folder:
         try:
             if file is None:
                 file = scratch(self.path, size)
-            elif file.used + size > len(file):   # by state that nobody knew of before: there may come more
-                file = scratch(self.path, max(size, min(2 * len(file), MOST)))
+            elif file.used + size > len(file):
+                file = self._another(size, min(2 * len(file), MOST))
             file.take(file.used + size)
         except OSError as fault:
             raise OSError(fault.errno, f"`folder` must take {size:,} bytes of state, got '{fault.strerror}' in "
@@ -89,6 +89,13 @@ class Folder:
                                        f"(state_dtype=)") from None
         self.file = file
         return file
+
+    def _another(self, size: int, more: int) -> Scratch:
+        """For state that nobody knew of before: there may come more, if the disk takes files that are mostly empty."""
+        try:
+            return scratch(self.path, max(size, more))
+        except OSError:
+            return scratch(self.path, size)
 
     def empty(self, place: Place) -> np.ndarray:
         """An array of zeros in a file, or a small one in memory."""

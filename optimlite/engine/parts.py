@@ -46,7 +46,7 @@ class Part(Parameter):
         self.casts = parameter.casts
 
     @property
-    def cut(self) -> bool:
+    def partial(self) -> bool:
         return self.data.size < self.whole.data.size
 
     @property
@@ -67,11 +67,11 @@ class Part(Parameter):
             return dict(entries)
         start, stop = self.offset, self.offset + self.data.size
         scales = slice(start // SHARING, -(-stop // SHARING))
-        return {key: cut(array, slice(start, stop)) if key in keys else
-                cut(array, scales) if key in map(scales_of, keys) else array for key, array in entries.items()}
+        return {key: section(array, slice(start, stop)) if key in keys else
+                section(array, scales) if key in map(scales_of, keys) else array for key, array in entries.items()}
 
 
-def cut(array: Any, elements: slice) -> np.ndarray:
+def section(array: Any, elements: slice) -> np.ndarray:
     """Some elements of an array, in C order, or of one that is still in a file."""
     found: np.ndarray = array.part(elements) if hasattr(array, "part") else array.reshape(-1)[elements]
     return found

@@ -55,7 +55,7 @@ class Bucket:
             return
         for key, place in found.items():
             values = entries[key]
-            if part.cut:
+            if part.partial:
                 scaled = values.dtype == np.int8 and key.endswith(scales_of(""))
                 start = part.start // (SHARING if scaled else 1)
                 values = values.reshape(-1)[start:start + place.shape[0]]
@@ -85,7 +85,7 @@ class Bucket:
         self.made.follower = None                # it is asked once, before any bucket is stepped
         for _, part in self.members:
             gradient = gradients[part.whole]
-            if gradient is not None and part.cut:
+            if gradient is not None and part.partial:
                 gradient = gradient.reshape(-1)[part.start:part.start + part.data.size]
             part.grad = gradient
         for mine, whole in self.scalars(optimizer):

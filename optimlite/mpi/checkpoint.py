@@ -27,7 +27,7 @@ from ..engine.parts import of_share
 from . import safety
 from .sharded import Sharded
 
-RESTORE = "`mpi.restore`"
+SAVE, RESTORE = "`mpi.save`", "`mpi.restore`"
 
 
 class Entry(NamedTuple):
@@ -57,10 +57,11 @@ def entries_of(opt: Sharded) -> list[tuple[Entry, np.ndarray]]:
 class Spread:
     """A state dict whose arrays are on several ranks: in their places stand others that take no memory."""
 
-    def __init__(self, opt: Sharded) -> None:
+    def __init__(self, opt: Sharded, doing: str) -> None:
         self.opt = opt
-        self.mine = {(one.parameter, one.key): (one, array) for one, array in entries_of(opt)}
-        self.state_dict = state_dicts.save(opt.optimizer, False, False)
+        self.mine, self.state_dict = ranks.together(opt.comm, doing, lambda: (
+            {(one.parameter, one.key): (one, array) for one, array in entries_of(opt)},
+            state_dicts.save(opt.optimizer, False, False)))
         self.places: dict[int, tuple[int, str]] = {}         # parameter and key of each stand-in, by its id
         for theirs in opt.comm.allgather([one for one, _ in self.mine.values()]):
             for one in theirs:
@@ -107,7 +108,7 @@ def save(path: str | os.PathLike[str], /, comm: Any = None, *, fsync: bool = Tru
     `ol.restore` read it.  Raises RankError on all ranks where one fails; the old file is intact then.
     """
     comm = comm_of(comm, parts)
-    together = partial(ranks.together, comm, "`mpi.save`")
+    together = partial(ranks.together, comm, SAVE)
 
     def begin() -> None:
         check_options(fsync=fsync)
@@ -117,7 +118,7 @@ def save(path: str | os.PathLike[str], /, comm: Any = None, *, fsync: bool = Tru
             raise TypeError("there is nothing to save: give parts by name, as in mpi.save(path, model=params)")
 
     together(begin)
-    spread = {name: Spread(part) for name, part in parts.items() if isinstance(part, Sharded)}
+    spread = {name: Spread(part, SAVE) for name, part in parts.items() if isinstance(part, Sharded)}
     encoded: Encoded = together(lambda: encode({
         name: spread[name].state_dict if name in spread else part for name, part in parts.items()}))
     encoded.json = comm.bcast(encoded.json)
@@ -129,7 +130,7 @@ def save(path: str | os.PathLike[str], /, comm: Any = None, *, fsync: bool = Tru
         mine += [(at, job) for job in (divided(tensor, array, at, comm) if found is None else found)]
     with ExitStack() as stack:
         file = together(lambda: stack.enter_context(replacement(os.path.abspath(path_of(path)), fsync))
-                               if comm.rank == 0 else None)
+                        if comm.rank == 0 else None)
         temporary = comm.bcast(file and file.path)
 
         def write() -> list[int]:
@@ -180,7 +181,7 @@ class SharedPlan(Plan):
             if mine := tensors[self.comm.rank::self.comm.size]:
                 self.file.verify(mine)
         self.ask(None)
-        ranks.together(self.comm, RESTORE, super().carry_out)         # a disk may fail yet, and all hear of it
+        ranks.together(self.comm, RESTORE, super().carry_out)     # a disk may fail yet, and all hear of it
 
     def ask(self, fault: BaseException | None) -> None:
         self.asked = True
@@ -218,8 +219,7 @@ def gathered(opt: Sharded) -> dict[str, Any]:
 
     It is that of an optimizer that isn't sharded, and loads into one.
     """
-    ranks.agree(opt.comm, "`gathered`", None)
-    found = Spread(opt)
+    found = Spread(opt, "`gathered`")
     state: dict[int, dict[str, np.ndarray]] = found.state_dict["state"]
     for entries in state.values():
         entries.update({key: np.zeros(array.shape, array.dtype) for key, array in entries.items()})

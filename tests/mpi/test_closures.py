@@ -156,6 +156,36 @@ def test_what_ranks_must_agree_in() -> None:
     mpi.simulate(2, train)
 
 
+def lock(x: np.ndarray, opt: Any) -> None:
+    x.flags.writeable = False
+
+
+def put_another(x: np.ndarray, opt: Any) -> None:
+    opt.param_groups[0]["params"] = (ol.Parameter(np.ones(3)),)
+
+
+@pytest.mark.parametrize(("spoil", "message"), [(lock, "became read-only"), (put_another, "which the optimizer does")])
+def test_what_one_rank_can_not_step_all_refuse(spoil: Callable[..., None], message: str) -> None:
+    def train(comm: Any) -> None:
+        x = np.arange(3.0) + comm.rank
+        opt = ol.LBFGS([x], max_iter=1, line_search_fn="strong_wolfe", comm=comm)
+
+        def closure() -> Any:
+            return float(x @ x), [2 * x]
+
+        opt.step(closure)
+        before, own = x.copy(), opt.param_groups[0]["params"]
+        if comm.rank == 1:
+            spoil(x, opt)
+        with pytest.raises(ValueError if comm.rank == 1 else mpi.RankError, match=message):
+            opt.step(closure)
+        assert (x == before).all()
+        x.flags.writeable, opt.param_groups[0]["params"] = True, own
+        opt.step(closure)
+
+    mpi.simulate(2, train)
+
+
 def test_a_rank_without_a_gradient_stands_still() -> None:
     def train(comm: Any) -> Any:
         x = np.full(2, 3.0)

@@ -164,6 +164,20 @@ def test_where_one_disk_fails_no_rank_goes_on(name: str, tmp_path: Path, monkeyp
     assert not (tmp_path / "run").exists()
 
 
+def test_where_one_rank_has_torn_state_none_saves(tmp_path: Path) -> None:
+    def train(comm: Any) -> None:
+        params, opt = after_two_steps(comm, tmp_path)
+        opt.state.folder.torn = "OSError" if comm.rank == 1 else ""          # type: ignore[union-attr]
+        for act in (lambda: mpi.save(tmp_path / "run", model=params, optimizer=opt), lambda: mpi.gathered(opt)):
+            with pytest.raises(RuntimeError if comm.rank == 1 else mpi.RankError, match="restore a checkpoint"):
+                act()
+        opt.state.folder.torn = ""                                           # type: ignore[union-attr]
+        opt.step(grads=gradients(params, comm.rank, 2))
+
+    mpi.simulate(3, train)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("in_files", [False, True])
 def test_an_interrupt_of_one_rank_leaves_a_whole_step(in_files: bool, tmp_path: Path,
                                                       monkeypatch: pytest.MonkeyPatch) -> None:
