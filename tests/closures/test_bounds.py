@@ -202,10 +202,12 @@ def test_bounded_problems_come_to_scipys_minima_and_active_sets(problem: Bounded
 
 @pytest.mark.long
 def test_bounded_problems_take_as_many_evaluations_as_scipys() -> None:
-    """Totals of the medians over perturbed starts, with the defaults of both."""
+    """Totals of the medians over perturbed starts, with the defaults of both, where both come to one point."""
     scipy = pytest.importorskip("scipy.optimize")
     ours, theirs, rng = 0, 0, np.random.default_rng(0)
     for problem in BOUNDED:
+        if problem.name in SEVERAL:
+            continue
         pairs = np.c_[problem.low, problem.high]
         size = 1e-12 * np.where(problem.start == 0, 1, abs(problem.start))
         starts = [np.clip(problem.start + k * size * rng.uniform(-1, 1, size.shape), problem.low, problem.high)
@@ -213,4 +215,4 @@ def test_bounded_problems_take_as_many_evaluations_as_scipys() -> None:
         ours += np.median([ol.minimize(problem, x0, bounds=pairs).nfev for x0 in starts])
         theirs += np.median([scipy.minimize(problem, x0, jac=True, method="L-BFGS-B", bounds=pairs).nfev
                              for x0 in starts])
-    assert ours <= 1.1 * theirs
+    assert ours <= 1.05 * theirs
