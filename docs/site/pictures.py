@@ -17,7 +17,7 @@ DOCS = Path(__file__).parents[1]
 PICTURES = DOCS / "pictures"
 SCRIPTS = {"examples/schedules.py": "schedules", "examples/optimizers.py": "optimizers",
            "examples/convergence.py": "", "examples/fewer_bytes.py": "", "docs/site/speed.py": "",
-           "docs/site/hero.py": ""}
+           "docs/site/hero.py": "", "docs/site/ranks.py": ""}
 
 
 def draw(app: Any = None) -> None:
