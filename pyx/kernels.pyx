@@ -160,17 +160,14 @@ include "formats.pxi"
 include "beside.pxi"             # what tests and benchmarks need, in a build in place: setup.py writes it
 
 
-cdef dict listed():
-    # what native/dispatch.py finds: name: (capsule of the row, names of its structs)
-    cdef dict kernels = {}
+def kernels() -> dict:
+    """What native/dispatch.py finds: name: (capsule of the row, names of its structs)."""
+    cdef dict found = {}
     cdef Named* named
     cdef int i
     for i in range(min(n_bound, ROOM)):
         named = &ROWS_BOUND[i]
-        if n_bound >= ROOM or named.row.n_passes >= PASSES or named.name in kernels:
-            raise ValueError("a kernel too many, one of too many passes, or a name twice", named.name)
-        kernels[named.name] = (PyCapsule_New(&named.row, TABLE, NULL), named.coefficients, named.scalars)
-    return kernels
-
-
-KERNELS = listed()
+        if n_bound >= ROOM or named.row.n_passes >= PASSES or named.name in found:
+            raise TypeError("a kernel too many, one of too many passes, or a name twice", named.name)
+        found[named.name] = (PyCapsule_New(&named.row, TABLE, NULL), named.coefficients, named.scalars)
+    return found

@@ -130,7 +130,7 @@ cdef tuple names(bytes struct):
 
 
 cdef class Kernel:
-    """A row of a kernel module's table: Kernel(name, *KERNELS[name]).
+    """A row of a kernel module's table: Kernel(name, *kernels()[name]).
 
     Raises ValueError for a row of a module that was built from other declarations.
     """

@@ -61,7 +61,7 @@ def kernels(dtype: np.dtype, level: str) -> dict[str, Kernel]:
         raise ImportError(f"the kernels for {dtype} on level '{level}' were not built; "
                           f"`make build` builds all") from None
     try:
-        return {name.decode(): Kernel(name, *row) for name, row in module.KERNELS.items()}
+        return {name.decode(): Kernel(name, *row) for name, row in module.kernels().items()}
     except (AttributeError, ValueError):         # another table, or the same of other declarations
         raise ImportError(f"`{module.__name__}` was built from other sources than `{Kernel.__module__}`; run "
                           f"`make build`, or install optimlite again") from None

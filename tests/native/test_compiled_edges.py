@@ -198,7 +198,8 @@ def test_kernels_of_other_sources_are_refused(name: Any, monkeypatch: pytest.Mon
     capsule = ctypes.pythonapi.PyCapsule_New
     capsule.restype, capsule.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
     stale = ModuleType("optimlite.native.kernels_f32_baseline")
-    stale.KERNELS = {name: (capsule(id(stale), STALE, None), b"", b"")}      # type: ignore[attr-defined]
+    row = capsule(id(stale), STALE, None), b"", b""
+    stale.kernels = lambda: {name: row}          # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, stale.__name__, stale)
     with pytest.raises(ImportError, match=r"^`optimlite.native.kernels_f32_baseline` was built from other sources than "
                                           r"`optimlite.native.runtime`; run `make build`, or "):
@@ -207,7 +208,7 @@ def test_kernels_of_other_sources_are_refused(name: Any, monkeypatch: pytest.Mon
 
 def test_coefficients_that_are_called_alike_are_refused() -> None:
     module = importlib.import_module(f"optimlite.native.kernels_f32_{dispatch.level}")
-    capsule = module.KERNELS[b"adam"][0]
+    capsule = module.kernels()[b"adam"][0]
     assert runtime.Kernel(b"mine", capsule, b"Adam", b"").fields[:4] == ("grad_scale", "max_abs", "l2", "keep")
     with pytest.raises(TypeError, match=r"^kernel 'mine' must have at most 32 \+ 8 coefficients, none called twice"):
         runtime.Kernel(b"mine", capsule, b"Adam", b"Adam")
@@ -221,4 +222,4 @@ def test_rows_are_known_by_the_declarations_that_they_were_built_from() -> None:
     """After a change of the kernel table, a module that was built before is told from one that fits."""
     declared = zlib.crc32(b"".join(path.read_bytes() for path in [*sorted((ROOT / "pyx").glob("*.pxd")), NAMES]))
     module = importlib.import_module(f"optimlite.native.kernels_f32_{dispatch.level}")
-    assert {repr(row[0]).split('"')[1] for row in module.KERNELS.values()} == {f"optimlite.kernel {declared:08x}"}
+    assert {repr(row[0]).split('"')[1] for row in module.kernels().values()} == {f"optimlite.kernel {declared:08x}"}
