@@ -242,15 +242,6 @@ cdef inline void gram_of_stretch(const real* a, const real* b, void** rows, Py_s
         add_lanes(lanes, min(<Py_ssize_t> 4, count - k), out + 2 * k)
 
 
-cdef inline void gram(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
-    # row.a, row.b for every row: v = a, b, rows...
-    cdef Py_ssize_t at, k
-    for k in range((n + STRETCH - 1) // STRETCH):
-        at = k * STRETCH
-        gram_of_stretch((<const real*> v[0]) + at, (<const real*> v[1]) + at, v + 2, count - 2, at,
-                        min(<Py_ssize_t> STRETCH, n - at), out)
-
-
 cdef inline void subtract(real* y, const real* g, const real* h, const real* s, bint rest,
                           Py_ssize_t m) noexcept nogil:
     # y = g - h; if `rest`, 0 where s = 0: a variable that rests at its bound
@@ -303,37 +294,6 @@ cdef inline void add_rows(real* to, void** rows, const double* x, Py_ssize_t at,
         acc[i] = (((acc[i] + x0 * a[i]) + x1 * b[i]) + x2 * c[i]) + x3 * d[i]
 
 
-cdef inline void begin_sum(real* to, void** v, real c0, Py_ssize_t at, Py_ssize_t n) noexcept nogil:
-    # acc = c0 * g
-    cdef real_array acc = to
-    cdef const real* g = (<const real*> v[1]) + at
-    cdef Py_ssize_t i
-    for i in range(n):
-        acc[i] = c0 * g[i]
-
-
-cdef inline void end_sum(const real* acc, void** v, Py_ssize_t at, Py_ssize_t n, double* out) noexcept nogil:
-    # d = acc;  g.d; max |d|
-    memcpy((<real*> v[0]) + at, acc, n * sizeof(real))
-    out[0] += total(product, (<const real*> v[1]) + at, acc, n, streamed=False)
-    out[1] = larger(out[1], largest_magnitude(acc, n))
-
-
-cdef inline void combine(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
-    # d = c0 * g + c1 * row1 + ...;  g.d; max |d|.  d may be one of the rows, or g.
-    cdef real acc[STRETCH]
-    cdef Py_ssize_t stretch, at, k, m
-    for stretch in range((n + STRETCH - 1) // STRETCH):
-        at = stretch * STRETCH
-        m = min(<Py_ssize_t> STRETCH, n - at)
-        begin_sum(acc, v, <real> c[0], at, m)
-        for k in range(2, count - 3, 4):
-            add_rows(acc, v + k, c + k - 1, at, m)
-        for k in range(count - (count - 2) % 4, count):
-            add_row(acc, (<const real*> v[k]) + at, <real> c[k - 1], m)
-        end_sum(acc, v, at, m, out)
-
-
 # A history of 16 bits: the upper half of a float32, to nearest.  Rows are widened tile by tile, while they are in the
 # cache; each pair is used as it is stored, so that its products fit each other.
 
@@ -379,12 +339,27 @@ cdef inline void gram_of_halves(const real* a, const real* b, void** rows, Py_ss
         add_lanes(lanes, min(<Py_ssize_t> 4, count - k), out + 2 * k)
 
 
+cdef inline void gram_over(void** v, Py_ssize_t count, Py_ssize_t n, double* out, bint halves) noexcept nogil:
+    # row.a, row.b for every row: v = a, b, rows...
+    cdef Py_ssize_t stretch, at, m
+    cdef const real* a
+    cdef const real* b
+    for stretch in range((n + STRETCH - 1) // STRETCH):
+        at = stretch * STRETCH
+        m = min(<Py_ssize_t> STRETCH, n - at)
+        a, b = (<const real*> v[0]) + at, (<const real*> v[1]) + at
+        if halves:
+            gram_of_halves(a, b, v + 2, count - 2, at, m, out)
+        else:
+            gram_of_stretch(a, b, v + 2, count - 2, at, m, out)
+
+
+cdef inline void gram(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
+    gram_over(v, count, n, out, False)
+
+
 cdef inline void gram_halves(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
-    cdef Py_ssize_t at, k
-    for k in range((n + STRETCH - 1) // STRETCH):
-        at = k * STRETCH
-        gram_of_halves((<const real*> v[0]) + at, (<const real*> v[1]) + at, v + 2, count - 2, at,
-                       min(<Py_ssize_t> STRETCH, n - at), out)
+    gram_over(v, count, n, out, True)
 
 
 cdef inline void renew_halves(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
@@ -423,21 +398,43 @@ cdef inline void add_halves(real* to, void** rows, const double* x, Py_ssize_t a
         acc[i] = (((acc[i] + x0 * widened(a[i])) + x1 * widened(b[i])) + x2 * widened(c[i])) + x3 * widened(d[i])
 
 
-cdef inline void combine_halves(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
-    # `combine` with rows of 16 bits
+cdef inline void combine_over(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out,
+                              bint halves) noexcept nogil:
+    # d = c0 * g + c1 * row1 + ...;  g.d; max |d|.  d may be one of the rows, or g.
     cdef real acc[STRETCH]
-    cdef real row[STRETCH]
-    cdef Py_ssize_t stretch, at, k, m
+    cdef real room[STRETCH]
+    cdef real c0 = <real> c[0]
+    cdef const real* g
+    cdef const real* row
+    cdef Py_ssize_t stretch, at, i, k, m
     for stretch in range((n + STRETCH - 1) // STRETCH):
         at = stretch * STRETCH
         m = min(<Py_ssize_t> STRETCH, n - at)
-        begin_sum(acc, v, <real> c[0], at, m)
+        g = (<const real*> v[1]) + at
+        for i in range(m):
+            acc[i] = c0 * g[i]
         for k in range(2, count - 3, 4):
-            add_halves(acc, v + k, c + k - 1, at, m)
+            if halves:
+                add_halves(acc, v + k, c + k - 1, at, m)
+            else:
+                add_rows(acc, v + k, c + k - 1, at, m)
         for k in range(count - (count - 2) % 4, count):
-            widen(row, (<const uint16_t*> v[k]) + at, m)
+            row = (<const real*> v[k]) + at
+            if halves:
+                widen(room, (<const uint16_t*> v[k]) + at, m)
+                row = room
             add_row(acc, row, <real> c[k - 1], m)
-        end_sum(acc, v, at, m, out)
+        out[0] += total(product, g, acc, m, streamed=False)
+        out[1] = larger(out[1], largest_magnitude(acc, m))
+        memcpy((<real*> v[0]) + at, acc, m * sizeof(real))
+
+
+cdef inline void combine(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
+    combine_over(v, count, c, n, out, False)
+
+
+cdef inline void combine_halves(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:
+    combine_over(v, count, c, n, out, True)
 
 
 cdef inline void widen_all(void** v, Py_ssize_t count, const double* c, Py_ssize_t n, double* out) noexcept nogil:

@@ -191,7 +191,7 @@ class VectorSpace:
         return found[::2], found[1::2]
 
     def square(self, a: Vector) -> float:
-        return self._run("gram", [a, a, a])[0]
+        return self._run("sum_squares", [a])[0]
 
     def norm(self, a: Vector) -> float:
         return math.sqrt(self.square(a))

@@ -64,22 +64,22 @@ def leave() -> None:
                 agree(comm, END, None)
 
 
-SHOWN = 1 + 8 + 8                # bytes that a rank shows first: whether it failed, hashes of what it does and tells
+TOLD_FIRST = 1 + 8 + 8           # bytes: whether a rank has failed, hashes of what it does and of what it tells
 
 
 def agree(comm: Any, doing: str, fault: BaseException | None, flags: Sequence[bool] = (), more: bytes = b"",
-          shown: np.ndarray | None = None) -> np.ndarray:
+          exchanged: np.ndarray | None = None) -> np.ndarray:
     """Everybody's flags and other bytes, a row each.
 
     Raises on all ranks if there is a fault on one, or if they aren't all doing the same.  Wherever ranks meet, this
-    exchange comes first, and is of one length; a second one is of a length that follows from `doing`.  `shown`: zeros
-    for the first, which `agreed` can tell of when an interrupt has struck here.
+    exchange comes first, and is of one length; a second one is of a length that follows from `doing`.  `exchanged`:
+    zeros for the first, of which `agreed` can tell when an interrupt has struck here.
     """
     if any(comm is one for one in _left):
         raise RankError("another rank has ended its program; end this one, too")
     told = np.frombuffer(np.array(flags, bool).tobytes() + more, np.uint8)
     mine = np.frombuffer(bytes([fault is not None]) + hashed(doing.encode()) + hashed(told.tobytes()), np.uint8)
-    found = np.zeros((comm.size, SHOWN), np.uint8) if shown is None else shown
+    found = np.zeros((comm.size, TOLD_FIRST), np.uint8) if exchanged is None else exchanged
     comm.Allgather(mine, found)
     note(comm)
     if not agreed(found, comm.rank):
@@ -91,9 +91,10 @@ def agree(comm: Any, doing: str, fault: BaseException | None, flags: Sequence[bo
     return rows
 
 
-def agreed(shown: np.ndarray, rank: int) -> bool:
+def agreed(exchanged: np.ndarray, rank: int) -> bool:
     """Whether all have met, none has failed, and all do the same."""
-    return bool(shown[rank].any() and not shown[:, 0].any() and (shown[:, 1:9] == shown[rank, 1:9]).all())
+    done, failed, doing = exchanged[rank].any(), exchanged[:, 0].any(), exchanged[:, 1:9]
+    return bool(done and not failed and (doing == doing[rank]).all())
 
 
 def refuse(comm: Any, doing: str, fault: BaseException | None) -> NoReturn:

@@ -12,7 +12,7 @@ from ..engine.follower import Follower, Sequel
 from ..engine.group_plan import Created
 from ..engine.method import Group
 from ..engine.parameter import Parameter
-from ..engine.ranks import SHOWN, Entry, agree, agreed, check_communicator
+from ..engine.ranks import TOLD_FIRST, Entry, agree, agreed, check_communicator
 from ..engine.state import StateMap
 
 
@@ -40,7 +40,7 @@ class Commit:
     def __init__(self, comm: Any, doing: str) -> None:
         self.comm, self.doing = comm, f"the last check before {doing}"
         self.follower: Follower | None = None
-        self._shown = np.zeros((comm.size, SHOWN), np.uint8)         # what ranks have shown each other
+        self._exchanged = np.zeros((comm.size, TOLD_FIRST), np.uint8)         # what ranks have told each other
         self._late: BaseException | None = None
 
     @property
@@ -58,20 +58,20 @@ class Commit:
         return sequel
 
     def ask(self, fault: BaseException | None) -> None:
-        agree(self.comm, self.doing, fault, shown=self._shown)
+        agree(self.comm, self.doing, fault, exchanged=self._exchanged)
 
     @property
     def agreed(self) -> bool:
         """Whether all go on, whatever is raised on this rank."""
-        return agreed(self._shown, self.comm.rank)
+        return agreed(self._exchanged, self.comm.rank)
 
     def run(self, act: Callable[[], None]) -> BaseException | None:
         """Does what ends with `follow`, on all ranks or on none; returns what was raised behind that."""
-        self._shown[...], self._late = 0, None
+        self._exchanged[...], self._late = 0, None
         try:
             act()
         except BaseException as fault:
-            if not self._shown.any():            # the others don't know
+            if not self._exchanged.any():            # the others don't know
                 self.ask(fault)
             if not self.agreed:
                 raise
