@@ -31,7 +31,7 @@ FASTER = ["-O3", "--param=max-completely-peel-times=4", "--param=max-completely-
 LEVELS = {"baseline": VECTORS, "v3": [*VECTORS, "-march=x86-64-v3"],
           "v4": [*VECTORS, "-march=x86-64-v4"]} if X86 else {"baseline": VECTORS}
 # For the module that most programs run: each loop once with coupled decay and once without, its last elements written
-# out, and the rest of -O3, which makes it a quarter larger and spares up to a fifth of a step of many small arrays.
+# out, and the rest of -O3, which makes it a quarter larger and spares up to a seventh of a step of many small arrays.
 SMALLER = ["-fno-tree-pre", *(f"-fno-align-{what}" for what in ("functions", "loops", "jumps", "labels"))]
 # Every rule must be inlined into its loop over elements: a call for each one takes ten times as long.  By default gcc
 # stops inlining once a file has grown by 40 %, which a file of so many rules reaches.

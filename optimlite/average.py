@@ -11,7 +11,7 @@ import numpy as np
 from . import swapping
 from .checks import checked, fraction, number, shown
 from .engine import nesting
-from .engine.formats import BFLOAT16, widened
+from .engine.formats import declared, widened
 from .engine.group_plan import keep_master, reading
 from .engine.halves import MASTER, Master, bits, exact, master_in
 from .engine.optimizer import Optimizer
@@ -39,10 +39,10 @@ class Average:
                                    `f` is called for each parameter, gets a read-only p, and returns an array of its
                                    shape, or None if it has changed the a that it was given.  It isn't in state dicts
 
-    params: any nesting of Parameters and arrays, as for an optimizer.  Averages have a parameter's dtype, those of 16
-        bits float32, and, if it is contiguous, its layout.
+    params: any nesting of Parameters and arrays, as for an optimizer.  An average has its parameter's dtype (float32
+        for one of 16 bits) and, if that is contiguous, its layout.
     decay, bias_correction, function: see above.
-    optimizer: the one that steps parameters of 16 bits: what is averaged are its masters, else the rounded values.
+    optimizer: the one that steps the parameters of 16 bits; their masters are averaged then, not the rounded values.
 
     Raises what an optimizer raises for parameters, ValueError for a `decay` outside [0, 1), and KeyError for a
     parameter of 16 bits that `optimizer` doesn't have.
@@ -90,13 +90,9 @@ class Average:
 
     def _made_plans(self, parameters: list[Parameter], averages: list[Parameter]) -> tuple[AddressRanges, list[Plan]]:
         for average, parameter in zip(averages, parameters, strict=True):
-            try:
-                self._state_of(parameter)
-            except KeyError:
-                raise KeyError(f"`optimizer` must have each parameter of 16 bits, and has no '{average.name}'; give "
-                               f"the one that steps it") from None
+            self._state_of(parameter)            # raises for one that the optimizer doesn't have
             average.casts = parameter.reads_any
-            average.grad = parameter.data.view(BFLOAT16) if parameter.data.dtype == np.uint16 else parameter.data
+            average.grad = declared(parameter.data)
         plans = []
         for dtype in dict.fromkeys(average.dtype for average in averages):
             plan = Plan([average for average in averages if average.dtype == dtype], dispatch.kernel("mean", dtype), 1)
@@ -108,10 +104,19 @@ class Average:
 
     def _state_of(self, parameter: Parameter) -> Mapping[str, np.ndarray]:
         """What the optimizer keeps beside a parameter of 16 bits."""
-        return {} if self.optimizer is None or not parameter.half else self.optimizer.state[parameter.data]
+        if self.optimizer is None or not parameter.half:
+            return {}
+        try:
+            state: Mapping[str, np.ndarray] = self.optimizer.state[parameter.data]
+        except KeyError:
+            name = next((name for name, known in zip(self._names, self._parameters, strict=True) if known is parameter),
+                        parameter.name)
+            raise KeyError(f"`optimizer` must have each parameter of 16 bits, and has no '{name}'; give the one that "
+                           f"steps it, and replace it there first") from None
+        return state
 
     def _bind(self) -> None:
-        """Enters what is to be averaged: parameters, and what is missing to their masters."""
+        """Enters what is to be averaged: parameters, and what they lack to their masters."""
         beside: dict[Parameter, tuple[Master, Mapping[str, np.ndarray]]] = {}
         for average, parameter in zip(self._averages, self._parameters, strict=True):
             if parameter.half and self.optimizer is not None:
@@ -303,7 +308,7 @@ class Average:
         self.averages                            # noqa: B018 - takes in what was written to the parameters
         state = {key: value for key, value in self.__dict__.items() if key not in ("_memory", "_plans", "_swap")}
         if self._swap and self._swap.there:
-            state["_own"] = self._swap.own
+            state["_own"] = self._swap.own[:len(self._parameters)]      # shadows come behind
         return state
 
     def __setstate__(self, saved: dict[str, Any]) -> None:

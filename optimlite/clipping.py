@@ -13,8 +13,8 @@ import numpy as np
 from . import checks
 from .checks import checked
 from .engine import nesting
-from .engine.formats import BFLOAT16, widened
-from .engine.gradient_options import check_writable, clip_coefficient
+from .engine.formats import declared, widened
+from .engine.gradient_options import check_writeable, clip_coefficient
 from .engine.overlap import first_overlap
 from .engine.parameter import COMPLEX, FLOATS, Parameter, describe, is_half, masked
 from .engine.shadows import rounded
@@ -51,8 +51,9 @@ def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0,
     """
     listed = listed_parameters(parameters)
     max_norm = bound("max_norm", max_norm)
-    gradients = writable_gradients(listed, "clipped")
-    norm = total_norm([flat(declared(g)) for g in in_parameter_order(listed)], norm_type, error_if_nonfinite)
+    gradients = writeable_gradients(listed, "clipped")
+    measured = [flat(declared(g)) if g.itemsize == 2 else g for g in in_parameter_order(listed)]
+    norm = total_norm(measured, norm_type, error_if_nonfinite)
     scale(gradients, clip_coefficient(max_norm, norm))
     return norm
 
@@ -70,7 +71,7 @@ def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: float) -
     """
     listed = listed_parameters(parameters)
     max_norm = bound("max_norm", max_norm)
-    scale(writable_gradients(listed, "clipped"), clip_coefficient(max_norm, float(total_norm)))
+    scale(writeable_gradients(listed, "clipped"), clip_coefficient(max_norm, float(total_norm)))
 
 
 @checked
@@ -91,7 +92,7 @@ def clip_grad_value_(parameters: Any, clip_value: float) -> None:
     """
     listed = listed_parameters(parameters)
     most = bound("clip_value", clip_value)
-    gradients = writable_gradients(listed, "clipped")
+    gradients = writeable_gradients(listed, "clipped")
     if any(gradient.dtype.kind == "c" for gradient in gradients):
         raise TypeError("complex gradients have no order to be clipped by value, got one; use clip_grad_norm_")
     for gradient in in_place("limit", gradients, most):
@@ -173,16 +174,12 @@ def listed_parameters(parameters: Any) -> list[Parameter | Gradient]:
     return found
 
 
-def declared(gradient: np.ndarray) -> np.ndarray:
-    """uint16 that are the bits of bfloat16 as such."""
-    return gradient.view(BFLOAT16) if gradient.dtype == np.uint16 else gradient
-
-
 def clippable(gradient: np.ndarray, path: str) -> np.ndarray:
     if not (gradient.dtype in (*FLOATS, *COMPLEX) or is_half(gradient.dtype)) or masked(gradient):
         which = f"gradient '{path}'" if path else "a gradient"
         got = "a masked array" if masked(gradient) else gradient.dtype
-        raise TypeError(f"{which} must be a plain array of floats to be clipped in place, got {got}"
+        raise TypeError(f"{which} must be a plain array of bfloat16, float16, float32 or float64 to be clipped in "
+                        f"place, got {got}"
                         + ("; view bfloat16 as such, with .view(ml_dtypes.bfloat16)" if got == np.uint16 else ""))
     return gradient
 
@@ -229,7 +226,7 @@ def total_norm(arrays: list[np.ndarray], norm_type: float, error_if_nonfinite: b
     return result
 
 
-def writable_gradients(parameters: list[Parameter | Gradient], done: str) -> list[np.ndarray]:
+def writeable_gradients(parameters: list[Parameter | Gradient], done: str) -> list[np.ndarray]:
     """The gradients, each once; raises ValueError if one can't be changed in place by itself."""
     kept = [parameter.data for parameter in parameters if isinstance(parameter, Parameter)]
     memory = AddressRanges(kept)
@@ -240,7 +237,7 @@ def writable_gradients(parameters: list[Parameter | Gradient], done: str) -> lis
         gradient: Any = parameter.grad           # a sparse one was refused above
         if gradient is not None and gradient.size:
             of = f" of {describe(parameter.name, gradient.shape)}" if isinstance(parameter, Parameter) else ""
-            check_writable(gradient, f"gradient{of or f' of shape {gradient.shape}'}", done,
+            check_writeable(gradient, f"gradient{of or f' of shape {gradient.shape}'}", done,
                            "assign p.grad = grad.copy()", memory, kept)
             own[gradient.ctypes.data, gradient.shape, gradient.strides] = gradient
     gradients = list(own.values())

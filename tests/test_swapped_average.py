@@ -158,3 +158,15 @@ def test_two_averages_of_the_same_parameters_are_not_in_their_place_at_once() ->
     other.update()
     with other.swapped():
         assert w.tolist() == [2]
+
+
+def test_a_pickle_of_an_average_that_is_swapped_in_beside_a_shadow() -> None:
+    parameter = ol.Parameter(np.ones(3, np.float32), shadow=np.ones(3, np.float16))
+    average = ol.Average([parameter], 0.5)
+    average.update()
+    parameter.data[...] = 3.0
+    average.update()
+    with average.swapped():
+        copied = pickle.loads(pickle.dumps(average))
+    assert copied.averages[0].tolist() == [2.0] * 3
+    assert copied._parameters[0].data.tolist() == [3.0] * 3

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import flag, nonnegative, shown
-from ..engine.formats import widened
-from ..engine.halves import exact
+from ..engine.halves import exact, gradient_of
 from ..engine.optimizer import Optimizer
 from ..engine.parameter import Parameter
 from ..engine.wrapper import Wrapper
@@ -99,7 +98,7 @@ class SAM(Wrapper):
             values = [exact(p, self.state[p]) for p, _ in found]
             sizes: list[Any] = [abs(x) if x.dtype.kind == "c" else x for x in values]
             sizes = sizes if self.adaptive else []
-            grads = [widened(p.grad).astype(p.float_type, order="C", copy=False) for p, _ in found]
+            grads = [np.asarray(gradient_of(p), order="C") for p, _ in found]
             scaled = [np.ascontiguousarray(sizes[k] * grad if sizes else grad) for k, grad in enumerate(grads)]
             scale = nonnegative("rho", self.rho) / (math.sqrt(sum(map(sum_squares, scaled))) + LEAST)
             return with_shadows([p for p, _ in found], [

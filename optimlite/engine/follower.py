@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -24,12 +24,23 @@ Sequel = tuple[list[list[Launch]], list[np.ndarray], list[float]]
 NOWHERE = AddressRanges([])
 
 
+Chance = tuple[int, bool, int]                   # a seed, whether it is to the nearest, and the count that it goes by
+
+
+class Meeting(NamedTuple):
+    """Of parameters of one float type: they go back 1 - alpha of the way, then slow weights are set to them."""
+
+    back: Plan
+    there: Plan
+    chance: Chance | None                        # relative to the first parameter's count, if rounding takes any
+
+
 class Known(NamedTuple):
     """What was made for the parameters that stepped, until others do or somebody changes the state."""
 
     stepping: list[list[Parameter]]              # of each group
     version: int                                 # of the state
-    meetings: dict[tuple[int, ...], list[tuple[Launch, Launch]]]         # by the groups that meet
+    meetings: dict[Any, list[Meeting]]           # by the groups that meet, and what their rounding goes by
 
 
 class Follower:
@@ -60,7 +71,8 @@ class Follower:
             values.append(float(steps) if steps < self.k else 0.0)
             if steps >= self.k:
                 meets.append(at)
-        return self._stages(known, tuple(meets), groups, state), counts, values
+        members = [(groups[at], parameter, state[parameter]) for at in meets for parameter in known.stepping[at]]
+        return self._stages(known, tuple(meets), members), counts, values
 
     def _known_of(self, stepping: list[list[Parameter]], state: StateMap, created: list[Created]) -> Known:
         known = self._known
@@ -70,21 +82,21 @@ class Follower:
             self._known = known = Known(stepping, state.version, {})
         return known
 
-    def _stages(self, known: Known, groups: tuple[int, ...], all_groups: list[Group], state: StateMap,
-                ) -> list[list[Launch]]:
-        if not groups:
+    def _stages(self, known: Known, groups: tuple[int, ...], members: Sequence[Member]) -> list[list[Launch]]:
+        if not members:
             return []
-        launches = known.meetings.get(groups)
-        if launches is None:
-            members: dict[Any, list[Member]] = {}
-            for group, parameter in [(all_groups[at], parameter) for at in groups for parameter in known.stepping[at]]:
-                entries = state[parameter]
-                members.setdefault((parameter.float_type, rounding_of(group, parameter, entries)), []).append(
-                    (parameter, entries))
-            launches = [meeting(some, dtype, rounding, self.alpha) for (dtype, rounding), some in members.items()]
-            if not any(rounding for _, rounding in members):         # else each meeting has a count of its own
-                known.meetings[groups] = launches
-        stages = [list(stage) for stage in zip(*launches, strict=True)]
+        chances = [chance_of(*member) for member in members]
+        first = next((chance[2] for chance in chances if chance), 0)
+        relative = tuple(chance and (*chance[:2], chance[2] - first) for chance in chances)
+        meetings = known.meetings.get((groups, relative))
+        if meetings is None:
+            meetings = known.meetings[groups, relative] = meetings_of(members, relative)
+        stages: list[list[Launch]] = [[], []]
+        for back, there, chance in meetings:
+            # chance of its own, beside that of the step
+            scalars = {"step": -1 - first - chance[2]} if chance else {}
+            stages[0].append(Launch(back, 0, {"weight": 1.0 - self.alpha}, scalars))
+            stages[1].append(Launch(there, 0, {}, {}))
         for launch in chain.from_iterable(stages):       # slow weights of a user's own may be read in a copy
             launch.plan.bind(NOWHERE)
             launch.plan.prepare()
@@ -100,21 +112,26 @@ def begin(state: StateMap, parameter: Parameter, created: list[Created]) -> None
         dict.update(entries, {"slow": slow})     # past StateMap, so without a new version: no plan has it
 
 
-Member = tuple[Parameter, Mapping[str, np.ndarray]]      # with its state
+Member = tuple[Group, Parameter, Mapping[str, np.ndarray]]           # with its state
 
 
-def rounding_of(group: Group, parameter: Parameter, entries: Mapping[str, np.ndarray]) -> tuple[int, bool, int] | None:
-    """The seed of what a meeting leaves to chance, whether it is to the nearest, and the count that it goes by."""
+def chance_of(group: Group, parameter: Parameter, entries: Mapping[str, np.ndarray]) -> Chance | None:
+    """What the rounding of a meeting goes by, where a parameter has no master that makes it exact."""
     if not parameter.half or master_in(parameter, entries).key not in ("", LOST):
         return None
     return group.get("seed", 0), group.get("rounding") == "nearest", int(entries["step"])
 
 
-def meeting(members: list[Member], dtype: np.dtype, rounding: tuple[int, bool, int] | None, alpha: float,
-            ) -> tuple[Launch, Launch]:
-    """Launches for one float type: parameters go back 1 - alpha of the way, then the slow weights are set to them."""
-    back = plan_of("mean", [(parameter, parameter.data, entries["slow"]) for parameter, entries in members], dtype)
-    for at, (parameter, entries) in enumerate(members):
+def meetings_of(members: Sequence[Member], chances: tuple[Chance | None, ...]) -> list[Meeting]:
+    alike: dict[Any, list[Member]] = {}
+    for member, chance in zip(members, chances, strict=True):
+        alike.setdefault((member[1].float_type, chance), []).append(member)
+    return [meeting(some, dtype, chance) for (dtype, chance), some in alike.items()]
+
+
+def meeting(members: list[Member], dtype: np.dtype, chance: Chance | None) -> Meeting:
+    back = plan_of("mean", [(parameter, parameter.data, entries["slow"]) for _, parameter, entries in members], dtype)
+    for at, (_, parameter, entries) in enumerate(members):
         if parameter.shadow is not None:
             form = dispatch.kernel(format_name(parameter.shadow), dtype, "format")
             back.keep_beside(at, "shadow", parameter.shadow, form)
@@ -122,15 +139,13 @@ def meeting(members: list[Member], dtype: np.dtype, rounding: tuple[int, bool, i
             keep_master(back, at, master_in(parameter, entries), entries)
     # the copy in which a strided parameter is stepped has its values then
     there = plan_of("assign", [(parameter, entries["slow"], entries[MASTER] if parameter.half and MASTER in entries
-                                else back.layout(at)) for at, (parameter, entries) in enumerate(members)], dtype)
-    for at, (parameter, entries) in enumerate(members):
+                                else back.layout(at)) for at, (_, parameter, entries) in enumerate(members)], dtype)
+    for at, (_, parameter, entries) in enumerate(members):
         if parameter.half and MASTER not in entries:
             keep_master(there, at, master_in(parameter, entries), entries, "lacking")
-    scalars = {}
-    if rounding:
-        back.round_by(*rounding[:2])
-        scalars["step"] = -1 - rounding[2]       # chance of its own, beside that of the step
-    return Launch(back, 0, {"weight": 1.0 - alpha}, scalars), Launch(there, 0, {}, {})
+    if chance:
+        back.round_by(*chance[:2])
+    return Meeting(back, there, chance)
 
 
 class Operand(ParameterCore):

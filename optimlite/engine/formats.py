@@ -22,6 +22,11 @@ def is_bfloat16(dtype: np.dtype) -> bool:
     return dtype.name == "bfloat16" or (dtype == BFLOAT16 and "optimlite" in (dtype.metadata or ()))
 
 
+def declared(array: np.ndarray) -> np.ndarray:
+    """uint16, which are the bits of bfloat16, as such; anything else as it is."""
+    return array.view(BFLOAT16) if array.dtype == np.uint16 else array
+
+
 def widened(array: Any) -> Any:
     """As float32 what is bfloat16, of which uint16 are the bits; anything else as it is."""
     if array.dtype != np.uint16 and not is_bfloat16(array.dtype):

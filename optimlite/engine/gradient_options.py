@@ -66,7 +66,7 @@ def squares(plans: list[Plan], level: str) -> list[tuple[Kernel, Plan]]:
             for plan in sorted(plans, key=lambda plan: plan.kernel.itemsize)]
 
 
-def check_writable(gradient: np.ndarray, what: str, done: str, cure: str, memory: AddressRanges,
+def check_writeable(gradient: np.ndarray, what: str, done: str, cure: str, memory: AddressRanges,
                    kept: Iterable[np.ndarray]) -> None:
     """Raises unless the values of a gradient can be changed where they lie, and nothing else changes with them.
 

@@ -214,7 +214,7 @@ class Grouped(Hooked):
     # Gradients -------------------------------------------------------------------------------------------------------
 
     def _assign(self, grads: Any) -> None:
-        """Replaces every `.grad`: by the nesting of the parameters, or by name, also nested names."""
+        """Replaces every `.grad`: by the nesting of the parameters, or by name, flat or nested."""
         parameters = self._parameters()
         if self._whole is None:                  # set last: after an interrupt it isn't there without `_in_order`
             several = self._grouped or len(self._trees) > 1

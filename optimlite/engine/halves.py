@@ -75,7 +75,7 @@ class Master(NamedTuple):
 
 
 NOTHING = np.dtype(np.uint16)    # never read
-own_values: Callable[[np.ndarray], np.ndarray] = np.asarray      # of a parameter that holds an average for a while
+own_values: Callable[[np.ndarray], np.ndarray] = np.asarray      # while an average is swapped in; set by `swapping`
 MASTERS = {
     "float32": (Master("bfloat16", LOW, np.dtype(np.uint16), "split"),
                 Master("float16", MASTER, np.dtype(np.float32), "float16")),
@@ -95,7 +95,7 @@ def bits(array: np.ndarray) -> np.ndarray:
 
 
 def master_in(parameter: Parameter, entries: Mapping[str, Any]) -> Master:
-    """How a parameter of 16 bits keeps its master in a state; in none, which it may not have yet, as "none" does."""
+    """How a parameter of 16 bits keeps its master, told by its state; as "none" does while there is no state."""
     kinds = [kinds[parameter.half == "float16"] for kinds in MASTERS.values()]
     return next(master for master in kinds if not master.key or master.key in entries)
 
@@ -106,6 +106,11 @@ def exact(parameter: Parameter, entries: Mapping[str, Any]) -> np.ndarray:
         return parameter.data
     master = master_in(parameter, entries)
     return master.joined(parameter.data, entries.get(master.key))
+
+
+def gradient_of(parameter: Parameter) -> np.ndarray | None:
+    """The gradient in the float type of the parameter's rule."""
+    return None if parameter.grad is None else np.asarray(widened(parameter.grad), parameter.float_type)
 
 
 # In and out ----------------------------------------------------------------------------------------------------------
@@ -131,12 +136,11 @@ def to_master(wanted: Master, saved: dict[str, Any]) -> None:
 
 def with_master(parameter: Parameter, entries: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """State with a float32 master in place of what else is kept of one: rounded, it is the parameter."""
-    for here, other in MASTERS.values() if parameter.half else ():
-        master, data = other if parameter.half == "float16" else here, own_values(parameter.data)
-        if master.key in entries and master.key != MASTER:
-            exact = master.joined(data, entries.pop(master.key))
-            halfway = bits(rounded(exact, data)) != bits(data)
-            entries[MASTER] = np.where(halfway, np.nextafter(exact, np.asarray(widened(data), np.float32)), exact)
+    if parameter.half and (master := master_in(parameter, entries)).key not in ("", MASTER):
+        data = own_values(parameter.data)
+        exact = master.joined(data, entries.pop(master.key))
+        halfway = bits(rounded(exact, data)) != bits(data)
+        entries[MASTER] = np.where(halfway, np.nextafter(exact, np.asarray(widened(data), np.float32)), exact)
     return entries
 
 

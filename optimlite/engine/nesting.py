@@ -204,7 +204,7 @@ def has_keys(tree: Any, grads: Mapping[Any, Any]) -> bool:
 
 
 def by_name(grads: Mapping[Any, Any], names: list[str]) -> dict[str, Any]:
-    """The gradients of a nesting by the names of parameters; None there is for all that lie below.
+    """Nested gradients by the parameters' names; None in place of a branch skips all parameters below it.
 
     Raises ValueError for a parameter that has two.
     """

@@ -14,7 +14,7 @@ from ..native.gradients import clippable_in_place
 from ..native.parameters import AddressRanges, forget_gradients
 from . import nesting
 from . import state_dict as state_dicts
-from .gradient_options import check_writable, zero_gradients
+from .gradient_options import check_writeable, zero_gradients
 from .groups import _OF_THIS_OBJECT, Grouped
 from .hooks import call, passed, surrounded
 from .parameter import Parameter
@@ -168,7 +168,7 @@ class Optimizer(Grouped):
         for parameter in parameters:
             gradient = parameter.grad
             if isinstance(gradient, np.ndarray):
-                check_writable(gradient, f"gradient of '{self.state.name_of(parameter)}'", "zeroed",
+                check_writeable(gradient, f"gradient of '{self.state.name_of(parameter)}'", "zeroed",
                                "use zero_grad() to drop it", memory, kept)
 
     # Stepping --------------------------------------------------------------------------------------------------------

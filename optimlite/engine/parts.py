@@ -11,7 +11,7 @@ from ..checks import BESIDE
 from ..native import dispatch
 from ..native.runtime import Kernel
 from . import state_dict as state_dicts
-from .formats import SHARING, widened
+from .formats import SHARING
 from .gradient_options import GradientOptions
 from .group_plan import alike
 from .groups import _OF_THIS_OBJECT, Grouped
@@ -43,7 +43,6 @@ class Part(Parameter):
         super().__init__(data, name, dtype="bfloat16" if data.dtype == np.uint16 else None)
         self.start, self.offset, self.whole = start, start + parameter.offset, parameter
         self._shadow = shadow if whole or shadow is None else shadow.reshape(-1)[start:stop]
-        self.casts = parameter.casts
 
     @property
     def partial(self) -> bool:
@@ -157,15 +156,7 @@ def check_plain(parameter: Parameter, name: str) -> None:
                         f"gradient.to_dense(len(parameter))")
 
 
-def gradient_of(parameter: Parameter) -> np.ndarray | None:
-    """The gradient in the type in which ranks sum it, that of the parameter's rule."""
-    if parameter.grad is None:
-        return None
-    found: np.ndarray = np.asarray(widened(parameter.grad)).astype(parameter.float_type, copy=False)
-    return found
-
-
-def check_writeable(method: Grouped) -> list[Parameter]:
+def unlocked_parameters(method: Grouped) -> list[Parameter]:
     """All parameters.  Raises for one that others' values can't be written to, though parts of it could be stepped."""
     parameters = [parameter for group in method.param_groups for parameter in group["params"]]
     for parameter in parameters:
@@ -175,7 +166,7 @@ def check_writeable(method: Grouped) -> list[Parameter]:
 
 def check_gradients(method: RuleOptimizer, zero: bool) -> list[bool]:
     """Which parameters have a gradient.  Raises for one that can't be summed, or zeroed where it shall be."""
-    parameters = check_writeable(method)
+    parameters = unlocked_parameters(method)
     for parameter in parameters:
         check_plain(parameter, method.state.name_of(parameter))
     if zero:

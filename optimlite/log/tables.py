@@ -27,8 +27,8 @@ class CSV(Writer):
     """
 
     def __init__(self, path: str | os.PathLike[str], append: bool = False) -> None:
-        super().__init__(opened(path, append))
         self._path = path_of(path)
+        super().__init__(opened(self._path, append))
         self._file.seek(0)
         self._columns: list[str] = next(csv.reader(self._file), [])
         self._file.seek(0, os.SEEK_END)

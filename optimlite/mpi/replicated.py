@@ -8,9 +8,10 @@ import numpy as np
 
 from ..checks import one_of
 from ..engine import nesting, ranks
+from ..engine.halves import gradient_of
 from ..engine.optimizer import Optimizer
 from ..engine.parameter import Parameter, check_still_writeable, laid_out
-from ..engine.parts import BLOCK, check_plain, gradient_of
+from ..engine.parts import BLOCK, check_plain
 from . import safety
 from .reduction import check_order, flat, put_back, sent, sum_arrays
 

@@ -37,8 +37,8 @@ class Commit:
     It follows a step as the optimizer's own `follower` does, which it calls.
     """
 
-    def __init__(self, comm: Any, doing: str) -> None:
-        self.comm, self.doing = comm, f"the last check before {doing}"
+    def __init__(self, comm: Any) -> None:
+        self.comm, self.doing = comm, ""
         self.follower: Follower | None = None
         self._exchanged = np.zeros((comm.size, TOLD_FIRST), np.uint8)         # what ranks have told each other
         self._late: BaseException | None = None
@@ -49,13 +49,17 @@ class Commit:
 
     def follow(self, groups: list[Group], state: StateMap, created: list[Created]) -> Sequel:
         sequel: Sequel = ([], [], []) if self.follower is None else self.follower.follow(groups, state, created)
+        self.meet()
+        return sequel
+
+    def meet(self) -> None:
+        """Raises on all ranks what one can't go on with; else they go on."""
         try:
             self.ask(None)
         except BaseException as fault:           # an interrupt that came while this rank waited for the others,
             if not self.agreed:                  # which go on
                 raise
             self._late = fault
-        return sequel
 
     def ask(self, fault: BaseException | None) -> None:
         agree(self.comm, self.doing, fault, exchanged=self._exchanged)
@@ -65,8 +69,9 @@ class Commit:
         """Whether all go on, whatever is raised on this rank."""
         return agreed(self._exchanged, self.comm.rank)
 
-    def run(self, act: Callable[[], None]) -> BaseException | None:
-        """Does what ends with `follow`, on all ranks or on none; returns what was raised behind that."""
+    def run(self, doing: str, act: Callable[[], None]) -> BaseException | None:
+        """Does what ends where ranks `meet`, on all of them or on none; returns what was raised behind that."""
+        self.doing = f"the last check before {doing}"
         self._exchanged[...], self._late = 0, None
         try:
             act()

@@ -17,6 +17,7 @@ from ..engine import parts as of_parts
 from ..engine import ranks
 from ..engine.formats import widened
 from ..engine.gradient_options import DEFAULT, GradientOptions, checked_options, clip_coefficient, zero_gradients
+from ..engine.halves import gradient_of
 from ..engine.memory import Memory, bytes_of
 from ..engine.offload import offload as keep_in_files
 from ..engine.parts import Part
@@ -110,7 +111,7 @@ class Sharded(Wrapper):
         self._made_for: Any = None               # options that say which tensors may be cut
         self._traffic = Traffic(comm, self._all, shares, self.mine)
         self._reserved: set[bytes] = set()       # steps that there is memory for, by which parameters have gradients
-        self._commit = safety.Commit(comm, self._doing)
+        self._commit = safety.Commit(comm)
         self._hooked = self._in_files = False    # whether a rank has hooks around its steps, and state in files
         self._totals = Totals(comm, self.optimizer, self.base, self.mine)
         self._asks = comm.size > 1 and self._totals.needed()
@@ -134,8 +135,7 @@ class Sharded(Wrapper):
         ranks.agree(self.comm, "`offload`", None)
         self._compare(iter([("whether state is to be in files", folder is not None)]),
                       "call offload(folder) on all, or offload(None)")
-        late = self._commit.run(lambda: keep_in_files(
-            self.share, folder, lambda: self._commit.follow(self.param_groups, self.share.state, [])))
+        late = self._commit.run("`offload`", lambda: keep_in_files(self.share, folder, self._commit.meet))
         if late is not None:
             raise late
 
@@ -155,7 +155,7 @@ class Sharded(Wrapper):
 
     def _gradients(self) -> list[Flat | None]:
         return [None if gradient is None else flat(gradient, parameter.data) for parameter, gradient
-                in zip(self._all, map(of_parts.gradient_of, self._all), strict=True)]
+                in zip(self._all, map(gradient_of, self._all), strict=True)]
 
     def step(self, closure: Callable[[], Any] | None = None, *, grads: Any = None,       # type: ignore[override]
              grad_scale: float = 1.0, max_grad_norm: float | None = None, max_grad_value: float | None = None,
@@ -256,7 +256,7 @@ class Sharded(Wrapper):
                 self.skipped_steps += 1
                 return
             self.share.follower = self._commit   # type: ignore[assignment]
-            late = self._commit.run(lambda: of_parts.step(self.share, factor, options.max_grad_value))
+            late = self._commit.run(self._doing, lambda: of_parts.step(self.share, factor, options.max_grad_value))
             self._all_whole(late)
             if self._asks and flags.any():
                 self._totals.end(flags)
@@ -331,7 +331,7 @@ class Sharded(Wrapper):
     @contextmanager
     def swapped(self) -> Iterator[None]:
         """As that of schedule-free optimizers, on all ranks at once."""
-        ranks.together(self.comm, "`swapped`", lambda: of_parts.check_writeable(self.base))
+        ranks.together(self.comm, "`swapped`", lambda: of_parts.unlocked_parameters(self.base))
         every, own = np.ones(len(self._all), bool), [p.data.copy(order="K") for p in self._all]
         try:
             with self.share.swapped():           # type: ignore[attr-defined]

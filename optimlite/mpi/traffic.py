@@ -33,12 +33,15 @@ class Traffic:
         if key not in self._exchanges:
             if len(self._exchanges) == 8:        # a GAN's two halves take turns; more is chance
                 self._exchanges.clear()
-            types = [p.float_type for p in self.parameters], [sent(p.data).dtype for p in self.parameters]
-            self._exchanges[key] = tuple([Exchange(self.comm, [
-                [one for one in share if flags[one.parameter] and of[one.parameter] == dtype]
-                for share in self.shares], dtype, self._buffers)
-                for dtype in dict.fromkeys(itertools.compress(of, flags))] for of in types)
+            summed, given = [p.float_type for p in self.parameters], [sent(p.data).dtype for p in self.parameters]
+            made = self._made(flags, summed)
+            self._exchanges[key] = made, made if given == summed else self._made(flags, given)
         return self._exchanges[key]
+
+    def _made(self, flags: np.ndarray, types: list[np.dtype]) -> list[Exchange]:
+        return [Exchange(self.comm, [[one for one in share if flags[one.parameter] and types[one.parameter] == dtype]
+                                     for share in self.shares], dtype, self._buffers)
+                for dtype in dict.fromkeys(itertools.compress(types, flags))]
 
     def reserve(self, flags: np.ndarray) -> None:
         """Takes the memory for a step."""

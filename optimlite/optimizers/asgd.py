@@ -27,7 +27,7 @@ class ASGD(RuleOptimizer):
     t0: the step at which averaging starts.    weight_decay: added to the gradient (L2).    maximize: ascends.
 
     storage: `master`, `rounding`, `seed`, `cast_grads`: see docs/memory.md.  `state_dtype` is refused: in bfloat16 the
-        average would have 5 to 15 times its error.
+        average's error would be several times as large.
 
     State: `step`, `eta`, `mu` (kept in float64), `ax`.
     Raises ValueError for `lr`, `lambd`, `alpha` or `weight_decay` that are negative, and for anything NaN or infinite.

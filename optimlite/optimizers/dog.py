@@ -46,8 +46,8 @@ class DoG(DistanceOverGradients):
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: a factor of the rate.    reps_rel, init_eta: see above.    weight_decay: see g.    eps: what G begins with.
     maximize: ascends, as if grad were negated.
-    storage: `master`, `rounding`, `seed`, `cast_grads`: see docs/memory.md.  `state_dtype` is refused: p0 in bfloat16
-        is 2,000 times as far from p0 as the first r.
+    storage: `master`, `rounding`, `seed`, `cast_grads`: see docs/memory.md.  `state_dtype` is refused: rounded to
+        bfloat16, p0 is off by 2,000 times the first r.
 
     State: `init_buffer` (p0); in a group `rbar` (r) and `G`.
     Raises ValueError for hyper-parameters that are negative, NaN or infinite, and for `reps_rel` or `init_eta` of 0.
@@ -77,8 +77,8 @@ class LDoG(DistanceOverGradients):
     params: the arrays or Parameters to update, in any nesting, or a list of groups (see Optimizer).
     lr: a factor of the rate.    reps_rel, init_eta: as in DoG.    weight_decay: as in DoG.    eps: what G begins with.
     maximize: ascends, as if grad were negated.
-    storage: `master`, `rounding`, `seed`, `cast_grads`: see docs/memory.md.  `state_dtype` is refused: p0 in bfloat16
-        is 2,000 times as far from p0 as the first r.
+    storage: `master`, `rounding`, `seed`, `cast_grads`: see docs/memory.md.  `state_dtype` is refused: rounded to
+        bfloat16, p0 is off by 2,000 times the first r.
 
     State: `init_buffer` (p0), `rbar` (r), `G`.
 

@@ -249,9 +249,11 @@ def test_interrupted_saves_and_restores_leave_nothing_behind(tmp_path: Path, tim
         nonlocal count
         count += 1
         gc.disable()                     # a collection's callbacks, such as Hypothesis's, would swallow the interrupt
-        with pytest.raises(KeyboardInterrupt):
-            work()
-        gc.enable()
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                work()
+        finally:
+            gc.enable()
 
     ol.save(tmp_path / "a", model=model)
     ol.restore(tmp_path / "a", model=model)          # on a busy machine, no turn may get that far

@@ -15,7 +15,9 @@ from optimlite import mpi, reference
 from optimlite.engine.formats import widened
 from optimlite.engine.halves import bits
 from optimlite.engine.shadows import rounded
-from support.halves import KINDS, LAYOUTS, exact, give, groups_of, made, same_bits, seen
+from support.halves import KINDS, LAYOUTS, exact, give, groups_of, made, seen
+from support.helpers import parameters
+from support.wrappers import same_bits
 
 START = np.random.default_rng(0).standard_normal((30, 45))
 BY_LAYOUT = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
@@ -23,10 +25,6 @@ BY_LAYOUT = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 
 def adamw(groups: Any, **options: Any) -> ol.AdamW:
     return ol.AdamW(groups, **{"lr": 0.01, "seed": 7, **options})
-
-
-def parameters(optimizer: Any) -> list[ol.Parameter]:
-    return [p for group in optimizer.param_groups for p in group["params"]]
 
 
 # Lookahead -----------------------------------------------------------------------------------------------------------

@@ -330,6 +330,17 @@ def test_a_start_that_is_stored_is_far_from_where_a_run_began() -> None:
         assert away == pytest.approx(wanted, rel=0.05)
 
 
+def test_a_mean_of_parameters_that_is_stored_is_far_from_it() -> None:
+    """Why ASGD takes no format: its average moves by ever less, and rounding doesn't."""
+    rng, kept, stored = np.random.default_rng(0), np.zeros(512), np.zeros(512, np.float32)
+    for t in range(1, 2001):
+        x = (1 + rng.standard_normal(512)).astype(np.float32)
+        kept += (x - kept) / t
+        codes, scales = HALF.encode(stored + (x - stored) / np.float32(t), rounding_of({}, t))
+        stored = HALF.decode(codes, scales, stored.dtype)
+    assert np.linalg.norm(stored - 1) > 2 * np.linalg.norm(kept - 1)
+
+
 # Groups, sparse gradients, what is refused ---------------------------------------------------------------------------
 
 def test_a_group_may_have_a_format_of_its_own() -> None:

@@ -13,21 +13,11 @@ import optimlite as ol
 from optimlite.engine.formats import widened
 from optimlite.engine.shadows import rounded
 from support.cases import CASES, Case
+from support.halves import made, seen
 
 TAKING = [case for case in CASES if getattr(case.optimizer, "takes_halves", False) and case.optimizer.by_element
           and case.optimizer is not ol.SparseAdam]
 LAYOUTS = {"C": lambda a: a.copy(), "F": np.asfortranarray, "strided": lambda a: np.repeat(a, 2, axis=1)[:, ::2]}
-
-
-def made(values: np.ndarray, half: str) -> ol.Parameter:
-    """A parameter of 16 bits, whose values are these rounded."""
-    bits = rounded(values, np.empty(0, np.float16 if half == "float16" else np.uint16))
-    return ol.Parameter(bits if half == "float16" else bits.view(np.uint16), "W",
-                        dtype=None if half == "float16" else "bfloat16")
-
-
-def seen(parameter: ol.Parameter) -> np.ndarray:
-    return np.asarray(widened(parameter.data), np.float32)
 
 
 def master(parameter: ol.Parameter, state: Any) -> np.ndarray:

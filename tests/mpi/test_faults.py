@@ -11,15 +11,7 @@ import pytest
 
 import optimlite as ol
 from optimlite import mpi
-from support.ranks import Params, adam, alone, copied, each_raises, gradients, model, same_bits
-
-
-def after_two_steps(comm: Any, **options: Any) -> tuple[Params, mpi.Sharded]:
-    params = model()
-    opt = mpi.Sharded(adam(params), comm, **options)
-    for step in range(2):
-        opt.step(grads=gradients(params, comm.rank, step))
-    return params, opt
+from support.ranks import Params, adam, after_two_steps, alone, copied, each_raises, gradients, model, same_bits
 
 
 def lock(opt: Any, locked: bool) -> Any:

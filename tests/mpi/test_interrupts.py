@@ -11,7 +11,7 @@ import pytest
 
 from optimlite import mpi
 from support.offload import make_small
-from support.ranks import Params, adam, alone, copied, gradients, model, same_bits
+from support.ranks import Params, adam, after_two_steps, alone, copied, gradients, same_bits
 
 
 @pytest.fixture(autouse=True)
@@ -52,16 +52,7 @@ MOMENTS: dict[str, Callable[[mpi.Sharded], None]] = {
     "before": lambda opt: as_ranks_meet(opt, before),
     "in the exchange": lambda opt: as_ranks_meet(opt, behind),
     "behind it": lambda opt: strike(opt._commit, "ask", behind),
-    "as the step goes on": lambda opt: strike(opt._commit, "follow", behind)}
-
-
-def after_two_steps(comm: Any, folder: Path | None) -> tuple[Params, mpi.Sharded]:
-    params = model()
-    opt = mpi.Sharded(adam(params), comm)
-    opt.offload(folder)
-    for step in range(2):
-        opt.step(grads=gradients(params, comm.rank, step))
-    return params, opt
+    "as the step goes on": lambda opt: strike(opt._commit, "meet", behind)}
 
 
 ROWS = [(moment, in_files, hooked) for moment in MOMENTS for in_files in (False, True) for hooked in (False, True)

@@ -14,7 +14,7 @@ from optimlite import mpi
 from optimlite.engine import parts, streaming
 from support.cases import CASES, Case
 from support.offload import make_small
-from support.ranks import Params, adam, alone, copied, gradients, model, same_bits, spread
+from support.ranks import Params, adam, after_two_steps, alone, copied, gradients, model, same_bits, spread
 
 FORMATS = (None, "bfloat16", "int8")
 
@@ -107,15 +107,6 @@ def test_one_checkpoint_of_all_files_and_into_files(tmp_path: Path) -> None:
     found = mpi.simulate(3, go_on, tmp_path)
     assert none == 0
     assert all(same_bits(params, expected) and in_files for params, in_files in found)
-
-
-def after_two_steps(comm: Any, folder: Path) -> tuple[Params, mpi.Sharded]:
-    params = model()
-    opt = mpi.Sharded(adam(params), comm)
-    opt.offload(folder)
-    for step in range(2):
-        opt.step(grads=gradients(params, comm.rank, step))
-    return params, opt
 
 
 def test_where_one_rank_has_no_folder_all_stay_as_they_are(tmp_path: Path) -> None:

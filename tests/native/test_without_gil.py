@@ -57,7 +57,7 @@ def fresh(number: int) -> list[ol.Optimizer]:
 
 
 def train(optimizers: list[ol.Optimizer], seed: int) -> None:
-    """What a training loop does to optimizers: gradients, clipping, another rate, a new group, their state."""
+    """What a training loop does to optimizers: gradients, clipping, another rate, their state."""
     rng = np.random.default_rng(seed)
     for optimizer in optimizers:
         schedule = ol.lr_scheduler.ExponentialLR(optimizer, 0.9)

@@ -162,7 +162,9 @@ def test_an_environment_of_another_python_is_not_used_silently(clone: Path) -> N
 def test_a_free_threaded_python_stays_without_the_gil() -> None:
     """Every module says that it needs none."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHON_GIL"}
-    program = "import optimlite, sys; from optimlite.native import files, vectors; print(sys._is_gil_enabled())"
+    program = ("import optimlite as ol, numpy as np, sys; from optimlite.native import files, vectors\n"
+               "for x in (np.ones(1), np.ones(1, 'f')): ol.SGD([x], lr=1).step(grads=[x])\n"
+               "print(sys._is_gil_enabled())")
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], text=True, capture_output=True,
                           env=environment)
     assert (done.stdout.strip(), done.stderr) == ("False", "")

@@ -45,7 +45,3 @@ def exact(optimizer: Any) -> list[np.ndarray]:
 def seen(parameter: ol.Parameter) -> np.ndarray:
     """What the model sees."""
     return np.array(widened(parameter.data), np.float32)
-
-
-def same_bits(one: np.ndarray, other: np.ndarray) -> bool:
-    return one.tobytes() == other.tobytes()

@@ -91,3 +91,14 @@ def each_raises(ranks: int, train: Callable[[Any], Any]) -> list[str]:
 
 def same_bits(ours: Params, theirs: Params) -> bool:
     return all(ours[name].tobytes() == theirs[name].tobytes() for name in theirs)
+
+
+def after_two_steps(comm: Any, folder: Any = None, **options: Any) -> tuple[Params, mpi.Sharded]:
+    """A model, and Adam over it, on this rank; `folder`: where its state is."""
+    params = model()
+    opt = mpi.Sharded(adam(params), comm, **options)
+    if folder is not None:
+        opt.offload(folder)
+    for step in range(2):
+        opt.step(grads=gradients(params, comm.rank, step))
+    return params, opt
