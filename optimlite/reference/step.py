@@ -12,7 +12,7 @@ import numpy as np
 
 from ..engine.formats import rounding_of
 from ..engine.group_plan import alike
-from ..engine.halves import bits, exact, master_in
+from ..engine.halves import exact, master_in
 from ..engine.method import Group
 from ..engine.parameter import Parameter
 from ..engine.rule_optimizer import RuleOptimizer
@@ -20,7 +20,7 @@ from ..engine.sparse_grad import SparseGrad
 from ..engine.whole_matrix import MatrixOptimizer
 from .matrices import METHODS
 from .rule import towards
-from .stepped import Stepped, begin, finished, pairs, pieces, put
+from .stepped import Stepped, begin, finished, pairs, pieces, put, put_half
 from .sums import grad_norm, larger
 
 
@@ -95,10 +95,7 @@ def following(optimizer: RuleOptimizer) -> Iterator[None]:
                 if p.half:
                     master = master_in(p, state)
                     between = np.array(between, order="F" if p.data.flags.fnc else "C")
-                    stored, rest = master.parted(between, rounding_of(group, -int(state.get("step", 0)) % 2**64))
-                    bits(p.data)[...] = bits(stored)
-                    if rest is not None:
-                        state[master.key][...] = rest
+                    put_half(p, state, master, between, rounding_of(group, -int(state.get("step", 0)) % 2**64))
                     between = exact(p, state)
                 else:
                     put(p.data, ..., between)

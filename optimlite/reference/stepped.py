@@ -33,6 +33,14 @@ def put(target: Array, where: Any, values: Array) -> None:
         target[where] = values
 
 
+def put_half(p: Parameter, state: Any, master: Any, values: Array, rounding: Any) -> None:
+    """Stores a parameter of 16 bits, and what is kept of its master."""
+    stored, rest = master.parted(values, rounding)
+    bits(p.data)[...] = bits(stored)
+    if rest is not None:
+        state[master.key][...] = rest
+
+
 def finished(h: Any, p: Array, g: Array) -> Array:
     """The gradient as a rule sees it: scaled, clipped by value, with coupled weight decay."""
     g = h.grad_scale * g
@@ -126,10 +134,7 @@ class Stepped:
         """Puts back what `arrays` gave, encoded."""
         first, *others = arrays
         if self.master:
-            stored, rest = self.master.parted(first, self.rounding)
-            bits(self.p.data)[...] = bits(stored)
-            if rest is not None:
-                self.state[self.master.key][...] = rest
+            put_half(self.p, self.state, self.master, first, self.rounding)
         else:
             put(self.p.data, ... if self.rows is None else self.rows, first)
         for key, values in zip(self.slots, others, strict=True):
