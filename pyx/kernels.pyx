@@ -100,6 +100,19 @@ cdef void bind_vector(const char* name, VectorKernel run, int sums, int maxima, 
     row.vector, row.sums, row.maxima, row.first_row, row.per_row = run, sums, maxima, first_row, per_row
 
 
+def kernels() -> dict:
+    """What native/dispatch.py finds: name: (capsule of the row, names of its structs)."""
+    cdef dict found = {}
+    cdef Named* named
+    cdef int i
+    for i in range(min(n_bound, ROOM)):
+        named = &ROWS_BOUND[i]
+        if n_bound >= ROOM or named.row.n_passes >= PASSES or named.name in found:
+            raise TypeError("a kernel too many, one of too many passes, or a name twice", named.name)
+        found[named.name] = (PyCapsule_New(&named.row, TABLE, NULL), named.coefficients, named.scalars)
+    return found
+
+
 bind_vector("dot", dot, 1, 0)
 bind_vector("sum_squares", sum_squares, 1, 0)
 bind_vector("sum_abs", sum_abs, 1, 0)
@@ -158,16 +171,3 @@ include "rules/assign.pxi"
 include "rules/modifiers.pxi"
 include "formats.pxi"
 include "beside.pxi"             # what tests and benchmarks need, in a build in place: setup.py writes it
-
-
-def kernels() -> dict:
-    """What native/dispatch.py finds: name: (capsule of the row, names of its structs)."""
-    cdef dict found = {}
-    cdef Named* named
-    cdef int i
-    for i in range(min(n_bound, ROOM)):
-        named = &ROWS_BOUND[i]
-        if n_bound >= ROOM or named.row.n_passes >= PASSES or named.name in found:
-            raise TypeError("a kernel too many, one of too many passes, or a name twice", named.name)
-        found[named.name] = (PyCapsule_New(&named.row, TABLE, NULL), named.coefficients, named.scalars)
-    return found
