@@ -103,12 +103,14 @@ def grams(x: Array, axes: list[int]) -> Array:
 
 
 def along(x: Array, matrices: dict[int, Array]) -> Array:
-    """Times a matrix along each of its axes; the first axis goes to the end each time."""
+    """Times a matrix along each of its axes; the first axis goes to the end each time.
+
+    The factors lie in memory as the optimizer's own do: BLAS may round otherwise for a transposed matrix.
+    """
     for axis in range(x.ndim):
-        x = (np.tensordot(x, matrices[axis], ((0,), (0,))) if axis in matrices
-             else np.moveaxis(x, 0, -1))
-        x = np.asarray(x, order="C")
-    return x
+        rows = x.reshape(len(x), -1).T
+        x = (rows @ matrices[axis] if axis in matrices else rows).reshape(*x.shape[1:], -1)
+    return np.asarray(x, order="C")
 
 
 def eigen(matrix: Array) -> tuple[Array, Array]:
