@@ -1,7 +1,8 @@
-"""Unconstrained problems of Moré, Garbow & Hillstrom 1981: residuals, standard starting points, known minima.
+"""The 35 problems of Moré, Garbow & Hillstrom 1981: residuals, standard starting points, known minima.
 
 Each is a sum of squares of the residuals.  Their Jacobian comes from complex steps, which are exact to rounding.  A
-problem with several local minima names all that are known.
+problem with several local minima names all that are known.  They stand in the paper's order, with its numbers of
+unknowns where those are fixed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+
+from .nist import NIST
 
 Array = np.ndarray
 
@@ -113,6 +116,11 @@ def gaussian(x: Array) -> Array:
     return x[0] * np.exp(-x[1] * (t - x[2])**2 / 2) - np.array([*half, 0.3989, *half[::-1]])
 
 
+@problem("Meyer", NIST["MGH10"].starts[1], NIST["MGH10"].rss)
+def meyer(x: Array) -> Array:
+    return NIST["MGH10"].residuals(x)            # of the same data
+
+
 @problem("Gulf research", [5, 2.5, 0.15], 0)
 def gulf_research(x: Array) -> Array:
     t = np.arange(1, 100) / 100
@@ -151,11 +159,29 @@ def brown_dennis(x: Array) -> Array:
     return (x[0] + t * x[1] - np.exp(t))**2 + (x[2] + x[3] * np.sin(t) - np.cos(t))**2
 
 
+@problem("Osborne 1", NIST["MGH17"].starts[1], NIST["MGH17"].rss)
+def osborne_1(x: Array) -> Array:
+    return NIST["MGH17"].residuals(x)            # of the same data
+
+
 @problem("Biggs EXP6", [1, 2, 1, 1, 1, 1], 0, 5.65564992551e-3)
 def biggs(x: Array) -> Array:
     t = np.arange(1, 14) / 10
     y = np.exp(-t) - 5 * np.exp(-10 * t) + 3 * np.exp(-4 * t)
     return x[2] * np.exp(-t * x[0]) - x[3] * np.exp(-t * x[1]) + x[5] * np.exp(-t * x[4]) - y
+
+
+@problem("Osborne 2", [1.3, 0.65, 0.65, 0.7, 0.6, 3, 5, 7, 2, 4.5, 5.5], 4.013773629e-2)
+def osborne_2(x: Array) -> Array:
+    y = np.array([
+        1.366, 1.191, 1.112, 1.013, 0.991, 0.885, 0.831, 0.847, 0.786, 0.725, 0.746, 0.679, 0.608, 0.655, 0.616, 0.606,
+        0.602, 0.626, 0.651, 0.724, 0.649, 0.649, 0.694, 0.644, 0.624, 0.661, 0.612, 0.558, 0.533, 0.495, 0.500, 0.423,
+        0.395, 0.375, 0.372, 0.391, 0.396, 0.405, 0.428, 0.429, 0.523, 0.562, 0.607, 0.653, 0.672, 0.708, 0.633, 0.668,
+        0.645, 0.632, 0.591, 0.559, 0.597, 0.625, 0.739, 0.710, 0.729, 0.720, 0.636, 0.581, 0.428, 0.292, 0.162, 0.098,
+        0.054])
+    t = np.arange(65) / 10
+    peaks = x[1:4] * np.exp(-(t[:, None] - x[8:])**2 * x[5:8])
+    return y - x[0] * np.exp(-t * x[4]) - peaks.sum(axis=1)
 
 
 @problem("Watson 6", np.zeros(6), 2.28767005355e-3)
@@ -240,6 +266,11 @@ def linear_full_rank(x: Array) -> Array:
 @problem("Linear rank one 10 of 20", np.ones(10), 20 * 19 / (2 * 41))
 def linear_rank_one(x: Array) -> Array:
     return np.arange(1, 21) * (np.arange(1, 11) @ x) - 1
+
+
+@problem("Linear rank one, zero columns and rows 10 of 20", np.ones(10), (20**2 + 3 * 20 - 6) / (2 * (2 * 20 - 3)))
+def linear_rank_one_with_zeros(x: Array) -> Array:
+    return np.concatenate([np.arange(19) * (np.arange(2, 10) @ x[1:-1]), [0]]) - 1
 
 
 @problem("Chebyquad 8", np.arange(1, 9) / 9, 3.516873725678e-3)

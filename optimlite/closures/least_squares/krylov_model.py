@@ -129,7 +129,7 @@ class KrylovModel:
             step = self.measured(end, 0.0)
             if step.predicted > 0.0 or step.length == 0.0:
                 self.gamma = 0.0                 # nothing finer from here
-                return step._replace(whole=False)
+                return step
             t *= 0.25
 
     def iterate(self, radius: float) -> float:

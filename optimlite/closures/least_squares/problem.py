@@ -20,6 +20,7 @@ from .step import Step
 
 Array = np.ndarray
 ASKED, NOT_FINITE, LIMIT, GRADIENT, COST, STEP, BOTH = -2, -1, 0, 1, 2, 3, 4       # scipy's least_squares' numbers
+GOOD = 0.75                                      # of the predicted decrease, and the radius is doubled
 REASONS = {GRADIENT: "the gradient is small enough (`gtol`)", COST: "the cost decreases little enough (`ftol`)",
            STEP: "the step is small enough (`xtol`)", BOTH: "cost and step change little enough (`ftol`, `xtol`)"}
 
@@ -53,8 +54,9 @@ class Problem:
                  tolerances: Tolerances, history_size: int) -> None:
         self.residuals, self.jacobian, self.loss, self.box, self.x_scale = residuals, jacobian, loss, box, x_scale
         self.tolerances, self.history_size = tolerances, history_size
-        eps = float(np.finfo(residuals.dtype).eps)       # what the unknowns' type doesn't resolve is no change
-        self.ftol, self.xtol = (max(tolerance, eps) if tolerance >= 0.0 else tolerance for tolerance in tolerances[:2])
+        self.eps = float(np.finfo(residuals.dtype).eps)  # what the unknowns' type doesn't resolve is no change
+        self.ftol, self.xtol = (max(tolerance, self.eps) if tolerance >= 0.0 else tolerance
+                                for tolerance in tolerances[:2])
         self.at: Any = None                      # the Place that was accepted last
         self.model: Any = None                   # and the model that was made last
 
@@ -113,10 +115,16 @@ class Problem:
             raise Stop(REASONS[GRADIENT], GRADIENT)
 
     def check_step(self, place: Place, trial: Place, step: Step) -> int:
-        """Which of the tolerances for cost and step a trial from here meets; 0 for none."""
+        """Which of the tolerances for cost and step a trial from here meets; 0 for none.
+
+        A small change of the cost is no end where only the radius kept it small, and would be doubled, nor where the
+        model missed it by half (Moré, Garbow & Hillstrom 1980), but for rounding.
+        """
         actual = place.cost - trial.cost
         size = float(np.linalg.norm(place.D * place.x))
-        cost = max(abs(actual), step.predicted) <= self.ftol * place.cost and 2.0 * actual >= -step.predicted
+        cost = (max(abs(actual), step.predicted) <= self.ftol * place.cost
+                and -0.5 * step.predicted <= actual <= max(2.0 * step.predicted, self.eps * place.cost)
+                and (step.whole or actual < GOOD * step.predicted))
         small = step.length <= self.xtol * size or not (trial.x != place.x).any()
         return BOTH if cost and small else COST if cost else STEP if small else 0
 

@@ -8,9 +8,10 @@ from collections.abc import Callable
 import numpy as np
 
 from ..result import Stop
-from .problem import REASONS, Model, Place, Problem
+from .problem import GOOD, REASONS, Model, Place, Problem
 from .step import Step
 
+LEAST = 1e-3                                     # of the cost: what the first step may at least bring
 ENOUGH = 1e-4                                    # of the predicted decrease makes a step accepted
 TRUE = 0.1                                       # a model errs by at most so much where it is worth more work,
 STILL = 0.25                                     # and where what it has taught is of use for the next one
@@ -40,7 +41,7 @@ def iterate(problem: Problem, place: Place, searches: bool, tell: Callable[[], b
             if accepted:
                 if not done:
                     trial, step = refined(problem, model, place._replace(radius=radius), trial, step)
-                good = ratio >= 0.75 or (ratio >= 0.25 and step.whole)
+                good = ratio >= GOOD or (ratio >= 0.25 and step.whole)
                 radius = 2.0 * step.length if good else step.length
                 place = trial._replace(D=place.D, radius=radius, iterations=place.iterations + 1,
                                        pairs=model.learnt() if abs(ratio - 1.0) <= STILL else ())
@@ -53,11 +54,16 @@ def iterate(problem: Problem, place: Place, searches: bool, tell: Callable[[], b
 
 
 def first_radius(model: Model, place: Place) -> float:
-    """As far as x is from 0; a hundred times as far, or infinity, if the model's first pause is short of it."""
+    """As far as x is from 0; a hundred times as far, or infinity, if the model's first pause is short of it.
+
+    But so far that the slope alone would bring LEAST of the cost: x may be 1e-12 where others write 0.
+    """
     size = float(np.linalg.norm(model.D * place.x))
+    slope = float(np.linalg.norm((model.gradient / model.D)[model.free]))
+    least = LEAST * place.cost / slope if slope > 0.0 else 0.0
     if model.sparing:
-        return 100.0 * size or math.inf
-    return size or math.sqrt(2.0 * place.cost)
+        return max(100.0 * size, least) if size else math.inf
+    return max(size, least) if size else math.sqrt(2.0 * place.cost)
 
 
 def lowest_part(slope: float, actual: float) -> float:
