@@ -93,11 +93,11 @@ def check_adjoint(survey: Survey) -> None:
     print(f"adjoint checked: {one:.6g}")
 
 
-def counts(survey: Survey, start: Array) -> tuple[int, int, Array]:
-    """How often the rays are followed until the cost is within a thousandth of the least: by each method."""
+def counts(survey: Survey, start: Array, within: float = 1e-3) -> tuple[int, int, Array]:
+    """How often the rays are followed until the cost is within that part of the least: by each method."""
     survey.aim = -np.inf
     best = ol.least_squares(survey.residuals, start, (survey.jvp, survey.vjp), ftol=1e-10)
-    survey.aim, found = 1.001 * best.cost, []
+    survey.aim, found = (1 + within) * best.cost, []
     for solve in (lambda: ol.least_squares(survey.residuals, start, (survey.jvp, survey.vjp), ftol=None, xtol=None),
                   lambda: ol.minimize(survey.cost, start, options={"ftol": 0, "gtol": 0})):
         survey.rays = 0

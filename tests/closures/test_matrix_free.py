@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import sys
 import tracemalloc
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 import optimlite as ol
+from support.inverse import Blur, applications
 from support.paths import ROOT
 from support.problems import PROBLEMS, Problem
 from support.residuals import Array, given
-
-
-class Reached(Exception):  # noqa: N818 - the aim, not an error
-    """The cost is low enough."""
-
 
 # Conjugate gradients need to be told of units that differ by so much: a matrix shows them, an operator doesn't.
 UNITS = ("Meyer", "Osborne 1")
@@ -37,62 +32,11 @@ def test_problems_are_solved(problem: Problem, history_size: int) -> None:
     assert problem.solved(2 * fit.cost, 2 * fit.grad)
 
 
-class Blur:
-    """A picture that was blurred: a linear problem, with a preference for smooth pictures."""
-
-    def __init__(self, size: int = 64, sigma: float = 3.0, weight: float = 0.02) -> None:
-        k = np.minimum(np.arange(size), size - np.arange(size))
-        kernel = np.exp(-0.5 * (k / sigma)**2) / np.exp(-0.5 * (k / sigma)**2).sum()
-        self.transfer, self.weight, self.shape = np.fft.rfft2(np.outer(kernel, kernel)), weight, (size, size)
-        self.count, self.aim = 0, -np.inf
-        truth = np.zeros(self.shape)
-        truth[size // 4:size // 2, size // 3:2 * size // 3] = 1
-        self.data = self.blur(truth) + 0.01 * np.random.default_rng(0).standard_normal(self.shape)
-
-    def blur(self, u: Array) -> Array:
-        """Symmetric: it is its own transpose."""
-        self.count += 1
-        return np.fft.irfft2(self.transfer * np.fft.rfft2(u), self.shape)
-
-    def jvp(self, _: Any, v: Array) -> list[Array]:
-        return [self.blur(v), self.weight * np.diff(v, axis=0), self.weight * np.diff(v, axis=1)]
-
-    def vjp(self, _: Any, u: list[Array]) -> Array:
-        found = self.blur(u[0])
-        for axis in (0, 1):
-            rows, rough = np.moveaxis(found, axis, 0), self.weight * np.moveaxis(u[1 + axis], axis, 0)
-            rows[1:] += rough
-            rows[:-1] -= rough
-        return found
-
-    def residuals(self, u: Array) -> list[Array]:
-        found = self.jvp(u, u)
-        found[0] = found[0] - self.data
-        if 0.5 * sum(float(np.vdot(r, r)) for r in found) <= self.aim:
-            raise Reached
-        return found
-
-    def cost(self, u: Array) -> tuple[float, Array]:
-        r = self.residuals(u)
-        return 0.5 * sum(float(np.vdot(part, part)) for part in r), self.vjp(u, r)
-
-
-def until(problem: Any, counter: str, solve: Callable[[], Any]) -> int:
-    setattr(problem, counter, 0)
-    with pytest.raises(Reached):
-        solve()
-    return int(getattr(problem, counter))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("within", [1e-4, 1e-6])
 def test_deblurring_takes_fewer_products_than_lbfgs(within: float) -> None:
     """Until the cost is so close to the least, in parts of it."""
-    blur, x0 = Blur(), np.zeros((64, 64))
-    least = ol.least_squares(blur.residuals, x0, (blur.jvp, blur.vjp), ftol=1e-14, xtol=1e-14, gtol=1e-10).cost
-    blur.aim = (1 + within) * least
-    ours = until(blur, "count", lambda: ol.least_squares(blur.residuals, x0, (blur.jvp, blur.vjp), ftol=0, gtol=0))
-    theirs = until(blur, "count", lambda: ol.minimize(blur.cost, x0, options={"ftol": 0, "gtol": 0}))
+    ours, theirs = applications(Blur(), within)
     assert ours < theirs
 
 
