@@ -149,7 +149,7 @@ class Batch:
             if len(rows) < len(self.rows):
                 self.rows, self.subset = rows, [array[rows] for array in self.args]
             losses, gradients = self.call(x, self.subset)
-        return losses.astype(np.float64), np.ascontiguousarray(gradients.T, np.float64)
+        return losses.astype(np.float64), np.array(gradients.T, np.float64, order="C")       # copies: both are ours
 
     def call(self, x: Array, args: list[Array]) -> tuple[Array, Array]:
         with np.errstate(**self.outside):

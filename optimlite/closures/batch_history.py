@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .columns import Array, Columns, dot
+from .columns import Array, Columns, halves
 
 
 class History(Columns):
@@ -22,7 +22,7 @@ class History(Columns):
         self.newest, self.used = (self.newest + 1) % size, min(self.used + 1, size)
         before = np.arange(-1, size - 1)
         for ring, new in ((self.s, s), (self.y, y), (self.rho, 1.0 / sy)):
-            turned = np.take(np.take(ring, others, axis=-1), before, axis=0)     # their newest stays the newest
+            turned = ring[..., others][before]   # their newest stays the newest
             ring[self.newest] = new
             ring[..., others] = turned
 
@@ -37,12 +37,21 @@ class History(Columns):
 
     def multiply(self, q: Array, gamma: Array) -> Array:
         """H q, by the two-loop recursion from gamma times the identity."""
-        q, room, factors = q.copy(), np.empty_like(q), []
+        q, terms, factors = q.copy(), np.empty_like(q), []
+        additions = halves(terms)
+
+        def dot(a: Array) -> Array:
+            np.multiply(a, q, out=terms)
+            for first, second in additions:
+                np.add(first, second, out=first)
+            found: Array = terms[0]
+            return found
+
         order = [(self.newest - age) % len(self.rho) for age in range(self.used)]
         for k in order:
-            factors.append(self.rho[k] * dot(self.s[k], q, room))
-            q -= np.multiply(factors[-1], self.y[k], out=room)
+            factors.append(self.rho[k] * dot(self.s[k]))
+            q -= np.multiply(factors[-1], self.y[k], out=terms)
         q *= gamma
         for k, a in zip(reversed(order), reversed(factors), strict=True):
-            q += np.multiply(a - self.rho[k] * dot(self.y[k], q, room), self.s[k], out=room)
+            q += np.multiply(a - self.rho[k] * dot(self.y[k]), self.s[k], out=terms)
         return q

@@ -13,7 +13,7 @@ import numpy as np
 
 from .batch_history import History
 from .batch_search import Searches
-from .columns import Array, Columns, dot, largest
+from .columns import Array, Columns, dot, dots, largest, overlaid
 from .progress import PATIENCE
 from .result import CONVERGED, LIMIT, NOT_FINITE, STUCK
 
@@ -168,7 +168,7 @@ class Lockstep(Columns):
             self.history.forget(uphill)
             d = np.where(uphill, 0.0 - self.gamma * free, d)
             slope = dot(d, self.g)
-        self.d = np.where(which, d, self.d)
+        self.d = overlaid(d, self.d, np.flatnonzero(self.alive & ~which))
         self.iterations += which
         self.searches.begin(which, self.loss, slope)
         self.alive &= ~self.end(which & ~(slope < 0.0), STUCK,
@@ -179,10 +179,11 @@ class Lockstep(Columns):
         s, y = point - self.x, g - self.g
         if self.boxed:
             y = np.where(s == 0.0, 0.0, y)       # so that the history describes the free ones
-        sy, ss, yy = dot(s, y), dot(s, s), dot(y, y)
+        sy, ss, yy = dots((s, y), (s, s), (y, y))
         good = which & (sy > self.eps * np.sqrt(ss) * np.sqrt(yy)) & (sy > 0.0)
         before, size = self.loss, np.maximum(np.maximum(abs(self.loss), abs(loss)), self.scale)
-        self.x, self.loss, self.g = (np.where(which, new, old)
+        others = np.flatnonzero(self.alive & ~which)
+        self.x, self.loss, self.g = (overlaid(new, old, others)
                                      for new, old in ((point, self.x), (loss, self.loss), (g, self.g)))
         self.history.push(good, self.alive, s, y, sy)
         self.gamma = np.where(good, sy / yy, self.gamma)
@@ -208,7 +209,7 @@ class Lockstep(Columns):
     # Stopping --------------------------------------------------------------------------------------------------------
 
     def end(self, which: Array, status: int, reason: Callable[[int], str]) -> Array:
-        columns = np.flatnonzero(which)
+        columns = which.nonzero()[0]
         if len(columns):
             self.finish(columns, status, [reason(column) for column in columns.tolist()])
         return which
@@ -224,18 +225,20 @@ class Lockstep(Columns):
         self.steep = self.steepness()
         ends = self.end_flat(which)
         relative = fall / np.where(size > 0.0, size, 1.0)
-        for holds, status, reason in (
-                (self.iterations >= o.max_iter, LIMIT, lambda _: f"max_iter {o.max_iter} is reached"),
-                (self.evaluations >= o.max_eval, LIMIT, lambda _: f"max_eval {o.max_eval} is reached"),
-                (moved <= o.tolerance_change, CONVERGED,
-                 lambda i: f"the step is small enough: max |t * d| {moved[i]:.3g} <= tolerance_change "
-                           f"{o.tolerance_change:g}"),
-                (abs(fall) < o.tolerance_change, CONVERGED,
-                 lambda i: f"the loss changed little enough: {abs(fall[i]):.3g} < tolerance_change "
-                           f"{o.tolerance_change:g}"),
-                ((relative <= o.tolerance_loss) & (o.tolerance_loss > 0.0) & (self.steep <= before), CONVERGED,
-                 lambda i: f"the loss fell little enough: by {relative[i]:.3g} of itself <= tolerance_loss "
-                           f"{o.tolerance_loss:g}"),
-                (self.idle >= PATIENCE, CONVERGED, lambda _: f"{PATIENCE} evaluations brought no lower loss")):
-            ends = ends | self.end(which & ~ends & holds, status, reason)
+        tests = (
+            (self.iterations >= o.max_iter, LIMIT, lambda _: f"max_iter {o.max_iter} is reached"),
+            (self.evaluations >= o.max_eval, LIMIT, lambda _: f"max_eval {o.max_eval} is reached"),
+            (moved <= o.tolerance_change, CONVERGED,
+             lambda i: f"the step is small enough: max |t * d| {moved[i]:.3g} <= tolerance_change "
+                       f"{o.tolerance_change:g}"),
+            (abs(fall) < o.tolerance_change, CONVERGED,
+             lambda i: f"the loss changed little enough: {abs(fall[i]):.3g} < tolerance_change "
+                       f"{o.tolerance_change:g}"),
+            ((relative <= o.tolerance_loss) & (o.tolerance_loss > 0.0) & (self.steep <= before), CONVERGED,
+             lambda i: f"the loss fell little enough: by {relative[i]:.3g} of itself <= tolerance_loss "
+                       f"{o.tolerance_loss:g}"),
+            (self.idle >= PATIENCE, CONVERGED, lambda _: f"{PATIENCE} evaluations brought no lower loss"))
+        if (which & ~ends & np.logical_or.reduce([holds for holds, *_ in tests])).any():
+            for holds, status, reason in tests:
+                ends = ends | self.end(which & ~ends & holds, status, reason)
         return ends

@@ -13,21 +13,39 @@ import numpy as np
 Array = np.ndarray
 
 
-def total(terms: Array) -> Array:
-    """The sum of each column; `terms` is overwritten.  The second half is added to the first, and so on."""
-    rows = len(terms)
+def halves(terms: Array) -> list[tuple[Array, Array]]:
+    """The additions of a sum along the first axis: the second half to the first, and so on; terms[0] is the sum."""
+    rows, found = len(terms), []
     while rows > 1:
         half = (rows + 1) // 2
-        first = terms[:rows - half]
-        np.add(first, terms[half:rows], out=first)
+        found.append((terms[:rows - half], terms[half:rows]))
         rows = half
+    return found
+
+
+def dots(*factors: tuple[Array, Array]) -> Array:
+    """The products of the columns of each a with those of its b, a row each."""
+    rows, columns = factors[0][0].shape
+    terms = np.empty((rows, len(factors), columns))
+    for index, (a, b) in enumerate(factors):
+        np.multiply(a, b, out=terms[:, index])
+    for first, second in halves(terms):
+        np.add(first, second, out=first)
     found: Array = terms[0]
     return found
 
 
-def dot(a: Array, b: Array, room: Array | None = None) -> Array:
-    """The product of each column of a with that of b; valid until `room` is written to again."""
-    return total(np.multiply(a, b, out=room))
+def dot(a: Array, b: Array) -> Array:
+    """The product of each column of a with that of b."""
+    found: Array = dots((a, b))[0]
+    return found
+
+
+def overlaid(new: Array, old: Array, columns: Array) -> Array:
+    """`new`, which is overwritten, with these columns of `old`: less work than a choice for each element."""
+    if len(columns):
+        new[..., columns] = old[..., columns]
+    return new
 
 
 def largest(a: Array) -> Array:

@@ -139,6 +139,32 @@ def test_float32_points_are_float32_and_limits_are_rounded_inwards() -> None:
     assert found.success.all()
 
 
+@pytest.mark.parametrize("n", [1, 3])
+def test_losses_and_gradients_in_buffers_that_are_used_again(n: int) -> None:
+    """Also where the buffer has a row for each unknown, and no copy would be needed to make that of it."""
+    fun, X0, args, _ = family("quadratic", 12, n)
+    losses, gradients = np.empty(12), np.empty((n, 12)).T
+
+    def reusing(X: Array, *rest: Array) -> tuple[Array, Array]:
+        losses[:len(X)], gradients[:len(X)] = fun(X, *rest)
+        return losses[:len(X)], gradients[:len(X)]
+
+    found, plain = (ol.minimize_batch(one, X0, args) for one in (reusing, fun))
+    assert all(same_bits(found[field], plain[field]) for field in FIELDS)
+
+
+def test_what_fun_returns_is_never_written_to() -> None:
+    returned = []
+
+    def fun(X: Array) -> tuple[Array, Array]:
+        returned.append((X.sum(axis=1) ** 4, np.asfortranarray(4 * X.sum(axis=1, keepdims=True) ** 3 + 0 * X)))
+        for array in returned[-1]:
+            array.flags.writeable = False
+        return returned[-1]
+
+    assert ol.minimize_batch(fun, np.random.default_rng(0).standard_normal((40, 3))).success.all()
+
+
 def test_a_callback_sees_all_rows_and_stops_those_it_names() -> None:
     fun, X0, args, _ = family("rosenbrock", 6, 4)
     seen = []
