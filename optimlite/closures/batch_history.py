@@ -18,7 +18,7 @@ class History(Columns):
         """Takes a pair into these columns, in the place of their oldest; those that aren't alive lose theirs."""
         if not which.any():
             return
-        size, others = len(self.rho), np.flatnonzero(alive & ~which)
+        size, others = len(self.rho), (alive & ~which).nonzero()[0]
         self.newest, self.used = (self.newest + 1) % size, min(self.used + 1, size)
         before = np.arange(-1, size - 1)
         for ring, new in ((self.s, s), (self.y, y), (self.rho, 1.0 / sy)):

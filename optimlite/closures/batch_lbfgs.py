@@ -106,7 +106,7 @@ class Lockstep(Columns):
         self.evaluations += 1
         if self.alive.all():
             return self.evaluate(point, self.all_rows)
-        loss, g, running = np.full_like(self.loss, np.inf), np.zeros_like(point), np.flatnonzero(self.alive)
+        loss, g, running = np.full_like(self.loss, np.inf), np.zeros_like(point), self.alive.nonzero()[0]
         loss[running], g[:, running] = self.evaluate(np.take(point, running, axis=1), self.all_rows[running])
         return loss, g
 
@@ -168,7 +168,7 @@ class Lockstep(Columns):
             self.history.forget(uphill)
             d = np.where(uphill, 0.0 - self.gamma * free, d)
             slope = dot(d, self.g)
-        self.d = overlaid(d, self.d, np.flatnonzero(self.alive & ~which))
+        self.d = overlaid(d, self.d, (self.alive & ~which).nonzero()[0])
         self.iterations += which
         self.searches.begin(which, self.loss, slope)
         self.alive &= ~self.end(which & ~(slope < 0.0), STUCK,
@@ -182,7 +182,7 @@ class Lockstep(Columns):
         sy, ss, yy = dots((s, y), (s, s), (y, y))
         good = which & (sy > self.eps * np.sqrt(ss) * np.sqrt(yy)) & (sy > 0.0)
         before, size = self.loss, np.maximum(np.maximum(abs(self.loss), abs(loss)), self.scale)
-        others = np.flatnonzero(self.alive & ~which)
+        others = (self.alive & ~which).nonzero()[0]
         self.x, self.loss, self.g = (overlaid(new, old, others)
                                      for new, old in ((point, self.x), (loss, self.loss), (g, self.g)))
         self.history.push(good, self.alive, s, y, sy)
@@ -238,7 +238,8 @@ class Lockstep(Columns):
              lambda i: f"the loss fell little enough: by {relative[i]:.3g} of itself <= tolerance_loss "
                        f"{o.tolerance_loss:g}"),
             (self.idle >= PATIENCE, CONVERGED, lambda _: f"{PATIENCE} evaluations brought no lower loss"))
-        if (which & ~ends & np.logical_or.reduce([holds for holds, *_ in tests])).any():
-            for holds, status, reason in tests:
-                ends = ends | self.end(which & ~ends & holds, status, reason)
+        going = which & ~ends
+        for holds, status, reason in tests:
+            if (found := going & holds).any():
+                ends, going = ends | self.end(found, status, reason), going & ~found
         return ends

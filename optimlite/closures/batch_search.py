@@ -40,7 +40,7 @@ class Searches(Columns):
         for name, value in (("loss", loss), ("slope", slope), ("best", loss), ("best_step", 0.0), ("step", 1.0),
                             ("closed", False), ("shrank", True), ("trials", 0), ("unresolved", 0)):
             np.copyto(getattr(self, name), value, where=which)
-        np.copyto(self.low, np.stack([np.zeros_like(loss), loss, slope]), where=which)
+        np.copyto(self.low, np.array([np.zeros_like(loss), loss, slope]), where=which)
 
     def advance(self, loss: Array, slope: Array) -> tuple[Array, Array, Array]:
         """Takes what the trials gave and sets the next ones.
@@ -57,7 +57,7 @@ class Searches(Columns):
         steepest = np.where(fallen, np.inf, (2.0 * self.c1 - 1.0) * self.slope) if self.weak else -self.c2 * self.slope
         met = (fallen | same) & (slope >= self.c2 * self.slope) & (slope <= steepest)
         self.trials, self.unresolved = self.trials + 1, self.unresolved + same
-        self.close_in(np.stack([self.step, loss, slope]), ~(fallen | same) | (loss > self.low[1] + slack))
+        self.close_in(np.array([self.step, loss, slope]), ~(fallen | same) | (loss > self.low[1] + slack))
         width = abs(self.far[0] - self.low[0])
         exhausted = self.closed & (width <= NARROW * np.maximum(self.far[0], self.low[0]))
         over = (met | exhausted | (self.trials >= MAX_SEARCH_EVALS) | (self.unresolved >= MAX_UNRESOLVED)
