@@ -77,7 +77,7 @@ lint: .venv/for-lint                        ## ruff, the arrows between folders,
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint pyx          # it calls pycodestyle by name
 
 parity: $(BUILT) .venv/for-parity           ## against PyTorch 2.13.0, the libraries of other rules and of bridges, live
-	$(BIN)/python -m pytest tests/parity tests/bridges $(ARGS)
+	$(BIN)/python -m pytest tests/parity tests/bridges tests/docs/test_reference.py $(ARGS)
 
 kill-test: $(BUILT) .venv/for-test .venv/for-mpi-test    ## 1,000 saves killed at random moments, 1,000 in the background, 100 ranks
 	$(BIN)/python -m pytest -m long tests/checkpoint tests/mpi $(ARGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ myst_enable_extensions = ["colon_fence", "attrs_inline", "smartquotes"]
 myst_heading_anchors = 3
 suppress_warnings = ["myst.header"]
 
+autodoc_mock_imports = [name for name in ("jax", "torch") if find_spec(name) is None]      # large, and not run here
 autodoc_typehints = "none"                   # the docstrings say what an argument is, in words
 autodoc_member_order = "bysource"
 python_use_unqualified_type_names = True

@@ -22,6 +22,8 @@ from .optimizers.adam import Adam
 from .optimizers.rmsprop import RMSprop
 from .optimizers.sgd import SGD
 
+__all__ = ["adam", "optimizer", "rmsprop", "sgd"]
+
 Gradient = Callable[[Any, int], Any]
 Callback = Callable[[Any, int, Any], Any]
 
@@ -29,9 +31,16 @@ Callback = Callable[[Any, int, Any], Any]
 @checked
 def sgd(grad: Gradient, x: Any, callback: Callback | None = None, num_iters: int = 200, step_size: float = 0.1,
         mass: float = 0.9) -> Any:
-    """Gradient descent with momentum; see `optimizer` for `grad`, `x` and `callback`.
+    """Gradient descent with momentum.
 
         v = mass * v - (1 - mass) * g,    x = x + step_size * v
+
+    grad, x, callback, num_iters: see `optimizer`, which also says what is raised.
+    step_size: the learning rate.    mass: how much of v is kept.    Source: autograd.misc.optimizers.
+
+        >>> from optimlite.autograd import sgd
+        >>> sgd(lambda x, i: 2 * x, np.array([1.0, -2.0]), num_iters=1, step_size=0.25, mass=0.0)
+        array([ 0.5, -1. ])
     """
     return run(lambda params: SGD(params, lr=step_size * (1 - mass), momentum=mass), grad, x, callback, num_iters)
 
@@ -39,9 +48,17 @@ def sgd(grad: Gradient, x: Any, callback: Callback | None = None, num_iters: int
 @checked
 def rmsprop(grad: Gradient, x: Any, callback: Callback | None = None, num_iters: int = 100, step_size: float = 0.1,
             gamma: float = 0.9, eps: float = 1e-8) -> Any:
-    """RMSprop, whose mean of squares begins at 1; see `optimizer` for `grad`, `x` and `callback`.
+    """RMSprop, whose mean of squares begins at 1.
 
         s = gamma * s + (1 - gamma) * g^2,    x = x - step_size * g / (sqrt(s) + eps)
+
+    grad, x, callback, num_iters: see `optimizer`, which also says what is raised.
+    step_size: the learning rate.    gamma: how much of s is kept.    eps: keeps the division from zero.
+    Source: autograd.misc.optimizers.
+
+        >>> from optimlite.autograd import rmsprop
+        >>> rmsprop(lambda x, i: 2 * x, np.array([0.5]), num_iters=1, step_size=0.25).round(3)
+        array([0.25])
     """
     def make(params: Any) -> Optimizer:
         made = RMSprop(params, lr=step_size, alpha=gamma, eps=eps)
@@ -55,7 +72,15 @@ def rmsprop(grad: Gradient, x: Any, callback: Callback | None = None, num_iters:
 @checked
 def adam(grad: Gradient, x: Any, callback: Callback | None = None, num_iters: int = 100, step_size: float = 0.001,
          b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Any:
-    """Adam (Kingma & Ba 2015); see `optimizer` for `grad`, `x` and `callback`."""
+    """Adam (Kingma & Ba 2015).
+
+    grad, x, callback, num_iters: see `optimizer`, which also says what is raised.
+    step_size: the learning rate.    b1, b2, eps: `betas` and `eps` of `ol.Adam`.    Source: autograd.misc.optimizers.
+
+        >>> from optimlite.autograd import adam
+        >>> adam(lambda x, i: 2 * x, np.array([1.0, -2.0]), num_iters=1, step_size=0.25).round(3)
+        array([ 0.75, -1.75])
+    """
     return run(lambda params: Adam(params, lr=step_size, betas=(b1, b2), eps=eps), grad, x, callback, num_iters)
 
 
@@ -67,6 +92,9 @@ def optimizer(kind: Callable[..., Optimizer]) -> Callable[..., Any]:
     The function calls `grad(x, i)` for i from 0, with x in the nesting that was given: dicts, lists and tuples of
     arrays and numbers.  It returns the last x, and doesn't change the one that it got.  `callback(x, i, g)` comes
     before the step of iteration i; its arrays are its own.
+
+    Raises TypeError for a gradient that isn't in the nesting of x and for an argument that `kind` doesn't have,
+    ValueError for a gradient of another shape and for numbers outside their range.
 
         >>> import optimlite.autograd
         >>> adamw = optimlite.autograd.optimizer(ol.AdamW)

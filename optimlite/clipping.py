@@ -64,6 +64,8 @@ def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: float) -
 
     parameters, max_norm: as for `clip_grad_norm_`.    total_norm: the norm that they have, of `get_total_norm`.
 
+    Raises ValueError and TypeError as `clip_grad_norm_` does, before anything is changed.
+
         >>> grads = [np.array([3.0, 4.0])]
         >>> ol.clip_grads_with_norm_(grads, 2.5, ol.get_total_norm(grads))
         >>> grads[0].round(3)

@@ -31,7 +31,8 @@ def value_and_grad(fun: Callable[..., Any], has_aux: bool = False, jit: bool = T
     has_aux: `fun` returns (loss, aux), and the function ((loss, aux), grads); arrays in aux are NumPy's then.
 
     `params`: NumPy arrays and Parameters in dicts, lists and tuples.  The loss is a float, and gradients are read-only
-    arrays of the parameters' types.  Raises ValueError for float64 parameters unless JAX computes in float64.
+    arrays of the parameters' types and shapes.  Raises TypeError for a `fun` that isn't a function, ValueError for
+    float64 parameters unless JAX computes in float64, and what JAX and `fun` raise.
 
         >>> import jax.numpy as jnp, optimlite.jax
         >>> params = {"w": np.array([1.0, -2.0], np.float32)}

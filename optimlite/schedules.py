@@ -15,6 +15,7 @@ libraries: `jax`, `autograd`, or torch's LambdaLR with the initial value 1.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +29,8 @@ __all__ = ["constant", "cosine", "cosine_with_restarts", "cyclic", "exponential"
            "multiplied_by", "one_cycle", "polynomial", "step", "warmup_cosine", "warmup_stable_decay"]
 
 LEFT_OUT = ("optimizer", "last_epoch", "key", "cycle_momentum", "base_momentum", "max_momentum")
+ARGUMENT = re.compile(r"(\w+)(?:, \w+)*: ")
+EXAMPLE = re.compile(r">>> \w+\(opt, (.+)\)\.at\((\w+)\)\n +\[(.+)\]")
 
 
 class Schedule:
@@ -47,7 +50,7 @@ class Schedule:
         return Schedule, self._made_of
 
 
-def of(kind: type[lr_scheduler.LRScheduler], own_value: bool = False) -> Callable[..., Schedule]:
+def of(name: str, kind: type[lr_scheduler.LRScheduler], own_value: bool = False) -> Callable[..., Schedule]:
     """A function that makes schedules of a scheduler's closed form; `own_value`: one that needs no initial value."""
     given = inspect.signature(kind).parameters
     parameters = [p.replace(kind=p.POSITIONAL_OR_KEYWORD) for name, p in given.items() if name not in LEFT_OUT]
@@ -62,20 +65,39 @@ def of(kind: type[lr_scheduler.LRScheduler], own_value: bool = False) -> Callabl
     first = [] if own_value else [inspect.Parameter("value", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
     signature = inspect.Signature([*first, *parameters])
     make.__signature__ = signature               # type: ignore[attr-defined]
-    make.__doc__ = f"`schedule(t)`, the closed form of {kind.__name__}.\n\n{inspect.getdoc(kind)}"
+    make.__name__ = make.__qualname__ = name
+    make.__doc__ = described(name, kind, own_value)
     return make
 
 
-constant = of(lr_scheduler.ConstantLR)
-linear = of(lr_scheduler.LinearLR)
-exponential = of(lr_scheduler.ExponentialLR)
-polynomial = of(lr_scheduler.PolynomialLR)
-step = of(lr_scheduler.StepLR)
-multi_step = of(lr_scheduler.MultiStepLR)
-multiplied_by = of(lr_scheduler.LambdaLR)
-cosine = of(lr_scheduler.CosineAnnealingLR)
-cosine_with_restarts = of(lr_scheduler.CosineAnnealingWarmRestarts)
-warmup_cosine = of(lr_scheduler.WarmupCosineLR)
-warmup_stable_decay = of(lr_scheduler.WarmupStableDecayLR)
-cyclic = of(lr_scheduler.CyclicLR, own_value=True)
-one_cycle = of(lr_scheduler.OneCycleLR, own_value=True)
+def described(name: str, kind: type[lr_scheduler.LRScheduler], own_value: bool) -> str:
+    """The scheduler's docstring, without the arguments that a function doesn't have, and with its own example."""
+    lines: list[str] = []
+    left_out = False
+    for line in (inspect.getdoc(kind) or "").splitlines():           # none where Python runs by -OO
+        if argument := ARGUMENT.match(line):
+            left_out = argument[1] in LEFT_OUT
+            if argument[1] == "optimizer" and not own_value:
+                lines.append("value: the initial value, >= 0.")
+        elif not line:
+            left_out = False
+        if not left_out:
+            lines.append(line)
+    first = "" if own_value else "1.0, "
+    text = EXAMPLE.sub(rf">>> ol.schedules.{name}({first}\1)(\2)\n    \3", "\n".join(lines))
+    return f"A function of the count, `schedule(t)`: the closed form of {kind.__name__}.\n\n{text}"
+
+
+constant = of("constant", lr_scheduler.ConstantLR)
+linear = of("linear", lr_scheduler.LinearLR)
+exponential = of("exponential", lr_scheduler.ExponentialLR)
+polynomial = of("polynomial", lr_scheduler.PolynomialLR)
+step = of("step", lr_scheduler.StepLR)
+multi_step = of("multi_step", lr_scheduler.MultiStepLR)
+multiplied_by = of("multiplied_by", lr_scheduler.LambdaLR)
+cosine = of("cosine", lr_scheduler.CosineAnnealingLR)
+cosine_with_restarts = of("cosine_with_restarts", lr_scheduler.CosineAnnealingWarmRestarts)
+warmup_cosine = of("warmup_cosine", lr_scheduler.WarmupCosineLR)
+warmup_stable_decay = of("warmup_stable_decay", lr_scheduler.WarmupStableDecayLR)
+cyclic = of("cyclic", lr_scheduler.CyclicLR, own_value=True)
+one_cycle = of("one_cycle", lr_scheduler.OneCycleLR, own_value=True)

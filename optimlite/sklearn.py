@@ -58,10 +58,19 @@ class OurSteps:
     optimizer: a class of optimlite's; Adam unless given.    optimizer_options: its arguments; `lr` is
         `learning_rate_init` unless they say otherwise.
     schedule: a function of the epoch that gives the learning rate, such as `ol.schedules.cosine(1e-3, T_max=200)`.
-    params: those of scikit-learn's class, by name.  `solver` and what belongs to one play no part.
+    hidden_layer_sizes, params: those of scikit-learn's class, by name but for the first.  `solver` and what belongs to
+        one play no part.
 
     The optimizer is there as `optimizer_` once there was a step.  L2 regularisation is `alpha`, part of the loss as in
-    scikit-learn; set it to 0 where the optimizer has a `weight_decay` of its own.
+    scikit-learn; set it to 0 where the optimizer has a `weight_decay` of its own.  `fit` raises TypeError for an
+    `optimizer` that isn't a class of optimlite's, or that searches along lines, for `optimizer_options` that are no
+    dict or that the class doesn't have, and for a `schedule` that is no function; and what scikit-learn raises.
+
+        >>> from optimlite.sklearn import {name}
+        >>> X = np.linspace(-1, 1, 40).reshape(-1, 1)
+        >>> model = {name}((8,), optimizer=ol.AdamW, random_state=0, max_iter=400, learning_rate_init=0.05)
+        >>> bool(model.fit(X, {target}).score(X, {target}) > 0.9)
+        True
     """
 
     def __init__(self, hidden_layer_sizes: Any = (100,), *, optimizer: type[Optimizer] = Adam,
@@ -123,9 +132,16 @@ class OurSteps:
             stepping.optimizer.load_state_dict(state_dict)
 
 
+def described(name: str, target: str) -> str:
+    """The docstring of an estimator, with an example whose target it is told."""
+    both = (OurSteps.__doc__ or "").partition("\n\n")[2]          # nothing where Python runs by -OO
+    return (f"An {name} of scikit-learn's, trained by an optimizer of optimlite.\n\n"
+            f"{both.replace('{name}', name).replace('{target}', target)}")
+
+
 class MLPClassifier(OurSteps, neural_network.MLPClassifier):     # type: ignore[misc]
-    __doc__ = f"sklearn.neural_network.MLPClassifier, trained by an optimizer of optimlite.\n\n{OurSteps.__doc__}"
+    __doc__ = described("MLPClassifier", "X[:, 0] > 0")
 
 
 class MLPRegressor(OurSteps, neural_network.MLPRegressor):       # type: ignore[misc]
-    __doc__ = f"sklearn.neural_network.MLPRegressor, trained by an optimizer of optimlite.\n\n{OurSteps.__doc__}"
+    __doc__ = described("MLPRegressor", "X[:, 0] ** 2")

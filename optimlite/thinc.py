@@ -29,7 +29,15 @@ class Optimizer:
     options: the arguments of `kind`.
 
     `inner` is the optimizer that steps, once there was a parameter; `inner.state_dict()` is what to save.  Weights are
-    updated in place, and gradients are zeroed, as thinc expects.  Arrays of others than NumpyOps raise TypeError.
+    updated in place, and gradients, which have their shape, are zeroed, as thinc expects.  Raises TypeError for arrays
+    of others than NumpyOps, for a `kind` that isn't a class of optimlite's, or that searches along lines, and for
+    options that it doesn't have; ValueError for numbers outside their range, and for gradients of another shape.
+
+        >>> import optimlite.thinc
+        >>> optimizer = optimlite.thinc.Optimizer(ol.SGD, lr=0.5)
+        >>> W = np.array([1.0, -2.0], np.float32)
+        >>> optimizer((1, "W"), W, 2 * W)                    # as thinc's finish_update calls it
+        (array([0., 0.], dtype=float32), array([0., 0.], dtype=float32))
     """
 
     def __init__(self, kind: type[Inner], *, max_grad_norm: float | None = None,

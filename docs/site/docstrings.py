@@ -14,7 +14,7 @@ from typing import Any
 SPECIAL = re.compile(r"([*|\\]|_\b)")          # markup, where it isn't code
 PAGE = re.compile(r"docs/(\w+)\.md")
 CODE = re.compile(r" *(class|def|from|import|with) ")
-ARGUMENTS = re.compile(r"(?:\*{0,2}[a-z_]\w*(?:, )?)+: ")
+ARGUMENTS = re.compile(r"(?:\*{0,2}(?:[a-z_]|T_)\w*(?:, )?)+: ")      # T_max and T_0 are names, too
 
 
 def indent_of(line: str) -> int:

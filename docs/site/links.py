@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from typing import Any
 
 from docutils import nodes
@@ -10,10 +11,12 @@ from sphinx.addnodes import pending_xref
 
 import optimlite as ol
 
-CALL = re.compile(r"(?:ol\.|optimlite\.)?((?:lr_scheduler\.|line_search\.|log\.|schedules\.)?\w+)(?:\([^)]*\)?)?$")
+MODULES = ("line_search", "log", "lr_scheduler", "mpi", "schedules")
+CALL = re.compile(rf"(?:ol\.|optimlite\.)?((?:(?:{'|'.join(MODULES)})\.)?\w+)(?:\([^)]*\)?)?$")
 PUBLIC = {**{name: f"optimlite.{name}" for name in ol.__all__},
           **{name: f"optimlite.lr_scheduler.{name}" for name in ol.lr_scheduler.__all__},
-          **{f"lr_scheduler.{name}": f"optimlite.lr_scheduler.{name}" for name in ol.lr_scheduler.__all__}}
+          **{f"{module}.{name}": f"optimlite.{module}.{name}" for module in MODULES
+             for name in import_module(f"optimlite.{module}").__all__}}
 AMBIGUOUS = {"load", "save", "restore", "log", "create", "available"}        # words for other things, too
 
 

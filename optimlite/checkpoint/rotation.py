@@ -27,7 +27,9 @@ class Checkpoints:
     folder: where they are; "~" is the home folder.    keep: how many of the newest are kept.
     best: a part, a number; the checkpoint where it is the lowest is kept, too (NaN never).    mode: "max": the highest.
 
-    One program at a time may save to a folder.
+    One program at a time may save to a folder.  Raises ValueError for a `keep` below 1 and another `mode`, TypeError
+    for a `best` that isn't a name, and OSError where the folder can't be made.  `save` and `restore` raise what
+    `ol.save` and `ol.restore` do, and `save` ValueError where the part that `best` names isn't a number.
 
         >>> params = {"W": np.ones(2)}
         >>> checkpoints = ol.Checkpoints("run", keep=3, best="loss")

@@ -20,7 +20,13 @@ Phi = Callable[[float], tuple[float, float]]
 
 
 class Trial(NamedTuple):
-    """A point on the line."""
+    """A point on the line: a step that was evaluated, with phi and phi' there.
+
+    step, loss, slope: floats.
+
+        >>> ol.line_search.Trial(step=0.5, loss=2.25, slope=-3.0).slope
+        -3.0
+    """
 
     step: float
     loss: float
@@ -28,7 +34,16 @@ class Trial(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a search found: the step with its loss and slope, whether it meets the conditions, and what it cost."""
+    """What a search found: the step with its loss and slope, whether it meets the conditions, and what it cost.
+
+    step, loss, slope: floats; step 0 where no trial was below the start.    success: whether the conditions are met.
+    evaluations: calls of phi.
+
+    A search of your own returns one; optimizers read its `step` alone.
+
+        >>> ol.line_search.Found(step=1.0, loss=1.0, slope=-2.0, success=True, evaluations=1).step
+        1.0
+    """
 
     step: float
     loss: float
@@ -142,8 +157,18 @@ def strong_wolfe(phi: Phi, loss: float, slope: float, step: float = 1.0, *, c1: 
 
         phi(t) <= phi(0) + c1 * t * phi'(0)        and        |phi'(t)| <= c2 * |phi'(0)|
 
-    `weak`: the weak Wolfe conditions, for which the slope may rise as steeply as it likes: phi'(t) >= c2 * phi'(0).
-    Bracketing and zoom with cubic interpolation: Nocedal & Wright 2006, algorithms 3.5 and 3.6.
+    phi: a function of the step that returns (loss, slope).    loss, slope: phi(0) and phi'(0) < 0.
+    step: the first trial, > 0.    max_evals: calls of phi at most.
+    c1, c2: how much of the decrease that the first slope promises is enough, and how much of that slope may be left.
+    weak: the weak Wolfe conditions, for which the slope may rise as steeply as it likes: phi'(t) >= c2 * phi'(0).
+
+    Raises ValueError for a start, slope, step or `max_evals` with which no search can begin.
+    Source: bracketing and zoom with cubic interpolation are algorithms 3.5 and 3.6 of Nocedal & Wright 2006.
+
+        >>> def phi(t):
+        ...     return (t - 2) ** 2, 2 * (t - 2)
+        >>> ol.line_search.strong_wolfe(phi, loss=4.0, slope=-4.0, step=1.0, c2=0.1)
+        Found(step=2.0, loss=0.0, slope=0.0, success=True, evaluations=2)
     """
     start = Trial(0.0, loss, slope)
 
@@ -201,7 +226,17 @@ def hager_zhang(phi: Phi, loss: float, slope: float, step: float = 1.0, *, c1: f
         phi(t) <= phi(0) + epsilon * |phi(0)|      and        (2 * c1 - 1) * phi'(0) >= phi'(t) >= c2 * phi'(0)
 
     The second pair judges the decrease by slopes, which still resolve it where rounded losses are all equal: the choice
-    for float32.  The loss may rise by `epsilon` of itself.  Hager & Zhang 2005 (0.1, 0.9 and 1e-6 are their values).
+    for float32.
+
+    phi, loss, slope, step, max_evals: as for `strong_wolfe`.
+    c1, c2: of the conditions.    epsilon: the loss may rise by this much of itself.
+
+    Raises ValueError as `strong_wolfe` does.  Source: Hager & Zhang 2005, whose values 0.1, 0.9 and 1e-6 are.
+
+        >>> def phi(t):
+        ...     return (t - 2) ** 2, 2 * (t - 2)
+        >>> ol.line_search.hager_zhang(phi, loss=4.0, slope=-4.0, step=1.0, c2=0.2)
+        Found(step=2.0, loss=0.0, slope=0.0, success=True, evaluations=2)
     """
     start, limit = Trial(0.0, loss, slope), loss + epsilon * abs(loss)
 
@@ -269,6 +304,16 @@ def backtracking(phi: Phi, loss: float, slope: float, step: float = 1.0, *, c1: 
     """The first of ever shorter steps with sufficient decrease (Armijo 1966): phi(t) <= phi(0) + c1 * t * phi'(0).
 
     The next step is the minimum of the parabola through phi(0), phi'(0) and phi(t), between a tenth and a half of t.
+
+    phi, loss, slope, step, max_evals: as for `strong_wolfe`.
+    c1: how much of the decrease that the first slope promises is enough.
+
+    Raises ValueError as `strong_wolfe` does.
+
+        >>> def phi(t):
+        ...     return (t - 2) ** 2, 2 * (t - 2)
+        >>> ol.line_search.backtracking(phi, loss=4.0, slope=-4.0, step=8.0)
+        Found(step=2.0, loss=0.0, slope=0.0, success=True, evaluations=2)
     """
     start = Trial(0.0, loss, slope)
     line = Line(phi, start, step, max_evals, lambda trial: trial.loss <= loss + c1 * trial.step * slope)

@@ -57,7 +57,8 @@ def register_optimizer_step_pre_hook(hook: Hook) -> Handle:
     """Has `hook(optimizer, args, kwargs)` called before every step of every optimizer.
 
     `args` starts with the optimizer, as in torch; the hook may return new `(args, kwargs)` for the step.  Returns a
-    handle: `handle.remove()`, or the end of a `with` block, takes the hook out again.
+    handle: `handle.remove()`, or the end of a `with` block, takes the hook out again.  Raises TypeError for a hook that
+    can't be called.  What a hook raises comes out of `step`, which has changed nothing then.
 
         >>> with ol.register_optimizer_step_pre_hook(lambda opt, args, kwargs: print("before a step")):
         ...     ol.SGD([np.ones(2)]).step(grads=[np.ones(2)])
@@ -67,7 +68,10 @@ def register_optimizer_step_pre_hook(hook: Hook) -> Handle:
 
 
 def register_optimizer_step_post_hook(hook: Hook) -> Handle:
-    """Has `hook(optimizer, args, kwargs)` called after every step of every optimizer; returns a handle as above.
+    """Has `hook(optimizer, args, kwargs)` called after every step of every optimizer; returns a handle.
+
+    The handle is that of `register_optimizer_step_pre_hook`.  Raises TypeError for a hook that can't be called.  What a
+    hook raises comes out of `step`, which is done by then.
 
         >>> with ol.register_optimizer_step_post_hook(lambda opt, args, kwargs: print("after a step")):
         ...     ol.SGD([np.ones(2)]).step(grads=[np.ones(2)])

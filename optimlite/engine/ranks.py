@@ -20,7 +20,16 @@ Found = TypeVar("Found")
 
 
 class RankError(RuntimeError):
-    """Another rank failed, or does something else than this one; the message says which, and what."""
+    """Another rank failed, or does something else than this one; the message says which, and what.
+
+        >>> def train(comm):
+        ...     mpi.broadcast({"w": np.zeros(2 + comm.rank)}, comm)              # another shape on each rank
+        >>> try:
+        ...     mpi.simulate(2, train)
+        ... except mpi.RankError:
+        ...     print("the ranks differ")
+        the ranks differ
+    """
 
 
 def check_communicator(comm: Any) -> Any:

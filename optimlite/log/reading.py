@@ -23,7 +23,16 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
     path: a file of `CSV` (any but .jsonl), of `JSONL` (.jsonl, .json), an event file, or a folder with event files.
 
-    Raises ValueError, naming the line, for what can't be read; a last line that is being written is left out.
+    A last line that is being written is left out.  Raises ValueError, naming the line, for what can't be read,
+    FileNotFoundError for a file that isn't there and for a folder without event files, and TypeError for what is no
+    path.
+
+        >>> with ol.log.CSV("run.csv") as log:
+        ...     for step in range(3):
+        ...         log.write(step, {"loss": 1 / (1 + step)} | ({"accuracy": 0.9} if step == 2 else {}))
+        >>> columns = ol.log.read("run.csv")
+        >>> columns["loss"].round(2), columns["accuracy"]
+        (array([1.  , 0.5 , 0.33]), array([nan, nan, 0.9]))
     """
     where = Path(path_of(path))
     if where.is_dir():

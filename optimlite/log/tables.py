@@ -17,7 +17,9 @@ class CSV(Writer):
 
     path: the file; one that exists is refused, or appended to with `append=True`.
 
-    Metrics that come later get columns of their own: the file is written anew then.
+    Metrics that come later get columns of their own: the file is written anew then.  Raises FileExistsError for a file
+    that exists, unless `append=True`, ValueError for one that isn't such a table, and TypeError for what is no path;
+    `write` says what it refuses.
 
         >>> with ol.log.CSV("run.csv") as log:
         ...     log.write(0, {"loss": 0.5})
@@ -62,7 +64,8 @@ class JSONL(Writer):
 
     path: the file; one that exists is refused, or appended to with `append=True`.
 
-    NaN and infinities, which JSON lacks, are the strings "NaN", "Infinity" and "-Infinity".
+    NaN and infinities, which JSON lacks, are the strings "NaN", "Infinity" and "-Infinity".  Raises as `CSV` does, but
+    doesn't look into a file that it appends to.
 
         >>> with ol.log.JSONL("run.jsonl") as log:
         ...     log.write(0, {"loss": 0.5})

@@ -26,6 +26,9 @@ class TensorBoard(Writer):
 
     folder: made if it isn't there; each run has one of its own, and every object writes a new file in it.
 
+    Values are kept in float32, as TensorBoard does.  Raises TypeError for what is no path, and OSError where a folder
+    can't be made or written to.
+
         >>> with ol.log.TensorBoard("runs/one") as log:
         ...     log.write(0, {"loss": 0.5})
         >>> ol.log.read("runs/one")["loss"]

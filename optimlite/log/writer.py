@@ -20,7 +20,8 @@ class Writer:
     def write(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Appends a row: numbers by name, such as `{"loss": loss} | opt.metrics()`.  It is in the file at once.
 
-        Raises TypeError for a value that isn't a number, and ValueError for a log that is closed.
+        Raises TypeError for a value that isn't a number and for a name that isn't plain text, and ValueError for a log
+        that is closed; nothing is written then.
         """
         if self._file.closed:
             raise ValueError("the log is closed; write within its `with` block")
@@ -31,6 +32,7 @@ class Writer:
         raise NotImplementedError
 
     def close(self) -> None:
+        """Closes the file; the end of a `with` block does."""
         self._file.close()
 
     def __enter__(self) -> Any:

@@ -106,6 +106,15 @@ def save(path: str | os.PathLike[str], /, comm: Any = None, *, fsync: bool = Tru
 
     The file is whole or not there, has checksums, and is what one process would have written: `ol.load` and
     `ol.restore` read it.  Raises RankError on all ranks where one fails; the old file is intact then.
+
+        >>> def train(comm):
+        ...     w = np.array([1.0, -2.0])
+        ...     opt = mpi.Sharded(ol.SGD([w], lr=0.25, momentum=0.9), comm)
+        ...     opt.step(grads=[2 * w])
+        ...     mpi.save("run.safetensors", model=[w], optimizer=opt, epoch=1)
+        >>> _ = mpi.simulate(2, train)
+        >>> ol.load("run.safetensors")["model"]
+        [array([ 0.5, -1. ])]
     """
     comm = comm_of(comm, parts)
     together = partial(ranks.together, comm, SAVE)
@@ -196,6 +205,19 @@ def restore(path: str | os.PathLike[str], /, comm: Any = None, *, strict: bool =
 
     The file may be of any number of ranks, or of a process without MPI.  Each rank verifies the checksums of some
     arrays.  Raises RankError on all ranks where one fails, before anything is changed.
+
+        >>> def train(comm, first):
+        ...     w = np.array([1.0, -2.0])
+        ...     opt = mpi.Sharded(ol.SGD([w], lr=0.25, momentum=0.9), comm)
+        ...     if first:
+        ...         opt.step(grads=[2 * w])
+        ...         mpi.save("run.safetensors", model=[w], optimizer=opt, epoch=1)
+        ...     else:
+        ...         values = mpi.restore("run.safetensors", model=[w], optimizer=opt)
+        ...         return w.tolist(), values["epoch"]
+        >>> _ = mpi.simulate(2, train, True)
+        >>> mpi.simulate(3, train, False)                    # in as many ranks as you like
+        [([0.5, -1.0], 1), ([0.5, -1.0], 1), ([0.5, -1.0], 1)]
     """
     comm = comm_of(comm, parts)
     plans: list[SharedPlan] = []
@@ -217,7 +239,19 @@ def restore(path: str | os.PathLike[str], /, comm: Any = None, *, strict: bool =
 def gathered(opt: Sharded) -> dict[str, Any]:
     """A state dict of the whole optimizer, on every rank, in memory; every rank calls it.
 
-    It is that of an optimizer that isn't sharded, and loads into one.
+    opt: a Sharded.
+
+    The state dict is that of an optimizer that isn't sharded, and loads into one.  Raises RankError where another rank
+    fails.
+
+        >>> def train(comm):
+        ...     w = np.array([1.0, -2.0])
+        ...     opt = mpi.Sharded(ol.SGD([w], lr=0.25, momentum=0.9), comm)
+        ...     opt.step(grads=[2 * w])
+        ...     return mpi.gathered(opt)
+        >>> state_dict = mpi.simulate(2, train)[0]
+        >>> state_dict["state"][0]["momentum_buffer"]
+        array([ 2., -4.])
     """
     found = Spread(opt, "`gathered`")
     state: dict[int, dict[str, np.ndarray]] = found.state_dict["state"]

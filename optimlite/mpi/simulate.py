@@ -16,9 +16,15 @@ from ..engine.ranks import RankError
 def simulate(ranks: int, fn: Callable[..., Any], *args: Any) -> list[Any]:
     """Calls `fn(comm, *args)` in so many threads, each with a communicator of its own; returns the results by rank.
 
+    ranks: how many.    fn: a function of a communicator, and of what else there is.    args: these.
+
     The communicators have `rank`, `size` and those methods of mpi4py's that optimlite.mpi uses.  Each thread makes its
     own model: arrays that two of them write to aren't copied for them.  Raises what the first rank that failed has
-    raised, and RuntimeError where a rank waits for one that has ended.
+    raised, RankError where a rank waits for one that has ended, and ValueError or TypeError for `ranks` that isn't a
+    number of at least 1.
+
+        >>> mpi.simulate(3, lambda comm, word: f"{word} {comm.rank} of {comm.size}", "rank")
+        ['rank 0 of 3', 'rank 1 of 3', 'rank 2 of 3']
     """
     world = World(count("ranks", ranks))
     results: list[Any] = [None] * ranks

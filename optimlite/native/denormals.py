@@ -9,7 +9,7 @@ from . import runtime
 def set_flush_denormal(mode: bool) -> bool:
     """Sets whether kernels take subnormal numbers for zero; returns False where the CPU can't, and changes nothing.
 
-    mode: True or False.
+    mode: True or False; raises TypeError for anything else.
 
     Moments that decay where gradients vanish end as subnormal numbers, with which CPUs can be many times slower.  Off
     by default.  The mode is set on each kernel thread while it runs and restored after: unlike with torch's function,

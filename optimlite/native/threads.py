@@ -42,7 +42,8 @@ def default_num_threads() -> int:
 def set_num_threads(threads: int) -> None:
     """Sets how many threads a step may use, the calling one included.  Results don't depend on it.
 
-    threads: at least 1.  The environment variable OPTIMLITE_NUM_THREADS does the same.
+    threads: at least 1; more than 256 are 256.  The environment variable OPTIMLITE_NUM_THREADS does the same.
+    Raises ValueError for what isn't an integer >= 1.
 
         >>> ol.set_num_threads(1)
         >>> ol.get_num_threads()

@@ -105,6 +105,8 @@ class AdamW(Adam):
     weight_decay: a step multiplies p by 1 - lr * weight_decay, beside the rest.
     storage: `state_dtype`, `master`, `rounding`, `seed`, `cast_grads`: fewer bytes of state; see docs/memory.md.
 
+    Raises ValueError for hyper-parameters that Adam refuses.
+
         >>> w = np.array([1.0, -2.0])
         >>> opt = ol.AdamW([w], lr=0.1, weight_decay=0.01)
         >>> opt.step(grads=[2 * w])

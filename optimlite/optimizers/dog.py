@@ -81,6 +81,7 @@ class LDoG(DistanceOverGradients):
         bfloat16, p0 is off by 2,000 times the first r.
 
     State: `init_buffer` (p0), `rbar` (r), `G`.
+    Raises ValueError for hyper-parameters that DoG refuses.
 
         >>> w = np.array([1.0, -2.0])
         >>> opt = ol.LDoG([w])

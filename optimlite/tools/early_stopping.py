@@ -20,7 +20,8 @@ class EarlyStopping:
     mode: "min" for a loss, "max" for an accuracy.
 
     NaN is never an improvement.  `best` and `best_step` are the best value and its number, from 0; `wait` counts the
-    values since then.  The copy takes the memory of the parameters and their state once more.
+    values since then.  The copy takes the memory of the parameters and their state once more.  Raises ValueError for a
+    `patience` below 1, a negative `min_delta` and another `mode`, and TypeError for a value that isn't a number.
 
         >>> w = np.array([4.0])
         >>> opt = ol.SGD([w], lr=0.1)

@@ -82,7 +82,10 @@ def check_grad(fun: Callable[[Any], Any], params: Any, directions: int = 4, tole
         are less exact than that count by the error that they say they have.
 
     The result is true if all agree; it prints a line for each tensor, and names the worst element of a wrong one, which
-    it looks for by halves.  Directions may miss an error that is smaller than the tolerance times the norm.
+    it looks for by halves.  Directions may miss an error that is smaller than the tolerance times the norm.  A gradient
+    that is wrong isn't an error; raises ValueError for one that is missing or has another shape than its parameter, for
+    `directions` below 1 and a `tolerance` of 0 or less, and TypeError for one of another type, for a `fun` that isn't a
+    function, and for parameters of 16 bits.
 
         >>> x = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 7.0]])
         >>> def fun(params):

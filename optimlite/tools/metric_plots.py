@@ -28,6 +28,9 @@ def plot_metrics(log: str | os.PathLike[str] | Mapping[str, Any], names: Iterabl
     smoothing: of an exponential mean, in [0, 1); the values themselves are drawn pale behind it.
     axs: axes to draw into, one for each of `names`; new ones unless given.
 
+    Raises ImportError without matplotlib, ValueError for names that the log doesn't have, for a log without metrics and
+    for a `smoothing` outside its range, and what `ol.log.read` raises.
+
         >>> [ax] = ol.plot_metrics({"step": [0, 1, 2], "loss": [3.0, 2.0, 1.5]}, "loss")      # doctest: +SKIP
     """
     fraction("smoothing", smoothing)

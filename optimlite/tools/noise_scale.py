@@ -17,8 +17,10 @@ class NoiseScale:
     micro_batch: the examples of one micro-batch.    decay: of the means over steps, in [0, 1).
 
     `add(grads)` takes each micro-batch's gradients, `step(mean)` their mean, which ends the step and returns `value`:
-    in examples; infinite while the mean gradient can't be told from noise, NaN before the first step.  Below it, larger
-    batches pay; above it, they mostly waste examples.  Source: McCandlish et al. 2018, appendix A.
+    in examples; infinite while the mean gradient can't be told from noise, NaN before the first step.  Below it,
+    larger batches pay; above it, they mostly waste examples.  Raises ValueError for a `micro_batch` below 1, a `decay`
+    outside its range and a `step` before two micro-batches were added, and TypeError for gradients that aren't arrays
+    of floats.  Source: McCandlish et al. 2018, appendix A.
 
         >>> noise = ol.NoiseScale(micro_batch=8)
         >>> for grads in ([np.array([3.0])], [np.array([1.0])]):

@@ -17,6 +17,8 @@ class Progress:
     total: the iterations that there will be at most, such as `max_iter`; None where nobody knows.
     file: where to draw; stderr unless given.
 
+    Raises ValueError for a `total` below 1, TypeError for one that isn't a number.
+
         >>> with ol.Progress(total=100) as progress:
         ...     result = ol.minimize(lambda x: (float(x @ x), 2 * x), np.ones(3), callback=progress)
         >>> progress.iterations == result.nit
@@ -55,7 +57,7 @@ class Progress:
         self._file.flush()
 
     def close(self) -> None:
-        """Ends the bar; `with` does."""
+        """Ends the bar; the end of a `with` block does."""
         if self._bar is not None:
             self._bar.close()
         elif self.iterations:

@@ -37,10 +37,20 @@ class TensorOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
 
     params: tensors on the CPU, named pairs, or groups, as torch's own optimizers take them; float32 or float64, and
         bfloat16, float16 and complex ones where optimlite's class takes such arrays.
-    Other arguments are those of optimlite's class; torch's `foreach`, `fused`, `capturable` and `differentiable` aren't
-    there: kernels are always fused.
+    args, options: those of optimlite's class.  torch's `foreach`, `fused`, `capturable` and `differentiable` aren't
+        there: kernels are always fused.
 
-    `inner` is the optimizer that steps.  `state[p]` has tensors that share its memory; integers count steps.
+    `inner` is the optimizer that steps.  `state[p]` has tensors that share its memory; integers count steps.  Raises
+    ValueError for tensors that aren't on the CPU, TypeError for those of another type or layout, and what optimlite's
+    class raises.
+
+        >>> import torch, optimlite.torch
+        >>> weight = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+        >>> opt = optimlite.torch.SGD([weight], lr=0.5)
+        >>> (weight ** 2).sum().backward()
+        >>> opt.step()
+        >>> weight.tolist()
+        [0.0, 0.0]
     """
 
     kind: ClassVar[type[Optimizer]]
@@ -350,7 +360,7 @@ def as_torch_keeps_it(array: np.ndarray) -> torch.Tensor:
 def wrap(kind: type[Optimizer]) -> type[TensorOptimizer]:
     """A torch.optim.Optimizer that steps as an optimizer class of optimlite's, or of your own, does.
 
-    kind: the class; its constructor takes the parameters first.
+    kind: the class; its constructor takes the parameters first.  Raises TypeError for what isn't one.
 
         >>> import torch, optimlite.torch
         >>> weight = torch.nn.Parameter(torch.tensor([1.0, -2.0]))

@@ -19,7 +19,7 @@ from support.paths import ROOT
 
 def test_the_examples_of_docstrings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for thing in (mpi.Sharded, mpi.broadcast, mpi.average_gradients, mpi.summed, mpi.Checkpoints):
+    for thing in [getattr(mpi, name) for name in mpi.__all__]:
         assert run_examples(thing, np=np, ol=ol, mpi=mpi) > 0
 
 
