@@ -112,30 +112,55 @@ def write(page: Path, results: Results) -> None:
     page.write_text(f"{before}{table(results)}\n\n{behind}", encoding="utf-8")
 
 
+COLOURS = {"float32": "#0b6e69", "bfloat16": "#d9822b", "float16": "#7a4fa3"}      # of parameters
+MARKERS = {None: "o", "float32": "s", "kahan": "^", "none": "v"}                    # of masters
+STATES = (None, "bfloat16", "int8")
+UNITS = {"deblurring": "relative error"}                                            # of losses; others are in nats
+GREY = "#555555"
+
+
 def draw(results: Results, path: Path) -> None:
     from matplotlib import pyplot
 
-    colours = {"float32": "#0b6e69", "bfloat16": "#d9822b", "float16": "#7a4fa3"}
-    markers = {None: "o", "float32": "s", "kahan": "^", "none": "v"}
-    figure, axes = pyplot.subplots(1, len(results), figsize=(13, 3.8), layout="constrained")
+    figure, axes = pyplot.subplots(1, len(results), figsize=(13, 4), layout="constrained")
     for (problem, found), ax in zip(results.items(), axes, strict=True):
         exact = np.array(found[FORMS[0].name])
-        ax.axhspan(exact.mean() - exact.std(), exact.mean() + exact.std(), color="#c9ced6", alpha=0.5, linewidth=0)
+        low, high = exact.mean() - exact.std(), exact.mean() + exact.std()
+        band = ax.axhspan(low, high, color="#c9ced6", alpha=0.5, linewidth=0)
         beside: Counter[int] = Counter()
         for form in FORMS:
             losses, size = np.array(found[form.name]), bytes_of(form)
-            ax.errorbar(size + 0.35 * beside[round(size)], losses.mean(), losses.std(), capsize=2,
-                        color=colours[form.parameter], marker=markers[form.master], markersize=6)
+            ax.errorbar(size + 0.35 * beside[round(size)], losses.mean(), losses.std(), capsize=2, markersize=7,
+                        color=COLOURS[form.parameter], marker=MARKERS[form.master], **filling(form.state))
             beside[round(size)] += 1
-        ax.set(title=problem, xlabel="bytes of a parameter, with its state", xlim=(3, 13), xticks=[4, 6, 8, 12])
-    axes[0].set_ylabel("loss at the end, mean and deviation of five seeds", fontsize=8)
-    for name, colour in colours.items():
-        axes[-1].plot([], [], "o", color=colour, label=name)
-    for master, marker in list(markers.items())[1:]:
-        axes[-1].plot([], [], marker, color="#555555", label=f'master="{master}"')
-    figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside right center", fontsize=8)
+        ax.set_title(f"{problem}: {UNITS.get(problem, 'cross-entropy, nats')}", fontsize=11)
+        ax.set(xlabel="bytes per parameter, with its state", xlim=(3, 13), xticks=[4, 6, 8, 12])
+    axes[0].set_ylabel("loss at the end: mean ± deviation of five seeds", fontsize=9)
+    figure.legend(**legend(band), loc="outside right center", fontsize=9)
     figure.savefig(path, dpi=100)
     pyplot.close(figure)
+
+
+def legend(band: Any) -> dict[str, Any]:
+    """What colours, shapes and fillings mean, each under a heading."""
+    from matplotlib.lines import Line2D
+
+    def shown(label: str, marker: str = "o", colour: str = GREY, state: str | None = "int8") -> Any:
+        return Line2D([], [], linestyle="none", marker=marker, color=colour, label=label, **filling(state))
+
+    handles = [shown(r"$\bf{parameter}$, by colour", ""), *(shown(name, "o", hue) for name, hue in COLOURS.items()),
+               shown(r"$\bf{state}$, by filling", ""), *(shown(state or "float32", state=state) for state in STATES),
+               shown(r"$\bf{master}$, by shape", ""),
+               *(shown(f'"{master}"' if master else "not needed", marker) for master, marker in MARKERS.items()), band]
+    band.set_label("all in float32:\nmean ± deviation")
+    return {"handles": handles}
+
+
+def filling(state: str | None) -> dict[str, Any]:
+    """Full for int8, half for bfloat16, white for float32."""
+    if state is None:
+        return {"markerfacecolor": "white"}
+    return {"fillstyle": "left" if state == "bfloat16" else "full", "markerfacecoloralt": "white"}
 
 
 def main() -> None:

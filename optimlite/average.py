@@ -116,7 +116,7 @@ class Average:
         return state
 
     def _bind(self) -> None:
-        """Enters what is to be averaged: parameters, and what they lack to their masters."""
+        """Enters what is to be averaged: parameters, and their rests."""
         beside: dict[Parameter, tuple[Master, Mapping[str, np.ndarray]]] = {}
         for average, parameter in zip(self._averages, self._parameters, strict=True):
             if parameter.half and self.optimizer is not None:

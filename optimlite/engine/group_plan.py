@@ -197,7 +197,7 @@ class SparseGroupPlan(GroupPlan):
 
 
 def keep_master(plan: Plan, at: int, master: Master, state: Mapping[str, np.ndarray], what: str = "rest") -> None:
-    """Enters what a parameter of 16 bits lacks to its master; as `what`, unless it is the whole of it."""
+    """Enters the rest of a parameter of 16 bits: the master itself where that is kept, else as `what`."""
     plan.keep_beside(at, "master" if master.key == MASTER else what, state[master.key] if master.key else None,
                      dispatch.kernel(master.kernel, np.dtype(np.float32), "format"))
 

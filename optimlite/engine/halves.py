@@ -1,4 +1,4 @@
-"""What a parameter of 16 bits lacks to a float32: kept as state, or left to chance.  What the kernels do, in NumPy."""
+"""The rest of a parameter of 16 bits: what it lacks to its master, kept as state or left to chance.  In NumPy."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def gradient_of(parameter: Parameter) -> np.ndarray | None:
 def to_master(wanted: Master, saved: dict[str, Any]) -> None:
     """Brings saved state to the kind of master that a parameter has; what is left out begins anew.
 
-    A float32 master becomes any; others say how much is lacking to a parameter that may not have been read yet.
+    A float32 master becomes any; others are the rest of a parameter that may not have been read yet.
     torch's classes load what they don't know as numbers of the parameter's type, which say nothing.
     """
     if MASTER in saved and saved[MASTER].dtype.itemsize < 4:

@@ -25,8 +25,8 @@ class Storage(TypedDict, total=False):
 
     state_dtype: "bfloat16" (2 bytes an element) or "int8" (1 byte, and 1 for each 128 elements; tensors of fewer than
         4,096 elements stay as they are); None: the parameter's own type.
-    master: what parameters of 16 bits have beside them: "float32", all that they lack to one; "kahan", 16 bits of what
-        they were rounded by; "none", so that they are rounded as `rounding` says.
+    master: how much of the rest of a float32 is kept beside parameters of 16 bits: "float32", all of it; "kahan", what
+        they were rounded by, in 16 bits; "none", so that they are rounded as `rounding` says.
     rounding: "stochastic" (up or down at random, right in the mean) or "nearest", which loses small changes.
     seed: of the randomness, an integer from 0 to 2**63 - 1.
     cast_grads: gradients may be of another float type than the parameter's, and are converted as they are read.
