@@ -109,10 +109,10 @@ def check_array(array: Any, name: str | None, declared: bool = False) -> np.ndar
 class Parameter(AsArray, ParameterCore):
     """A parameter of a model: shares the memory of `data`, and behaves as that array in expressions.
 
-    data: a float32, float64, complex64 or complex128 array or view of one, aligned, writeable and in native byte order;
-        anything else raises, since it would have to be copied.  Strides are free, but no two elements may share memory;
-        steps of strided arrays cost two more copies.
-        Of 16 bits, float16 and ml_dtypes' bfloat16; the rest of a float32 is state of the optimizer's then.
+    data: an array or a view of one, of any shape; float32, float64, complex64 or complex128, or, with the rest of a
+        float32 in the optimizer's state, float16 or ml_dtypes' bfloat16.  It must be aligned, writeable and in native
+        byte order; anything else raises, since it would have to be copied.  Strides are free, but no two elements may
+        share memory; steps of strided arrays cost two more copies.
     name: what messages and state dicts call it, and `optimizer.state[name]`.
     dtype: "bfloat16" says that a uint16 array holds its bits.
     shadow: an array in 16 bits that the model computes with (float16, ml_dtypes' bfloat16, or uint16 for its bits); it
