@@ -17,6 +17,7 @@ METHODS: dict[str, tuple[Any, dict[str, Any]]] = {
     "lbfgs": (LBFGS, {"history_size": 10}), "cg": (ConjugateGradient, {}), "newton-cg": (NewtonCG, {})}
 BESIDE = {"lbfgs": ("l1",)}                      # arguments of the optimizer that aren't hyper-parameters of its groups
 NAMES = {"lbfgs": "lbfgs", "lbfgsb": "lbfgs", "cg": "cg", "newtoncg": "newton-cg", "trustncg": "newton-cg"}
+GRADIENT_FREE = ("neldermead", "powell", "cobyla", "cobyqa")
 # scipy's option: ours
 SCIPY = {"maxiter": "max_iter", "maxfun": "max_eval", "gtol": "tolerance_grad", "maxcor": "history_size",
          "xtol": "tolerance_change", "ftol": "tolerance_loss", "initial_trust_radius": "lr"}
@@ -34,7 +35,8 @@ def known_method(method: Any) -> str:
     plain = method.lower().translate({ord(c): None for c in "-_ "}) if isinstance(method, str) else None
     if plain in NAMES:
         return NAMES[plain]
-    cure = "; did you mean 'lbfgs'?" if isinstance(method, str) else ""
+    cure = "" if plain is None else ("; use 'lbfgs' with jac='2-point', or scipy" if plain in GRADIENT_FREE else
+                                     "; use 'lbfgs', which takes bounds, too")
     raise ValueError(f"`method` must be one of {', '.join(map(repr, METHODS))}, got {shown(method)}{cure}")
 
 

@@ -37,7 +37,7 @@ def check_still_writeable(array: np.ndarray, name: str | None = None) -> None:
 
 TRACED = "has no values yet; call this outside of the function that is traced, such as by jax.jit"
 USE_IT = "and let the model use that array"
-ANEW = f"use np.array(value, dtype=np.float32), {USE_IT}"
+ANEW = f"use np.array(value, dtype=np.float64), or float32 where the others are, {USE_IT}"
 
 
 def laid_out(array: np.ndarray, make: Callable[..., np.ndarray] = np.empty, dtype: Any = None) -> np.ndarray:

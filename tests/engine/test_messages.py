@@ -63,14 +63,14 @@ MESSAGES: list[tuple[Any, type[Exception], str]] = [
     (lambda: nesting.read(frozenset()), TypeError, "parameters must come in a fixed order, got a set; use a list"),
     (lambda: nesting.read(3), TypeError,
      "parameters must be NumPy arrays, Parameters or nestings of them, got int; use np.array(value, "
-     "dtype=np.float32), and let the model use that array"),
+     "dtype=np.float64), or float32 where the others are, and let the model use that array"),
     (lambda: nesting.read({"x": [("w", a), ("y", "word")]}), TypeError,
      "parameters must be NumPy arrays, Parameters or nestings of them, got str at 'x.y'"),
     (lambda: nesting.read([[b"x"]]), TypeError,
      "parameters must be NumPy arrays, Parameters or nestings of them, got bytes at '0.0'"),
     (lambda: nesting.read(("x", ("y", 1))), TypeError,
      "parameters must be NumPy arrays, Parameters or nestings of them, got int at 'x.y'; use np.array(value, "
-     "dtype=np.float32), and let the model use that array"),
+     "dtype=np.float64), or float32 where the others are, and let the model use that array"),
     (lambda: gradients(a, NEST), ValueError,
      "`grads` must be nested as the parameters are, got ndarray for 2 parameters or branches"),
     (lambda: gradients({"x": 3, "y": c}, NEST), ValueError,
