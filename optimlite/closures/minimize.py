@@ -57,11 +57,12 @@ def minimize(fun: Callable[..., Any], x0: Any = None, args: Any = (), method: st
 
     The line search is "nocedal_wright", and "hager_zhang" for float32; the history has 10 pairs.  It stops at max |g|
     <= 1e-5, for "lbfgs" in float64 at a relative decrease of the loss by 2.2e-9, and where 20 evaluations brought no
-    lower loss.  `max_iter` is 15,000 and `max_eval` 10 times as much unless given.  A run that doesn't converge isn't
-    an error: see `success` and `message`.  Raises TypeError for an `x0` that isn't of numbers and for a `fun` that
-    returns neither a loss nor (loss, gradient), and ValueError for methods and options that aren't there, for bounds
-    that don't fit x0, for constraints, and for gradients of another shape.  An exception of the user's functions has
-    the `state` so far.
+    lower loss.  `max_iter` is 15,000 and `max_eval` 10 times as much unless given.  The result has scipy's fields (x
+    in the nesting of x0, fun, jac, nit, nfev, success, status, message and others) and `state`.  A run that doesn't
+    converge isn't an error: see `success` and `message`.  Raises TypeError for an `x0` that isn't of numbers and for a
+    `fun` that returns neither a loss nor (loss, gradient), and ValueError for methods and options that aren't there,
+    for bounds that don't fit x0, for constraints, and for gradients of another shape.  An exception of the user's
+    functions has the `state` so far.
 
         >>> result = ol.minimize(lambda x: (((x - 3) ** 2).sum(), 2 * (x - 3)), np.zeros(2))
         >>> result.success, result.x.round(6)

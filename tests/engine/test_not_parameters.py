@@ -65,8 +65,8 @@ class Sparse(Tensor):
 @pytest.mark.parametrize(("given", "message"), [
     ([W, None], "got NoneType at '1'; leave it out"),
     ({"W": W, "b": None}, "got NoneType at 'b'; leave it out"),
-    ({"mu": 0.0}, r"got float at 'mu'; use np.array\(value, dtype=np.float64\), or float32 where the others are, and let "
-                  "the model use that array"),
+    ({"mu": 0.0}, r"got float at 'mu'; use np.array\(value, dtype=np.float64\), or float32 where the others are, and "
+                  "let the model use that array"),
     (Model().parameters, r"got method; call it: parameters\(\)"),
     (Tensor(), "got Tensor; use np.array.* and let the model use that array"),
     ([Tensor()], "got Tensor at '0'; use np.array.* and let the model use that array"),
