@@ -198,21 +198,22 @@ class TensorOptimizer(torch.optim.Optimizer):  # type: ignore[misc]
             state_dict = change(self, state_dict) or state_dict
         return state_dict
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any:
         """Loads a state dict of torch's class, of this one or of optimlite's; raises, and changes nothing, for others.
 
-        See `Optimizer.load_state_dict`: what doesn't fit is named, and parameters are matched by name where they have
-        names.
+        See `Optimizer.load_state_dict`: what doesn't fit is named, `strict=False` loads what does, and returns what
+        doesn't; parameters are matched by name where they have names.
         """
         self._follow()
         state_dict = dict(state_dict)
         for change in self._optimizer_load_state_dict_pre_hooks.values():
             state_dict = change(self, state_dict) or state_dict
         groups = [{key: plain(value) for key, value in group.items()} for group in state_dict.get("param_groups", ())]
-        self.inner.load_state_dict({**state_dict, "param_groups": groups})
+        mismatch = self.inner.load_state_dict({**state_dict, "param_groups": groups}, strict)
         self._show_groups()
         for hook in self._optimizer_load_state_dict_post_hooks.values():
             hook(self)
+        return mismatch
 
     def __getstate__(self) -> dict[str, Any]:
         self._follow()

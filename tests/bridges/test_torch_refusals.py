@@ -74,6 +74,20 @@ def test_a_state_dict_that_does_not_fit_changes_nothing() -> None:
     assert str(before) == str(after)
 
 
+def test_the_cure_for_a_state_dict_that_does_not_fit_loads_what_fits() -> None:
+    model = network()
+    other = torch.optim.Adam(model.parameters())
+    train(model, other, 2)
+    optimizer = ours.SGD(model.parameters(), lr=0.5, momentum=0.9)
+    with pytest.raises(ValueError, match="strict=False loads what fits"):
+        optimizer.load_state_dict(other.state_dict())
+    mismatch = optimizer.load_state_dict(other.state_dict(), strict=False)
+    assert "hyper-parameter `momentum` of group 0" in mismatch.missing
+    assert optimizer.param_groups[0]["lr"] == 1e-3               # which fits
+    assert optimizer.param_groups[0]["momentum"] == 0.9
+    train(model, optimizer, 1)
+
+
 def test_sparse_gradients_of_16_bits() -> None:
     table = torch.nn.Embedding(10, 4, sparse=True, dtype=torch.bfloat16)
     table(torch.tensor([1])).sum().backward()
