@@ -105,7 +105,7 @@ def save(path: str | os.PathLike[str], /, comm: Any = None, *, fsync: bool = Tru
     fsync, parts: see `ol.save`.  What isn't sharded is alike on all ranks; of plain values, those of rank 0 are saved.
 
     The file is whole or not there, has checksums, and is what one process would have written: `ol.load` and
-    `ol.restore` read it.  Raises RankError on all ranks where one fails; the old file is intact then.
+    `ol.restore` read it.  Where one rank fails, the others raise RankError; the old file is intact then.
 
         >>> def train(comm):
         ...     w = np.array([1.0, -2.0])
@@ -204,7 +204,7 @@ def restore(path: str | os.PathLike[str], /, comm: Any = None, *, strict: bool =
     path, strict, verify, parts: see `ol.restore`.    comm: by default that of the first Sharded among the parts.
 
     The file may be of any number of ranks, or of a process without MPI.  Each rank verifies the checksums of some
-    arrays.  Raises RankError on all ranks where one fails, before anything is changed.
+    arrays.  Where one rank fails, the others raise RankError, before anything is changed.
 
         >>> def train(comm, first):
         ...     w = np.array([1.0, -2.0])

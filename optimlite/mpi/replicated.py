@@ -68,7 +68,8 @@ def average_gradients(params: Any, comm: Any = None, reduce: str = "mean", order
     reduce: "mean" or "sum".    order: "rank", "fast", or "leaves:K" with one leaf for each rank; see `Sharded`.
 
     A gradient that is None on some ranks counts as zeros there, and becomes an array; one that is None on all stays
-    None.  The arrays that came as gradients aren't written to.  Raises RankError on all ranks where one raises.
+    None.  The arrays that came as gradients aren't written to.  Where one rank raises, the others raise
+    RankError.
 
         >>> def train(comm):
         ...     w = ol.Parameter(np.zeros(2))

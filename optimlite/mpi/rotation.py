@@ -23,7 +23,7 @@ class Checkpoints(rotation.Checkpoints):
     folder: where they are, on a file system that all ranks see.    comm: by default MPI.COMM_WORLD.
     keep, best, mode: see `ol.Checkpoints`; the number that `best` names is rank 0's.
 
-    Raises RankError on all ranks where one fails.
+    Where one rank fails, the others raise RankError.
 
         >>> def train(comm):
         ...     w = np.ones(2)

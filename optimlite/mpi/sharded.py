@@ -130,7 +130,7 @@ class Sharded(Wrapper):
 
         folder: of this rank, or of all ranks: the files have no names.
 
-        Raises RankError on all ranks where one can't; nothing is changed then.
+        Where one rank can't, the others raise RankError; nothing is changed then.
         """
         ranks.agree(self.comm, "`offload`", None)
         self._compare(iter([("whether state is to be in files", folder is not None)]),
@@ -163,7 +163,7 @@ class Sharded(Wrapper):
         """Steps all ranks by their gradients together; the arguments are those of the optimizer's own `step`.
 
         Every rank calls it, with the same options.  `closure` and `grads` are this rank's; so is the loss that comes
-        back.  Raises RankError on all ranks where one raises something else; parameters and state are as before then,
+        back.  Where one rank raises, the others raise RankError; parameters and state are as before then,
         and leaves are to be given again, from the first.
         """
         given = grad_scale, max_grad_norm, max_grad_value, skip_nonfinite, zero_grad

@@ -279,6 +279,32 @@ def test_what_the_reference_says_of_errors_is_so(name: str, kind: type[BaseExcep
     assert kind.__name__ in said
 
 
+def test_where_one_rank_fails_the_others_say_so(tmp_path: Path) -> None:
+    mpi = bridge("mpi")
+
+    def raised(comm: Any, call: Callable[[bool], Any]) -> str:
+        with pytest.raises((ValueError, TypeError, mpi.RankError)) as caught:
+            call(comm.rank == 0)
+        return caught.type.__name__
+
+    def save(comm: Any) -> str:
+        return raised(comm, lambda first: mpi.save(3 if first else tmp_path / "run", comm, w=np.ones(2)))
+
+    def average(comm: Any) -> str:
+        w = ol.Parameter(np.ones(2))
+        return raised(comm, lambda first: mpi.average_gradients([w], comm, "all" if first else "mean"))
+
+    def step(comm: Any) -> str:
+        opt = mpi.Sharded(ol.SGD([np.ones(2)], lr=1.0), comm)
+        return raised(comm, lambda first: opt.step(grads=[np.ones(3 if first else 2)]))
+
+    def folder(comm: Any) -> str:
+        return raised(comm, lambda first: mpi.Checkpoints(tmp_path / "runs", comm, keep=0 if first else 1))
+
+    assert [mpi.simulate(3, call) for call in (save, average, step, folder)] == [
+        [kind, "RankError", "RankError"] for kind in ("TypeError", "ValueError", "ValueError", "ValueError")]
+
+
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 def test_what_a_hook_raises_comes_out_of_the_step(before: bool) -> None:
     w = np.ones(2)
