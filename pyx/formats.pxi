@@ -7,10 +7,6 @@
 # half for all.
 
 cdef enum:
-    MAGNITUDE = 0x7fffffff       # a float32 without its sign
-    INFINITE = 0x7f800000        # NaN is beyond
-    LAST_BFLOAT16 = 0x7f7f0000   # the largest that is finite
-    QUIET = 0x7fc00000           # NaN
     ONE = 0x3f800000
     DROPPED = 20                 # bits that a code drops: it keeps three of the fraction
     LEAST = -122                 # exponents of scales: the least code is a normal number then,
@@ -66,12 +62,8 @@ cdef inline void encode_halves(const_real_array x, uint16_t* half, Py_ssize_t n,
             size = <int32_t> (bits & MAGNITUDE)
             largest = size if size > largest else largest
             half[i] = <uint16_t> ((bits + ((noise >> 16) ^ spread[i])) >> 16)
-    if largest >= LAST_BFLOAT16:         # once more: what is finite stays finite, infinity and NaN what they are
-        for i in range(n):
-            bits = bits_of_single(<float> x[i])
-            size = <int32_t> (bits & MAGNITUDE)
-            if size >= LAST_BFLOAT16:
-                half[i] = <uint16_t> ((QUIET if size > INFINITE else bits) >> 16)
+    if largest >= LAST_BFLOAT16:
+        round_special(x, half, n)
 
 
 cdef void encode_bfloat16(const void* values, void* stored, void* scales, Py_ssize_t n, uint32_t noise,
@@ -384,12 +376,14 @@ cdef void encode_int8_unsigned(const void* values, void* stored, void* scales, P
     encode_blocks(<const real*> values, <uint8_t*> stored, <int8_t*> scales, n, noise, nearest, UNSIGNED)
 
 
-cdef void bind_format(const char* name, int bytes, bint scaled, Decode decode, Encode encode) noexcept:
+cdef void bind_format(const char* name, int bytes, bint scaled, Decode decode, Encode encode,
+                      const uint32_t* places=NULL) noexcept:
     cdef KernelRow* row = new_row(name, FORMAT)
     row.format.bytes, row.format.scaled, row.format.decode, row.format.encode = bytes, scaled, decode, encode
+    row.format.places = places
 
 
-bind_format("bfloat16", 2, False, decode_bfloat16, encode_bfloat16)
+bind_format("bfloat16", 2, False, decode_bfloat16, encode_bfloat16, SPREAD)
 bind_format("float16", 2, False, decode_float16, encode_float16)
 if sizeof(real) == 4:            # what parameters of 16 bits are stepped in
     bind_format("split", 2, False, decode_split, encode_split)

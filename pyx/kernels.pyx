@@ -10,6 +10,7 @@ from libc.string cimport memcpy, memset
 from .algebra cimport (combine, combine_halves, compare, copy, depart, free_gradient, gram, gram_halves, launch,
                        move, move_within, observe, renew, renew_halves, slope_within,
                        turn_inward, widen_all)
+from .halves cimport INFINITE, LAST_BFLOAT16, MAGNITUDE, QUIET, WIDE, round_special, step_halves
 from .noise cimport GOLDEN
 from .passes cimport finish_lines, last_spans, measure_lines, measure_spans
 from .real cimport (bits_of_single, const_real_array, decayed, double_sqrt, epsilon, fabs, larger, maximum, real,
@@ -18,8 +19,8 @@ from .reductions cimport add, dot, limit, max_abs, scale, sum_abs, sum_squares
 from .sweep cimport last_pass, measure, sweep, sweep_only, sweep_whole
 from .table cimport (EVERYTHING, FORMAT, GROUP, LINES, MODIFIER, NUMBERS, PASSES, PRODUCTS, ROWS, RULE,
                      SHARING, SQUARES, SUM, TABLE, TENSOR, VECTOR, Between, BetweenLines, BetweenRows,
-                     Decode, Encode, Entry, How, KernelRow, Kind, Lines, Own, Pass, Scope, Sums, Sweep, Work,
-                     VectorKernel)
+                     Decode, Encode, Entry, How, KernelRow, Kind, Lines, Own, Pass, Random, Scope, StepHalves, Sums,
+                     Sweep, Tile, Work, VectorKernel)
 from .watched cimport watched_spans
 
 cdef enum:
@@ -54,6 +55,12 @@ cdef KernelRow* bind(const char* name, Sweep run, int slots, const char* coeffic
     row.measure_spans, row.measure_lines = measure_spans, measure_lines
     row.finish_lines, row.last_spans, row.watched_spans = finish_lines, last_spans, watched_spans
     return row
+
+
+cdef void in_halves(KernelRow* row, StepHalves run) noexcept:
+    # A loop of its own for float32 with state in bfloat16, where vectors are wide: with AVX2, which has half as many
+    # registers, it takes as long as tiles.
+    row.step_halves = run if WIDE and sizeof(real) == 4 else NULL
 
 
 cdef void bind_whole(const char* name, Sweep run, int slots, const char* coefficients="") noexcept:

@@ -6,8 +6,9 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
+from .halves cimport sweep_halves
 from .lanes cimport itself, largest_magnitude, product, square, sum_lanes, total
-from .noise cimport GOLDEN, scattered
+from .noise cimport noise_of
 from .real cimport const_real_array, double_array, infinity, larger, prefetch, real, real_array, sign
 from .sweep cimport Common, scale_and_clip
 from .table cimport (HYPER, LANES, LARGEST, NUMBERS, PRODUCTS, SHARING, SLOTS, SQUARES, SUM, TILE, TILE_ROWS, Beside,
@@ -159,16 +160,6 @@ cdef inline void open_tile(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ss
         t.s[a.rule.slots] = room.state[a.rule.slots]
 
 
-cdef inline uint32_t noise_of(const Work* a, Py_ssize_t entry, int k, Py_ssize_t at) noexcept nogil:
-    # For the elements of a tensor from a block's first on: TILE of them have one number that is scattered.  Those of
-    # state array k; of the parameter itself, SLOTS.
-    if a.offsets != NULL:
-        at += a.offsets[entry]
-    cdef Py_ssize_t tile = at - at % TILE
-    cdef uint64_t bits = scattered(a.rounding.key ^ (<uint64_t> k << 56) ^ <uint64_t> tile)
-    return <uint32_t> (bits >> 32) + <uint32_t> ((at - tile) // SHARING) * <uint32_t> GOLDEN
-
-
 cdef inline void close_parameter(const Work* a, Py_ssize_t entry, Py_ssize_t at, const Tile* t) noexcept nogil:
     # when it has moved: it and what it lacks, or a copy, to the nearest
     cdef const Beside* beside = &a.beside[entry] if entry < a.n_beside else NULL
@@ -309,6 +300,15 @@ cdef inline void sweep_decoded(const Work* a, Py_ssize_t first, Py_ssize_t last)
             zero_gradient(a, entry, a.spans[j].begin, end - a.spans[j].begin)
 
 
+cdef inline bint in_registers(const Work* a) noexcept nogil:
+    # whether a rule that can steps its state there: all in bfloat16, and nothing else beside it
+    cdef int k
+    for k in range(a.rule.slots):
+        if a.formats[k] == NULL or a.formats[k].places == NULL:
+            return False
+    return a.rule.step_halves != NULL and a.n_beside == 0 and not a.rounding.nearest
+
+
 cdef inline void last_spans(const Work* a, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     cdef Work tiled
     cdef Tile t
@@ -318,7 +318,10 @@ cdef inline void last_spans(const Work* a, Py_ssize_t first, Py_ssize_t last) no
     cdef bint reads
     cdef Py_ssize_t k, at, end, entry
     if a.own == NULL:
-        sweep_decoded(a, first, last)
+        if in_registers(a):
+            sweep_halves(a, first, last)
+        else:
+            sweep_decoded(a, first, last)
         return
     begin_tiles(a, &tiled, &t, hyper, &room)
     for k in range(first, last):

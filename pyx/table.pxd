@@ -19,6 +19,7 @@ cdef enum:
     TILE_ROWS = 64
     LANES = 16                   # and the partial sums in double that are kept side by side
     SHARING = 128                # elements that share a scale, in a format that has some
+    STORED = 2                   # state arrays, at most, of a rule that steps bfloat16 in registers
     MOVED = 3                    # squares that a watched step sums: of gradients, parameters, and how these have moved
 
 cdef enum Kind:                  # of a row of the kernel table
@@ -79,6 +80,7 @@ cdef struct Format:              # how a state array is stored
     bint scaled                  # SHARING elements share a scale of one byte, in another array
     Decode decode
     Encode encode
+    const uint32_t* places       # random bits of each of SHARING elements, where rules step it in registers; or NULL
 
 cdef struct Beside:              # what an entry has in another type than the float type, a parameter's own entry alone
     const Format* gradient       # how its gradient is stored; NULL: as the float type,
@@ -99,6 +101,20 @@ cdef struct Rounding:            # of what is encoded
 cdef struct Sums:                # what a pass has measured
     const double* of             # NUMBERS of them
     double count                 # elements
+
+cdef struct Tile:                # elements side by side, of the arrays themselves or of copies
+    const void* hyper
+    Py_ssize_t n
+    void* p
+    const void* g
+    void* s[SLOTS]
+    void* y[NUMBERS]             # what is yielded for each
+
+cdef struct Random:              # for a tile of at most SHARING elements, by which bfloat16 is rounded
+    uint32_t of[STORED]          # a state array's
+    const uint32_t* places       # and each element's own
+
+ctypedef void (*StepHalves)(const Tile* t, const Random* random) noexcept nogil
 
 cdef struct Work
 
@@ -138,6 +154,7 @@ cdef struct KernelRow:           # a row of the kernel table; what it holds depe
     int itemsize                 # of the float type
     # RULE, MODIFIER
     Sweep run                    # the rule inlined in the loop over spans, or over a tile
+    StepHalves step_halves       # and in the one over a tile whose state is all in bfloat16; or NULL
     bint whole                   # it writes the parameter itself instead of yielding an update
     bint gradient_unread         # the last pass needs the state alone
     Sweep measure_spans          # of any rule: what a pass measures,
@@ -161,14 +178,6 @@ cdef struct KernelRow:           # a row of the kernel table; what it holds depe
     int per_row
     # FORMAT
     Format format
-
-cdef struct Tile:                # elements side by side, of the arrays themselves or of copies
-    const void* hyper
-    Py_ssize_t n
-    void* p
-    const void* g
-    void* s[SLOTS]
-    void* y[NUMBERS]             # what is yielded for each
 
 cdef struct Work:                # of one launch in one pass
     const Entry* entries

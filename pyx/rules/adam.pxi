@@ -49,11 +49,12 @@ cdef inline real amsgrad_root(const void* hyper, real p, real g, real* s) noexce
 
 
 cdef void run_adam(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(adam, 2, w, i, j)
+cdef void run_adam_halves(const Tile* t, const Random* random) noexcept nogil: step_halves(adam, 2, t, random)
 cdef void run_amsgrad(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(amsgrad, 3, w, i, j)
 cdef void run_adam_root(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(adam_root, 2, w, i, j)
 cdef void run_amsgrad_root(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(amsgrad_root, 3, w, i, j)
 
-bind("adam", run_adam, 2, "Adam")
+in_halves(bind("adam", run_adam, 2, "Adam"), run_adam_halves)
 bind("amsgrad", run_amsgrad, 3, "Adam")
 bind("adam_root", run_adam_root, 2, "Adam")
 bind("amsgrad_root", run_amsgrad_root, 3, "Adam")

@@ -28,8 +28,9 @@ cdef inline real nesterov(const void* hyper, real p, real g, real* b) noexcept n
 
 cdef void run_sgd(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(sgd, 0, w, i, j)
 cdef void run_momentum(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(momentum, 1, w, i, j)
+cdef void run_momentum_halves(const Tile* t, const Random* random) noexcept nogil: step_halves(momentum, 1, t, random)
 cdef void run_nesterov(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(nesterov, 1, w, i, j)
 
 bind("sgd", run_sgd, 0, "SGD")
-bind("momentum", run_momentum, 1, "Momentum")
+in_halves(bind("momentum", run_momentum, 1, "Momentum"), run_momentum_halves)
 bind("nesterov", run_nesterov, 1, "Momentum")

@@ -60,6 +60,27 @@ def test_bits_are_those_of_the_twin(case: Case, dtype: Any, name: str, level: st
 
 
 @BY_NAME
+@pytest.mark.parametrize(("optimizer", "options"), [(ol.AdamW, {}), (ol.Adam, {"weight_decay": 0.1}), (ol.Lion, {}),
+                                                    (ol.SGD, {"lr": 0.1, "momentum": 0.9})])
+def test_gradients_of_any_bits(optimizer: Any, options: dict[str, Any], name: str, level: str, threads: None) -> None:
+    """NaN of every kind, infinity and the largest numbers, where state is stepped in registers, too."""
+    ol.set_num_threads(2)
+    one, other = (optimizer([np.ones(n, np.float32) for n in (40_001, 1000, 7)], state_dtype=name, **options)
+                  for _ in range(2))
+    with np.errstate(all="ignore"):
+        for step in range(3):
+            grads = [np.random.default_rng(step).integers(0, 2**32, p.shape, np.uint32).view(np.float32)
+                     for p in one._parameters()]
+            for g in grads:
+                g[-3:] = np.array([0x7fffffff, 0xffffffff, 0x7f7fffff], np.uint32).view(np.float32)
+            give(one, grads).step()
+            reference.step(give(other, grads))
+    for p, q in zip(one._parameters(), other._parameters(), strict=True):
+        assert np.array_equal(p.data, q.data, equal_nan=True)
+        assert all(same_bits(one.state[p][key], value) for key, value in other.state[q].items() if key != "step")
+
+
+@BY_NAME
 @pytest.mark.parametrize("case", STORABLE, ids=lambda case: case.id)
 def test_a_resumed_run_goes_on(case: Case, name: str, tmp_path: Path) -> None:
     one = made(case, name)
