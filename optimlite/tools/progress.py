@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any, TextIO
 
-from ..checks import checked, optional_count
+from ..checks import checked, optional_count, shown
 
 EVERY = 0.2                      # seconds between two lines of our own
 
@@ -17,7 +17,8 @@ class Progress:
     total: the iterations that there will be at most, such as `max_iter`; None where nobody knows.
     file: where to draw; stderr unless given.
 
-    Raises ValueError for a `total` below 1, TypeError for one that isn't a number.
+    Raises ValueError for a `total` below 1, TypeError for one that isn't a number; and TypeError when it is called with
+    what is no result.
 
         >>> with ol.Progress(total=100) as progress:
         ...     result = ol.minimize(lambda x: (float(x @ x), 2 * x), np.ones(3), callback=progress)
@@ -41,9 +42,12 @@ class Progress:
 
     def __call__(self, intermediate_result: Any) -> None:
         """Takes an iteration's result: one with `loss`, with `cost` (`least_squares`), or with `fun` (`minimize`)."""
+        known = [name for name in ("loss", "cost", "fun") if hasattr(intermediate_result, name)]
+        if not known:
+            raise TypeError(f"`Progress` must be called with an iteration's result, which has `loss`, `cost` or `fun`, "
+                            f"got {shown(intermediate_result)}; give it as `callback` itself")
         self.iterations += 1
-        result = intermediate_result
-        self._loss = float(next(getattr(result, name) for name in ("loss", "cost", "fun") if hasattr(result, name)))
+        self._loss = float(getattr(intermediate_result, known[0]))
         if self._bar is not None:
             self._bar.set_postfix_str(f"loss {self._loss:.6g}", refresh=False)
             self._bar.update()

@@ -52,3 +52,10 @@ def test_nothing_is_drawn_where_nothing_happened() -> None:
     assert file.getvalue() == ""
     with pytest.raises(ValueError, match="`total` must be an integer >= 1, got 0"):
         ol.Progress(0)
+
+
+def test_what_is_no_result_is_refused() -> None:
+    progress = ol.Progress(file=io.StringIO())
+    with pytest.raises(TypeError, match=r"`Progress` must be called with an iteration's result.*give it as `callback`"):
+        progress(np.ones(3))
+    assert progress.iterations == 0
