@@ -23,7 +23,7 @@ def plan(options: argparse.Namespace) -> int:
         return 0
     say(f"{options.optimizer} over {params:,} float32 parameters on {ranks} ranks.  A model of the cost: sums and the "
         f"step go at {memory / 1e9:g} GB/s of\nmemory, all else at {bandwidth / 1e9:g} GB/s of network each way, and "
-        f"nothing overlaps; with overlap, it is less.\n")
+        f"nothing overlaps or waits.\n")
     rows = [("bytes on a rank", "sharded", "replicated")]
     rows += [(what, f"{sharded:,}", f"{whole:,}") for what, (sharded, whole) in found["memory"].items()]
     say_table(rows, right=(1, 2))

@@ -1,7 +1,7 @@
-"""Sums over ranks, and values back to all of them, in rounds of bounded memory that overlap with the work on them.
+"""Sums over ranks, and values back to all of them, in rounds of bounded memory that overlap with adding and copying.
 
 A round takes the next elements of every rank's share.  While its bytes are under way, the round before is summed or put
-in place, and the next one is collected.
+in place, and the next one is collected.  Nothing is under way during the step, which lies between the two.
 """
 
 from __future__ import annotations

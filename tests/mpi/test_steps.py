@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,8 @@ import pytest
 
 import optimlite as ol
 from optimlite import mpi
+from optimlite.engine import parts
+from optimlite.mpi import reduction
 from support.ranks import Params, adam, alone, copied, gradients, model, same_bits, spread, summed
 
 # What belongs to all ranks together ----------------------------------------------------------------------------------
@@ -201,3 +205,52 @@ def test_fast_is_as_good() -> None:
     for params, _ in spread(ol.SGD, 3, 3, order="fast", max_grad_norm=1.0):
         for name, array in expected.items():
             np.testing.assert_allclose(params[name], array, rtol=1e-5, atol=1e-7)
+
+
+# What overlaps -------------------------------------------------------------------------------------------------------
+
+class Watched:
+    """A communicator that notes when its rounds are begun, and when they are waited for."""
+
+    def __init__(self, comm: Any, noted: list[str]) -> None:
+        self.comm, self.noted = comm, noted
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.comm, name)
+
+    def _begun(self, name: str, mine: Any, to: Any) -> Any:
+        request = getattr(self.comm, name)(mine, to)
+        self.noted.append("begin")
+        return SimpleNamespace(Wait=lambda: (request.Wait(), self.noted.append("wait")))
+
+    def Ialltoallv(self, mine: Any, to: Any) -> Any: return self._begun("Ialltoallv", mine, to)      # noqa: N802
+    def Iallgatherv(self, mine: Any, to: Any) -> Any: return self._begun("Iallgatherv", mine, to)    # noqa: N802
+
+
+def test_rounds_overlap_with_adding_and_copying_and_the_step_with_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As docs/mpi.md says."""
+    elements = 6 * 16_384                        # of which each of two ranks has half
+    monkeypatch.setattr(reduction, "ROOM", 4 * 4 * elements // 6)        # for a sixth of them in a round
+    notes: dict[threading.Thread, list[str]] = {}
+
+    def noting(what: str, module: Any, name: str) -> None:
+        call = getattr(module, name)
+
+        def noted(*args: Any) -> Any:
+            notes[threading.current_thread()].append(what)
+            return call(*args)
+
+        monkeypatch.setattr(module, name, noted)
+
+    noting("add", reduction, "over_arrays")
+    noting("step", parts, "step")
+
+    def train(comm: Any) -> list[str]:
+        noted = notes[threading.current_thread()] = []
+        w = np.ones(elements, np.float32)
+        mpi.Sharded(adam({"w": w}), Watched(comm, noted)).step(grads=[w])
+        return noted
+
+    sums = ["begin", *["begin", "wait", "add"] * 5, "wait", "add"]
+    spread = ["begin", *["begin", "wait"] * 5, "wait"]
+    assert mpi.simulate(2, train) == [[*sums, "step", *spread]] * 2
