@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,9 +20,11 @@ import pytest
 import optimlite as ol
 from optimlite import mpi
 from support import mpi_program
+from support.cases import OPTIMIZERS
 from support.helpers import output_of
 from support.paths import ROOT
 from support.ranks import alone, same_bits
+from support.ranks_product import FORMATS, ROWS
 
 MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not (MPIEXEC and importlib.util.find_spec("mpi4py")),
@@ -43,18 +46,18 @@ def start(ranks: int, *program: str | Path, **more: str) -> subprocess.Popen[str
                             env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", **more})
 
 
-def ended(job: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+def ended(job: subprocess.Popen[str], seconds: float = 120) -> subprocess.CompletedProcess[str]:
     """What a job says in the end; one that hangs fails the test."""
     try:
-        out, err = job.communicate(timeout=120)
+        out, err = job.communicate(timeout=seconds)
     except BaseException:
         job.terminate()                          # which the launcher passes on
         raise
     return subprocess.CompletedProcess(job.args, job.returncode, out, err)
 
 
-def run(ranks: int, what: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return ended(start(ranks, mpi_program.__file__, what, folder))
+def run(ranks: int, what: str, folder: Path, seconds: float = 120) -> subprocess.CompletedProcess[str]:
+    return ended(start(ranks, mpi_program.__file__, what, folder), seconds)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4, 8])
@@ -62,10 +65,29 @@ def run(ranks: int, what: str, folder: Path) -> subprocess.CompletedProcess[str]
 def test_real_ranks_have_the_bits_of_simulated_ones(ranks: int, what: str, tmp_path: Path) -> None:
     if what == "fault" and ranks == 1:
         pytest.skip("rank 1 is to fail")
-    done = run(ranks, what, tmp_path)
+    found = result(run(ranks, what, tmp_path))
+    assert found == mpi.simulate(ranks, getattr(mpi_program, what), str(tmp_path))[0]
+
+
+def result(done: subprocess.CompletedProcess[str]) -> str:
+    """What all ranks have found."""
     assert done.returncode == 0, done.stderr
-    expected = mpi.simulate(ranks, getattr(mpi_program, what), str(tmp_path))
-    assert f"result: {expected[0]}" in done.stdout
+    [found] = re.findall(r"^result: (.*)$", done.stdout, re.M)
+    return str(found)
+
+
+def test_every_optimizer_and_format_has_the_bits_of_one_process_in_every_run(tmp_path: Path) -> None:
+    """Of parameters, of state, and of numbers of whole groups."""
+    found = dict(zip([row.id for row in ROWS], result(run(3, "product", tmp_path, 600)).split(), strict=True))
+    assert {row.case.optimizer for row in ROWS} == {*OPTIMIZERS}
+    assert {row.format for row in ROWS} == {*FORMATS}
+    assert found == {row.id: row.alone(3) for row in ROWS}
+    assert found == {row.id: mpi.simulate(3, row.spread)[0] for row in ROWS}
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4, 8])
+def test_leaves_have_the_bits_of_one_rank(ranks: int, tmp_path: Path) -> None:
+    assert result(run(ranks, "tree", tmp_path)) == mpi.simulate(1, mpi_program.tree, "")[0]
 
 
 @pytest.mark.parametrize("name", ["data_parallel", "distributed_inversion"])

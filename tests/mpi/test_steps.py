@@ -14,7 +14,7 @@ import optimlite as ol
 from optimlite import mpi
 from optimlite.engine import parts
 from optimlite.mpi import reduction
-from support.ranks import Params, adam, alone, copied, gradients, model, same_bits, spread, summed
+from support.ranks import Params, adam, alone, by_leaves, copied, gradients, model, same_bits, spread, summed
 
 # What belongs to all ranks together ----------------------------------------------------------------------------------
 
@@ -164,23 +164,9 @@ def test_parameters_of_any_layout() -> None:
 @pytest.mark.parametrize(("make", "form"), [pytest.param(ol.Adam, None, marks=pytest.mark.slow), (ol.Adam, "int8"),
                                             (ol.Prodigy, "bfloat16")])
 def test_leaves_have_the_same_bits_for_every_number_of_ranks(make: Any, form: str | None) -> None:
-    def train(comm: Any) -> Params:
-        params = model()
-        opt = mpi.Sharded(make(params, state_dtype=form), comm, order="leaves:8")
-        each = 8 // comm.size
-        for step in range(2):
-            for leaf in range(comm.rank * each, (comm.rank + 1) * each):
-                grads = gradients(params, leaf, step)
-                if leaf % 2 or each == 1:
-                    opt.leaf(grads) if (leaf + 1) % each else opt.step(grads=grads, max_grad_norm=1.0)
-                else:
-                    opt.leaf(grads)
-            # the last leaf came with the step
-        return params
-
-    expected = mpi.simulate(1, train)[0]
+    expected = mpi.simulate(1, by_leaves, make, form)[0]
     for ranks in (2, 4, 8):
-        assert all(same_bits(found, expected) for found in mpi.simulate(ranks, train)), ranks
+        assert all(same_bits(found, expected) for found in mpi.simulate(ranks, by_leaves, make, form)), ranks
     assert not same_bits(spread(lambda params: make(params, state_dtype=form), 8, 2, max_grad_norm=1.0)[0][0],
                          expected)
 

@@ -13,7 +13,8 @@ import numpy as np
 import optimlite as ol
 from optimlite import mpi
 from support.paths import ROOT
-from support.ranks import Params, gradients, model
+from support.ranks import Params, by_leaves, gradients, model
+from support.ranks_product import ROWS
 
 
 def digest(params: Params) -> str:
@@ -48,6 +49,22 @@ def bits(comm: Any, folder: str) -> str:
         one.step(grads=gradients(own, comm.rank, 3))
     assert digest(read) == digest(params)
     return " ".join(digest(one) for one in (params, tree, replicated, {p.name: p.grad for p in parameters}))
+
+
+def product(comm: Any, folder: str) -> str:
+    """Every optimizer × format, twice: a hash each."""
+    found = []
+    for row in ROWS:
+        one, other = row.spread(comm), row.spread(comm)
+        assert one == other, row.id
+        found.append(one)
+    return " ".join(found)
+
+
+def tree(comm: Any, folder: str) -> str:
+    """Micro-batches that any number of ranks shares."""
+    return " ".join(digest(by_leaves(comm, make, form)) for make, form in (
+        (ol.Adam, None), (ol.Adam, "bfloat16"), (ol.Adam, "int8"), (ol.Prodigy, "bfloat16"), (ol.LAMB, None)))
 
 
 def fault(comm: Any, folder: str) -> str:

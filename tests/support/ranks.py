@@ -73,6 +73,19 @@ def spread(make: Callable[[Params], ol.Optimizer], ranks: int, steps: int, fit: 
     return mpi.simulate(ranks, train)
 
 
+def by_leaves(comm: Any, make: Callable[..., ol.Optimizer] = ol.Adam, form: str | None = None) -> Params:
+    """The run of ranks that share eight micro-batches; the last one of each rank comes with the step."""
+    params = model()
+    opt = mpi.Sharded(make(params, state_dtype=form), comm, order="leaves:8")
+    each = 8 // comm.size
+    for step in range(2):
+        *leaves, last = (gradients(params, comm.rank * each + leaf, step) for leaf in range(each))
+        for leaf in leaves:
+            opt.leaf(leaf)
+        opt.step(grads=last, max_grad_norm=1.0)
+    return params
+
+
 def adam(params: Params) -> ol.Optimizer:
     return ol.Adam(params, lr=0.01)
 
