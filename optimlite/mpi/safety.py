@@ -22,12 +22,13 @@ def communicator(comm: Any) -> Any:
         return check_communicator(comm)
     try:
         from mpi4py import MPI
-    except ImportError as fault:
+    except ModuleNotFoundError as fault:
         raise ImportError(f"optimlite.mpi needs mpi4py; install it with `pip install \"optimlite[mpi]\"`, or give a "
                           f"communicator as `comm` ({fault})") from None
-    except RuntimeError as fault:
+    except (ImportError, RuntimeError) as fault:             # it is linked with one, or looks for one
+        reason, _, _ = str(fault).partition("\n")            # where it has looked is told by the cause
         raise ImportError(f"mpi4py finds no MPI library; install one, with `pip install mpich` or as your cluster has "
-                          f"it ({fault})") from None
+                          f"it, or give a communicator as `comm` ({reason})") from fault
     return MPI.COMM_WORLD
 
 

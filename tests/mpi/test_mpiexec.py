@@ -21,7 +21,6 @@ import optimlite as ol
 from optimlite import mpi
 from support import mpi_program
 from support.cases import OPTIMIZERS
-from support.helpers import output_of
 from support.paths import ROOT
 from support.ranks import alone, same_bits
 from support.ranks_product import FORMATS, ROWS
@@ -179,10 +178,3 @@ def test_killed_at_random_moments_the_job_ends_and_the_file_is_whole(kills: int,
         assert same_bits(found, params)
         for ours, theirs in zip(restored.state.values(), opt.state.values(), strict=True):
             assert all(ours[key].tobytes() == theirs[key].tobytes() for key in theirs)
-
-
-def test_without_an_mpi_library_it_says_what_to_install(tmp_path: Path) -> None:
-    code = ("import sys; sys.modules['mpi4py'] = None; import numpy as np; from optimlite import mpi\n"
-            "try: mpi.broadcast([np.ones(2)])\n"
-            "except ImportError as fault: print(fault)")
-    assert "pip install \"optimlite[mpi]\"" in output_of(code)
