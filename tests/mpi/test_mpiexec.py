@@ -38,10 +38,10 @@ def launcher() -> list[str]:
     return [MPIEXEC, *(["--oversubscribe", *root] if "Open" in version else [])]
 
 
-def start(ranks: int, *program: str | Path, **more: str) -> subprocess.Popen[str]:
+def start(ranks: int, *program: str | Path, cwd: Path | None = None, **more: str) -> subprocess.Popen[str]:
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     return subprocess.Popen([*launcher(), "-n", str(ranks), sys.executable, *map(str, program)], text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=cwd,
                             env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", **more})
 
 
@@ -98,6 +98,24 @@ def test_examples_say_what_simulated_ranks_say(name: str, tmp_path: Path) -> Non
     alone = subprocess.run([sys.executable, str(program), "--simulate", "4"], capture_output=True, text=True,
                            env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)})
     assert done.stdout == alone.stdout
+
+
+def test_the_tutorials_program_is_what_its_page_says(tmp_path: Path) -> None:
+    """With the last lines that the page gives for real ranks, and as it stands, in threads: the same file."""
+    page = (ROOT / "docs" / "mpi.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"^## A first program\n.*?^```python\n(.*?)^```", page, re.S | re.M)
+    [last] = re.findall(r"With real ranks, the last lines are `(.*?)` and `(.*?)`", page)
+    before, called, _ = block.partition("found = mpi.simulate(4, train)\n")
+    assert called
+    files = []
+    for name, program in (("real", "\n".join([before, *last])), ("threads", block)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "program.py").write_text(program, encoding="utf-8")
+        done = ended(start(4 if name == "real" else 1, "program.py", cwd=folder))
+        assert done.returncode == 0, done.stderr
+        files.append((folder / "run.safetensors").read_bytes())
+    assert files[0] == files[1]
 
 
 @pytest.mark.parametrize("how", ["ends", "fails"])
