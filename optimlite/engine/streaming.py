@@ -258,7 +258,7 @@ def step(optimizer: RuleOptimizer, folder: Folder, groups: list[GroupPlan], fact
         whole.step(stream, buckets, created, lambda bucket: of_parts.step(bucket.made, factor, max_abs))
     except BaseException:
         whole.wait()
-        if not (whole.begun or whole.agreed):
+        if not whole.begun:
             for state, key in created:
                 state.pop(key, None)
         raise
@@ -275,6 +275,7 @@ class Whole:
         self.optimizer, self.folder = optimizer, folder
         self.commit: Any = optimizer.follower    # of many ranks, which go on together once they agree
         self.crew, self.go = Crew(), Flag()
+        self.left: Callable[[], None] | None = None          # what no thread has taken
         self.begun, self.faults = list[Bucket](), list[BaseException]()
 
     @property
@@ -292,33 +293,36 @@ class Whole:
                 raise
 
         def run() -> None:
-            self.go.wait()
-            if self.commit is not None and not self.agreed:
-                return
             try:
-                stream.run(buckets, step_one)
-                for bucket in buckets:
-                    bucket.finish(self.optimizer)
+                self.left = None
+                self.go.wait()
+                if self.commit is None or self.agreed:
+                    stream.run(buckets, step_one)
+                    for bucket in buckets:
+                        bucket.finish(self.optimizer)
             except BaseException as fault:
                 self.faults.append(fault)
                 self.folder.torn = repr(fault) if self.begun or self.agreed else ""
 
-        threaded = self.crew.start(run)
+        if not self.crew.start(run):
+            self.left = run
         if self.commit is not None:
             self.commit.follow(self.optimizer.param_groups, self.optimizer.state, created)
         self.go.set()
-        if not threaded:
-            run()
+        if self.left is not None:
+            self.left()
         self.crew.wait()
         if self.faults:
             self.folder.check()
             raise self.faults[0]
 
     def wait(self) -> None:
-        """Until nothing is under way any more, whatever is raised meanwhile."""
-        while not self.crew.done:
+        """Until nothing is under way or left to do any more, whatever is raised meanwhile."""
+        while self.left is not None or not self.crew.done:
             with suppress(BaseException):
                 self.go.set()
+                if self.left is not None:
+                    self.left()
                 self.crew.wait()
 
 

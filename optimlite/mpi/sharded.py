@@ -191,9 +191,10 @@ class Sharded(Wrapper):
             ranks.agree(self.comm, self._behind, fault)
 
     def _agree(self, fault: BaseException | None, flags: Sequence[bool] = (), options: bytes = bytes(8)) -> np.ndarray:
-        """What all ranks say before a step: whether they have hooks and files, their gradients, and their options."""
+        """What all ranks say before a step: whether they have hooks and files, and compare, what gradients, options."""
         flags = flags or [False] * len(self._all)
-        asks = self._has_step_hooks(), self.share.state.folder is not None
+        compares = self._every is not None and self.steps_taken % self._every == 0
+        asks = self._has_step_hooks(), self.share.state.folder is not None, compares
         return ranks.agree(self.comm, self._doing, fault, [*asks, *flags], options)
 
     def _together(self, closure: Callable[[], Any] | None, grads: Any, given: tuple[Any, ...]) -> Any:
@@ -212,11 +213,11 @@ class Sharded(Wrapper):
             fault = caught
         told = ranks.digest(("", options)).to_bytes(8, "little")
         rows = self._agree(fault, [g is not None for g in gradients], told)
-        self._hooked, self._in_files, rows = bool(rows[:, 0].any()), bool(rows[:, 1].any()), rows[:, 2:]
+        (self._hooked, self._in_files, compares), rows = map(bool, np.asarray(rows[:, :3].any(axis=0))), rows[:, 3:]
         flags = np.asarray(rows[:, :len(self._all)].any(axis=0))
         if (rows[:, len(self._all):] != rows[0, len(self._all):]).any():
             self._compare(iter([("the options of `step`", options)]), "call step() with the same ones on each")
-        if self._every is not None and self.steps_taken % self._every == 0:
+        if compares:                             # on one rank, and so on all
             self._check()
         self._step(gradients, flags, options)
         if options.zero_grad:
@@ -262,6 +263,7 @@ class Sharded(Wrapper):
                 self._totals.end(flags)
             self._traffic.spread(flags)
             if late is not None:
+                self.steps_taken += 1
                 if self._hooked:                 # where the others are next
                     ranks.agree(self.comm, self._behind, None)
                 raise late

@@ -6,6 +6,7 @@ import copy
 import os
 import pickle
 import resource
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 
 import optimlite as ol
 from optimlite import mpi
+from optimlite.engine.threads import Crew
 from support.helpers import values
 from support.interrupts import everywhere
 from support.offload import make_small, train
@@ -52,6 +54,34 @@ def test_interrupts_leave_a_whole_step_or_none(every: tuple[int, int], tmp_path:
             assert values(optimizer) == both
 
         assert everywhere(lambda taken=taken: begun(0, taken), step, check, every[taken]) >= 2
+
+
+@pytest.mark.parametrize("threads", [True, False])
+@pytest.mark.parametrize("steps", [0, 1])
+def test_an_interrupt_as_the_step_ends_is_raised_behind_it(steps: int, threads: bool, tmp_path: Path,
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the state is that of the step, also if it was the first one."""
+    params, expected = model(), model()
+    optimizer, other = ol.Adam(params), ol.Adam(expected)
+    optimizer.offload(tmp_path)
+    train(optimizer, params, range(steps))
+    train(other, expected, range(steps + 2))
+    wait, moments = Crew.wait, iter([True] if threads else [False, True])    # first for buckets, without
+
+    def late(crew: Crew) -> None:
+        wait(crew)
+        if threading.current_thread() is threading.main_thread() and next(moments, False):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        if not threads:
+            patched.setattr(Crew, "start", lambda crew, task: False)
+        patched.setattr(Crew, "wait", late)
+        with pytest.raises(KeyboardInterrupt):
+            train(optimizer, params, [steps])
+    optimizer.param_groups[0]["lr"] *= 0.5
+    train(optimizer, params, [steps + 1])
+    assert values(optimizer) == values(other)
 
 
 @pytest.fixture

@@ -239,6 +239,28 @@ def test_a_rank_that_has_ended_is_not_waited_for() -> None:
 
 # Where ranks differ -------------------------------------------------------------------------------------------------
 
+def test_ranks_that_count_differently_compare_in_the_same_step() -> None:
+    """Where one of them is due, all do: nobody waits for a comparison that the others don't make."""
+    def train(comm: Any) -> None:
+        params, opt = after_two_steps(comm, check_every=3)
+        opt.steps_taken += comm.rank == 1
+        opt.step(grads=gradients(params, comm.rank, 2))
+
+    assert set(each_raises(3, train)) == {
+        "RankError: ranks must agree, but `steps_taken` is 2 on ranks 0, 2; `steps_taken` is 3 on rank 1; "
+        "change hyper-parameters, and load checkpoints, on all ranks alike"}
+
+
+def test_ranks_may_compare_as_often_as_one_of_them_says() -> None:
+    def train(comm: Any) -> Params:
+        params, opt = after_two_steps(comm, check_every=[None, 1, 2][comm.rank])
+        opt.step(grads=gradients(params, comm.rank, 2))
+        return params
+
+    expected, _ = alone(adam, 3, 3)
+    assert all(same_bits(params, expected) for params in mpi.simulate(3, train))
+
+
 def test_other_hyper_parameters_are_named() -> None:
     def train(comm: Any) -> None:
         params, opt = after_two_steps(comm, check_every=1)

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from optimlite import mpi
+from optimlite.engine.threads import Crew
 from support.offload import make_small
-from support.ranks import Params, adam, after_two_steps, alone, copied, gradients, same_bits
+from support.ranks import Params, adam, after_two_steps, alone, copied, gradients, model, same_bits
 
 
 @pytest.fixture(autouse=True)
@@ -55,14 +56,25 @@ MOMENTS: dict[str, Callable[[mpi.Sharded], None]] = {
     "as the step goes on": lambda opt: strike(opt._commit, "meet", behind)}
 
 
-ROWS = [(moment, in_files, hooked) for moment in MOMENTS for in_files in (False, True) for hooked in (False, True)
-        if in_files or moment != "as the step goes on"]          # in memory that is compiled code
+WHERE = ["in memory", "in files", "in files, without a thread"]
+ROWS = [(moment, where, steps, hooked) for moment in MOMENTS for where in WHERE for steps in (0, 2)
+        for hooked in (False, True)
+        if where != "in memory" or moment != "as the step goes on"]          # in memory that is compiled code
 
 
-@pytest.mark.parametrize(("moment", "in_files", "hooked"), ROWS)
-def test_all_ranks_step_or_none(moment: str, in_files: bool, hooked: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("moment", "where", "steps", "hooked"), ROWS)
+def test_all_ranks_step_or_none(moment: str, where: str, steps: int, hooked: bool, tmp_path: Path,
+                                monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the first step, and in one with state; a step that isn't made leaves none."""
+    if where.endswith("without a thread"):
+        monkeypatch.setattr(Crew, "start", lambda crew, task: False)
+
     def train(comm: Any) -> Params:
-        params, opt = after_two_steps(comm, tmp_path if in_files else None)
+        params = model()
+        opt = mpi.Sharded(adam(params), comm, check_every=1)
+        opt.offload(None if where == "in memory" else tmp_path)
+        for step in range(steps):
+            opt.step(grads=gradients(params, comm.rank, step))
         old, called = copied(params), list[int]()
         if hooked and comm.rank == 2:
             opt.register_step_post_hook(lambda *_: called.append(1))
@@ -70,16 +82,18 @@ def test_all_ranks_step_or_none(moment: str, in_files: bool, hooked: bool, tmp_p
             MOMENTS[moment](opt)
         raised = KeyboardInterrupt if comm.rank == 1 else mpi.RankError if moment == "before" else None
         with pytest.raises(raised) if raised else nullcontext():
-            opt.step(grads=gradients(params, comm.rank, 2))
+            opt.step(grads=gradients(params, comm.rank, steps))
+        counts = {float(state["step"]) for part, state in opt.share.state.items() if part.name != "b" and state}
+        assert counts == ({steps + (moment != "before")} - {0})
         if moment == "before":
             assert same_bits(params, old)
-            opt.step(grads=gradients(params, comm.rank, 2))
-        assert {float(state["step"]) for part, state in opt.share.state.items() if part.name != "b"} <= {3.0}
-        opt.step(grads=gradients(params, comm.rank, 3))
+            opt.step(grads=gradients(params, comm.rank, steps))
+        opt.step(grads=gradients(params, comm.rank, steps + 1))
+        assert opt.steps_taken == steps + 2      # all compare in the same steps
         assert len(called) == 2 * (hooked and comm.rank == 2)
         return params
 
-    expected, _ = alone(adam, 3, 4)
+    expected, _ = alone(adam, 3, steps + 2)
     assert all(same_bits(params, expected) for params in mpi.simulate(3, train))
 
 
