@@ -22,7 +22,7 @@ from optimlite import mpi
 from support import mpi_program
 from support.cases import OPTIMIZERS
 from support.paths import ROOT
-from support.ranks import alone, same_bits
+from support.ranks import alone, gradients, model, same_bits
 from support.ranks_product import FORMATS, ROWS
 
 MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
@@ -60,7 +60,8 @@ def run(ranks: int, what: str, folder: Path, seconds: float = 120) -> subprocess
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4, 8])
-@pytest.mark.parametrize("what", ["bits", "fault", "files", "inversion", "replicated", "groups"])
+@pytest.mark.parametrize("what", ["bits", "fault", "files", "inversion", "distributed", "replicated", "groups",
+                                  "halved"])
 def test_real_ranks_have_the_bits_of_simulated_ones(ranks: int, what: str, tmp_path: Path) -> None:
     if what == "fault" and ranks == 1:
         pytest.skip("rank 1 is to fail")
@@ -75,13 +76,14 @@ def result(done: subprocess.CompletedProcess[str]) -> str:
     return str(found)
 
 
-def test_every_optimizer_and_format_has_the_bits_of_one_process_in_every_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_every_optimizer_and_format_has_the_bits_of_one_process_in_every_run(ranks: int, tmp_path: Path) -> None:
     """Of parameters, of state, and of numbers of whole groups."""
-    found = dict(zip([row.id for row in ROWS], result(run(3, "product", tmp_path, 600)).split(), strict=True))
+    found = dict(zip([row.id for row in ROWS], result(run(ranks, "product", tmp_path, 600)).split(), strict=True))
     assert {row.case.optimizer for row in ROWS} == {*OPTIMIZERS}
     assert {row.format for row in ROWS} == {*FORMATS}
-    assert found == {row.id: row.alone(3) for row in ROWS}
-    assert found == {row.id: mpi.simulate(3, row.spread)[0] for row in ROWS}
+    assert found == {row.id: row.alone(ranks) for row in ROWS}
+    assert found == {row.id: mpi.simulate(ranks, row.spread)[0] for row in ROWS}
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4, 8])
@@ -91,13 +93,35 @@ def test_leaves_have_the_bits_of_one_rank(ranks: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["data_parallel", "distributed_inversion"])
 def test_examples_say_what_simulated_ranks_say(name: str, tmp_path: Path) -> None:
-    pytest.importorskip("sklearn")
+    if name == "data_parallel":
+        pytest.importorskip("sklearn")
     program = ROOT / "examples" / f"{name}.py"
     done = ended(start(4, program, TMPDIR=str(tmp_path)))
     assert done.returncode == 0, done.stderr
     alone = subprocess.run([sys.executable, str(program), "--simulate", "4"], capture_output=True, text=True,
                            env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)})
     assert done.stdout == alone.stdout
+
+
+def test_a_file_of_four_ranks_goes_on_on_any_number_and_without_mpi(tmp_path: Path) -> None:
+    params = model()
+    opt = ol.Adam(params, lr=0.01, state_dtype="int8")
+    expected = []
+    for step in range(4):
+        opt.step(grads=gradients(params, 0, step), max_grad_norm=1.0)
+        expected.append(mpi_program.digest(params))
+    assert result(run(4, "save", tmp_path)) == expected[1]
+    for ranks in (1, 2, 3, 8):
+        assert result(run(ranks, "go_on", tmp_path)) == expected[3], ranks
+    ol.restore(tmp_path / "run", model=params, optimizer=opt)
+    for step in range(2, 4):
+        opt.step(grads=gradients(params, 0, step), max_grad_norm=1.0)
+    assert mpi_program.digest(params) == expected[3]
+
+
+def test_halves_of_the_ranks_train_beside_each_other(tmp_path: Path) -> None:
+    assert result(run(4, "split", tmp_path)) == mpi_program.digest(mpi.simulate(2, mpi_program.train)[0][0])
+    assert (tmp_path / "0").read_bytes() == (tmp_path / "1").read_bytes()
 
 
 def test_the_tutorials_program_is_what_its_page_says(tmp_path: Path) -> None:

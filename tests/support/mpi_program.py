@@ -12,6 +12,7 @@ import numpy as np
 
 import optimlite as ol
 from optimlite import mpi
+from support import halves
 from support.paths import ROOT
 from support.ranks import Params, by_leaves, gradients, model
 from support.ranks_product import ROWS
@@ -65,6 +66,73 @@ def tree(comm: Any, folder: str) -> str:
     """Micro-batches that any number of ranks shares."""
     return " ".join(digest(by_leaves(comm, make, form)) for make, form in (
         (ol.Adam, None), (ol.Adam, "bfloat16"), (ol.Adam, "int8"), (ol.Prodigy, "bfloat16"), (ol.LAMB, None)))
+
+
+def halved(comm: Any, folder: str) -> str:
+    """Parameters of 16 bits, which MPI has no type for, that each rank has a whole optimizer over."""
+    params = {half: halves.made(model()["v"] + comm.rank, half) for half in ("bfloat16", "float16")}
+    mpi.broadcast(params, comm, root=comm.size - 1)
+    opt = ol.Adam(params, lr=0.01)
+    for step in range(2):
+        for p in params.values():
+            drawn = np.random.default_rng((comm.rank, step)).standard_normal(p.shape)
+            p.grad = halves.made(drawn, str(p.name)).data
+        mpi.average_gradients(opt, comm)
+        opt.step()
+    return digest({name: p.data for name, p in params.items()})
+
+
+def distributed(comm: Any, folder: str) -> str:
+    """L-BFGS and conjugate gradients over unknowns that are spread, each coupled with all others."""
+    found = []
+    for make in (ol.LBFGS, ol.ConjugateGradient):
+        x = np.array_split(np.linspace(-1.0, 2.0, 40), comm.size)[comm.rank].copy()
+        opt: Any = make([x], max_iter=8, line_search_fn="hager_zhang", comm=comm)
+
+        def closure(x: np.ndarray = x) -> tuple[float, list[np.ndarray]]:
+            total = sum(comm.allgather(float(x.sum())))
+            return float((x ** 4).sum()) + total ** 2 / comm.size, [4 * x ** 3 + 2 * total]
+
+        found.append(repr(opt.step(closure)))
+        found += [one.tobytes().hex() for one in comm.allgather(x)]
+    return " ".join(found)
+
+
+def save(comm: Any, folder: str) -> str:
+    """Two steps, and a file."""
+    params, opt = begun(comm)
+    for step in range(2):
+        opt.step(grads=shared(comm, params, step), max_grad_norm=1.0)
+    mpi.save(f"{folder}/run", model=params, optimizer=opt)
+    return digest(params)
+
+
+def go_on(comm: Any, folder: str) -> str:
+    """From the file of `save`, on other ranks."""
+    params, opt = begun(comm)
+    mpi.restore(f"{folder}/run", model=params, optimizer=opt)
+    for step in range(2, 4):
+        opt.step(grads=shared(comm, params, step), max_grad_norm=1.0)
+    return digest(params)
+
+
+def begun(comm: Any) -> tuple[Params, mpi.Sharded]:
+    params = model()
+    return params, mpi.Sharded(ol.Adam(params, lr=0.01, state_dtype="int8"), comm, "sum")
+
+
+def shared(comm: Any, params: Params, step: int) -> dict[str, Any]:
+    """Gradients whose sum doesn't depend on how many ranks there are."""
+    return gradients(params, 0, step) if comm.rank == 0 else dict.fromkeys(params)
+
+
+def split(comm: Any, folder: str) -> str:
+    """Two trainings beside each other, each with half of the ranks, on communicators that end before the program."""
+    half = comm.Split(comm.rank % 2)
+    params, opt = train(half)
+    mpi.save(f"{folder}/{comm.rank % 2}", half, model=params, optimizer=opt)
+    half.Free()
+    return digest(params)
 
 
 def fault(comm: Any, folder: str) -> str:
