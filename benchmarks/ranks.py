@@ -8,6 +8,7 @@ ELEMENTS ROUNDS` is what a rank runs.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -130,7 +131,7 @@ class Job(Row):
     """The whole row in one job of MPI."""
 
     def run(self) -> Result:
-        command = [mpiexec() or "mpiexec", "-n", str(RANKS), sys.executable, "-m", "benchmarks.ranks",
+        command = [*launcher(), "-n", str(RANKS), sys.executable, "-m", "benchmarks.ranks",
                    str(self.about["elements"]), str(self.rounds)]
         done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600,
                               env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
@@ -143,6 +144,15 @@ class Job(Row):
 def mpiexec() -> str | None:
     """The launcher of the MPI library that mpi4py finds: that of this environment, if it has one."""
     return shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+
+
+@functools.cache
+def launcher() -> list[str]:
+    """The beginning of a command, for more ranks than CPUs, also in a container."""
+    found = mpiexec() or "mpiexec"
+    version = subprocess.run([found, "--version"], capture_output=True, text=True).stdout
+    root = ["--allow-run-as-root"] * (os.getuid() == 0)
+    return [found, *(["--oversubscribe", *root] if "Open MPI" in version else [])]
 
 
 def rows() -> Iterator[Row]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +16,7 @@ import numpy as np
 import pytest
 
 import optimlite as ol
+from benchmarks.ranks import launcher, mpiexec
 from optimlite import mpi
 from support import mpi_program
 from support.cases import OPTIMIZERS
@@ -25,17 +24,8 @@ from support.paths import ROOT
 from support.ranks import alone, gradients, model, same_bits
 from support.ranks_product import FORMATS, ROWS
 
-MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not (MPIEXEC and importlib.util.find_spec("mpi4py")),
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not (mpiexec() and importlib.util.find_spec("mpi4py")),
                                                    reason="needs mpi4py and mpiexec: `make mpi-test`")]
-
-
-@functools.cache
-def launcher() -> list[str]:
-    assert MPIEXEC
-    version = subprocess.run([MPIEXEC, "--version"], capture_output=True, text=True).stdout
-    root = ["--allow-run-as-root"] * (os.getuid() == 0)
-    return [MPIEXEC, *(["--oversubscribe", *root] if "Open" in version else [])]
 
 
 def start(ranks: int, *program: str | Path, cwd: Path | None = None, **more: str) -> subprocess.Popen[str]:
