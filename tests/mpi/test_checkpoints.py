@@ -13,7 +13,7 @@ import pytest
 import optimlite as ol
 from optimlite import mpi
 from optimlite.checkpoint.reader import File
-from optimlite.mpi import sharded
+from optimlite.mpi import checkpoint, sharded
 from optimlite.mpi.shares import Range
 from support.ranks import Params, alone, gradients, model, same_bits, summed
 
@@ -76,6 +76,62 @@ def test_the_file_is_that_of_one_process(tmp_path: Path) -> None:
     ol.save(tmp_path / "one", model=params, optimizer=opt, epoch=3)
     saved(4, tmp_path / "four")
     assert (tmp_path / "four").read_bytes() == (tmp_path / "one").read_bytes()
+
+
+def test_each_rank_writes_a_part_of_a_large_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what all have, an average here, too; what isn't in C order is one rank's."""
+    written = dict[threading.Thread, list[int]]()
+    write = checkpoint.transfer.write
+
+    def noted(fd: int, jobs: Any, report: Any) -> Any:
+        written[threading.current_thread()] = sorted(array.size for _, array in jobs)
+        return write(fd, jobs, report)
+
+    def parts() -> dict[str, Any]:
+        rng = np.random.default_rng(0)
+        params = {"w": rng.standard_normal(100_001, np.float32), "f": np.asfortranarray(rng.random((300, 300)))}
+        return {"model": params, "average": ol.Average({"w": params["w"]}, decay=0.5)}
+
+    ol.save(tmp_path / "one", **parts())
+    monkeypatch.setattr(checkpoint.transfer, "write", noted)
+    mpi.simulate(3, lambda comm: mpi.save(tmp_path / "three", comm, **parts()))
+    assert (tmp_path / "three").read_bytes() == (tmp_path / "one").read_bytes()
+    sizes = sorted(written.values())
+    assert [sum(33_333 <= size <= 33_334 for size in own) for own in sizes] == [2, 2, 2]
+    assert sorted(size for own in sizes for size in own if size == 90_000) == [90_000]
+
+
+def test_there_must_be_something_to_save(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="there is nothing to save"):
+        mpi.simulate(2, lambda comm: mpi.save(tmp_path / "run", comm))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_state_dict_of_the_whole_is_loaded_and_forgotten() -> None:
+    """Of one process, and one that ranks have put together; each takes its part."""
+    whole = alone(make, 2, 2)[1].state_dict()
+
+    def train(comm: Any, given: Any, taken: int) -> Any:
+        params, _ = alone(make, 2, taken)
+        opt = mpi.Sharded(make(params), comm, reduce="sum")
+        opt.load_state_dict(given)
+        opt.step(grads=summed(params, 2, taken) if comm.rank == 0 else dict.fromkeys(params), grad_scale=0.5)
+        gathered = mpi.gathered(opt)
+        opt.state = {}
+        assert mpi.gathered(opt)["state"] == {}
+        for name, array in model().items():      # and begins again
+            params[name][...] = array
+        opt.step(grads=summed(params, 2, 0) if comm.rank == 0 else dict.fromkeys(params), grad_scale=0.5)
+        return gathered, params
+
+    given, anew = whole, alone(make, 2, 1)[0]
+    for steps, ranks in ((3, 3), (4, 2)):
+        found = mpi.simulate(ranks, train, given, steps - 1)
+        given = found[0][0]
+        assert all(same_bits(params, anew) for _, params in found)
+        expected = alone(make, 2, steps)[1].state_dict()["state"]
+        for at, entries in expected.items():
+            assert same_bits(given["state"][at], entries)
 
 
 def test_another_format_is_converted(tmp_path: Path) -> None:

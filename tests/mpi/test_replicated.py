@@ -37,6 +37,24 @@ def test_averaged_gradients_and_broadcast_parameters(order: str) -> None:
         assert all(np.allclose(found[name], params[name], rtol=1e-4, atol=1e-6) for name in params)
 
 
+def test_an_order_has_one_leaf_for_each_rank() -> None:
+    def train(comm: Any) -> None:
+        mpi.average_gradients(ol.SGD(model()), comm, order="leaves:4")
+
+    assert set(each_raises(2, train)) == {
+        "ValueError: `order` must have one leaf for each of 2 ranks here, got 'leaves:4'; Sharded.leaf takes more"}
+
+
+def test_the_gradients_of_one_rank_are_their_mean() -> None:
+    def train(comm: Any) -> None:
+        w = ol.Parameter(np.zeros(2))
+        w.grad = given = np.ones(2)
+        mpi.average_gradients([w], comm)
+        assert w.grad is given
+
+    mpi.simulate(1, train)
+
+
 def test_broadcast_names_what_differs() -> None:
     def train(comm: Any) -> None:
         mpi.broadcast({"w": np.zeros(2, np.float32 if comm.rank else np.float64)}, comm)

@@ -159,6 +159,27 @@ def test_parameters_of_any_layout() -> None:
     assert all(same_bits(found, params) for found in mpi.simulate(3, train))
 
 
+def test_parameters_may_take_turns_in_any_way() -> None:
+    """More ways than rounds are kept of."""
+    def given(params: Params, rank: int, step: int) -> dict[str, Any]:
+        return {name: g if step >> at & 1 else None for at, (name, g) in enumerate(gradients(
+            params, rank, 0).items())}
+
+    def train(comm: Any) -> Params:
+        params = model()
+        opt = mpi.Sharded(adam(params), comm)
+        for step in range(1, 16):
+            opt.step(grads=given(params, comm.rank, step), zero_grad=True)
+        return params
+
+    params = model()
+    opt, whole = adam(params), summed(params, 3, 0)
+    for step in range(1, 16):
+        asked = given(params, 0, step)
+        opt.step(grads={name: None if asked[name] is None else g for name, g in whole.items()}, grad_scale=1 / 3)
+    assert all(same_bits(found, params) for found in mpi.simulate(3, train))
+
+
 # Orders --------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(("make", "form"), [pytest.param(ol.Adam, None, marks=pytest.mark.slow), (ol.Adam, "int8"),
@@ -169,6 +190,22 @@ def test_leaves_have_the_same_bits_for_every_number_of_ranks(make: Any, form: st
         assert all(same_bits(found, expected) for found in mpi.simulate(ranks, by_leaves, make, form)), ranks
     assert not same_bits(spread(lambda params: make(params, state_dtype=form), 8, 2, max_grad_norm=1.0)[0][0],
                          expected)
+
+
+def test_a_leaf_takes_what_parameters_have_as_gradients() -> None:
+    def train(comm: Any) -> Params:
+        params = model()
+        opt = mpi.Sharded(adam(params), comm, order="leaves:4")
+        for leaf in (0, 1):
+            for p in opt.param_groups[0]["params"]:
+                p.grad = gradients(params, 2 * comm.rank + leaf, 0)[p.name]
+            opt.leaf()
+            assert all(p.grad is None for p in opt.param_groups[0]["params"])
+        opt.step()
+        return params
+
+    expected = spread(adam, 4, 1, order="leaves:4")[0][0]
+    assert all(same_bits(params, expected) for params in mpi.simulate(2, train))
 
 
 def test_leaves_are_counted() -> None:
