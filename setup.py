@@ -27,12 +27,17 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 # What vectorises the kernels' loops, one after the other.  A second, narrower vector loop for the last few elements, or
 # each of these written out, makes the modules two fifths larger and no faster.
 VECTORS = ["-ftree-vectorize", "-fvect-cost-model=dynamic", "--param=vect-epilogues-nomask=0"]
-FASTER = ["-O3", "--param=max-completely-peel-times=4", "--param=max-completely-peeled-insns=48"]
+# AVX-512 with vectors of 256 bits: NumPy's arrays begin anywhere in a line of the cache, most loads of 512 would be
+# of two lines, and roots and quotients take as long.  Steps of small and medium arrays take a fifteenth less time.
 LEVELS = {"baseline": VECTORS, "v3": [*VECTORS, "-march=x86-64-v3"],
-          "v4": [*VECTORS, "-march=x86-64-v4"]} if X86 else {"baseline": VECTORS}
-# For the module that most programs run: each loop once with coupled decay and once without, its last elements written
-# out, and the rest of -O3, which makes it a quarter larger and spares up to a seventh of a step of many small arrays.
+          "v4": [*VECTORS, "-march=x86-64-v4", "-mprefer-vector-width=256"]} if X86 else {"baseline": VECTORS}
 SMALLER = ["-fno-tree-pre", *(f"-fno-align-{what}" for what in ("functions", "loops", "jumps", "labels"))]
+# The modules that most programs run: each loop once with coupled decay and once without, its last elements written out,
+# and of the rest of -O3 what spares a step of many small arrays its time, up to a seventh of it, for few bytes.
+FASTER = ["-O3", "--param=max-completely-peel-times=4", "--param=max-completely-peeled-insns=48", *SMALLER,
+          "-fno-ipa-cp-clone", "-fno-inline-functions", "-fno-version-loops-for-strides", "-fno-loop-unroll-and-jam",
+          "-fno-tree-loop-distribution"]
+FASTEST = ("v3", "v4") if X86 else ("baseline",)
 # Every rule must be inlined into its loop over elements: a call for each one takes ten times as long.  By default gcc
 # stops inlining once a file has grown by 40 %, which a file of so many rules reaches.
 INLINED = ["--param=large-unit-insns=1000000"]
@@ -42,11 +47,10 @@ SMALL = ["-Os"]
 SHORT = [*SMALL, "-finline-small-functions", "--param=max-inline-insns-size=8"]
 QUICK = ["-O2", "-fno-inline-functions-called-once", "-freorder-blocks-algorithm=simple", *SMALLER]
 DRIVER_FLAGS = {"steps": QUICK, "plans": SHORT}
-GCC_FLAGS = {*VECTORS, *FASTER, *SMALLER, *INLINED, *SHORT[1:], *QUICK[1:], "-fvect-cost-model=very-cheap",
+GCC_FLAGS = {*VECTORS, *FASTER, *INLINED, *SHORT[1:], *QUICK[1:], "-fvect-cost-model=very-cheap",
              "-Werror=double-promotion"}         # which clang finds in intended ones
 # No padding between code and data in the file, and no hash of the whole: a thousandth of the wheel.
 PACKED = ["-Wl,-z,noseparate-code", "-Wl,--build-id=none"]
-FASTEST = ("v3",) if X86 else ("baseline",)
 # Doubles on x86-64 CPUs from before 2013, where a vector has two: loops whose length is known alone are vectorised, and
 # a third of the module goes.
 FEW_VECTORS = {("f64", "baseline"): ["-fvect-cost-model=very-cheap"]} if X86 else {}
