@@ -37,7 +37,7 @@ SMALLER = ["-fno-tree-pre", *(f"-fno-align-{what}" for what in ("functions", "lo
 FASTER = ["-O3", "--param=max-completely-peel-times=4", "--param=max-completely-peeled-insns=48", *SMALLER,
           "-fno-ipa-cp-clone", "-fno-inline-functions", "-fno-version-loops-for-strides", "-fno-loop-unroll-and-jam",
           "-fno-tree-loop-distribution"]
-FASTEST = ("v3", "v4") if X86 else ("baseline",)
+FOR_SPEED = ("v3", "v4") if X86 else ("baseline",)
 # Every rule must be inlined into its loop over elements: a call for each one takes ten times as long.  By default gcc
 # stops inlining once a file has grown by 40 %, which a file of so many rules reaches.
 INLINED = ["--param=large-unit-insns=1000000"]
@@ -201,7 +201,7 @@ def kernels():
 def extensions():
     return [extension(name, f"pyx/{name}.pyx", flags=DRIVER_FLAGS.get(name, SMALL)) for name in MODULES] + [
         extension(f"kernels_{kind}_{level}", "pyx/kernels.pyx", TYPES[kind],
-                  [*KERNEL_FLAGS, *LEVELS[level], *(FASTER if kind == "f32" and level in FASTEST else SMALLER),
+                  [*KERNEL_FLAGS, *LEVELS[level], *(FASTER if kind == "f32" and level in FOR_SPEED else SMALLER),
                    *FEW_VECTORS.get((kind, level), [])])
         for kind, level in kernels()]
 

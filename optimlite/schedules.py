@@ -53,7 +53,7 @@ class Schedule:
 def of(name: str, kind: type[lr_scheduler.LRScheduler], own_value: bool = False) -> Callable[..., Schedule]:
     """A function that makes schedules of a scheduler's closed form; `own_value`: one that needs no initial value."""
     given = inspect.signature(kind).parameters
-    parameters = [p.replace(kind=p.POSITIONAL_OR_KEYWORD) for name, p in given.items() if name not in LEFT_OUT]
+    parameters = [p.replace(kind=p.POSITIONAL_OR_KEYWORD) for key, p in given.items() if key not in LEFT_OUT]
     more = {"cycle_momentum": False} if "cycle_momentum" in given else {}
 
     def make(*args: Any, **options: Any) -> Schedule:

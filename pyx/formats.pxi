@@ -61,7 +61,7 @@ cdef inline void encode_halves(const_real_array x, uint16_t* half, Py_ssize_t n,
             bits = bits_of_single(<float> x[i])
             size = <int32_t> (bits & MAGNITUDE)
             largest = size if size > largest else largest
-            half[i] = <uint16_t> ((bits + ((noise >> 16) ^ spread[i])) >> 16)
+            half[i] = rounded(bits, (noise >> 16) ^ spread[i])
     if largest >= LAST_BFLOAT16:
         round_special(x, half, n)
 

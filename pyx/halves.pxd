@@ -1,6 +1,6 @@
 # The loop over elements whose state is all in bfloat16, which is widened and rounded in registers: for the rules that
-# most programs run.  While an element waits for its root and its quotient, or for memory, this costs little, whereas
-# tiles are decoded, stepped and encoded one after the other.  The bits are those of formats.pxi.
+# most programs run.  This costs little, since it is done while the CPU waits for roots, quotients and memory; tiles are
+# decoded, stepped and encoded one after the other.  The bits are those of formats.pxi.
 
 from libc.stdint cimport int32_t, uint16_t, uint32_t
 from libc.string cimport memset
@@ -19,13 +19,18 @@ cdef extern from *:
     ctypedef const uint32_t* place_array
 
 cdef extern from "narrow.h":
-    const bint WIDE "OPTIMLITE_WIDE"     # vectors have 512 bits
+    const bint AVX512 "OPTIMLITE_AVX512"
 
 cdef enum:
     MAGNITUDE = 0x7fffffff       # a float32 without its sign
     INFINITE = 0x7f800000        # NaN is beyond
     LAST_BFLOAT16 = 0x7f7f0000   # the largest that is finite
     QUIET = 0x7fc00000           # NaN
+
+
+cdef inline uint16_t rounded(uint32_t bits, uint32_t random) noexcept nogil:
+    # to a bfloat16, up as often as makes the mean right; by 0x8000, to the nearest
+    return <uint16_t> ((bits + random) >> 16)
 
 
 cdef inline void round_special(const_real_array x, half_array half, Py_ssize_t n) noexcept nogil:
@@ -63,13 +68,13 @@ cdef inline int32_t update_halves(Update update, int slots, const Common* common
         bits = bits_of_single(<float> s[0])
         size = <int32_t> (bits & MAGNITUDE)
         largest = size if size > largest else largest
-        s0[i] = <uint16_t> ((bits + (random0 ^ places[i])) >> 16)
+        s0[i] = rounded(bits, random0 ^ places[i])
         if slots > 1:
             x1[i] = s[1]
             bits = bits_of_single(<float> s[1])
             size = <int32_t> (bits & MAGNITUDE)
             largest = size if size > largest else largest
-            s1[i] = <uint16_t> ((bits + (random1 ^ places[i])) >> 16)
+            s1[i] = rounded(bits, random1 ^ places[i])
     return largest
 
 
@@ -92,6 +97,8 @@ cdef inline void sweep_halves(const Work* a, Py_ssize_t first, Py_ssize_t last) 
     cdef const Entry* e
     cdef Py_ssize_t j, at, end
     cdef int k
+    memset(&t, 0, sizeof(t))
+    memset(&random, 0, sizeof(random))
     t.hyper, random.places = a.hyper, a.formats[0].places
     for k in range(STORED):
         t.y[k] = unrounded[k]

@@ -232,18 +232,18 @@ cdef inline void measure_spans(const Work* a, Py_ssize_t first, Py_ssize_t last)
             at += t.n
 
 
-cdef inline void apply(Py_ssize_t n, real_array p, const_real_array g, const_real_array update, real keep, real rest,
-                       real scale, real against) noexcept nogil:
-    # `rest` takes the place of `keep` where the update makes p no smaller
+cdef inline void apply(Py_ssize_t n, real_array p, const_real_array g, const_real_array update, real keep,
+                       real otherwise, real scale, real against) noexcept nogil:
+    # `otherwise` takes the place of `keep` where the update makes p no smaller
     cdef real factor, kept
     cdef Py_ssize_t i
-    if scale == against and keep == rest:
+    if scale == against and keep == otherwise:
         for i in range(n):
             p[i] = keep * p[i] - scale * update[i]
     else:
         for i in range(n):
             factor = scale if sign(update[i]) * sign(g[i]) > <real> 0 else against
-            kept = keep if sign(update[i]) * sign(p[i]) > <real> 0 else rest
+            kept = keep if sign(update[i]) * sign(p[i]) > <real> 0 else otherwise
             p[i] = kept * p[i] - factor * update[i]
 
 

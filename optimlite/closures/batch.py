@@ -139,7 +139,7 @@ class Batch:
 
     def evaluate(self, points: Array, rows: Array) -> tuple[Array, Array]:
         """The losses and gradients of these problems, as float64 and a column a problem."""
-        x = np.ascontiguousarray(points.T, self.x.dtype)
+        x = np.array(points.T, self.x.dtype, order="C")           # a copy: `fun` may write to it, and keep it
         if self.whole:
             at = self.x.copy()
             at[rows] = x

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .columns import Array, Columns, halves
+from .columns import Array, Columns, additions, summed
 
 
 class History(Columns):
@@ -38,20 +38,16 @@ class History(Columns):
     def multiply(self, q: Array, gamma: Array) -> Array:
         """H q, by the two-loop recursion from gamma times the identity."""
         q, terms, factors = q.copy(), np.empty_like(q), []
-        additions = halves(terms)
+        of_terms = additions(terms)
 
-        def dot(a: Array) -> Array:
-            np.multiply(a, q, out=terms)
-            for first, second in additions:
-                np.add(first, second, out=first)
-            found: Array = terms[0]
-            return found
+        def with_q(a: Array) -> Array:
+            return summed(np.multiply(a, q, out=terms), of_terms)
 
         order = [(self.newest - age) % len(self.rho) for age in range(self.used)]
         for k in order:
-            factors.append(self.rho[k] * dot(self.s[k]))
+            factors.append(self.rho[k] * with_q(self.s[k]))
             q -= np.multiply(factors[-1], self.y[k], out=terms)
         q *= gamma
         for k, a in zip(reversed(order), reversed(factors), strict=True):
-            q += np.multiply(a - self.rho[k] * dot(self.y[k]), self.s[k], out=terms)
+            q += np.multiply(a - self.rho[k] * with_q(self.y[k]), self.s[k], out=terms)
         return q

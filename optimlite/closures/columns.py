@@ -13,7 +13,7 @@ import numpy as np
 Array = np.ndarray
 
 
-def halves(terms: Array) -> list[tuple[Array, Array]]:
+def additions(terms: Array) -> list[tuple[Array, Array]]:
     """The additions of a sum along the first axis: the second half to the first, and so on; terms[0] is the sum."""
     rows, found = len(terms), []
     while rows > 1:
@@ -29,7 +29,12 @@ def dots(*factors: tuple[Array, Array]) -> Array:
     terms = np.empty((rows, len(factors), columns))
     for index, (a, b) in enumerate(factors):
         np.multiply(a, b, out=terms[:, index])
-    for first, second in halves(terms):
+    return summed(terms, additions(terms))
+
+
+def summed(terms: Array, of: list[tuple[Array, Array]]) -> Array:
+    """The sum along the first axis, by its `additions`; the terms are overwritten."""
+    for first, second in of:
         np.add(first, second, out=first)
     found: Array = terms[0]
     return found

@@ -46,7 +46,7 @@ class WarmupCosineLR(_WarmupLR):
         >>> WarmupCosineLR(opt, warmup_steps=4, total_steps=20, min_factor=0.25).at(2)
         [0.5]
 
-    The cosine is the C library's: the same bits on one machine only. Source: Goyal et al. 2017 (the warm-up),
+    The cosine is the C library's: the same bits on one machine only.  Source: Goyal et al. 2017 (the warm-up),
     Loshchilov & Hutter 2017 (the cosine).
     """
 

@@ -191,7 +191,9 @@ class Sharded(Wrapper):
             ranks.agree(self.comm, self._behind, fault)
 
     def _agree(self, fault: BaseException | None, flags: Sequence[bool] = (), options: bytes = bytes(8)) -> np.ndarray:
-        """What all ranks say before a step: whether they have hooks and files, and compare, what gradients, options."""
+        """What ranks tell each other before a step: whether they have hooks, have state in files, and are due to
+        compare; which gradients they have; and their options.
+        """
         flags = flags or [False] * len(self._all)
         compares = self._every is not None and self.steps_taken % self._every == 0
         asks = self._has_step_hooks(), self.share.state.folder is not None, compares
@@ -264,6 +266,8 @@ class Sharded(Wrapper):
             self._traffic.spread(flags)
             if late is not None:
                 self.steps_taken += 1
+                if options.zero_grad:
+                    zero_gradients(self._all)
                 if self._hooked:                 # where the others are next
                     ranks.agree(self.comm, self._behind, None)
                 raise late

@@ -13,8 +13,8 @@ from .runtime import Kernel, cpu_supports
 
 LEVELS = ("baseline", "v3", "v4")        # x86-64's micro-architecture levels; the baseline is every other CPU's too
 TYPES = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
-# What a level shares with a lower one.  Doubles gain little from 512 bits: large steps wait for memory, small ones for
-# divisions and square roots, of which most CPUs do no more in a vector twice as wide.
+# What a level shares with a lower one.  Doubles would gain registers alone, since v4, too, has vectors of 256 bits:
+# large steps wait for memory, small ones for divisions and square roots.
 SAME = {("f64", "v4"): "v3"}
 PARTS = {np.dtype(np.complex64): np.dtype(np.float32), np.dtype(np.complex128): np.dtype(np.float64)}
 

@@ -153,6 +153,21 @@ def test_losses_and_gradients_in_buffers_that_are_used_again(n: int) -> None:
     assert all(same_bits(found[field], plain[field]) for field in FIELDS)
 
 
+@pytest.mark.parametrize(("k", "n"), [(1, 3), (12, 1), (12, 3)])
+def test_fun_may_write_to_its_points_and_keep_them(k: int, n: int) -> None:
+    rng = np.random.default_rng(n)
+    goals, kept = rng.standard_normal((k, n)), list[tuple[Array, Array]]()
+
+    def fun(x: Array, goal: Array) -> tuple[Array, Array]:
+        kept.append((x, x - goal))
+        x -= goal
+        return (x**4).sum(1), 4 * x**3
+
+    result = ol.minimize_batch(fun, np.zeros((k, n)), (goals,), options={"gtol": 1e-9, "ftol": 0})
+    assert np.allclose(result.x, goals, atol=1e-2)
+    assert all(same_bits(x, as_left) for x, as_left in kept)
+
+
 def test_what_fun_returns_is_never_written_to() -> None:
     returned = []
 

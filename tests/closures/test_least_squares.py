@@ -247,6 +247,14 @@ def test_a_radius_that_keeps_the_step_short_is_no_end_by_ftol(form: str) -> None
     assert fit.cost == pytest.approx(ol.least_squares(decay, [1.0, 1.0]).cost, rel=1e-6)
 
 
+@pytest.mark.parametrize(("fun", "given", "message"), [
+    (lambda x: 0 * x, {"xtol": 1e-8}, "the step is small enough (`xtol`)"),
+    (lambda x: 0 * x + 1, {}, "no step changes x any more")])
+def test_tolerances_that_are_off_end_no_run(fun: Any, given: dict[str, Any], message: str) -> None:
+    fit = ol.least_squares(fun, [1.0], **{"ftol": None, "xtol": None, "gtol": None, **given})
+    assert (fit.status, fit.message) == (3, message)
+
+
 def test_a_cost_that_falls_by_more_than_was_predicted_is_no_end_by_ftol() -> None:
     """Near 0 the cost hardly changes, and the model doesn't see the curvature that leads away from there."""
     def fun(x: Array) -> Array:

@@ -115,3 +115,24 @@ def test_ranks_of_which_one_has_no_files_go_on(moment: str, tmp_path: Path) -> N
 
     expected, _ = alone(adam, 3, 4)
     assert all(same_bits(params, expected) for params in mpi.simulate(3, train))
+
+
+@pytest.mark.parametrize("moment", ["in the exchange", "behind it"])
+def test_gradients_of_an_interrupted_step_are_zeroed(moment: str) -> None:
+    """Else they would be in the next step, too."""
+    def train(comm: Any, interrupted: bool = True) -> Params:
+        params = model()
+        opt = mpi.Sharded(adam(params), comm)
+        for step in range(3):
+            for p, g in zip(opt._all, gradients(params, comm.rank, step).values(), strict=True):
+                if g is not None:
+                    p.accumulate_grad(g)
+            strikes = interrupted and comm.rank == 1 and step == 1
+            if strikes:
+                MOMENTS[moment](opt)
+            with pytest.raises(KeyboardInterrupt) if strikes else nullcontext():
+                opt.step(zero_grad=True)
+        return params
+
+    expected = mpi.simulate(3, lambda comm: train(comm, False))
+    assert all(same_bits(one, other) for one, other in zip(mpi.simulate(3, train), expected, strict=True))

@@ -110,23 +110,25 @@ class KrylovModel:
             self.fallen = -dot(self.gradient, self.p) - 0.5 * dot(self.u, self.u)
         step = self.measured(end, beyond)
         if step.predicted <= 0.0 and self.kept is None and self.box is not None:
-            step = self.steepest(self.box)
+            step = self.steepest(self.box, radius)
         if not math.isfinite(step.length):
             raise Stop("a product with the Jacobian isn't finite", -1)
         self.kept = step
         return step
 
-    def steepest(self, box: Box) -> Step:
+    def steepest(self, box: Box, radius: float) -> Step:
         """Along the projected steepest descent, where the box has turned a step upwards."""
         self.free = box.moving(self.x, self.gradient)
         d = np.where(self.free, -self.gradient, 0) / self.D**2
         q = self.forward(d)
-        t = -dot(self.gradient, d) / max(dot(q, q), np.finfo(q.dtype).tiny)
+        scaled = self.D * d
+        reach = radius / max(math.sqrt(dot(scaled, scaled)), np.finfo(q.dtype).tiny)
+        t = min(-dot(self.gradient, d) / max(dot(q, q), np.finfo(q.dtype).tiny), reach)
         while True:
             end = box.clip(self.x + t * d)
             self.p = end - self.x
             self.u = self.forward(self.p)
-            step = self.measured(end, 0.0)
+            step = self.measured(end, 0.0)._replace(whole=t < reach)
             if step.predicted > 0.0 or step.length == 0.0:
                 self.gamma = 0.0                 # nothing finer from here
                 return step

@@ -114,19 +114,22 @@ class Problem:
         if self.optimality(model) <= self.tolerances.gtol:
             raise Stop(REASONS[GRADIENT], GRADIENT)
 
-    def check_step(self, place: Place, trial: Place, step: Step) -> int:
-        """Which of the tolerances for cost and step a trial from here meets; 0 for none.
+    def check_step(self, place: Place, trial: Place, step: Step) -> Stop | None:
+        """Why a trial from here is the last, if it is: the tolerances for cost and step, or that x stays as it is.
 
         A small change of the cost is no end where only the radius kept it small, and would be doubled, nor where the
         model missed it by half (Moré, Garbow & Hillstrom 1980), but for rounding.
         """
         actual = place.cost - trial.cost
         size = float(np.linalg.norm(place.D * place.x))
-        cost = (max(abs(actual), step.predicted) <= self.ftol * place.cost
+        cost = (self.ftol >= 0.0 and max(abs(actual), step.predicted) <= self.ftol * place.cost
                 and -0.5 * step.predicted <= actual <= max(2.0 * step.predicted, self.eps * place.cost)
                 and (step.whole or actual < GOOD * step.predicted))
-        small = step.length <= self.xtol * size or not (trial.x != place.x).any()
-        return BOTH if cost and small else COST if cost else STEP if small else 0
+        small = self.xtol >= 0.0 and step.length <= self.xtol * size
+        if cost or small:
+            status = BOTH if cost and small else COST if cost else STEP
+            return Stop(REASONS[status], status)
+        return None if (trial.x != place.x).any() else Stop("no step changes x any more", STEP)
 
     def accept(self, place: Place, tell: Callable[[], bool]) -> None:
         """Makes this the last accepted point; `tell` hears of it, and says whether to stop."""

@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..result import Stop
-from .problem import GOOD, REASONS, Model, Place, Problem
+from .problem import GOOD, Model, Place, Problem
 from .step import Step
 
 LEAST = 1e-3                                     # of the cost: what the first step may at least bring
@@ -39,7 +38,7 @@ def iterate(problem: Problem, place: Place, searches: bool, tell: Callable[[], b
             accepted = ratio >= ENOUGH
             done = problem.check_step(place, trial, step)
             if accepted:
-                if not done:
+                if done is None:
                     trial, step = refined(problem, model, place._replace(radius=radius), trial, step)
                 good = ratio >= GOOD or (ratio >= 0.25 and step.whole)
                 radius = 2.0 * step.length if good else step.length
@@ -49,8 +48,8 @@ def iterate(problem: Problem, place: Place, searches: bool, tell: Callable[[], b
             else:
                 radius = min(radius, step.length) * lowest_part(step.slope, actual)
                 problem.at = place = place._replace(radius=radius)
-            if done:
-                raise Stop(REASONS[done], done)
+            if done is not None:
+                raise done
 
 
 def first_radius(model: Model, place: Place) -> float:
