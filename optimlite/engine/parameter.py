@@ -111,8 +111,8 @@ class Parameter(AsArray, ParameterCore):
 
     data: an array or a view of one, of any shape; float32, float64, complex64 or complex128, or, with the rest of a
         float32 in the optimizer's state, float16 or ml_dtypes' bfloat16.  It must be aligned, writeable and in native
-        byte order; anything else raises, since it would have to be copied.  Strides are free, but no two elements may
-        share memory; steps of strided arrays cost two more copies.
+        byte order; anything else raises TypeError or ValueError, since it would have to be copied.  Strides are free,
+        but no two elements may share memory; steps of strided arrays cost two more copies.
     name: what messages and state dicts call it, and `optimizer.state[name]`.
     dtype: "bfloat16" says that a uint16 array holds its bits.
     shadow: an array in 16 bits that the model computes with (float16, ml_dtypes' bfloat16, or uint16 for its bits); it
