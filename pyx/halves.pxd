@@ -1,12 +1,13 @@
 # The loop over elements whose state is all in bfloat16, which is widened and rounded in registers: for the rules that
-# most programs run.  This costs little, since it is done while the CPU waits for roots, quotients and memory; tiles are
-# decoded, stepped and encoded one after the other.  The bits are those of formats.pxi.
+# most programs run.  This costs little, since it is done while the CPU waits for roots, quotients and memory; tiles
+# are decoded, stepped and encoded one after the other.  The bits are those of formats.pxi.  Large tensors are fetched
+# ahead: by itself, the CPU looks too few elements ahead in so long a loop.
 
 from libc.stdint cimport int32_t, uint16_t, uint32_t
 from libc.string cimport memset
 
 from .noise cimport GOLDEN, noise_of
-from .real cimport bits_of_single, const_real_array, real, real_array, widened
+from .real cimport bits_of_single, const_real_array, fetch, real, real_array, widened
 from .sweep cimport Common, Update, own_struct, scale_and_clip
 from .table cimport SHARING, STORED, TILE, Entry, Random, Tile, Work
 
@@ -19,13 +20,15 @@ cdef extern from *:
     ctypedef const uint32_t* place_array
 
 cdef extern from "narrow.h":
-    const bint AVX512 "OPTIMLITE_AVX512"
+    const bint AVX2 "OPTIMLITE_NARROW"   # or more
 
 cdef enum:
     MAGNITUDE = 0x7fffffff       # a float32 without its sign
     INFINITE = 0x7f800000        # NaN is beyond
     LAST_BFLOAT16 = 0x7f7f0000   # the largest that is finite
     QUIET = 0x7fc00000           # NaN
+    LARGE = 131072               # elements of a tensor that the second-level cache doesn't hold
+    AHEAD = 512                  # elements between the one that is stepped and those that are fetched
 
 
 cdef inline uint16_t rounded(uint32_t bits, uint32_t random) noexcept nogil:
@@ -111,6 +114,11 @@ cdef inline void sweep_halves(const Work* a, Py_ssize_t first, Py_ssize_t last) 
                 random.of[k] = noise[k] >> 16
                 noise[k] += <uint32_t> GOLDEN
                 t.s[k] = <uint16_t*> e.state[k] + at
+            if e.size >= LARGE and at + AHEAD + SHARING <= end:
+                fetch(<const char*> (<real*> e.param + at + AHEAD), SHARING * sizeof(real))
+                fetch(<const char*> (<const real*> e.grad + at + AHEAD), SHARING * sizeof(real))
+                for k in range(a.rule.slots):
+                    fetch(<const char*> (<uint16_t*> e.state[k] + at + AHEAD), SHARING * sizeof(uint16_t))
             t.n, t.p, t.g = min(<Py_ssize_t> SHARING, end - at), <real*> e.param + at, <const real*> e.grad + at
             a.rule.step_halves(&t, &random)
             at += SHARING

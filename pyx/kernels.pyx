@@ -10,7 +10,7 @@ from libc.string cimport memcpy, memset
 from .algebra cimport (combine, combine_halves, compare, copy, depart, free_gradient, gram, gram_halves, launch,
                        move, move_within, observe, renew, renew_halves, slope_within,
                        turn_inward, widen_all)
-from .halves cimport AVX512, INFINITE, LAST_BFLOAT16, MAGNITUDE, QUIET, round_special, rounded, step_halves
+from .halves cimport AVX2, INFINITE, LAST_BFLOAT16, MAGNITUDE, QUIET, round_special, rounded, step_halves
 from .noise cimport GOLDEN
 from .passes cimport finish_lines, last_spans, measure_lines, measure_spans
 from .real cimport (bits_of_single, const_real_array, decayed, double_sqrt, epsilon, fabs, larger, maximum, real,
@@ -58,9 +58,9 @@ cdef KernelRow* bind(const char* name, Sweep run, int slots, const char* coeffic
 
 
 cdef void in_halves(KernelRow* row, StepHalves run) noexcept:
-    # A loop of its own for float32 with state in bfloat16.  AVX2 has half as many registers: it would take
-    # as long as tiles there.
-    row.step_halves = run if AVX512 and sizeof(real) == 4 else NULL
+    # A loop of its own for float32 with state in bfloat16.  For the rules that most programs run: large tensors take a
+    # fifth less time than in tiles, and each such loop is a thousand bytes of two modules.
+    row.step_halves = run if AVX2 and sizeof(real) == 4 else NULL
 
 
 cdef void bind_whole(const char* name, Sweep run, int slots, const char* coefficients="") noexcept:

@@ -5,7 +5,6 @@
 #if defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__FMA__)
   #include "narrow512.h"
 #elif defined(__AVX2__)
-  #define OPTIMLITE_AVX512 0
   #include <immintrin.h>
   #define OPTIMLITE_NARROW 1
   #define EIGHT(x, k) _mm256_loadu_si256((const __m256i *) ((x) + 8 * (k)))
@@ -108,7 +107,6 @@
   }
 #else
   #define OPTIMLITE_NARROW 0
-  #define OPTIMLITE_AVX512 0
   #define largest_in_registers(x) 0
   #define code_in_registers(x, code, inverse, noise, spread, is_signed) ((void) 0)
   #define decode_in_registers(code, unit, x, is_signed) ((void) 0)

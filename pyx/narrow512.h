@@ -5,7 +5,6 @@
 
 #include <immintrin.h>
 #define OPTIMLITE_NARROW 1
-#define OPTIMLITE_AVX512 1
 #define SIXTEEN(x, k) _mm512_loadu_si512((x) + 16 * (k))
 #define SIZE(x) _mm512_and_si512(x, _mm512_set1_epi32(0x7fffffff))
 #define A_OR_B_AND_C 0xf8

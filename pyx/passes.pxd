@@ -9,7 +9,7 @@ from libc.string cimport memcmp, memcpy, memset
 from .halves cimport sweep_halves
 from .lanes cimport itself, largest_magnitude, product, square, sum_lanes, total
 from .noise cimport noise_of
-from .real cimport const_real_array, double_array, infinity, larger, prefetch, real, real_array, sign
+from .real cimport const_real_array, double_array, fetch, infinity, larger, real, real_array, sign
 from .sweep cimport Common, scale_and_clip
 from .table cimport (HYPER, LANES, LARGEST, NUMBERS, PRODUCTS, SHARING, SLOTS, SQUARES, SUM, TILE, TILE_ROWS, Beside,
                      Entry, Format, Lines, Own, Pass, Span, Work, Tile)
@@ -249,12 +249,6 @@ cdef inline void apply(Py_ssize_t n, real_array p, const_real_array g, const_rea
 
 cdef enum:
     STRETCH = 512                # elements that are fetched while those before them are stepped
-
-
-cdef inline void fetch(const char* address, Py_ssize_t bytes) noexcept nogil:
-    cdef Py_ssize_t k
-    for k in range((bytes + 63) // 64):
-        prefetch(address + 64 * k)
 
 
 cdef inline void fetch_tile(const Work* a, Py_ssize_t entry, Py_ssize_t at, Py_ssize_t n) noexcept nogil:

@@ -94,3 +94,9 @@ cdef inline real towards(real a, real b, real weight) noexcept nogil:
 cdef inline real decayed(real g, real decay, real p) noexcept nogil:
     # a choice, since + 0 * p would turn an infinite p into NaN
     return g + decay * p if decay != <real> 0 else g
+
+
+cdef inline void fetch(const char* address, Py_ssize_t bytes) noexcept nogil:
+    cdef Py_ssize_t k
+    for k in range((bytes + 63) // 64):
+        prefetch(address + 64 * k)

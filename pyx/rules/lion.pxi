@@ -16,6 +16,5 @@ cdef inline real lion(const void* hyper, real p, real g, real* m) noexcept nogil
 
 
 cdef void run_lion(const Work* w, Py_ssize_t i, Py_ssize_t j) noexcept nogil: sweep(lion, 1, w, i, j)
-cdef void run_lion_halves(const Tile* t, const Random* random) noexcept nogil: step_halves(lion, 1, t, random)
 
-in_halves(bind("lion", run_lion, 1, "Lion"), run_lion_halves)
+bind("lion", run_lion, 1, "Lion")
